@@ -1,0 +1,255 @@
+# libaiinfra: the build, and the front door to everything else.
+#
+#   make          the library, the aiinfra program and the examples, into build/
+#   make demo     see it work          make test     run every test
+#
+# Those last two also work as the very first command on a bare Debian: they install what is missing, then
+# call make again, so that pkg-config is asked only once it can answer. `make help` lists the other verbs.
+#
+# Nothing is listed by hand. A module is a folder of lib/, src/ or kernels/, an example is a file of examples/,
+# a test is a file of tests/: adding one is adding a file. Instruction sets go by file name: *_avx2.c is compiled
+# for AVX2, *_avx512.c for AVX-512, *_avxvnni.c for AVX-VNNI, and only on x86-64.
+#
+# Variables worth knowing:
+#   BUILD=dir      where everything goes; separate trees may be built side by side
+#   CC, OPT        gcc or clang; optimisation flags
+#   EXTRA=flags    added to every compilation and link (sanitizers)
+#   DEBUG=1        keeps assert(); release builds define NDEBUG
+#   WITH_SERVER=0  leaves out src/server and libmicrohttpd
+#   MODULES=...    only these modules, such as "lib/base src/text"
+#   T=regex        test only what matches, such as T=unit.text
+#   V=1            print whole commands
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+.SUFFIXES:
+
+VERSION := $(shell sed -n 's/^.define AIINFRA_VERSION_STRING "\(.*\)"/\1/p' include/aiinfra/types.h 2>/dev/null)
+SONAME  := libaiinfra.so.$(firstword $(subst ., ,$(VERSION)))
+REAL    := libaiinfra.so.$(VERSION)
+
+# ---- settings ----------------------------------------------------------------------------------------------
+BUILD       ?= build
+PREFIX      ?= /usr/local
+DESTDIR     ?=
+OPT         ?= -O3
+DEBUG       ?= 0
+EXTRA       ?=
+WARN        ?= -Wall -Wextra -Wconversion -Wshadow -Wvla -Werror
+WITH_SERVER ?= 1
+FUZZ_SECONDS ?= 20
+T           ?=
+JOBS        ?= $(shell nproc 2>/dev/null || echo 2)
+MODULES     ?= $(patsubst %/,%,$(filter-out src/packaging/,$(wildcard lib/*/ src/*/))) kernels
+ifeq ($(origin CC),default)
+CC  := gcc
+CXX := g++
+endif
+ifneq ($(findstring clang,$(CC)),)
+CXX := $(subst clang,clang++,$(CC))
+endif
+MACHINE := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine 2>/dev/null || uname -m)))
+Q := $(if $(V),,@)
+say = $(if $(V),@:,@printf '  %-5s %s\n')
+
+# ---- system libraries: asked at recipe time, once ------------------------------------------------------------
+PKGS := libuv sqlite3 jansson libpcre2-8 libutf8proc libcurl libcrypto openblas libseccomp
+ifneq ($(WITH_SERVER),0)
+PKGS += libmicrohttpd
+endif
+PKG_CFLAGS = $(eval PKG_CFLAGS := $$(shell pkg-config --cflags $(PKGS)))$(PKG_CFLAGS)
+PKG_LIBS   = $(eval PKG_LIBS := $$(shell pkg-config --libs $(PKGS)))$(PKG_LIBS)
+LIBS       = $(PKG_LIBS) -lm -ldl -pthread
+
+# ---- sources -------------------------------------------------------------------------------------------------
+SRCS := $(sort $(wildcard $(MODULES:%=%/*.c)))
+ifneq ($(filter kernels,$(MODULES)),)
+SRCS += $(sort $(wildcard kernels/ref/*.c) $(if $(filter x86_64,$(MACHINE)),$(wildcard kernels/x86/*.c)))
+endif
+ifeq ($(WITH_SERVER),0)
+SRCS := $(filter-out src/server/%,$(SRCS))
+endif
+HEADERS := $(wildcard include/*.h include/aiinfra/*.h)
+OBJS    := $(SRCS:%.c=$(BUILD)/obj/%.o)
+
+CLI_OBJS := $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard examples/aiinfra/*.c))
+CLI      := $(if $(CLI_OBJS),$(BUILD)/aiinfra)
+EX_SRCS  := $(wildcard examples/*.c examples/*.cc examples/nano/*.c)
+ifeq ($(WITH_SERVER),0)
+EX_SRCS  := $(if $(EX_SRCS),$(shell grep -L 'aiinfra/server.h' $(EX_SRCS)))
+endif
+EXAMPLES := $(addprefix $(BUILD)/examples/,$(basename $(notdir $(EX_SRCS))))
+
+# ---- flags ---------------------------------------------------------------------------------------------------
+CSTD   := -std=c11 -D_GNU_SOURCE
+CFLAGS ?= $(OPT) -g
+COMMON  = $(CFLAGS) $(WARN) -fPIC -fvisibility=hidden -ffp-contract=off -pthread -MMD -MP \
+          $(if $(filter 0,$(DEBUG)),-DNDEBUG) -DAIINFRA_WITH_SERVER=$(WITH_SERVER)
+ISA_AVX2    := -mavx2 -mfma -mf16c -mbmi2
+ISA_AVX512  := $(ISA_AVX2) -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx512bf16
+ISA_AVXVNNI := $(ISA_AVX2) -mavxvnni
+isa = $(if $(filter %_avxvnni.c,$1),$(ISA_AVXVNNI))$(if $(filter %_avx512.c,$1),$(ISA_AVX512))$(if \
+      $(filter %_avx2.c,$1),$(ISA_AVX2))
+MAP  := src/aiinfra.map
+DEFS  = $(if $(findstring -fsanitize,$(EXTRA)),,-Wl,-z,defs)
+
+# ---- build ---------------------------------------------------------------------------------------------------
+.PHONY: all libs static shared examples FORCE
+all: libs $(CLI) examples
+libs: static shared
+static: $(BUILD)/libaiinfra.a
+shared: $(BUILD)/libaiinfra.so
+examples: $(EXAMPLES)
+
+# Rewritten, and everything rebuilt, only when the flags change.
+$(BUILD)/obj/.flags: FORCE
+	@mkdir -p $(@D)
+	@echo '$(CC) $(CSTD) $(COMMON) $(PKG_CFLAGS) $(EXTRA)' | cmp -s - $@ || \
+	  echo '$(CC) $(CSTD) $(COMMON) $(PKG_CFLAGS) $(EXTRA)' > $@
+
+$(OBJS): $(BUILD)/obj/%.o: %.c $(BUILD)/obj/.flags
+	$(say) CC $<
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CSTD) $(COMMON) -Iinclude -I. $(PKG_CFLAGS) $(call isa,$<) $(EXTRA) -c $< -o $@
+
+$(BUILD)/libaiinfra.a: $(OBJS)
+	$(say) AR $@
+	$(Q)rm -f $@ && ar rcs $@ $(OBJS)
+
+$(BUILD)/$(REAL): $(OBJS) $(MAP)
+	$(say) LD $@
+	@python3 tests/abi/map.py --warn
+	$(Q)$(CC) -shared -Wl,-soname,$(SONAME) -Wl,--version-script=$(MAP) $(DEFS) \
+	  -Wl,--as-needed $(EXTRA) $(OBJS) $(LIBS) -o $@
+
+$(BUILD)/libaiinfra.so: $(BUILD)/$(REAL)
+	$(Q)ln -sf $(REAL) $(BUILD)/$(SONAME) && ln -sf $(SONAME) $@
+
+# Examples see what a user sees: the public headers, the shared library, and libuv or jansson if they want to.
+EX_FLAGS = $(COMMON) -Iinclude $(PKG_CFLAGS) $(EXTRA)
+EX_LIBS  = -L$(BUILD) -laiinfra -Wl,--as-needed $(shell pkg-config --libs libuv jansson) -lm -pthread
+
+$(CLI_OBJS): $(BUILD)/obj/%.o: %.c $(BUILD)/obj/.flags
+	$(say) CC $<
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CSTD) $(EX_FLAGS) -c $< -o $@
+
+$(BUILD)/aiinfra: $(CLI_OBJS) $(BUILD)/libaiinfra.so
+	$(say) LD $@
+	$(Q)$(CC) $(EXTRA) $(CLI_OBJS) -Wl,-rpath,'$$ORIGIN:$$ORIGIN/../lib' $(EX_LIBS) -o $@
+
+vpath %.c  examples examples/nano
+vpath %.cc examples
+$(filter $(addprefix $(BUILD)/examples/,$(basename $(notdir $(filter %.c,$(EX_SRCS))))),$(EXAMPLES)): \
+$(BUILD)/examples/%: %.c $(BUILD)/libaiinfra.so
+	$(say) EX $<
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CSTD) $(EX_FLAGS) -MF $@.d $< -Wl,-rpath,'$$ORIGIN/..' $(EX_LIBS) -o $@
+$(addprefix $(BUILD)/examples/,$(basename $(notdir $(filter %.cc,$(EX_SRCS))))): \
+$(BUILD)/examples/%: %.cc $(BUILD)/libaiinfra.so
+	$(say) EX $<
+	@mkdir -p $(@D)
+	$(Q)$(CXX) -std=c++11 $(EX_FLAGS) -MF $@.d $< -Wl,-rpath,'$$ORIGIN/..' $(EX_LIBS) -o $@
+
+-include $(OBJS:.o=.d) $(CLI_OBJS:.o=.d) $(EXAMPLES:=.d)
+
+# ---- what a machine needs ------------------------------------------------------------------------------------
+.PHONY: deps
+deps: deps-build-test
+deps-%:
+	@src/packaging/deps.sh $(subst -, ,$*)
+
+# ---- see it work ---------------------------------------------------------------------------------------------
+.PHONY: demo run-demo
+demo: deps-build
+	$(Q)$(MAKE) --no-print-directory -j$(JOBS) run-demo
+run-demo: all
+	$(Q)examples/demo.sh $(BUILD)
+
+# ---- tests: tests/CMakeLists.txt registers them, tests/support/run_tests.py builds and runs them ---------------
+.PHONY: test run-tests sanitize torture fuzz run-fuzz bench run-bench
+RUN_TESTS = python3 tests/support/run_tests.py --build-dir $(BUILD) --jobs $(JOBS) --cc $(CC) --cxx $(CXX) \
+            --cflags '$(OPT) $(PKG_CFLAGS) $(EXTRA)' --libs '$(LIBS) $(EXTRA)'
+test: deps
+	$(Q)$(MAKE) --no-print-directory -j$(JOBS) run-tests
+run-tests: $(if $(filter command,$(origin MODULES)),static,all)
+	$(Q)$(RUN_TESTS) $(if $(T),--match '$(T)')
+
+# Torture under ctest samples large scenarios; here every fallible call fails, once and from then on.
+torture: deps
+	$(Q)AIINFRA_TORTURE_FULL=1 $(MAKE) --no-print-directory -j$(JOBS) DEBUG=1 BUILD=$(BUILD)/torture T='^torture' run-tests
+
+ASAN := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+TSAN := -fsanitize=thread -fno-omit-frame-pointer
+sanitize: deps
+	$(Q)$(MAKE) --no-print-directory -j$(JOBS) BUILD=$(BUILD)/asan DEBUG=1 OPT=-O1 EXTRA='$(ASAN)' \
+	  T='^(unit|api|sim|kernels|torture|fuzz)\.' run-tests
+	$(Q)$(MAKE) --no-print-directory -j$(JOBS) BUILD=$(BUILD)/tsan DEBUG=1 OPT=-O1 EXTRA='$(TSAN)' \
+	  T='^(unit|api|sim)\.' run-tests
+
+fuzz: deps-build-fuzz
+	$(Q)$(MAKE) --no-print-directory -j$(JOBS) BUILD=$(BUILD)/fuzz CC=clang DEBUG=1 OPT=-O1 WARN=-Wall \
+	  EXTRA='-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined' run-fuzz
+run-fuzz: static
+	$(Q)CC='$(CC)' CFLAGS='$(CSTD) -g -O1 -Iinclude -I. $(PKG_CFLAGS) $(EXTRA)' LIBS='$(LIBS)' \
+	  tests/fuzz/run.sh $(BUILD) $(FUZZ_SECONDS) '$(T)'
+
+bench: deps
+	$(Q)$(MAKE) --no-print-directory -j$(JOBS) run-bench
+run-bench: all
+	$(Q)$(RUN_TESTS) --bench $(if $(T),--match '$(T)')
+
+# ---- gates ---------------------------------------------------------------------------------------------------
+.PHONY: lint format abi-check abi-update docs nano-eval
+lint: deps-build-lint
+	$(Q)tests/lint/run.sh
+format: deps-lint
+	clang-format-14 -i $$(tests/lint/c_files.sh)
+
+abi-check: deps-build-abi
+	$(Q)$(MAKE) --no-print-directory -j$(JOBS) libs
+	$(Q)AIINFRA_BUILD=$(BUILD) tests/abi/run.sh
+abi-update: deps-build-abi
+	$(Q)python3 tests/abi/map.py --update
+	$(Q)$(MAKE) --no-print-directory -j$(JOBS) libs
+	$(Q)AIINFRA_BUILD=$(BUILD) tests/abi/update.sh
+
+docs: deps-build
+	$(Q)python3 tests/lint/check_docs.py
+	$(Q)python3 docs/api_reference.py $(BUILD)/docs
+
+nano-eval: deps-nano
+	$(Q)examples/nano/eval.sh $(BUILD)/nano-eval
+
+# ---- install -------------------------------------------------------------------------------------------------
+.PHONY: install uninstall
+INSTALL = BUILD='$(BUILD)' DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' VERSION='$(VERSION)' SONAME='$(SONAME)' \
+          PKGS='$(PKGS)' src/packaging/install.sh
+install: all
+	$(Q)$(INSTALL) install
+uninstall:
+	$(Q)$(INSTALL) uninstall
+
+# ---- the rest ------------------------------------------------------------------------------------------------
+.PHONY: clean help
+clean:
+	rm -rf $(addprefix $(BUILD)/,obj libaiinfra.* aiinfra examples tests torture asan tsan fuzz docs)
+
+help:
+	@echo 'make VERB [VARIABLE=value ...]       (the variables are at the top of the Makefile)'
+	@echo '  all         the library, the aiinfra program and the examples (the default)'
+	@echo '  deps        install the Debian packages that are missing'
+	@echo '  demo        see it work: the bundled model, on this machine'
+	@echo '  test        build and run every test; T=regex picks some'
+	@echo '  bench       measure, side by side with the physical limit'
+	@echo '  lint        the rules of the house: floors, doors, words, format'
+	@echo '  sanitize    the tests under ASan with UBSan, then under TSan'
+	@echo '  torture     fail every fallible call of every scenario'
+	@echo '  fuzz        libFuzzer, FUZZ_SECONDS for each target'
+	@echo '  abi-check   symbols, layouts, comments and abidiff; abi-update accepts a change'
+	@echo '  docs        check the documentation and write the API reference to build/docs'
+	@echo '  nano-eval   measure the demo model'
+	@echo '  install     PREFIX=/usr/local DESTDIR=; uninstall removes it'
+	@echo '  format      clang-format everything'
+	@echo '  clean       remove what was built'

@@ -1,0 +1,229 @@
+/* cli.c - messages, Ctrl-C, and the way from a file's name to a running batcher. */
+#include "cli.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* ---- telling ---------------------------------------------------------------------------------------------------------- */
+
+void cli_say(const char *format, ...)
+{
+  va_list args;
+  va_start(args, format);
+  vfprintf(stderr, format, args);
+  va_end(args);
+  fputc('\n', stderr);
+}
+
+int cli_fail(const char *format, ...)
+{
+  va_list args;
+  fputs("aiinfra: ", stderr);
+  va_start(args, format);
+  vfprintf(stderr, format, args);
+  va_end(args);
+  fputc('\n', stderr);
+  return CLI_FAILED;
+}
+
+int cli_error(const char *what, const aiinfra_error *err)
+{
+  return cli_fail("%s: %s", what, err->message);
+}
+
+int cli_usage(const char *command, const char *format, ...)
+{
+  va_list args;
+  fprintf(stderr, "aiinfra%s%s: ", command[0] != '\0' ? " " : "", command);
+  va_start(args, format);
+  vfprintf(stderr, format, args);
+  va_end(args);
+  fprintf(stderr, "\n'aiinfra %s%s--help' tells more.\n", command, command[0] != '\0' ? " " : "");
+  return CLI_USAGE;
+}
+
+bool cli_progress_wanted(void)
+{
+  return isatty(STDERR_FILENO) == 1;
+}
+
+bool cli_write(const char *text, size_t n)
+{
+  return fwrite(text, 1, n, stdout) == n && fflush(stdout) == 0;
+}
+
+/* ---- interrupts --------------------------------------------------------------------------------------------------------- */
+
+static struct {
+  pthread_mutex_t lock;
+  aiinfra_request *request;
+  aiinfra_runtime *runtime;
+  bool flag, interrupted;
+} watch = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+/* A thread of its own, because almost nothing may be done in a signal handler. */
+static void *wait_for_interrupts(void *arg)
+{
+  sigset_t set;
+  int sig;
+  (void)arg;
+  sigemptyset(&set);
+  sigaddset(&set, SIGINT);
+  sigaddset(&set, SIGTERM);
+  while (sigwait(&set, &sig) == 0) {
+    bool heard;
+    pthread_mutex_lock(&watch.lock);
+    heard = !watch.interrupted && (watch.request != NULL || watch.runtime != NULL || watch.flag);
+    watch.interrupted = true;
+    if (heard && watch.request != NULL) aiinfra_request_cancel(watch.request);
+    if (heard && watch.runtime != NULL) aiinfra_runtime_stop(watch.runtime);
+    pthread_mutex_unlock(&watch.lock);
+    if (!heard) _exit(128 + sig);
+  }
+  return NULL;
+}
+
+void cli_catch_interrupts(void)
+{
+  sigset_t set;
+  pthread_t thread;
+  sigemptyset(&set);
+  sigaddset(&set, SIGINT);
+  sigaddset(&set, SIGTERM);
+  pthread_sigmask(SIG_BLOCK, &set, NULL); /* inherited by all threads */
+  if (pthread_create(&thread, NULL, wait_for_interrupts, NULL) == 0) pthread_detach(thread);
+  else pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+}
+
+void cli_watch(aiinfra_request *request, aiinfra_runtime *runtime)
+{
+  pthread_mutex_lock(&watch.lock);
+  watch.request = request;
+  watch.runtime = runtime;
+  watch.flag = false;
+  pthread_mutex_unlock(&watch.lock);
+}
+
+void cli_watch_flag(void)
+{
+  pthread_mutex_lock(&watch.lock);
+  watch.flag = true;
+  pthread_mutex_unlock(&watch.lock);
+}
+
+bool cli_interrupted(void)
+{
+  bool interrupted;
+  pthread_mutex_lock(&watch.lock);
+  interrupted = watch.interrupted;
+  pthread_mutex_unlock(&watch.lock);
+  return interrupted;
+}
+
+aiinfra_status cli_wait(aiinfra_request *request)
+{
+  aiinfra_status rc;
+  cli_watch(request, NULL);
+  rc = aiinfra_request_wait(request, -1, NULL);
+  cli_watch(NULL, NULL);
+  aiinfra_request_free(request);
+  return rc;
+}
+
+/* ---- a model to run ------------------------------------------------------------------------------------------------------- */
+
+static void log_line(void *user, aiinfra_log_level level, const char *message)
+{
+  (void)user;
+  if (level <= AIINFRA_LOG_WARN) cli_say("aiinfra: %s", message);
+}
+
+int cli_runtime_open(int64_t threads, aiinfra_runtime **out)
+{
+  aiinfra_runtime_opts opts = AIINFRA_RUNTIME_OPTS_INIT;
+  aiinfra_error err;
+  opts.n_threads = (int32_t)threads;
+  opts.log = log_line;
+  return aiinfra_runtime_create(&opts, out, &err) == AIINFRA_OK ? CLI_OK : cli_error("runtime", &err);
+}
+
+static int show_loading(void *user, double fraction)
+{
+  (void)user;
+  if (cli_progress_wanted()) fprintf(stderr, fraction < 1 ? "\rloading %3.0f %%" : "\r             \r", fraction * 100);
+  return 0;
+}
+
+int cli_engine_open(const char *path, int64_t threads, const aiinfra_batcher_opts *opts, cli_engine *e)
+{
+  aiinfra_model_opts model_opts = AIINFRA_MODEL_OPTS_INIT;
+  aiinfra_error err;
+  int code;
+  memset(e, 0, sizeof *e);
+  code = cli_runtime_open(threads, &e->runtime);
+  if (code != CLI_OK) return code;
+  model_opts.progress = show_loading;
+  if (aiinfra_model_open(e->runtime, path, &model_opts, &e->model, &err) != AIINFRA_OK ||
+      aiinfra_kv_create(e->model, NULL, &e->kv, &err) != AIINFRA_OK ||
+      aiinfra_batcher_create(e->model, e->kv, opts, &e->batcher, &err) != AIINFRA_OK) {
+    code = cli_error(path, &err);
+    cli_engine_close(e);
+  }
+  return code;
+}
+
+void cli_engine_close(cli_engine *e)
+{
+  aiinfra_batcher_free(e->batcher);
+  aiinfra_kv_free(e->kv);
+  aiinfra_model_free(e->model);
+  aiinfra_runtime_free(e->runtime);
+  memset(e, 0, sizeof *e);
+}
+
+const char *cli_default_model(const char *given)
+{
+  static const char *const places[] = {"../examples/nano/nano.gguf", "../share/aiinfra/nano.gguf",
+                                       "../../examples/nano/nano.gguf"};
+  static char path[PATH_MAX + 64];
+  const char *env = getenv("AIINFRA_MODEL");
+  ssize_t n;
+  char *slash;
+  if (given != NULL) return given;
+  if (env != NULL && env[0] != '\0') return env;
+  n = readlink("/proc/self/exe", path, PATH_MAX);
+  if (n > 0) {
+    path[n] = '\0';
+    slash = strrchr(path, '/');
+    for (size_t i = 0; slash != NULL && i < sizeof places / sizeof places[0]; i++) {
+      snprintf(slash + 1, sizeof path - (size_t)(slash + 1 - path), "%s", places[i]);
+      if (access(path, R_OK) == 0) return path;
+    }
+  }
+  cli_fail("no model: give --model FILE, or set AIINFRA_MODEL");
+  return NULL;
+}
+
+int cli_db_open(aiinfra_runtime *runtime, const char *path, bool must_exist, const char *scope, aiinfra_db **db,
+                aiinfra_memory **memory)
+{
+  aiinfra_db_opts opts = AIINFRA_DB_OPTS_INIT;
+  aiinfra_memory_opts memory_opts = AIINFRA_MEMORY_OPTS_INIT;
+  aiinfra_error err;
+  *db = NULL;
+  *memory = NULL;
+  opts.must_exist = must_exist;
+  memory_opts.scope = scope;
+  if (aiinfra_db_open(runtime, path, &opts, db, &err) != AIINFRA_OK) return cli_error(path, &err);
+  if (aiinfra_memory_open(*db, &memory_opts, memory, &err) == AIINFRA_OK) return CLI_OK;
+  aiinfra_db_free(*db);
+  *db = NULL;
+  return cli_error(path, &err);
+}

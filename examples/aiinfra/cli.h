@@ -1,0 +1,95 @@
+/* cli.h - what the commands of aiinfra share: options, errors, interrupts, and opening a model to run.
+ *
+ * Exit codes: 0 it worked, 1 it did not, 2 it was called wrongly. Results go to stdout, all else to stderr.
+ */
+#ifndef AIINFRA_CLI_H
+#define AIINFRA_CLI_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "aiinfra.h"
+
+enum { CLI_OK = 0, CLI_FAILED = 1, CLI_USAGE = 2 };
+
+/* ---- options (options.c) ----------------------------------------------------------------------------------------- */
+
+typedef enum cli_kind { CLI_FLAG, CLI_TEXT, CLI_INT, CLI_REAL } cli_kind;
+
+typedef struct cli_option {
+  const char *name; /* without "--" */
+  char letter;      /* 0: none */
+  cli_kind kind;
+  void *value;          /* bool, const char *, int64_t or double; keeps its default when not given */
+  double least, most;   /* of CLI_INT and CLI_REAL */
+  const char *argument; /* "N", "FILE"... of all but CLI_FLAG */
+  const char *help;
+} cli_option;
+
+typedef struct cli_command {
+  const char *name, *arguments, *summary;
+  const cli_option *options; /* ends with one without a name */
+  int least, most;           /* positional arguments; most < 0: any number */
+} cli_command;
+
+/* Parses argv behind the command's name. Positional arguments move to the front of argv; *n says how many. Returns
+ * true to go on; else *code is what to exit with (help was shown, or an error was told). */
+bool cli_parse(const cli_command *command, int argc, char **argv, int *n, int *code);
+/* The candidate that `word` was probably meant to be; NULL: none is near. */
+const char *cli_nearest(const char *word, const char *const *candidates, int n);
+
+/* ---- telling (cli.c) ---------------------------------------------------------------------------------------------- */
+
+void cli_say(const char *format, ...) __attribute__((format(printf, 1, 2))); /* a line on stderr */
+int cli_fail(const char *format, ...) __attribute__((format(printf, 1, 2))); /* "aiinfra: ...", returns CLI_FAILED */
+int cli_error(const char *what, const aiinfra_error *err);                   /* "aiinfra: what: message" */
+int cli_usage(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
+bool cli_progress_wanted(void);             /* stderr is a terminal */
+bool cli_write(const char *text, size_t n); /* to stdout, at once; false: nobody reads it any more */
+
+/* ---- interrupts (cli.c) -------------------------------------------------------------------------------------------- */
+
+/* From here Ctrl-C is ours: the first cancels what cli_watch() was told, or sets cli_interrupted(); the second, or one
+ * while nothing is watched, quits. Call it before the runtime makes threads. */
+void cli_catch_interrupts(void);
+void cli_watch(aiinfra_request *request, aiinfra_runtime *runtime); /* either may be NULL; both: watch nothing */
+void cli_watch_flag(void);                                          /* only cli_interrupted() is looked at */
+bool cli_interrupted(void);
+/* Waits for the request, which Ctrl-C cancels, and frees it. Its own callback has the message of a failure. */
+aiinfra_status cli_wait(aiinfra_request *request);
+
+/* ---- a model to run (cli.c) ----------------------------------------------------------------------------------------- */
+
+typedef struct cli_engine {
+  aiinfra_runtime *runtime;
+  aiinfra_model *model;
+  aiinfra_kv *kv;
+  aiinfra_batcher *batcher;
+} cli_engine;
+
+int cli_runtime_open(int64_t threads, aiinfra_runtime **out);
+/* Opens everything from the file to the batcher; a code other than CLI_OK was told. opts may be NULL. */
+int cli_engine_open(const char *model, int64_t threads, const aiinfra_batcher_opts *opts, cli_engine *engine);
+void cli_engine_close(cli_engine *engine);
+/* `given`, or AIINFRA_MODEL, or the nano.gguf that lies beside this program; NULL after telling that there is none. */
+const char *cli_default_model(const char *given);
+
+/* A database, and the memory of a scope in it; memory may be NULL. */
+int cli_db_open(aiinfra_runtime *runtime, const char *path, bool must_exist, const char *scope, aiinfra_db **db,
+                aiinfra_memory **memory);
+
+/* ---- the commands --------------------------------------------------------------------------------------------------- */
+
+int cmd_agent(int argc, char **argv);
+int cmd_bench(int argc, char **argv);
+int cmd_convert(int argc, char **argv);
+int cmd_forget(int argc, char **argv);
+int cmd_ingest(int argc, char **argv);
+int cmd_inspect(int argc, char **argv);
+int cmd_remember(int argc, char **argv);
+int cmd_run(int argc, char **argv);
+int cmd_search(int argc, char **argv);
+int cmd_serve(int argc, char **argv);
+int cmd_tokenize(int argc, char **argv);
+
+#endif

@@ -1,0 +1,73 @@
+/* main.c - aiinfra, the program: finds the command and hands over. */
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli.h"
+
+/* A command that some builds leave out is a weak symbol. */
+#pragma weak cmd_convert
+
+typedef struct command {
+  const char *name;
+  int (*run)(int argc, char **argv);
+  const char *summary;
+} command;
+
+static int cmd_version(int argc, char **argv);
+static int cmd_help(int argc, char **argv);
+
+static const command commands[] = {
+    {"agent", cmd_agent, "answer a question from documents, memory and tools"},
+    {"ingest", cmd_ingest, "put documents into a database"},
+    {"search", cmd_search, "find passages and facts in a database"},
+    {"remember", cmd_remember, "keep a fact"},
+    {"forget", cmd_forget, "forget a fact or a passage for good"},
+    {"run", cmd_run, "continue a text, or chat"},
+    {"serve", cmd_serve, "an OpenAI-compatible HTTP server"},
+    {"bench", cmd_bench, "measure a model's speed"},
+    {"inspect", cmd_inspect, "what a model file says about itself"},
+    {"tokenize", cmd_tokenize, "a text as a model sees it"},
+    {"convert", cmd_convert, "make a GGUF file"},
+    {"version", cmd_version, "the library's version"},
+    {"help", cmd_help, "this list"},
+};
+#define N_COMMANDS ((int)(sizeof commands / sizeof commands[0]))
+
+static int cmd_version(int argc, char **argv)
+{
+  (void)argc, (void)argv;
+  printf("aiinfra %s\n", aiinfra_version());
+  return CLI_OK;
+}
+
+static int cmd_help(int argc, char **argv)
+{
+  (void)argc, (void)argv;
+  printf("usage: aiinfra COMMAND [OPTIONS] [ARGUMENTS]\n\n");
+  for (int i = 0; i < N_COMMANDS; i++) {
+    if (commands[i].run != NULL) printf("  %-10s %s\n", commands[i].name, commands[i].summary);
+  }
+  printf("\n'aiinfra COMMAND --help' tells more about a command.\n");
+  return CLI_OK;
+}
+
+int main(int argc, char **argv)
+{
+  const char *names[N_COMMANDS], *near, *word = argc > 1 ? argv[1] : "";
+  if (argc < 2) {
+    cmd_help(argc, argv);
+    return CLI_USAGE;
+  }
+  signal(SIGPIPE, SIG_IGN); /* a reader that goes away is a failed write */
+  if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) word = "help";
+  if (strcmp(word, "--version") == 0) word = "version";
+  for (int i = 0; i < N_COMMANDS; i++) {
+    names[i] = commands[i].name;
+    if (strcmp(word, names[i]) != 0 || commands[i].run == NULL) continue;
+    return commands[i].run(argc - 1, argv + 1);
+  }
+  near = cli_nearest(word, names, N_COMMANDS);
+  if (near != NULL) return cli_usage("", "unknown command '%.60s'; did you mean '%s'?", word, near);
+  return cli_usage("", "unknown command '%.60s'", word);
+}

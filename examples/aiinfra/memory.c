@@ -1,0 +1,134 @@
+/* memory.c - `aiinfra search`, `remember` and `forget`: a database's memory from the command line. */
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli.h"
+
+typedef struct store {
+  aiinfra_runtime *runtime;
+  aiinfra_db *db;
+  aiinfra_memory *memory;
+} store;
+
+static int open_store(const char *command, const char *path, bool must_exist, const char *scope, store *s)
+{
+  int code;
+  memset(s, 0, sizeof *s);
+  if (path == NULL) return cli_usage(command, "--db FILE is missing");
+  code = cli_runtime_open(1, &s->runtime);
+  return code == CLI_OK ? cli_db_open(s->runtime, path, must_exist, scope, &s->db, &s->memory) : code;
+}
+
+static void close_store(store *s)
+{
+  aiinfra_memory_free(s->memory);
+  aiinfra_db_free(s->db);
+  aiinfra_runtime_free(s->runtime);
+}
+
+/* ---- search ------------------------------------------------------------------------------------------------------------ */
+
+static void show_item(const json_t *item)
+{
+  const char *source = json_string_value(json_object_get(item, "source"));
+  const char *text = json_string_value(json_object_get(item, "text"));
+  printf("%6.3f  #%lld  %s\n", json_number_value(json_object_get(item, "score")),
+         (long long)json_integer_value(json_object_get(item, "id")), source != NULL && *source ? source : "(fact)");
+  for (const char *line = text; line != NULL && *line != '\0';) {
+    size_t n = strcspn(line, "\n");
+    printf("        %.*s\n", (int)n, line);
+    line += n + (line[n] == '\n');
+  }
+}
+
+static int show_items(const char *text)
+{
+  json_t *items = json_loads(text, 0, NULL), *item;
+  size_t i;
+  if (items == NULL) return cli_fail("out of memory");
+  json_array_foreach(items, i, item) show_item(item);
+  if (json_array_size(items) == 0) cli_say("nothing found");
+  json_decref(items);
+  return CLI_OK;
+}
+
+int cmd_search(int argc, char **argv)
+{
+  const char *db_path = NULL, *scope = NULL;
+  int64_t k = 5;
+  bool as_json = false;
+  const cli_option options[] = {{"db", 0, CLI_TEXT, &db_path, 0, 0, "FILE", "the database"},
+                                {"scope", 0, CLI_TEXT, &scope, 0, 0, "NAME", "whose memory (default)"},
+                                {"k", 'k', CLI_INT, &k, 1, 1000, "N", "hits at most (5)"},
+                                {"json", 0, CLI_FLAG, &as_json, 0, 0, NULL, "one JSON array, as the library gives it"},
+                                {0}};
+  const cli_command command = {
+      "search", "--db FILE QUERY", "Finds what fits a question best, passages and facts.", options, 1, 1};
+  aiinfra_recall_opts opts = AIINFRA_RECALL_OPTS_INIT;
+  aiinfra_error err;
+  store s;
+  char *text = NULL;
+  int n, code;
+  if (!cli_parse(&command, argc, argv, &n, &code)) return code;
+  code = open_store("search", db_path, true, scope, &s);
+  opts.k = (uint32_t)k;
+  if (code == CLI_OK && aiinfra_memory_recall(s.memory, argv[0], &opts, &text, &err) != AIINFRA_OK)
+    code = cli_error("search", &err);
+  if (code == CLI_OK && as_json) printf("%s\n", text);
+  else if (code == CLI_OK) code = show_items(text);
+  aiinfra_string_free(text);
+  close_store(&s);
+  return code;
+}
+
+/* ---- remember and forget -------------------------------------------------------------------------------------------------- */
+
+int cmd_remember(int argc, char **argv)
+{
+  const char *db_path = NULL, *scope = NULL;
+  const cli_option options[] = {{"db", 0, CLI_TEXT, &db_path, 0, 0, "FILE", "the database; made when it is not there"},
+                                {"scope", 0, CLI_TEXT, &scope, 0, 0, "NAME", "whose memory (default)"},
+                                {0}};
+  const cli_command command = {"remember", "--db FILE TEXT", "Keeps a fact and prints its number.", options, 1, 1};
+  aiinfra_error err;
+  int64_t id = 0;
+  store s;
+  int n, code;
+  if (!cli_parse(&command, argc, argv, &n, &code)) return code;
+  code = open_store("remember", db_path, false, scope, &s);
+  if (code == CLI_OK && aiinfra_memory_remember(s.memory, argv[0], NULL, &id, &err) != AIINFRA_OK)
+    code = cli_error("remember", &err);
+  if (code == CLI_OK) printf("%lld\n", (long long)id);
+  close_store(&s);
+  return code;
+}
+
+int cmd_forget(int argc, char **argv)
+{
+  const char *db_path = NULL, *scope = NULL;
+  const cli_option options[] = {{"db", 0, CLI_TEXT, &db_path, 0, 0, "FILE", "the database"},
+                                {"scope", 0, CLI_TEXT, &scope, 0, 0, "NAME", "whose memory (default)"},
+                                {0}};
+  const cli_command command = {"forget",
+                               "--db FILE NUMBER...",
+                               "Forgets facts and passages for good, by the numbers that search shows.",
+                               options,
+                               1,
+                               -1};
+  aiinfra_error err;
+  store s;
+  int n, code;
+  if (!cli_parse(&command, argc, argv, &n, &code)) return code;
+  code = open_store("forget", db_path, true, scope, &s);
+  for (int i = 0; i < n && code == CLI_OK; i++) {
+    char *end;
+    const char *digits = argv[i][0] == '#' ? argv[i] + 1 : argv[i];
+    long long id = strtoll(digits, &end, 10);
+    if (end == digits || *end != '\0') code = cli_usage("forget", "'%.40s' is no number", argv[i]);
+    else if (aiinfra_memory_forget(s.memory, id, &err) != AIINFRA_OK) code = cli_error(argv[i], &err);
+  }
+  close_store(&s);
+  return code;
+}

@@ -1,0 +1,72 @@
+#!/usr/bin/env python3
+"""nano's tokenizer, and how a conversation becomes tokens.
+
+    tokenizer.py CONVERSATIONS.jsonl tokenizer.json     trains the byte-level BPE
+
+The vocabulary: 5 special tokens, the 256 bytes, then merges. Pre-tokenising is Qwen2's, in which each
+digit stands alone. render() writes a conversation exactly as template.jinja does (evaluate.py compares
+the two), in pieces that say which text the assistant spoke: that is what training is about.
+"""
+import json
+import re
+import sys
+
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from model import VOCAB
+
+SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<tool_call>", "</tool_call>"]
+QWEN2 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+         r"|\s*[\r\n]+|\s+(?!\S)|\s+")
+
+
+def call_text(call):
+    arguments = call["function"]["arguments"]
+    if not isinstance(arguments, str):
+        arguments = json.dumps(arguments, ensure_ascii=False)
+    return '<tool_call>\n{"name": %s, "arguments": %s}\n</tool_call>' % (json.dumps(call["function"]["name"]), arguments)
+
+
+def render(messages, tools=(), prompt=False):
+    """-> [(text, spoken by the assistant)]. With prompt, it ends where the assistant is to speak."""
+    system = messages[0]["content"] if messages[0]["role"] == "system" else "You are nano, a helpful assistant."
+    if tools:
+        system += "\n\nTools:" + "".join("\n" + json.dumps(t["function"], ensure_ascii=False) for t in tools)
+    pieces = [("<|im_start|>system\n%s<|im_end|>\n" % system, False)]
+    for m in messages:
+        if m["role"] == "assistant":
+            text = (m["content"] or "") + "".join(call_text(c) for c in m.get("tool_calls", ()))
+            pieces += [("<|im_start|>assistant\n", False), (text + "<|im_end|>", True), ("\n", False)]
+        elif m["role"] != "system":
+            pieces.append(("<|im_start|>%s\n%s<|im_end|>\n" % (m["role"], m["content"]), False))
+    if prompt:
+        pieces.append(("<|im_start|>assistant\n", False))
+    return pieces
+
+
+def encode(tokenizer, pieces):
+    """-> (ids, spoken): spoken[i] tells whether the assistant says ids[i]."""
+    ids, spoken = [], []
+    for text, says in pieces:
+        new = tokenizer.encode(text).ids
+        ids += new
+        spoken += [says] * len(new)
+    return ids, spoken
+
+
+def train(lines):
+    t = Tokenizer(models.BPE())
+    t.pre_tokenizer = pre_tokenizers.Sequence([
+        pre_tokenizers.Split(Regex(QWEN2), "isolated"),
+        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    t.decoder = decoders.ByteLevel()
+    cut = re.compile("|".join(map(re.escape, SPECIAL)))
+    texts = (cut.split("".join(p for p, _ in render(c["messages"], c["tools"]))) for c in map(json.loads, lines))
+    t.train_from_iterator(texts, trainers.BpeTrainer(
+        vocab_size=VOCAB, special_tokens=SPECIAL, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False))
+    return t
+
+
+if __name__ == "__main__":
+    with open(sys.argv[1]) as conversations:
+        train(conversations).save(sys.argv[2])

@@ -1,0 +1,78 @@
+/* aiinfra/kv.h - the paged KV cache: the memory a running sequence stands on.
+ *
+ * A cache reserves a fixed number of equal blocks on one device. Sequences borrow blocks, share them
+ * by common prefix, and give them back. Nothing grows after aiinfra_kv_create(): running out is a
+ * scheduling event for the batcher, not a failure.
+ *
+ * Threads: a cache belongs to the loop thread of its model's runtime. Functions that take a const
+ * handle may be called from any thread.
+ */
+#ifndef AIINFRA_KV_H
+#define AIINFRA_KV_H
+
+#include "aiinfra/model.h"
+#include "aiinfra/types.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** A paged KV cache. */
+typedef struct aiinfra_kv aiinfra_kv;
+
+/** Options of aiinfra_kv_create(). Zero is the default of every field. */
+typedef struct aiinfra_kv_opts {
+  size_t struct_size;    /**< sizeof this struct; set by AIINFRA_KV_OPTS_INIT */
+  uint64_t budget_bytes; /**< 0: room for 4 sequences of the model's full context, at most a quarter of free memory */
+  uint32_t block_tokens; /**< 0: 16; else a power of two, at most 256 */
+  int32_t dtype;         /**< AIINFRA_DTYPE_F32 or AIINFRA_DTYPE_F16; 0: F32 for an F32 model, else F16 */
+} aiinfra_kv_opts;
+
+/** Initialiser of aiinfra_kv_opts. */
+#define AIINFRA_KV_OPTS_INIT {sizeof(aiinfra_kv_opts), 0, 0, 0}
+
+/** How a cache is used now. */
+typedef struct aiinfra_kv_stats {
+  size_t struct_size;      /**< sizeof this struct; set by the caller */
+  uint64_t block_bytes;    /**< size of a block over all layers */
+  uint64_t prefix_queries; /**< prompt tokens looked up in the prefix tree */
+  uint64_t prefix_hits;    /**< prompt tokens found there */
+  uint64_t evictions;      /**< cached blocks given to somebody else */
+  uint64_t copies;         /**< blocks copied because a sequence wrote to a shared one */
+  uint32_t n_blocks;       /**< blocks in all */
+  uint32_t n_free;         /**< neither used nor cached */
+  uint32_t n_cached;       /**< used by no sequence, kept for a later one with the same prefix */
+  uint32_t block_tokens;   /**< tokens a block holds */
+} aiinfra_kv_stats;
+
+/**
+ * Creates a cache for @model and reserves all of its blocks.
+ *
+ * On success the caller owns *out; release it with aiinfra_kv_free(). The cache keeps @model alive.
+ * On failure *out is NULL and nothing is held.
+ *
+ * @return AIINFRA_EINVAL   block_tokens is not a power of two up to 256, or the budget holds no block
+ *         AIINFRA_ENOTSUP  @opts sets a field this library does not know, or the model is vocab_only
+ *         AIINFRA_ENOMEM   host or device memory ran out
+ * Thread: loop.  Since: 0.1.
+ */
+AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_kv_create(aiinfra_model *model, const aiinfra_kv_opts *opts,
+                                                              aiinfra_kv **out, aiinfra_error *err);
+
+/**
+ * Releases the caller's reference; batchers keep the cache alive. NULL is allowed.
+ * Thread: loop.  Since: 0.1.
+ */
+AIINFRA_API void aiinfra_kv_free(aiinfra_kv *kv);
+
+/**
+ * Fills *stats, whose struct_size the caller has set.
+ * @return AIINFRA_EINVAL, AIINFRA_ENOTSUP
+ * Thread: loop.  Since: 0.1.
+ */
+AIINFRA_API aiinfra_status aiinfra_kv_get_stats(const aiinfra_kv *kv, aiinfra_kv_stats *stats, aiinfra_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

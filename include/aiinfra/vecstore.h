@@ -1,0 +1,156 @@
+/* aiinfra/vecstore.h - a collection of vectors with text and JSON payloads inside a database.
+ *
+ * Rows are the truth; the HNSW graph is derived from them, kept in memory, and rebuilt when it is missing. Small
+ * collections and selective filters are searched exactly. Text is indexed for keyword search (BM25); a query with
+ * both a vector and text fuses the two rankings by reciprocal rank.
+ */
+#ifndef AIINFRA_VECSTORE_H
+#define AIINFRA_VECSTORE_H
+
+#include "aiinfra/db.h"
+#include "aiinfra/types.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** A vector collection. */
+typedef struct aiinfra_vecstore aiinfra_vecstore;
+
+/** How vectors are compared. */
+typedef enum aiinfra_metric {
+  AIINFRA_METRIC_DEFAULT = 0, /**< cosine */
+  AIINFRA_METRIC_COSINE = 1,  /**< score is the cosine, 1 is best; zero vectors are refused */
+  AIINFRA_METRIC_IP = 2,      /**< score is the inner product, larger is better */
+  AIINFRA_METRIC_L2 = 3       /**< score is minus the squared distance, 0 is best */
+} aiinfra_metric;
+
+/** Options of aiinfra_vecstore_open(). Zero is the default of every field. */
+typedef struct aiinfra_vecstore_opts {
+  size_t struct_size;       /**< sizeof this struct; set by AIINFRA_VECSTORE_OPTS_INIT */
+  uint32_t dims;            /**< elements of a vector, 1 to 65536; 0: of the collection, which must exist */
+  int32_t metric;           /**< an aiinfra_metric; must agree with an existing collection or be 0 */
+  uint32_t m;               /**< HNSW: links of a node; 0: 16 */
+  uint32_t ef_construction; /**< HNSW: candidates while building; 0: 200 */
+} aiinfra_vecstore_opts;
+
+/** Initialiser of aiinfra_vecstore_opts. */
+#define AIINFRA_VECSTORE_OPTS_INIT {sizeof(aiinfra_vecstore_opts), 0, 0, 0, 0}
+
+/** One row to write. */
+typedef struct aiinfra_record {
+  int64_t id;               /**< chosen by the caller; an existing row is replaced */
+  const float *vector;      /**< dims floats, all finite */
+  const char *text;         /**< for keyword search; may be NULL */
+  const char *payload_json; /**< a JSON object for filters and the reader; may be NULL */
+} aiinfra_record;
+
+/** How to search. */
+typedef enum aiinfra_search_mode {
+  AIINFRA_SEARCH_AUTO = 0,  /**< exact when it costs little, else the graph */
+  AIINFRA_SEARCH_EXACT = 1, /**< compare with every row that passes the filter */
+  AIINFRA_SEARCH_GRAPH = 2  /**< HNSW */
+} aiinfra_search_mode;
+
+/** A query. At least one of vector and text is set. Zero is the default of every field. */
+typedef struct aiinfra_query {
+  size_t struct_size;      /**< sizeof this struct; set by AIINFRA_QUERY_INIT */
+  const float *vector;     /**< dims floats, all finite; NULL: keywords only */
+  const char *text;        /**< words to look for; NULL: vector only */
+  const char *filter_json; /**< rows must pass, e.g. {"must": [{"key": "lang", "match": {"value": "en"}}]}; NULL: all */
+  uint32_t k;              /**< hits wanted; 0: 10 */
+  uint32_t ef;             /**< HNSW: candidates while searching; 0: max(64, 2k) */
+  int32_t mode;            /**< an aiinfra_search_mode */
+  uint32_t reserved;       /**< must be 0 */
+} aiinfra_query;
+
+/** Initialiser of aiinfra_query. */
+#define AIINFRA_QUERY_INIT {sizeof(aiinfra_query), NULL, NULL, NULL, 0, 0, 0, 0}
+
+/** One hit, best first. */
+typedef struct aiinfra_hit {
+  int64_t id;            /**< the row */
+  float score;           /**< fused score when both searches ran, else that of the one that did */
+  float vector_score;    /**< by the metric; NaN when the vector search did not find it */
+  float text_score;      /**< BM25, larger is better; NaN when the keyword search did not find it */
+  uint32_t rank;         /**< from 1 */
+} aiinfra_hit;
+
+/**
+ * Opens a collection of a database, creating it when dims is set.
+ *
+ * On success the caller owns *out; release it with aiinfra_vecstore_free(). It keeps @db alive. On failure *out is
+ * NULL and nothing is held.
+ *
+ * @return AIINFRA_ENOENT  no such collection, and dims is 0
+ *         AIINFRA_EINVAL  a bad name or option, or dims or metric differ from the collection's
+ *         AIINFRA_EIO, AIINFRA_EFORMAT, AIINFRA_EBUSY, AIINFRA_ENOTSUP, AIINFRA_ENOMEM
+ * Thread: any.  Since: 0.1.
+ */
+AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_vecstore_open(aiinfra_db *db, const char *name,
+                                                                  const aiinfra_vecstore_opts *opts,
+                                                                  aiinfra_vecstore **out, aiinfra_error *err);
+
+/**
+ * Releases the collection's handle. NULL is allowed.
+ * Thread: any.  Since: 0.1.
+ */
+AIINFRA_API void aiinfra_vecstore_free(aiinfra_vecstore *store);
+
+/**
+ * Writes n rows in one transaction: all or none.
+ *
+ * @return AIINFRA_EINVAL  a vector with NaN, infinity or (cosine) zero length, or a bad payload; names the row
+ *         AIINFRA_EIO, AIINFRA_EBUSY, AIINFRA_ENOSPC, AIINFRA_ENOMEM
+ * Thread: any.  Since: 0.1.
+ */
+AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_vecstore_upsert(aiinfra_vecstore *store,
+                                                                    const aiinfra_record *records, size_t n,
+                                                                    aiinfra_error *err);
+
+/**
+ * Removes rows in one transaction; ids that are not there are ignored.
+ *
+ * @param n_removed  receives how many there were; may be NULL
+ * @return AIINFRA_EINVAL, AIINFRA_EIO, AIINFRA_EBUSY, AIINFRA_ENOMEM
+ * Thread: any.  Since: 0.1.
+ */
+AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_vecstore_remove(aiinfra_vecstore *store, const int64_t *ids,
+                                                                    size_t n, size_t *n_removed, aiinfra_error *err);
+
+/**
+ * Searches. Never returns fewer hits than min(k, rows that pass) for a query with a vector.
+ *
+ * @param hits  room for cap hits; at most k are written
+ * @param n     receives the number of hits
+ * @return AIINFRA_EINVAL  neither vector nor text, a bad filter (the message names the path), cap < k
+ *         AIINFRA_EIO, AIINFRA_EBUSY, AIINFRA_ENOTSUP, AIINFRA_ENOMEM
+ * Thread: any.  Since: 0.1.
+ */
+AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_vecstore_search(aiinfra_vecstore *store,
+                                                                    const aiinfra_query *query, aiinfra_hit *hits,
+                                                                    size_t cap, size_t *n, aiinfra_error *err);
+
+/**
+ * A row's text and payload.
+ *
+ * @param out_text     receives the text, "" when there is none; may be NULL
+ * @param out_payload  receives the payload as JSON, "{}" when there is none; may be NULL
+ * @return AIINFRA_ENOENT, AIINFRA_EINVAL, AIINFRA_EIO, AIINFRA_ENOMEM
+ * Thread: any.  Since: 0.1.
+ */
+AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_vecstore_get(aiinfra_vecstore *store, int64_t id, char **out_text,
+                                                                 char **out_payload, aiinfra_error *err);
+
+/**
+ * The number of rows.
+ * @return AIINFRA_EINVAL, AIINFRA_EIO
+ * Thread: any.  Since: 0.1.
+ */
+AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_vecstore_count(aiinfra_vecstore *store, uint64_t *n,
+                                                                   aiinfra_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

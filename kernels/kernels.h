@@ -1,0 +1,119 @@
+/* kernels/kernels.h - pure arithmetic, by operation and instruction set.
+ *
+ * A table of functions that know no threads, no allocation and no models. kernels/ref is the definition of right:
+ * plain C, one operation a file. kernels/x86 has the same table for AVX2 and AVX-512.
+ *
+ * Exactness: every variant gives the same bits as the reference on finite input, so a model answers the same on every
+ * CPU. That is possible because sums have a stated order, the sixteen-lane sum:
+ *
+ *   lane[i % 16] = fma(a[i], b[i], lane[i % 16])  for i = 0, 1, 2, ...    starting from zero
+ *   for w = 8, 4, 2, 1:  lane[i] += lane[i + w]   for i < w;              the sum is lane[0]
+ *
+ * Sixteen lanes are one AVX-512 register or two of AVX2. The only freedom is the sign of a zero, and what NaN becomes.
+ * Nothing here may be compiled with contraction or fast-math, and the rounding mode is to nearest.
+ *
+ * Memory: pointers need no alignment beyond that of their type; block formats and halves need none. Nothing is read
+ * or written outside the stated shapes. Strides of weights and activations are in bytes, of float results in floats.
+ */
+#ifndef AII_KERNELS_H
+#define AII_KERNELS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "aiinfra/runtime.h"
+
+/* Formats of weights, and their index in the tables below. */
+typedef enum aii_fmt { AII_FMT_F32, AII_FMT_F16, AII_FMT_BF16, AII_FMT_Q8_0, AII_FMT_Q4_0, AII_FMT_COUNT } aii_fmt;
+
+#define AII_QBLOCK 32        /* elements in a block of Q8_0 and Q4_0 */
+#define AII_Q8_0_BYTES 34    /* F16 scale, 32 int8 */
+#define AII_Q4_0_BYTES 18    /* F16 scale, 16 bytes: low nibbles are elements 0..15, high nibbles 16..31; minus 8 */
+#define AII_ATTN_TILE 64     /* key positions handled at a time; tiles begin at multiples of it */
+
+/* Bytes of a row of n elements; n is a multiple of AII_QBLOCK for block formats. */
+size_t aii_fmt_row_bytes(aii_fmt fmt, size_t n);
+bool aii_fmt_quantised(aii_fmt fmt);
+
+/* Activations for quantised weights ("q8 row"): per 32 elements x ~ d * q with q in [-127, 127].
+ * Layout: int8 q[n64], float d[n64 / 32], where n64 is n rounded up to 64; what lies beyond n is zero. Rows must be
+ * aligned to 4 bytes; aii_q8_row_bytes() is a multiple of 64. */
+size_t aii_q8_row_bytes(size_t n);
+
+/* y[c][r] = w[r] . x[c], then + bias[r], then added to the old y[c][r] when accumulate.
+ * x rows are float for F32, F16 and BF16 weights, q8 rows for Q8_0 and Q4_0. Each y depends on its row and column
+ * alone, by the sixteen-lane sum: any split of rows or columns into calls gives the same bits. For quantised weights
+ * element i of block b counts in lane 8 * (b % 2) + (i % 32) / 4; the four integer products of a lane are summed
+ * exactly, and then lane = fma((float)isum, dw * dx, lane). */
+typedef struct aii_matmul_args {
+  const void *w;
+  size_t w_stride;    /* bytes */
+  const void *x;
+  size_t x_stride;    /* bytes */
+  uint32_t n_in;      /* a multiple of 32 for quantised weights */
+  uint32_t n_rows;    /* of w */
+  uint32_t n_cols;    /* rows of x */
+  bool accumulate;
+  const float *bias;  /* [n_rows] or NULL */
+  float *y;
+  size_t y_stride;    /* floats */
+} aii_matmul_args;
+
+typedef struct aii_kernels {
+  const char *name; /* "ref", "avx2", "avx512" */
+  int32_t isa;      /* aiinfra_isa */
+
+  /* ---- rows ---- */
+  /* Exact by GGUF's definitions: Q8_0 d * q, Q4_0 d * (q - 8). F32 copies. */
+  void (*dequant[AII_FMT_COUNT])(const void *row, size_t n, float *out);
+  /* F16, BF16: to nearest, ties to even. Q8_0: d = amax / 127, q = round half away from zero (x / d).
+   * Q4_0: d = v / -8 with v the (first) element of largest magnitude, q = min(15, floor(x / d + 8.5)). */
+  void (*quant[AII_FMT_COUNT])(const float *x, size_t n, void *row);
+  /* x -> q8 row: d = amax / 127, q = round half to even (x * (127 / amax)). Any n. */
+  void (*quant_q8)(const float *x, size_t n, void *q8_row);
+
+  /* ---- products ---- */
+  void (*matmul[AII_FMT_COUNT])(const aii_matmul_args *args);
+
+  /* ---- norms and elements; out may be an input ---- */
+  /* out = (x * (1 / sqrt(sum x^2 / n + eps))) * w; w NULL: not multiplied */
+  void (*rms_norm)(const float *x, const float *w, uint32_t n, float eps, float *out);
+  void (*add)(float *x, const float *y, size_t n);    /* x += y */
+  void (*scale)(float *x, float f, size_t n);         /* x *= f */
+  /* out = (gate / (1 + exp(-gate))) * up with the exp below */
+  void (*silu_mul)(const float *gate, const float *up, size_t n, float *out);
+  /* out = exp(x), at most 2 ulp off; 0 for x < -86, inf beyond the range of float */
+  void (*exp)(const float *x, size_t n, float *out);
+
+  /* ---- rope: rotates the first n_rot of head_dim elements of n_heads adjacent heads by (cos[i], sin[i]) ----
+   * (a, b) -> (fma(a, cos, -(b * sin)), fma(a, sin, b * cos)); pairs (2i, 2i+1), or (i, i + n_rot/2) */
+  void (*rope_norm)(float *x, uint32_t n_heads, uint32_t head_dim, uint32_t n_rot, const float *cos,
+                    const float *sin);
+  void (*rope_neox)(float *x, uint32_t n_heads, uint32_t head_dim, uint32_t n_rot, const float *cos,
+                    const float *sin);
+
+  /* ---- attention: the steps of an online softmax over one tile of keys ----
+   * out[i * out_stride + j] = scale * (q[i] . k[j]) by the sixteen-lane sum; q [n_q][dim], k [n_keys][dim] */
+  void (*attn_scores)(const float *q, uint32_t n_q, const float *k, uint32_t n_keys, uint32_t dim, float scale,
+                      float *out, size_t out_stride);
+  float (*max)(const float *x, size_t n); /* n > 0 */
+  /* x = exp(x - m); returns the sum, element i counted in lane i % 16 */
+  float (*exp_sum)(float *x, size_t n, float m);
+  /* acc[i][d] = fma(p[i * p_stride + j], v[j][d], acc[i][d]) for j = 0, 1, ...; acc [n_q][dim], v [n_keys][dim] */
+  void (*attn_values)(const float *p, size_t p_stride, uint32_t n_q, const float *v, uint32_t n_keys, uint32_t dim,
+                      float *acc);
+
+  /* ---- vectors: out[r] for n_rows rows of dim floats, one query; sixteen-lane sums ---- */
+  void (*vec_dot)(const float *rows, size_t row_stride, uint32_t n_rows, const float *query, uint32_t dim,
+                  float *out); /* row_stride in floats */
+  void (*vec_l2sq)(const float *rows, size_t row_stride, uint32_t n_rows, const float *query, uint32_t dim,
+                   float *out);
+} aii_kernels;
+
+/* The kernels of an aiinfra_isa (0: the best of this CPU). NULL when the CPU, the system or the build lacks it. */
+const aii_kernels *aii_kernels_get(int32_t isa);
+
+extern const aii_kernels aii_kernels_ref;
+
+#endif

@@ -1,0 +1,76 @@
+/* kernels/ref/ref.h - the reference operations by name, and the two helpers they share. */
+#ifndef AII_KERNELS_REF_H
+#define AII_KERNELS_REF_H
+
+#include <math.h>
+#include <string.h>
+
+#include "kernels/kernels.h"
+
+#define AII_LANES 16
+
+/* The sum of the lanes in the order that kernels.h states; destroys them. */
+static inline float aii_lane_sum(float lane[AII_LANES])
+{
+  for (int w = AII_LANES / 2; w > 0; w /= 2)
+    for (int i = 0; i < w; i++) lane[i] += lane[i + w];
+  return lane[0];
+}
+
+float aii_f16_to_f32(uint16_t half);
+uint16_t aii_f32_to_f16(float f);
+float aii_ref_exp1(float x);
+
+/* Bytes of blocks have no alignment. */
+static inline uint16_t aii_load_u16(const void *p)
+{
+  uint16_t v;
+  memcpy(&v, p, sizeof v);
+  return v;
+}
+
+static inline float aii_bf16_to_f32(uint16_t v)
+{
+  uint32_t u = (uint32_t)v << 16;
+  float f;
+  memcpy(&f, &u, sizeof f);
+  return f;
+}
+
+void aii_ref_dequant_f32(const void *row, size_t n, float *out);
+void aii_ref_dequant_f16(const void *row, size_t n, float *out);
+void aii_ref_dequant_bf16(const void *row, size_t n, float *out);
+void aii_ref_dequant_q8_0(const void *row, size_t n, float *out);
+void aii_ref_dequant_q4_0(const void *row, size_t n, float *out);
+void aii_ref_quant_f32(const float *x, size_t n, void *row);
+void aii_ref_quant_f16(const float *x, size_t n, void *row);
+void aii_ref_quant_bf16(const float *x, size_t n, void *row);
+void aii_ref_quant_q8_0(const float *x, size_t n, void *row);
+void aii_ref_quant_q4_0(const float *x, size_t n, void *row);
+void aii_ref_quant_q8(const float *x, size_t n, void *q8_row);
+void aii_ref_matmul_f32(const aii_matmul_args *args);
+void aii_ref_matmul_f16(const aii_matmul_args *args);
+void aii_ref_matmul_bf16(const aii_matmul_args *args);
+void aii_ref_matmul_q8_0(const aii_matmul_args *args);
+void aii_ref_matmul_q4_0(const aii_matmul_args *args);
+void aii_ref_rms_norm(const float *x, const float *w, uint32_t n, float eps, float *out);
+void aii_ref_add(float *x, const float *y, size_t n);
+void aii_ref_scale(float *x, float f, size_t n);
+void aii_ref_silu_mul(const float *gate, const float *up, size_t n, float *out);
+void aii_ref_exp(const float *x, size_t n, float *out);
+void aii_ref_rope_norm(float *x, uint32_t n_heads, uint32_t head_dim, uint32_t n_rot, const float *cos,
+                       const float *sin);
+void aii_ref_rope_neox(float *x, uint32_t n_heads, uint32_t head_dim, uint32_t n_rot, const float *cos,
+                       const float *sin);
+void aii_ref_attn_scores(const float *q, uint32_t n_q, const float *k, uint32_t n_keys, uint32_t dim, float scale,
+                         float *out, size_t out_stride);
+float aii_ref_max(const float *x, size_t n);
+float aii_ref_exp_sum(float *x, size_t n, float m);
+void aii_ref_attn_values(const float *p, size_t p_stride, uint32_t n_q, const float *v, uint32_t n_keys,
+                         uint32_t dim, float *acc);
+void aii_ref_vec_dot(const float *rows, size_t row_stride, uint32_t n_rows, const float *query, uint32_t dim,
+                     float *out);
+void aii_ref_vec_l2sq(const float *rows, size_t row_stride, uint32_t n_rows, const float *query, uint32_t dim,
+                      float *out);
+
+#endif

@@ -1,0 +1,251 @@
+/* kernels/x86/lanes_avx2.h - sixteen lanes as two AVX2 registers.
+ *
+ * The operations of ops_*.h are written once over the types of this file: v16 is sixteen floats, b64 the 64 int8 of
+ * two quantised blocks. lanes_avx512.h has the same names. Needs AVX2, FMA and F16C.
+ */
+#ifndef AII_LANES_AVX2_H
+#define AII_LANES_AVX2_H
+
+#include <immintrin.h>
+#include <math.h>
+#include <string.h>
+
+#include "kernels/ref/ref.h"
+
+#define AII_INLINE static inline __attribute__((always_inline))
+
+/* Rows and columns of the largest register tiles: accumulators, weights and one temporary fit 16 registers. */
+#define AII_TILE_ROWS 2
+#define AII_TILE_COLS 3
+#define AII_QTILE_ROWS 1
+#define AII_QTILE_COLS 6
+
+typedef struct v16 {
+  __m256 lo, hi;
+} v16;
+
+typedef struct b64 {
+  __m256i lo, hi;
+} b64;
+
+AII_INLINE v16 v16_set1(float f)
+{
+  return (v16){_mm256_set1_ps(f), _mm256_set1_ps(f)};
+}
+
+AII_INLINE v16 v16_zero(void)
+{
+  return (v16){_mm256_setzero_ps(), _mm256_setzero_ps()};
+}
+
+AII_INLINE v16 v16_load(const float *p)
+{
+  return (v16){_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)};
+}
+
+AII_INLINE void v16_store(float *p, v16 v)
+{
+  _mm256_storeu_ps(p, v.lo);
+  _mm256_storeu_ps(p + 8, v.hi);
+}
+
+AII_INLINE v16 v16_load_f16(const void *p)
+{
+  const __m128i *h = p;
+  return (v16){_mm256_cvtph_ps(_mm_loadu_si128(h)), _mm256_cvtph_ps(_mm_loadu_si128(h + 1))};
+}
+
+AII_INLINE __m256 lanes_bf16(__m128i h)
+{
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16));
+}
+
+AII_INLINE v16 v16_load_bf16(const void *p)
+{
+  const __m128i *h = p;
+  return (v16){lanes_bf16(_mm_loadu_si128(h)), lanes_bf16(_mm_loadu_si128(h + 1))};
+}
+
+AII_INLINE void v16_store_f16(void *p, v16 v)
+{
+  __m128i *h = p;
+  _mm_storeu_si128(h, _mm256_cvtps_ph(v.lo, _MM_FROUND_TO_NEAREST_INT));
+  _mm_storeu_si128(h + 1, _mm256_cvtps_ph(v.hi, _MM_FROUND_TO_NEAREST_INT));
+}
+
+/* Sixteen int8 as floats. */
+AII_INLINE v16 v16_from_i8(__m128i q)
+{
+  return (v16){_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(q)),
+               _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(q, 8)))};
+}
+
+/* To nearest even, as sixteen int8; the values lie in [-127, 127]. */
+AII_INLINE void v16_store_i8(int8_t *p, v16 v)
+{
+  __m256i w = _mm256_packs_epi32(_mm256_cvtps_epi32(v.lo), _mm256_cvtps_epi32(v.hi));
+  w = _mm256_permute4x64_epi64(w, 0xd8);
+  _mm_storeu_si128((__m128i *)(void *)p, _mm_packs_epi16(_mm256_castsi256_si128(w), _mm256_extracti128_si256(w, 1)));
+}
+
+AII_INLINE v16 v16_fma(v16 a, v16 b, v16 c)
+{
+  return (v16){_mm256_fmadd_ps(a.lo, b.lo, c.lo), _mm256_fmadd_ps(a.hi, b.hi, c.hi)};
+}
+
+AII_INLINE v16 v16_fmsub(v16 a, v16 b, v16 c)
+{
+  return (v16){_mm256_fmsub_ps(a.lo, b.lo, c.lo), _mm256_fmsub_ps(a.hi, b.hi, c.hi)};
+}
+
+AII_INLINE v16 v16_add(v16 a, v16 b)
+{
+  return (v16){_mm256_add_ps(a.lo, b.lo), _mm256_add_ps(a.hi, b.hi)};
+}
+
+AII_INLINE v16 v16_sub(v16 a, v16 b)
+{
+  return (v16){_mm256_sub_ps(a.lo, b.lo), _mm256_sub_ps(a.hi, b.hi)};
+}
+
+AII_INLINE v16 v16_mul(v16 a, v16 b)
+{
+  return (v16){_mm256_mul_ps(a.lo, b.lo), _mm256_mul_ps(a.hi, b.hi)};
+}
+
+AII_INLINE v16 v16_div(v16 a, v16 b)
+{
+  return (v16){_mm256_div_ps(a.lo, b.lo), _mm256_div_ps(a.hi, b.hi)};
+}
+
+AII_INLINE v16 v16_max(v16 a, v16 b)
+{
+  return (v16){_mm256_max_ps(a.lo, b.lo), _mm256_max_ps(a.hi, b.hi)};
+}
+
+AII_INLINE v16 v16_abs(v16 a)
+{
+  __m256 sign = _mm256_set1_ps(-0.0f);
+  return (v16){_mm256_andnot_ps(sign, a.lo), _mm256_andnot_ps(sign, a.hi)};
+}
+
+/* (a0, b0, a1, b1, ...) of the 16 floats of pairs at p, split into firsts and seconds; and back. */
+AII_INLINE void v16_unzip(const float *p, v16 *even, v16 *odd)
+{
+  for (int i = 0; i < 2; i++) {
+    __m256 a = _mm256_loadu_ps(p + 16 * i), b = _mm256_loadu_ps(p + 16 * i + 8);
+    __m256 e = _mm256_shuffle_ps(a, b, 0x88), o = _mm256_shuffle_ps(a, b, 0xdd);
+    e = _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(e), 0xd8));
+    o = _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(o), 0xd8));
+    if (i == 0) {
+      even->lo = e;
+      odd->lo = o;
+    } else {
+      even->hi = e;
+      odd->hi = o;
+    }
+  }
+}
+
+AII_INLINE void lanes_zip(float *p, __m256 even, __m256 odd)
+{
+  __m256 l = _mm256_unpacklo_ps(even, odd), h = _mm256_unpackhi_ps(even, odd);
+  _mm256_storeu_ps(p, _mm256_permute2f128_ps(l, h, 0x20));
+  _mm256_storeu_ps(p + 8, _mm256_permute2f128_ps(l, h, 0x31));
+}
+
+AII_INLINE void v16_zip(float *p, v16 even, v16 odd)
+{
+  lanes_zip(p, even.lo, odd.lo);
+  lanes_zip(p + 16, even.hi, odd.hi);
+}
+
+/* lane[i] + lane[i + 8] */
+AII_INLINE __m256 v16_fold(v16 v)
+{
+  return _mm256_add_ps(v.lo, v.hi);
+}
+
+AII_INLINE float v16_hmax(v16 v)
+{
+  __m256 m = _mm256_max_ps(v.lo, v.hi);
+  __m128 h = _mm_max_ps(_mm256_castps256_ps128(m), _mm256_extractf128_ps(m, 1));
+  h = _mm_max_ps(h, _mm_movehl_ps(h, h));
+  return _mm_cvtss_f32(_mm_max_ss(h, _mm_movehdup_ps(h)));
+}
+
+AII_INLINE __m256 lanes_exp(__m256 x)
+{
+  __m256 n = _mm256_round_ps(_mm256_mul_ps(x, _mm256_set1_ps(0x1.715476p+0f)), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  __m256 r = _mm256_fmadd_ps(n, _mm256_set1_ps(-0x1.62e4p-1f), x);
+  r = _mm256_fmadd_ps(n, _mm256_set1_ps(-0x1.7f7d1cp-20f), r);
+  __m256 p = _mm256_set1_ps(1.9875691500e-4f);
+  p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.3981999507e-3f));
+  p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(8.3334519073e-3f));
+  p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(4.1665795894e-2f));
+  p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.6666665459e-1f));
+  p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(5.0000001201e-1f));
+  p = _mm256_add_ps(_mm256_fmadd_ps(p, _mm256_mul_ps(r, r), r), _mm256_set1_ps(1));
+  __m256i power = _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(126)), 23);
+  p = _mm256_mul_ps(_mm256_mul_ps(p, _mm256_castsi256_ps(power)), _mm256_set1_ps(2));
+  p = _mm256_blendv_ps(p, _mm256_setzero_ps(), _mm256_cmp_ps(x, _mm256_set1_ps(-86.0f), _CMP_LT_OQ));
+  return _mm256_blendv_ps(p, _mm256_set1_ps(INFINITY), _mm256_cmp_ps(x, _mm256_set1_ps(0x1.62e43p+6f), _CMP_GT_OQ));
+}
+
+AII_INLINE v16 v16_exp(v16 x)
+{
+  return (v16){lanes_exp(x.lo), lanes_exp(x.hi)};
+}
+
+/* ---- two quantised blocks ---- */
+
+/* 32 int8 at a, and at b unless it is NULL. */
+AII_INLINE b64 b64_load2(const void *a, const void *b)
+{
+  return (b64){_mm256_loadu_si256(a), b != NULL ? _mm256_loadu_si256(b) : _mm256_setzero_si256()};
+}
+
+AII_INLINE __m256i lanes_nibbles(const void *p)
+{
+  __m128i q = _mm_loadu_si128(p);
+  __m256i both = _mm256_inserti128_si256(_mm256_castsi128_si256(q), _mm_srli_epi16(q, 4), 1);
+  return _mm256_sub_epi8(_mm256_and_si256(both, _mm256_set1_epi8(15)), _mm256_set1_epi8(8));
+}
+
+/* 32 nibbles at a, and at b unless it is NULL, minus 8. */
+AII_INLINE b64 b64_load2_nibbles(const void *a, const void *b)
+{
+  return (b64){lanes_nibbles(a), b != NULL ? lanes_nibbles(b) : _mm256_setzero_si256()};
+}
+
+/* maddubs wants one side unsigned: |w|, with its sign moved to x. Sums of two stay within 2 * 128 * 127 < 2^15. */
+AII_INLINE __m256 lanes_idot(__m256i w, __m256i magnitude, __m256i x)
+{
+  __m256i pairs = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(x, w));
+  return _mm256_cvtepi32_ps(_mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+}
+
+/* acc[j] += the scaled dots of two weight blocks (scales d) with blocks 0 and 1 of column j: q at x[j] + at, scales at
+ * dx[j]. One block after the other for all columns, which needs fewer registers. */
+AII_INLINE void b64_accumulate(b64 w, const float d[2], const int8_t *const *x, size_t at, const float *const *dx, v16 *acc,
+                               const uint32_t cols)
+{
+  __m256 d0 = _mm256_set1_ps(d[0]), d1 = _mm256_set1_ps(d[1]);
+  __m256i magnitude = _mm256_sign_epi8(w.lo, w.lo);
+  for (uint32_t j = 0; j < cols; j++) {
+    __m256 dots = lanes_idot(w.lo, magnitude, _mm256_loadu_si256((const __m256i *)(const void *)(x[j] + at)));
+    acc[j].lo = _mm256_fmadd_ps(dots, _mm256_mul_ps(d0, _mm256_broadcast_ss(dx[j])), acc[j].lo);
+  }
+  magnitude = _mm256_sign_epi8(w.hi, w.hi);
+  for (uint32_t j = 0; j < cols; j++) {
+    __m256 dots = lanes_idot(w.hi, magnitude, _mm256_loadu_si256((const __m256i *)(const void *)(x[j] + at + 32)));
+    acc[j].hi = _mm256_fmadd_ps(dots, _mm256_mul_ps(d1, _mm256_broadcast_ss(dx[j] + 1)), acc[j].hi);
+  }
+}
+
+AII_INLINE float lanes_half(const void *p)
+{
+  return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(aii_load_u16(p))));
+}
+
+#endif

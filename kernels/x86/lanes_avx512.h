@@ -1,0 +1,210 @@
+/* kernels/x86/lanes_avx512.h - sixteen lanes as one AVX-512 register; the names of lanes_avx2.h.
+ *
+ * Needs AVX-512 F, BW, VL, DQ and VNNI, besides AVX2, FMA and F16C. Tests may define AII_AVX512_HEADER to a header that
+ * emulates the intrinsics on CPUs without them.
+ */
+#ifndef AII_LANES_AVX512_H
+#define AII_LANES_AVX512_H
+
+#ifdef AII_AVX512_HEADER
+#include AII_AVX512_HEADER
+#else
+#include <immintrin.h>
+#endif
+#include <math.h>
+#include <string.h>
+
+#include "kernels/ref/ref.h"
+
+#define AII_INLINE static inline __attribute__((always_inline))
+
+#define AII_TILE_ROWS 3
+#define AII_TILE_COLS 6
+#define AII_QTILE_ROWS 2
+#define AII_QTILE_COLS 6
+
+typedef __m512 v16;
+typedef __m512i b64;
+
+AII_INLINE v16 v16_set1(float f)
+{
+  return _mm512_set1_ps(f);
+}
+
+AII_INLINE v16 v16_zero(void)
+{
+  return _mm512_setzero_ps();
+}
+
+AII_INLINE v16 v16_load(const float *p)
+{
+  return _mm512_loadu_ps(p);
+}
+
+AII_INLINE void v16_store(float *p, v16 v)
+{
+  _mm512_storeu_ps(p, v);
+}
+
+AII_INLINE v16 v16_load_f16(const void *p)
+{
+  return _mm512_cvtph_ps(_mm256_loadu_si256(p));
+}
+
+AII_INLINE v16 v16_load_bf16(const void *p)
+{
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(p)), 16));
+}
+
+AII_INLINE void v16_store_f16(void *p, v16 v)
+{
+  _mm256_storeu_si256(p, _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+}
+
+AII_INLINE v16 v16_from_i8(__m128i q)
+{
+  return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(q));
+}
+
+AII_INLINE void v16_store_i8(int8_t *p, v16 v)
+{
+  _mm_storeu_si128((__m128i *)(void *)p, _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(v)));
+}
+
+AII_INLINE v16 v16_fma(v16 a, v16 b, v16 c)
+{
+  return _mm512_fmadd_ps(a, b, c);
+}
+
+AII_INLINE v16 v16_fmsub(v16 a, v16 b, v16 c)
+{
+  return _mm512_fmsub_ps(a, b, c);
+}
+
+AII_INLINE v16 v16_add(v16 a, v16 b)
+{
+  return _mm512_add_ps(a, b);
+}
+
+AII_INLINE v16 v16_sub(v16 a, v16 b)
+{
+  return _mm512_sub_ps(a, b);
+}
+
+AII_INLINE v16 v16_mul(v16 a, v16 b)
+{
+  return _mm512_mul_ps(a, b);
+}
+
+AII_INLINE v16 v16_div(v16 a, v16 b)
+{
+  return _mm512_div_ps(a, b);
+}
+
+AII_INLINE v16 v16_max(v16 a, v16 b)
+{
+  return _mm512_max_ps(a, b);
+}
+
+AII_INLINE v16 v16_abs(v16 a)
+{
+  return _mm512_abs_ps(a);
+}
+
+AII_INLINE void v16_unzip(const float *p, v16 *even, v16 *odd)
+{
+  const __m512i e = _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
+  v16 a = v16_load(p), b = v16_load(p + 16);
+  *even = _mm512_permutex2var_ps(a, e, b);
+  *odd = _mm512_permutex2var_ps(a, _mm512_add_epi32(e, _mm512_set1_epi32(1)), b);
+}
+
+AII_INLINE void v16_zip(float *p, v16 even, v16 odd)
+{
+  const __m512i lo = _mm512_set_epi32(23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+  v16_store(p, _mm512_permutex2var_ps(even, lo, odd));
+  v16_store(p + 16, _mm512_permutex2var_ps(even, _mm512_add_epi32(lo, _mm512_set1_epi32(8)), odd));
+}
+
+AII_INLINE __m256 v16_fold(v16 v)
+{
+  return _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
+}
+
+AII_INLINE float v16_hmax(v16 v)
+{
+  __m256 m = _mm256_max_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
+  __m128 h = _mm_max_ps(_mm256_castps256_ps128(m), _mm256_extractf128_ps(m, 1));
+  h = _mm_max_ps(h, _mm_movehl_ps(h, h));
+  return _mm_cvtss_f32(_mm_max_ss(h, _mm_movehdup_ps(h)));
+}
+
+AII_INLINE v16 v16_exp(v16 x)
+{
+  v16 n = _mm512_roundscale_ps(v16_mul(x, v16_set1(0x1.715476p+0f)), _MM_FROUND_TO_NEAREST_INT);
+  v16 r = v16_fma(n, v16_set1(-0x1.62e4p-1f), x);
+  r = v16_fma(n, v16_set1(-0x1.7f7d1cp-20f), r);
+  v16 p = v16_set1(1.9875691500e-4f);
+  p = v16_fma(p, r, v16_set1(1.3981999507e-3f));
+  p = v16_fma(p, r, v16_set1(8.3334519073e-3f));
+  p = v16_fma(p, r, v16_set1(4.1665795894e-2f));
+  p = v16_fma(p, r, v16_set1(1.6666665459e-1f));
+  p = v16_fma(p, r, v16_set1(5.0000001201e-1f));
+  p = v16_add(v16_fma(p, v16_mul(r, r), r), v16_set1(1));
+  __m512i power = _mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(126)), 23);
+  p = v16_mul(v16_mul(p, _mm512_castsi512_ps(power)), v16_set1(2));
+  p = _mm512_mask_mov_ps(p, _mm512_cmp_ps_mask(x, v16_set1(-86.0f), _CMP_LT_OQ), v16_zero());
+  return _mm512_mask_mov_ps(p, _mm512_cmp_ps_mask(x, v16_set1(0x1.62e43p+6f), _CMP_GT_OQ), v16_set1(INFINITY));
+}
+
+/* ---- two quantised blocks ---- */
+
+AII_INLINE b64 lanes_join(__m256i a, __m256i b)
+{
+  return _mm512_inserti64x4(_mm512_castsi256_si512(a), b, 1);
+}
+
+AII_INLINE b64 b64_load2(const void *a, const void *b)
+{
+  return lanes_join(_mm256_loadu_si256(a), b != NULL ? _mm256_loadu_si256(b) : _mm256_setzero_si256());
+}
+
+AII_INLINE __m256i lanes_nibbles(const void *p)
+{
+  __m128i q = _mm_loadu_si128(p);
+  __m256i both = _mm256_inserti128_si256(_mm256_castsi128_si256(q), _mm_srli_epi16(q, 4), 1);
+  return _mm256_sub_epi8(_mm256_and_si256(both, _mm256_set1_epi8(15)), _mm256_set1_epi8(8));
+}
+
+AII_INLINE b64 b64_load2_nibbles(const void *a, const void *b)
+{
+  return lanes_join(lanes_nibbles(a), b != NULL ? lanes_nibbles(b) : _mm256_setzero_si256());
+}
+
+/* a in lanes 0..7, b in 8..15 */
+AII_INLINE v16 lanes_pair(const float p[2])
+{
+  return _mm512_insertf32x8(_mm512_set1_ps(p[0]), _mm256_set1_ps(p[1]), 1);
+}
+
+/* dpbusd wants one side unsigned: |w|, with its sign moved to x. */
+AII_INLINE void b64_accumulate(b64 w, const float d[2], const int8_t *const *x, size_t at, const float *const *dx, v16 *acc,
+                               const uint32_t cols)
+{
+  v16 dw = lanes_pair(d);
+  __m512i magnitude = _mm512_abs_epi8(w);
+  __mmask64 negative = _mm512_movepi8_mask(w);
+  for (uint32_t j = 0; j < cols; j++) {
+    __m512i xv = _mm512_loadu_si512(x[j] + at);
+    xv = _mm512_mask_sub_epi8(xv, negative, _mm512_setzero_si512(), xv);
+    v16 dots = _mm512_cvtepi32_ps(_mm512_dpbusd_epi32(_mm512_setzero_si512(), magnitude, xv));
+    acc[j] = v16_fma(dots, v16_mul(dw, lanes_pair(dx[j])), acc[j]);
+  }
+}
+
+AII_INLINE float lanes_half(const void *p)
+{
+  return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(aii_load_u16(p))));
+}
+
+#endif

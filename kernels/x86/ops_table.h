@@ -1,0 +1,31 @@
+/* kernels/x86/ops_table.h - all operations over the lanes included before this file, as one table.
+ * AII_TABLE, AII_TABLE_NAME and AII_TABLE_ISA say which. */
+#include "kernels/x86/ops_common.h"
+#include "kernels/x86/ops_rows.h"
+#include "kernels/x86/ops_matmul.h"
+#include "kernels/x86/ops_matmul_q.h"
+#include "kernels/x86/ops_element.h"
+#include "kernels/x86/ops_attention.h"
+#include "kernels/x86/x86.h"
+
+const aii_kernels AII_TABLE = {
+    .name = AII_TABLE_NAME,
+    .isa = AII_TABLE_ISA,
+    .dequant = {aii_ref_dequant_f32, dequant_f16, dequant_bf16, dequant_q8_0, dequant_q4_0},
+    .quant = {aii_ref_quant_f32, quant_f16, aii_ref_quant_bf16, aii_ref_quant_q8_0, aii_ref_quant_q4_0},
+    .quant_q8 = quant_q8,
+    .matmul = {matmul_f32, matmul_f16, matmul_bf16, matmul_q8_0, matmul_q4_0},
+    .rms_norm = rms_norm,
+    .add = add,
+    .scale = scale,
+    .silu_mul = silu_mul,
+    .exp = exp_rows,
+    .rope_norm = rope_norm,
+    .rope_neox = rope_neox,
+    .attn_scores = attn_scores,
+    .max = max,
+    .exp_sum = exp_sum,
+    .attn_values = attn_values,
+    .vec_dot = vec_dot,
+    .vec_l2sq = vec_l2sq,
+};

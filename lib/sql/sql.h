@@ -1,0 +1,58 @@
+/* lib/sql/sql.h - SQLite as we use it: one connection, cached statements, transactions, errors with a cause.
+ *
+ * A connection is guarded by a mutex of its own: aii_sql_lock() ... aii_sql_unlock() brackets a unit of work (a
+ * transaction or a query read to its end); every other function wants the lock held. Any thread.
+ */
+#ifndef AII_SQL_H
+#define AII_SQL_H
+
+#include "lib/base/base.h"
+
+typedef struct aii_sql aii_sql;
+typedef struct aii_stmt aii_stmt;
+
+typedef struct aii_sql_opts {
+  uint32_t busy_timeout_ms;
+  uint32_t application_id; /* 0: any; else EFORMAT for a file that holds tables and has another id */
+  bool read_only, must_exist, synchronous_full;
+} aii_sql_opts;
+/* WAL mode, foreign keys on, secure_delete on. ":memory:" is allowed. The file is not touched before it is known to
+ * be ours; an empty one gets the id with the first migration. */
+aiinfra_status aii_sql_open(aii_mem *mem, const char *path, const aii_sql_opts *opts, aii_sql **out,
+                            aiinfra_error *err);
+void aii_sql_close(aii_sql *sql);
+void aii_sql_lock(aii_sql *sql);
+void aii_sql_unlock(aii_sql *sql);
+
+/* Runs one or more statements without results. */
+aiinfra_status aii_sql_exec(aii_sql *sql, const char *statements, aiinfra_error *err);
+aiinfra_status aii_sql_begin(aii_sql *sql, aiinfra_error *err);      /* BEGIN IMMEDIATE */
+aiinfra_status aii_sql_begin_read(aii_sql *sql, aiinfra_error *err); /* one view for several queries */
+aiinfra_status aii_sql_commit(aii_sql *sql, aiinfra_error *err);     /* rolls back when it fails */
+void aii_sql_rollback(aii_sql *sql);
+
+/* Finds or prepares a statement; `text` must be a string literal (its address is the cache's key). Reset and unbound.
+ * Binding errors are kept and reported by the first step. Indexes count from 1 when binding, from 0 when reading. */
+aiinfra_status aii_sql_prepare(aii_sql *sql, const char *text, aii_stmt **out, aiinfra_error *err);
+/* The same for a text that is made at run time: not cached, freed by the caller with the lock held (NULL allowed). */
+aiinfra_status aii_sql_prepare_once(aii_sql *sql, const char *text, aii_stmt **out, aiinfra_error *err);
+void aii_stmt_free(aii_stmt *stmt);
+void aii_stmt_int(aii_stmt *stmt, int at, int64_t value);
+void aii_stmt_real(aii_stmt *stmt, int at, double value);
+void aii_stmt_text(aii_stmt *stmt, int at, const char *s, size_t n); /* s NULL: NULL; must live until the reset */
+void aii_stmt_blob(aii_stmt *stmt, int at, const void *p, size_t n);
+void aii_stmt_null(aii_stmt *stmt, int at);
+/* *row says whether there is a row to read. */
+aiinfra_status aii_stmt_step(aii_stmt *stmt, bool *row, aiinfra_error *err);
+/* Steps a statement that gives no rows, then resets it. */
+aiinfra_status aii_stmt_run(aii_stmt *stmt, aiinfra_error *err);
+int64_t aii_stmt_get_int(aii_stmt *stmt, int at);
+double aii_stmt_get_real(aii_stmt *stmt, int at);
+const char *aii_stmt_get_text(aii_stmt *stmt, int at, size_t *n); /* "" for NULL; valid until the next step or reset */
+const void *aii_stmt_get_blob(aii_stmt *stmt, int at, size_t *n);
+bool aii_stmt_is_null(aii_stmt *stmt, int at);
+void aii_stmt_reset(aii_stmt *stmt); /* every statement that was stepped is reset before the unlock */
+int64_t aii_sql_last_id(aii_sql *sql);
+int64_t aii_sql_changes(aii_sql *sql);
+
+#endif

@@ -1,0 +1,33 @@
+/* lib/sql/sql_internal.h - what sql.c, stmt.c and sqlerr.c share: the bodies of a connection and a statement. */
+#ifndef AII_SQL_INTERNAL_H
+#define AII_SQL_INTERNAL_H
+
+#include <pthread.h>
+#include <sqlite3.h>
+
+#include "lib/sql/sql.h"
+
+enum { STMT_BUCKETS = 128 };
+
+struct aii_stmt {
+  sqlite3_stmt *raw;
+  aii_sql *sql;
+  aii_stmt *next;   /* in its bucket of the cache */
+  const char *text; /* the key: the literal's address; NULL when not cached */
+  int bind_rc;      /* the first binding that failed since the last reset */
+};
+
+struct aii_sql {
+  aii_mem *mem;
+  sqlite3 *db;
+  char *path;
+  pthread_mutex_t lock;
+  uint32_t busy_timeout_ms;
+  aii_stmt *begin, *begin_read, *commit, *rollback; /* ready, so that ending a transaction needs no memory */
+  aii_stmt *cache[STMT_BUCKETS];
+};
+
+/* Turns an SQLite result code into a status, with a message that names the cause and the cure. */
+aiinfra_status aii_sql_fail(aii_sql *sql, int code, aiinfra_error *err);
+
+#endif

@@ -1,0 +1,191 @@
+/* builtin.c - the tools that come with the library: calculator, clock, memory_search, remember.
+ *
+ * The first two answer at once. The memory tools block on the disk, so they run on the thread pool; their run
+ * ends only after them, so that the memory is there while they use it. All are idempotent: asked again after a crash they do no harm.
+ */
+#include <stdio.h>
+#include <time.h>
+
+#include "src/agent/agent.h"
+
+#define SEARCH_HITS 5u
+
+/* The member `key` of the arguments; NULL: it is missing. The value lives as long as *arguments. */
+static const char *argument(const char *arguments_json, const char *key, json_t **arguments)
+{
+  *arguments = NULL;
+  (void)aii_json_parse(arguments_json, strlen(arguments_json), "arguments", 0, arguments, NULL);
+  return json_string_value(json_object_get(*arguments, key));
+}
+
+static void calculator(void *user, aiinfra_tool_call *call, const char *arguments_json)
+{
+  json_t *arguments;
+  const char *expression = argument(arguments_json, "expression", &arguments);
+  aiinfra_error error;
+  char result[64];
+  (void)user;
+  if (expression == NULL) aii_tool_call_end(call, "the expression is missing", true);
+  else if (aii_calculate(expression, result, sizeof result, &error) != AIINFRA_OK)
+    aii_tool_call_end(call, error.message, true);
+  else aii_tool_call_end(call, result, false);
+  json_decref(arguments);
+}
+
+static void clock_now(void *user, aiinfra_tool_call *call, const char *arguments_json)
+{
+  static const char *const days[] = {"Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"};
+  time_t now = (time_t)(aii_unix_ms() / 1000);
+  struct tm tm;
+  char text[64];
+  (void)user, (void)arguments_json;
+  gmtime_r(&now, &tm);
+  snprintf(text, sizeof text, "%04d-%02d-%02dT%02d:%02d:%02dZ, %s", (tm.tm_year + 1900) % 10000, tm.tm_mon + 1,
+           tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, days[tm.tm_wday]);
+  aii_tool_call_end(call, text, false);
+}
+
+/* ---- memory, on the pool --------------------------------------------------------------------------------------------- */
+
+typedef struct memory_job {
+  aiinfra_runtime *rt;
+  aii_run *run;
+  aiinfra_memory *memory;
+  aiinfra_tool_call *call;
+  json_t *arguments;
+  const char *text; /* the query, or what to remember */
+  bool remember;
+  aii_buf result;
+  aiinfra_status rc;
+  aiinfra_error error;
+} memory_job;
+
+/* One item a line; passages say where they are from. */
+static void write_items(const json_t *items, aii_buf *out)
+{
+  size_t i;
+  json_t *item;
+  json_array_foreach(items, i, item)
+  {
+    const char *source = json_string_value(json_object_get(item, "source"));
+    const char *text = json_string_value(json_object_get(item, "text"));
+    if (i > 0) aii_buf_char(out, '\n');
+    if (source != NULL && source[0] != '\0') aii_buf_fmt(out, "(%s) ", source);
+    aii_buf_str(out, text != NULL ? text : "");
+  }
+  if (json_array_size(items) == 0) aii_buf_str(out, "nothing found");
+}
+
+static aiinfra_status search(memory_job *job)
+{
+  aiinfra_recall_opts opts = AIINFRA_RECALL_OPTS_INIT;
+  char *text = NULL;
+  json_t *items = NULL;
+  aiinfra_status rc;
+  opts.k = SEARCH_HITS;
+  opts.max_bytes = 4096;
+  rc = aiinfra_memory_recall(job->memory, job->text, &opts, &text, &job->error);
+  if (rc == AIINFRA_OK) rc = aii_json_parse(text, strlen(text), "recalled items", 0, &items, &job->error);
+  aiinfra_string_free(text);
+  if (rc == AIINFRA_OK) write_items(items, &job->result);
+  json_decref(items);
+  return rc;
+}
+
+static void run_memory_job(void *user)
+{
+  memory_job *job = user;
+  if (!job->remember) {
+    job->rc = search(job);
+  } else {
+    job->rc = aiinfra_memory_remember(job->memory, job->text, NULL, NULL, &job->error);
+    aii_buf_str(&job->result, "Remembered.");
+  }
+  if (job->rc == AIINFRA_OK && job->result.failed) job->rc = aii_fail(&job->error, AIINFRA_ENOMEM, "out of memory");
+}
+
+static void memory_job_done(void *user)
+{
+  memory_job *job = user;
+  aii_run_job_done(job->run);
+  if (job->call != NULL)
+    aii_tool_call_end(job->call, job->rc == AIINFRA_OK ? aii_buf_cstr(&job->result) : job->error.message,
+                      job->rc != AIINFRA_OK);
+  aii_buf_free(&job->result);
+  json_decref(job->arguments);
+  aii_del(&job->rt->mem, job, sizeof *job);
+}
+
+static void start_memory_job(aiinfra_memory *memory, aiinfra_tool_call *call, const char *arguments_json, bool remember)
+{
+  aiinfra_runtime *rt = call->rt;
+  memory_job *job = aii_new(&rt->mem, sizeof *job);
+  const char *why = "out of memory";
+  if (job == NULL) {
+    aii_tool_call_end(call, why, true);
+    return;
+  }
+  job->rt = rt;
+  job->memory = memory;
+  job->remember = remember;
+  job->text = argument(arguments_json, remember ? "text" : "query", &job->arguments);
+  aii_buf_init(&job->result, &rt->mem, 0);
+  job->call = call;
+  job->run = call->run;
+  job->run->n_jobs++;
+  if (job->text == NULL) why = remember ? "the text is missing" : "the query is missing";
+  else if (aii_loop_work(rt->loop, run_memory_job, memory_job_done, job, &job->error) == AIINFRA_OK) return;
+  job->call = NULL;
+  memory_job_done(job);
+  aii_tool_call_end(call, why, true);
+}
+
+static void memory_search(void *user, aiinfra_tool_call *call, const char *arguments_json)
+{
+  start_memory_job(user, call, arguments_json, false);
+}
+
+static void remember(void *user, aiinfra_tool_call *call, const char *arguments_json)
+{
+  start_memory_job(user, call, arguments_json, true);
+}
+
+/* ---- the list ---------------------------------------------------------------------------------------------------------- */
+
+aiinfra_status aii_agent_add_builtin_tools(aiinfra_agent *agent, aiinfra_error *err)
+{
+  static const struct {
+    const char *name, *description, *parameters;
+    aiinfra_tool_fn run;
+    bool of_memory;
+  } list[] = {
+      {"calculator", "Computes the value of an arithmetic expression.",
+       "{\"type\":\"object\",\"properties\":{\"expression\":{\"type\":\"string\"}},\"required\":[\"expression\"]}",
+       calculator, false},
+      {"clock", "Tells the current date and time.", "{\"type\":\"object\",\"properties\":{}}", clock_now, false},
+      {"memory_search", "Searches what the user said before.",
+       "{\"type\":\"object\",\"properties\":{\"query\":{\"type\":\"string\"}},\"required\":[\"query\"]}", memory_search,
+       true},
+      {"remember", "Keeps a fact for later.",
+       "{\"type\":\"object\",\"properties\":{\"text\":{\"type\":\"string\"}},\"required\":[\"text\"]}", remember, true},
+  };
+  size_t before = agent->n_tools;
+  aiinfra_status rc = AIINFRA_OK;
+  for (size_t i = 0; i < AII_COUNT(list) && rc == AIINFRA_OK; i++) {
+    aiinfra_tool tool = AIINFRA_TOOL_INIT;
+    if (list[i].of_memory && agent->memory == NULL) continue;
+    tool.name = list[i].name;
+    tool.description = list[i].description;
+    tool.parameters_json = list[i].parameters;
+    tool.run = list[i].run;
+    tool.user = agent->memory;
+    tool.idempotent = 1;
+    rc = aii_agent_add_tool(agent, &tool, err);
+  }
+  while (rc != AIINFRA_OK && agent->n_tools > before) { /* all or none */
+    aii_tool *last = &agent->tools[--agent->n_tools];
+    aii_strfree(&agent->rt->mem, last->name);
+    json_decref(last->spec);
+  }
+  return rc;
+}

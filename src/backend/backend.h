@@ -1,0 +1,134 @@
+/* src/backend/backend.h - one table of operations that every compute device implements.
+ *
+ * The model speaks to a device through aii_backend only. Buffers are device memory: on the CPU plain pointers. Calls
+ * are queued in order; aii_backend.sync() waits for what was queued (the CPU has then always finished). A backend is
+ * used by one thread at a time: the engine's worker (weights: the thread that opens the model).
+ *
+ * Batch invariance: each output element is computed by the same sequence of operations whatever the number of rows,
+ * of threads, and of other sequences in the call. Reductions run in an order that depends on the shape of the weight
+ * and on the position alone.
+ *
+ * Activations are float32, row-major, [n_rows][width]. A weight [n_in, n_out] means y[o] = sum_i W[o][i] * x[i].
+ */
+#ifndef AII_BACKEND_H
+#define AII_BACKEND_H
+
+#include "aiinfra/runtime.h"
+#include "lib/base/base.h"
+
+/* Element types: GGUF ids. Rows of a block type have a multiple of `block` elements. */
+typedef enum aii_dtype {
+  AII_F32 = 0,
+  AII_F16 = 1,
+  AII_Q4_0 = 2,
+  AII_Q8_0 = 8,
+  AII_BF16 = 30
+} aii_dtype;
+
+typedef struct aii_dtype_traits {
+  const char *name;     /* "Q8_0" */
+  uint32_t block;       /* elements in a block */
+  uint32_t block_bytes;
+} aii_dtype_traits;
+const aii_dtype_traits *aii_dtype_info(uint32_t gguf_type); /* NULL: not known */
+
+/* A weight on a device. `source` stays mapped as long as the weight lives (the backend may use it in place). */
+typedef struct aii_weight {
+  aii_dtype type;
+  uint32_t n_in, n_out;  /* n_out rows of n_in elements; a vector has n_out 1 */
+  const void *source;    /* rows as in the file, host memory */
+  void *device;          /* the backend's own form: packed or on the device; on the CPU may be NULL: use source */
+  size_t device_bytes;
+} aii_weight;
+
+/* The KV cache of one model on a device. Block b of layer l holds keys at
+ *   base + b * block_bytes + l * layer_bytes                        as [n_kv_heads][block_tokens][head_dim]
+ * and values of the same shape value_offset bytes behind. */
+typedef struct aii_kv_view {
+  void *base;
+  aii_dtype type; /* F32 or F16 */
+  uint32_t n_layers, n_kv_heads, head_dim, block_tokens, n_blocks;
+  size_t block_bytes, layer_bytes, value_offset;
+} aii_kv_view;
+
+/* The rows of one forward pass. Row r is the token tokens[r] of sequence seq[r] at position pos[r]; the rows of a
+ * sequence are adjacent and ascend. It attends to positions 0..pos[r] of its sequence, found through block_table:
+ * position p lies in block tables[seq[r]][p / block_tokens]. All arrays are host memory. */
+typedef struct aii_rows {
+  uint32_t n_rows, n_seqs;
+  const aiinfra_token *tokens;          /* [n_rows] */
+  const uint32_t *pos;                  /* [n_rows] */
+  const uint32_t *seq;                  /* [n_rows] index into tables */
+  const uint32_t *const *tables;        /* [n_seqs] block ids */
+} aii_rows;
+
+typedef enum aii_rope_kind {
+  AII_ROPE_NORM = 0, /* rotates (x[2i], x[2i+1]) */
+  AII_ROPE_NEOX = 1  /* rotates (x[i], x[i + n_rot/2]) */
+} aii_rope_kind;
+
+typedef struct aii_rope {
+  aii_rope_kind kind;
+  uint32_t n_rot;             /* dims that rotate, even; the rest pass through */
+  const float *inv_freq;      /* [n_rot/2], host memory: base^(-2i/n_rot), scalings applied */
+  float attn_factor;          /* multiplies cos and sin; 1 by default */
+} aii_rope;
+
+typedef struct aii_backend aii_backend;
+
+typedef struct aii_backend_ops {
+  const char *name; /* "cpu", "cuda" */
+  void (*destroy)(aii_backend *be);
+
+  aiinfra_status (*alloc)(aii_backend *be, size_t bytes, void **out, aiinfra_error *err); /* 64-byte aligned */
+  void (*release)(aii_backend *be, void *ptr, size_t bytes);
+  uint64_t (*free_bytes)(aii_backend *be); /* memory that could still be had */
+  aiinfra_status (*upload)(aii_backend *be, aii_weight *w, aiinfra_error *err); /* fills device; may keep source */
+  void (*unload)(aii_backend *be, aii_weight *w);
+  aiinfra_status (*to_host)(aii_backend *be, void *host, const void *device, size_t bytes, aiinfra_error *err);
+  aiinfra_status (*copy_block)(aii_backend *be, const aii_kv_view *kv, uint32_t from, uint32_t to, aiinfra_error *err);
+  aiinfra_status (*sync)(aii_backend *be, aiinfra_error *err); /* also the place where queued errors surface */
+
+  /* out[r] = row tokens[r] of w, times scale */
+  void (*embed)(aii_backend *be, const aii_weight *w, const aii_rows *rows, float scale, float *out);
+  /* out[r] = x[r] / rms(x[r]) * weight; eps inside the root. w NULL: no scale */
+  void (*rms_norm)(aii_backend *be, const float *x, const aii_weight *w, uint32_t n_rows, uint32_t width, float eps,
+                   float *out);
+  /* y[r][0..n_out) = W x[r] (+ bias) (+ y when accumulate) */
+  void (*matmul)(aii_backend *be, const aii_weight *w, const aii_weight *bias, const float *x, uint32_t n_rows,
+                 bool accumulate, float *y);
+  /* rotates q [n_rows][n_heads][head_dim] in place, k [n_rows][n_kv_heads][head_dim] too */
+  void (*rope)(aii_backend *be, const aii_rope *rope, const aii_rows *rows, uint32_t n_heads, uint32_t n_kv_heads,
+               uint32_t head_dim, float *q, float *k);
+  /* writes k and v of every row into its place of the cache */
+  void (*kv_write)(aii_backend *be, const aii_kv_view *kv, uint32_t layer, const aii_rows *rows, const float *k,
+                   const float *v);
+  /* out [n_rows][n_heads][head_dim] = softmax(scale * q k^T) v over the cached positions 0..pos[r]; a window > 0
+   * masks positions p with pos[r] - p >= window. Query head h reads KV head h / (n_heads / n_kv_heads). */
+  void (*attention)(aii_backend *be, const aii_kv_view *kv, uint32_t layer, const aii_rows *rows, uint32_t n_heads,
+                    float scale, uint32_t window, const float *q, float *out);
+  /* out = silu(gate) * up, element by element, n values */
+  void (*silu_mul)(aii_backend *be, const float *gate, const float *up, size_t n, float *out);
+  /* x += y, n values */
+  void (*add)(aii_backend *be, float *x, const float *y, size_t n);
+} aii_backend_ops;
+
+struct aii_backend {
+  const aii_backend_ops *ops;
+  aii_mem *mem;
+};
+
+/* Threads of the CPU: a pool that runs one parallel section at a time. fn(arg, part, n_parts) runs for every part.
+ * Workers spin for some microseconds after a section, then sleep on a futex. n_threads counts the caller. */
+typedef struct aii_pool aii_pool;
+aiinfra_status aii_pool_create(aii_mem *mem, uint32_t n_threads, bool pin, aii_pool **out, aiinfra_error *err);
+void aii_pool_free(aii_pool *pool);
+uint32_t aii_pool_threads(const aii_pool *pool);
+void aii_pool_run(aii_pool *pool, uint32_t n_parts, void (*fn)(void *arg, uint32_t part, uint32_t n_parts), void *arg);
+
+/* The CPU backend on a pool (borrowed). isa: aiinfra_isa, 0 the best; ENOTSUP when the CPU lacks it. */
+aiinfra_status aii_cpu_backend_create(aii_mem *mem, aii_pool *pool, int32_t isa, aii_backend **out,
+                                      aiinfra_error *err);
+int32_t aii_cpu_best_isa(void); /* an aiinfra_isa */
+
+#endif

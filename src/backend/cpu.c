@@ -1,0 +1,262 @@
+/* src/backend/cpu.c - the CPU backend: its life, memory and weights.
+ *
+ * Weights are used where they lie in the mapped file. Only vectors (norms, biases) of another type than F32, and floats
+ * at odd addresses, get a device form, which is always float rows. Operations that return nothing remember their first
+ * failure (memory for scratch, a token out of range) for sync().
+ */
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "src/backend/cpu.h"
+
+void aii_cpu_fail(aii_cpu *cpu, aiinfra_status status, const char *what)
+{
+  if (cpu->failed != AIINFRA_OK) return;
+  cpu->failed = status;
+  cpu->failure = what;
+}
+
+void *aii_cpu_scratch(aii_cpu *cpu, size_t bytes)
+{
+  if (bytes <= cpu->scratch_bytes) return cpu->scratch;
+  char *grown = aii_new_aligned(cpu->base.mem, bytes);
+  if (grown == NULL) {
+    aii_cpu_fail(cpu, AIINFRA_ENOMEM, "scratch memory of the CPU backend");
+    return NULL;
+  }
+  aii_del_aligned(cpu->base.mem, cpu->scratch, cpu->scratch_bytes);
+  cpu->scratch = grown;
+  cpu->scratch_bytes = bytes;
+  return grown;
+}
+
+/* ---- splitting work ---- */
+
+typedef struct range_job {
+  aii_range_fn fn;
+  void *arg;
+  size_t n, grain;
+  _Atomic size_t next;
+} range_job;
+
+static void range_part(void *arg, uint32_t part, uint32_t n_parts)
+{
+  range_job *job = arg;
+  (void)n_parts;
+  for (;;) {
+    size_t first = atomic_fetch_add_explicit(&job->next, job->grain, memory_order_relaxed);
+    if (first >= job->n) return;
+    job->fn(job->arg, part, first, AII_MIN(first + job->grain, job->n));
+  }
+}
+
+void aii_cpu_for(aii_cpu *cpu, size_t n, size_t grain, bool alone, aii_range_fn fn, void *arg)
+{
+  uint32_t n_threads = aii_pool_threads(cpu->pool);
+  if (n == 0) return;
+  if (alone || n <= grain || n_threads == 1) { /* in ranges all the same: they fit the caches */
+    for (size_t first = 0; first < n; first += grain) fn(arg, 0, first, AII_MIN(first + grain, n));
+    return;
+  }
+  range_job job = {.fn = fn, .arg = arg, .n = n, .grain = grain};
+  atomic_init(&job.next, 0);
+  size_t ranges = (n - 1) / grain + 1;
+  aii_pool_run(cpu->pool, (uint32_t)AII_MIN(ranges, n_threads), range_part, &job);
+}
+
+/* ---- weights ---- */
+
+aii_fmt aii_cpu_fmt(aii_dtype type)
+{
+  switch (type) {
+    case AII_F32: return AII_FMT_F32;
+    case AII_F16: return AII_FMT_F16;
+    case AII_BF16: return AII_FMT_BF16;
+    case AII_Q8_0: return AII_FMT_Q8_0;
+    case AII_Q4_0: return AII_FMT_Q4_0;
+  }
+  return AII_FMT_COUNT;
+}
+
+aii_cpu_matrix aii_cpu_matrix_of(const aii_weight *w)
+{
+  aii_cpu_matrix m = {.fmt = w->device != NULL ? AII_FMT_F32 : aii_cpu_fmt(w->type),
+                      .rows = w->device != NULL ? w->device : w->source};
+  m.row_bytes = aii_fmt_row_bytes(m.fmt, w->n_in);
+  return m;
+}
+
+const float *aii_cpu_vector_of(const aii_weight *w)
+{
+  return w == NULL ? NULL : w->device != NULL ? w->device : w->source;
+}
+
+static aiinfra_status check_weight(const aii_weight *w, aiinfra_error *err)
+{
+  const aii_dtype_traits *t = aii_dtype_info((uint32_t)w->type);
+  if (t == NULL) return aii_fail(err, AIINFRA_ENOTSUP, "the CPU backend has no tensor type %d", (int)w->type);
+  if (w->source == NULL || w->n_in == 0 || w->n_out == 0) return aii_fail(err, AIINFRA_EINVAL, "an empty weight");
+  if (w->n_in % t->block != 0)
+    return aii_fail(err, AIINFRA_EFORMAT, "a row of %u elements is no whole number of %s blocks of %u", w->n_in, t->name,
+                    t->block);
+  return AIINFRA_OK;
+}
+
+static aiinfra_status cpu_upload(aii_backend *be, aii_weight *w, aiinfra_error *err)
+{
+  aii_cpu *cpu = aii_cpu_of(be);
+  aiinfra_status rc = check_weight(w, err);
+  if (rc != AIINFRA_OK) return rc;
+  w->device = NULL;
+  w->device_bytes = 0;
+  aii_fmt fmt = aii_cpu_fmt(w->type);
+  bool odd = fmt == AII_FMT_F32 && (uintptr_t)w->source % _Alignof(float) != 0;
+  if ((w->n_out == 1 && fmt != AII_FMT_F32) || odd) {
+    size_t bytes, row = aii_fmt_row_bytes(fmt, w->n_in);
+    if (!aii_size_mul(w->n_in, w->n_out, &bytes) || !aii_size_mul(bytes, sizeof(float), &bytes))
+      return aii_fail(err, AIINFRA_EFORMAT, "a weight of %u x %u elements", w->n_in, w->n_out);
+    float *f = aii_new_aligned(be->mem, bytes);
+    if (f == NULL) return aii_fail(err, AIINFRA_ENOMEM, "a weight's %zu bytes as floats", bytes);
+    for (size_t r = 0; r < w->n_out; r++)
+      cpu->k->dequant[fmt]((const char *)w->source + r * row, w->n_in, f + r * w->n_in);
+    w->device = f;
+    w->device_bytes = bytes;
+  } else if (aii_fmt_quantised(fmt)) { /* now, so that the product itself never lacks memory */
+    size_t x_row = aii_q8_row_bytes(w->n_in);
+    if (aii_cpu_scratch(cpu, aii_cpu_matmul_cols(x_row) * x_row) == NULL) {
+      cpu->failed = AIINFRA_OK;
+      return aii_fail(err, AIINFRA_ENOMEM, "scratch memory for rows of %u elements", w->n_in);
+    }
+  }
+  return AIINFRA_OK;
+}
+
+static void cpu_unload(aii_backend *be, aii_weight *w)
+{
+  aii_del_aligned(be->mem, w->device, w->device_bytes);
+  w->device = NULL;
+  w->device_bytes = 0;
+}
+
+/* ---- memory ---- */
+
+static aiinfra_status cpu_alloc(aii_backend *be, size_t bytes, void **out, aiinfra_error *err)
+{
+  *out = aii_new_aligned(be->mem, bytes);
+  return *out != NULL ? AIINFRA_OK : aii_fail(err, AIINFRA_ENOMEM, "%zu bytes of host memory", bytes);
+}
+
+static void cpu_release(aii_backend *be, void *ptr, size_t bytes)
+{
+  aii_del_aligned(be->mem, ptr, bytes);
+}
+
+/* "MemAvailable: n kB" of /proc/meminfo: what can be had without swapping. 0: not known. */
+static uint64_t available_bytes(void)
+{
+  char text[1024];
+  int fd = open("/proc/meminfo", O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return 0;
+  ssize_t n = read(fd, text, sizeof text - 1);
+  close(fd);
+  if (n <= 0) return 0;
+  text[n] = '\0';
+  const char *p = strstr(text, "MemAvailable:");
+  return p == NULL ? 0 : strtoull(p + strlen("MemAvailable:"), NULL, 10) * 1024;
+}
+
+static uint64_t cpu_free_bytes(aii_backend *be)
+{
+  uint64_t bytes = available_bytes();
+  if (bytes == 0) {
+    long pages = sysconf(_SC_AVPHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+    if (pages > 0 && page > 0) bytes = (uint64_t)pages * (uint64_t)page;
+  }
+  if (be->mem->limit_bytes != 0) {
+    size_t used = atomic_load(&be->mem->used_bytes);
+    uint64_t left = be->mem->limit_bytes > used ? be->mem->limit_bytes - used : 0;
+    bytes = AII_MIN(bytes, left);
+  }
+  return bytes;
+}
+
+static aiinfra_status cpu_to_host(aii_backend *be, void *host, const void *device, size_t bytes, aiinfra_error *err)
+{
+  (void)be;
+  (void)err;
+  memcpy(host, device, bytes);
+  return AIINFRA_OK;
+}
+
+static aiinfra_status cpu_copy_block(aii_backend *be, const aii_kv_view *kv, uint32_t from, uint32_t to,
+                                     aiinfra_error *err)
+{
+  (void)be;
+  if (from >= kv->n_blocks || to >= kv->n_blocks)
+    return aii_fail(err, AIINFRA_EINVAL, "copy of KV block %u to %u, of %u", from, to, kv->n_blocks);
+  char *base = kv->base;
+  if (from != to) memcpy(base + to * kv->block_bytes, base + from * kv->block_bytes, kv->block_bytes);
+  return AIINFRA_OK;
+}
+
+static aiinfra_status cpu_sync(aii_backend *be, aiinfra_error *err)
+{
+  aii_cpu *cpu = aii_cpu_of(be);
+  aiinfra_status rc = cpu->failed;
+  cpu->failed = AIINFRA_OK;
+  return rc == AIINFRA_OK ? rc : aii_fail(err, rc, "%s", cpu->failure);
+}
+
+/* ---- life ---- */
+
+static void cpu_destroy(aii_backend *be)
+{
+  aii_cpu *cpu = aii_cpu_of(be);
+  aii_del_aligned(be->mem, cpu->scratch, cpu->scratch_bytes);
+  aii_del(be->mem, cpu, sizeof *cpu);
+}
+
+static const aii_backend_ops cpu_ops = {
+    .name = "cpu",
+    .destroy = cpu_destroy,
+    .alloc = cpu_alloc,
+    .release = cpu_release,
+    .free_bytes = cpu_free_bytes,
+    .upload = cpu_upload,
+    .unload = cpu_unload,
+    .to_host = cpu_to_host,
+    .copy_block = cpu_copy_block,
+    .sync = cpu_sync,
+    .embed = aii_cpu_embed,
+    .rms_norm = aii_cpu_rms_norm,
+    .matmul = aii_cpu_matmul,
+    .rope = aii_cpu_rope,
+    .kv_write = aii_cpu_kv_write,
+    .attention = aii_cpu_attention,
+    .silu_mul = aii_cpu_silu_mul,
+    .add = aii_cpu_add,
+};
+
+aiinfra_status aii_cpu_backend_create(aii_mem *mem, aii_pool *pool, int32_t isa, aii_backend **out, aiinfra_error *err)
+{
+  *out = NULL;
+  const aii_kernels *k = aii_kernels_get(isa);
+  if (k == NULL && isa >= AIINFRA_ISA_DEFAULT && isa <= AIINFRA_ISA_AVX512)
+    return aii_fail(err, AIINFRA_ENOTSUP, "this CPU lacks the instruction set %d; the best it has is %s", (int)isa,
+                    aii_kernels_get(AIINFRA_ISA_DEFAULT)->name);
+  if (k == NULL) return aii_fail(err, AIINFRA_EINVAL, "%d is no instruction set", (int)isa);
+  aii_cpu *cpu = aii_new(mem, sizeof *cpu);
+  if (cpu == NULL) return aii_fail(err, AIINFRA_ENOMEM, "CPU backend");
+  cpu->base.ops = &cpu_ops;
+  cpu->base.mem = mem;
+  cpu->pool = pool;
+  cpu->k = k;
+  *out = &cpu->base;
+  return AIINFRA_OK;
+}
+
+int32_t aii_cpu_best_isa(void)
+{
+  return aii_kernels_get(AIINFRA_ISA_DEFAULT)->isa;
+}

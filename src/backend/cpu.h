@@ -1,0 +1,65 @@
+/* src/backend/cpu.h - the CPU backend inside: its state, and how it splits work.
+ *
+ * cpu.c has memory and weights, cpu_matmul.c products, cpu_attention.c attention, cpu_ops.c the rest. No operation's
+ * result depends on how its work is split, so the split follows speed alone: small work stays on the caller.
+ */
+#ifndef AII_BACKEND_CPU_H
+#define AII_BACKEND_CPU_H
+
+#include "kernels/kernels.h"
+#include "src/backend/backend.h"
+
+typedef struct aii_cpu {
+  aii_backend base;
+  aii_pool *pool;       /* borrowed; NULL: one thread */
+  const aii_kernels *k;
+  char *scratch;        /* grows to what the largest operation needs, freed with the backend */
+  size_t scratch_bytes;
+  aiinfra_status failed; /* of an operation that returns nothing; told and cleared by sync */
+  const char *failure;
+} aii_cpu;
+
+static inline aii_cpu *aii_cpu_of(aii_backend *be)
+{
+  return AII_CONTAINER(be, aii_cpu, base);
+}
+
+/* At least `bytes`, aligned to 64, valid until the next call. NULL when memory is out, which sync() will tell. */
+void *aii_cpu_scratch(aii_cpu *cpu, size_t bytes);
+
+/* Remembers the first failure until sync() tells it. */
+void aii_cpu_fail(aii_cpu *cpu, aiinfra_status status, const char *what);
+
+/* fn(arg, worker, first, end) over 0..n in ranges of `grain`, taken by the threads as they get free; worker is below
+ * the number of threads and belongs to one thread at a time. All on the caller when alone or n <= grain. */
+typedef void (*aii_range_fn)(void *arg, uint32_t worker, size_t first, size_t end);
+void aii_cpu_for(aii_cpu *cpu, size_t n, size_t grain, bool alone, aii_range_fn fn, void *arg);
+
+/* How the kernels read a weight. A weight with a device form has float rows there. */
+aii_fmt aii_cpu_fmt(aii_dtype type);
+typedef struct aii_cpu_matrix {
+  aii_fmt fmt;
+  const void *rows;
+  size_t row_bytes;
+} aii_cpu_matrix;
+aii_cpu_matrix aii_cpu_matrix_of(const aii_weight *w);
+const float *aii_cpu_vector_of(const aii_weight *w); /* NULL for NULL */
+
+/* Rows of activations for one product: what fits the second-level cache beside the weights. */
+uint32_t aii_cpu_matmul_cols(size_t x_row_bytes);
+
+void aii_cpu_embed(aii_backend *be, const aii_weight *w, const aii_rows *rows, float scale, float *out);
+void aii_cpu_rms_norm(aii_backend *be, const float *x, const aii_weight *w, uint32_t n_rows, uint32_t width, float eps,
+                      float *out);
+void aii_cpu_matmul(aii_backend *be, const aii_weight *w, const aii_weight *bias, const float *x, uint32_t n_rows,
+                    bool accumulate, float *y);
+void aii_cpu_rope(aii_backend *be, const aii_rope *rope, const aii_rows *rows, uint32_t n_heads, uint32_t n_kv_heads,
+                  uint32_t head_dim, float *q, float *k);
+void aii_cpu_kv_write(aii_backend *be, const aii_kv_view *kv, uint32_t layer, const aii_rows *rows, const float *k,
+                      const float *v);
+void aii_cpu_attention(aii_backend *be, const aii_kv_view *kv, uint32_t layer, const aii_rows *rows, uint32_t n_heads,
+                       float scale, uint32_t window, const float *q, float *out);
+void aii_cpu_silu_mul(aii_backend *be, const float *gate, const float *up, size_t n, float *out);
+void aii_cpu_add(aii_backend *be, float *x, const float *y, size_t n);
+
+#endif

@@ -1,0 +1,201 @@
+/* src/backend/cpu_ops.c - the operations that look at one row, or one element, at a time. */
+#include <math.h>
+
+#include "src/backend/cpu.h"
+
+#define ALONE_ELEMENTS (64u << 10)
+#define ELEMENT_GRAIN (16u << 10) /* a multiple of the lanes */
+
+/* ---- embed ---- */
+
+typedef struct embed_job {
+  aii_cpu *cpu;
+  aii_cpu_matrix m;
+  const aii_weight *w;
+  const aii_rows *rows;
+  float scale;
+  float *out;
+} embed_job;
+
+static void embed_range(void *arg, uint32_t worker, size_t first, size_t end)
+{
+  const embed_job *job = arg;
+  const aii_kernels *k = job->cpu->k;
+  size_t n = job->w->n_in;
+  (void)worker;
+  for (size_t r = first; r < end; r++) {
+    aiinfra_token token = job->rows->tokens[r];
+    if (token < 0 || (uint32_t)token >= job->w->n_out) {
+      memset(job->out + r * n, 0, n * sizeof(float));
+      continue;
+    }
+    k->dequant[job->m.fmt]((const char *)job->m.rows + (size_t)token * job->m.row_bytes, n, job->out + r * n);
+    if (job->scale != 1.0f) k->scale(job->out + r * n, job->scale, n);
+  }
+}
+
+void aii_cpu_embed(aii_backend *be, const aii_weight *w, const aii_rows *rows, float scale, float *out)
+{
+  embed_job job = {aii_cpu_of(be), aii_cpu_matrix_of(w), w, rows, scale, out};
+  for (uint32_t r = 0; r < rows->n_rows; r++)
+    if (rows->tokens[r] < 0 || (uint32_t)rows->tokens[r] >= w->n_out)
+      aii_cpu_fail(job.cpu, AIINFRA_EINVAL, "a token lies outside the vocabulary");
+  aii_cpu_for(job.cpu, rows->n_rows, 16, (size_t)rows->n_rows * w->n_in < ALONE_ELEMENTS, embed_range, &job);
+}
+
+/* ---- norm ---- */
+
+typedef struct norm_job {
+  const aii_kernels *k;
+  const float *x, *w;
+  uint32_t width;
+  float eps, *out;
+} norm_job;
+
+static void norm_range(void *arg, uint32_t worker, size_t first, size_t end)
+{
+  const norm_job *job = arg;
+  (void)worker;
+  for (size_t r = first; r < end; r++)
+    job->k->rms_norm(job->x + r * job->width, job->w, job->width, job->eps, job->out + r * job->width);
+}
+
+void aii_cpu_rms_norm(aii_backend *be, const float *x, const aii_weight *w, uint32_t n_rows, uint32_t width, float eps,
+                      float *out)
+{
+  aii_cpu *cpu = aii_cpu_of(be);
+  norm_job job = {cpu->k, x, aii_cpu_vector_of(w), width, eps, out};
+  aii_cpu_for(cpu, n_rows, 16, (size_t)n_rows * width < ALONE_ELEMENTS, norm_range, &job);
+}
+
+/* ---- rope ---- */
+
+typedef struct rope_job {
+  const aii_kernels *k;
+  const aii_rope *rope;
+  const aii_rows *rows;
+  uint32_t n_heads, n_kv_heads, head_dim;
+  float *q, *kv, *angles; /* angles: [worker][n_rot], cosines then sines */
+} rope_job;
+
+/* The angle is a float product, as in the reference implementations; its cosine is taken in double, so that large
+ * angles lose nothing more and the result does not depend on the C library's float functions. */
+static void fill_angles(const aii_rope *rope, uint32_t pos, float *cosines, float *sines)
+{
+  for (uint32_t i = 0; i < rope->n_rot / 2; i++) {
+    double angle = (double)((float)pos * rope->inv_freq[i]);
+    cosines[i] = (float)cos(angle) * rope->attn_factor;
+    sines[i] = (float)sin(angle) * rope->attn_factor;
+  }
+}
+
+static void rope_range(void *arg, uint32_t worker, size_t first, size_t end)
+{
+  const rope_job *job = arg;
+  uint32_t n_rot = job->rope->n_rot, dim = job->head_dim;
+  float *c = job->angles + (size_t)worker * n_rot, *s = c + n_rot / 2;
+  void (*rotate)(float *, uint32_t, uint32_t, uint32_t, const float *, const float *) =
+      job->rope->kind == AII_ROPE_NEOX ? job->k->rope_neox : job->k->rope_norm;
+  for (size_t r = first; r < end; r++) {
+    fill_angles(job->rope, job->rows->pos[r], c, s);
+    if (job->q != NULL) rotate(job->q + r * job->n_heads * dim, job->n_heads, dim, n_rot, c, s);
+    if (job->kv != NULL) rotate(job->kv + r * job->n_kv_heads * dim, job->n_kv_heads, dim, n_rot, c, s);
+  }
+}
+
+void aii_cpu_rope(aii_backend *be, const aii_rope *rope, const aii_rows *rows, uint32_t n_heads, uint32_t n_kv_heads,
+                  uint32_t head_dim, float *q, float *k)
+{
+  aii_cpu *cpu = aii_cpu_of(be);
+  if (rope->n_rot > head_dim || rope->n_rot % 2 != 0) {
+    aii_cpu_fail(cpu, AIINFRA_EINVAL, "rope rotates an odd number of dims, or more than a head has");
+    return;
+  }
+  if (rope->n_rot == 0) return;
+  float *angles = aii_cpu_scratch(cpu, (size_t)aii_pool_threads(cpu->pool) * rope->n_rot * sizeof(float));
+  if (angles == NULL) return;
+  rope_job job = {cpu->k, rope, rows, n_heads, n_kv_heads, head_dim, q, k, angles};
+  size_t elements = (size_t)rows->n_rows * (n_heads + n_kv_heads) * head_dim;
+  aii_cpu_for(cpu, rows->n_rows, 8, elements < ALONE_ELEMENTS, rope_range, &job);
+}
+
+/* ---- the cache ---- */
+
+typedef struct write_job {
+  aii_cpu *cpu;
+  const aii_kv_view *kv;
+  const aii_rows *rows;
+  uint32_t layer;
+  const float *k, *v;
+} write_job;
+
+static void write_range(void *arg, uint32_t worker, size_t first, size_t end)
+{
+  const write_job *job = arg;
+  const aii_kv_view *kv = job->kv;
+  aii_fmt fmt = aii_cpu_fmt(kv->type);
+  size_t head_bytes = aii_fmt_row_bytes(fmt, kv->head_dim);
+  (void)worker;
+  for (size_t r = first; r < end; r++) {
+    uint32_t pos = job->rows->pos[r], block = job->rows->tables[job->rows->seq[r]][pos / kv->block_tokens];
+    if (block >= kv->n_blocks) continue;
+    char *dst = (char *)kv->base + block * kv->block_bytes + job->layer * kv->layer_bytes;
+    for (uint32_t h = 0; h < kv->n_kv_heads; h++) {
+      size_t from = (r * kv->n_kv_heads + h) * kv->head_dim;
+      char *to = dst + ((size_t)h * kv->block_tokens + pos % kv->block_tokens) * head_bytes;
+      job->cpu->k->quant[fmt](job->k + from, kv->head_dim, to);
+      job->cpu->k->quant[fmt](job->v + from, kv->head_dim, to + kv->value_offset);
+    }
+  }
+}
+
+void aii_cpu_kv_write(aii_backend *be, const aii_kv_view *kv, uint32_t layer, const aii_rows *rows, const float *k,
+                      const float *v)
+{
+  write_job job = {aii_cpu_of(be), kv, rows, layer, k, v};
+  if ((kv->type != AII_F32 && kv->type != AII_F16) || layer >= kv->n_layers) {
+    aii_cpu_fail(job.cpu, AIINFRA_ENOTSUP, "a KV cache of this type or layer");
+    return;
+  }
+  for (uint32_t r = 0; r < rows->n_rows; r++)
+    if (rows->tables[rows->seq[r]][rows->pos[r] / kv->block_tokens] >= kv->n_blocks)
+      aii_cpu_fail(job.cpu, AIINFRA_EINTERNAL, "a block table names a block outside the KV cache");
+  size_t elements = (size_t)rows->n_rows * kv->n_kv_heads * kv->head_dim * 2;
+  aii_cpu_for(job.cpu, rows->n_rows, 16, elements < ALONE_ELEMENTS, write_range, &job);
+}
+
+/* ---- elements ---- */
+
+typedef struct element_job {
+  const aii_kernels *k;
+  const float *a, *b;
+  float *out;
+} element_job;
+
+static void silu_range(void *arg, uint32_t worker, size_t first, size_t end)
+{
+  const element_job *job = arg;
+  (void)worker;
+  job->k->silu_mul(job->a + first, job->b + first, end - first, job->out + first);
+}
+
+void aii_cpu_silu_mul(aii_backend *be, const float *gate, const float *up, size_t n, float *out)
+{
+  aii_cpu *cpu = aii_cpu_of(be);
+  element_job job = {cpu->k, gate, up, out};
+  aii_cpu_for(cpu, n, ELEMENT_GRAIN, n < ALONE_ELEMENTS, silu_range, &job);
+}
+
+static void add_range(void *arg, uint32_t worker, size_t first, size_t end)
+{
+  const element_job *job = arg;
+  (void)worker;
+  job->k->add(job->out + first, job->a + first, end - first);
+}
+
+void aii_cpu_add(aii_backend *be, float *x, const float *y, size_t n)
+{
+  aii_cpu *cpu = aii_cpu_of(be);
+  element_job job = {cpu->k, y, NULL, x};
+  aii_cpu_for(cpu, n, ELEMENT_GRAIN, n < ALONE_ELEMENTS, add_range, &job);
+}

@@ -1,0 +1,140 @@
+/* db.c - the database handle: opened once, shared by the stores and memories made from it.
+ *
+ * Opening checks little of a large file, since SQLite notices damage where it reads; a small one is checked whole,
+ * which costs a millisecond and tells of damage before work begins. aii_db_check() reads everything. Any thread.
+ */
+#include "src/db/db.h"
+
+/* Files up to this many bytes are checked when they are opened. */
+enum { SMALL_BYTES = 2 << 20 };
+
+static aiinfra_status ask_int(aii_sql *sql, const char *literal, int64_t *value, aiinfra_error *err)
+{
+  aii_stmt *stmt;
+  bool row;
+  aiinfra_status rc = aii_sql_prepare(sql, literal, &stmt, err);
+  if (rc != AIINFRA_OK) return rc;
+  rc = aii_stmt_step(stmt, &row, err);
+  if (rc == AIINFRA_OK) *value = row ? aii_stmt_get_int(stmt, 0) : 0;
+  aii_stmt_reset(stmt);
+  return rc;
+}
+
+/* Runs a checking pragma, whose only row is "ok" when all is well. */
+static aiinfra_status check(aii_sql *sql, const char *literal, aiinfra_error *err)
+{
+  aii_stmt *stmt;
+  bool row;
+  aiinfra_status rc = aii_sql_prepare(sql, literal, &stmt, err);
+  if (rc != AIINFRA_OK) return rc;
+  rc = aii_stmt_step(stmt, &row, err);
+  if (rc == AIINFRA_OK && row && strcmp(aii_stmt_get_text(stmt, 0, NULL), "ok") != 0) {
+    rc = aii_fail(err, AIINFRA_EFORMAT,
+                  "the database is damaged (%.200s); restore it from a backup, or save what can be read with sqlite3's "
+                  ".recover",
+                  aii_stmt_get_text(stmt, 0, NULL));
+  }
+  aii_stmt_reset(stmt);
+  return rc;
+}
+
+static aiinfra_status check_links(aii_sql *sql, aiinfra_error *err)
+{
+  aii_stmt *stmt;
+  bool row;
+  aiinfra_status rc = aii_sql_prepare(sql, "PRAGMA foreign_key_check", &stmt, err);
+  if (rc != AIINFRA_OK) return rc;
+  rc = aii_stmt_step(stmt, &row, err);
+  if (rc == AIINFRA_OK && row) {
+    rc = aii_fail(err, AIINFRA_EFORMAT,
+                  "the database is damaged (a row of table %s belongs to nothing); restore it "
+                  "from a backup",
+                  aii_stmt_get_text(stmt, 0, NULL));
+  }
+  aii_stmt_reset(stmt);
+  return rc;
+}
+
+static aiinfra_status check_small(aii_sql *sql, aiinfra_error *err)
+{
+  int64_t pages = 0, page_bytes = 0;
+  aiinfra_status rc = ask_int(sql, "PRAGMA page_count", &pages, err);
+  if (rc == AIINFRA_OK) rc = ask_int(sql, "PRAGMA page_size", &page_bytes, err);
+  if (rc == AIINFRA_OK && pages * page_bytes <= SMALL_BYTES) rc = check(sql, "PRAGMA quick_check(1)", err);
+  return rc;
+}
+
+aiinfra_status aii_db_open(aiinfra_runtime *rt, const char *path, const aii_sql_opts *opts, aiinfra_db **out,
+                           aiinfra_error *err)
+{
+  *out = NULL;
+  aiinfra_db *db = aii_new(&rt->mem, sizeof *db);
+  if (db == NULL) return aii_fail(err, AIINFRA_ENOMEM, "no memory for a database");
+  atomic_init(&db->refs, 1);
+  db->rt = rt;
+  aii_runtime_ref(rt);
+  db->path = aii_strdup(&rt->mem, path);
+  aiinfra_status rc = db->path != NULL ? AIINFRA_OK : aii_fail(err, AIINFRA_ENOMEM, "no memory for a path");
+  if (rc == AIINFRA_OK) rc = aii_sql_open(&rt->mem, path, opts, &db->sql, err);
+  if (rc == AIINFRA_OK) {
+    aii_sql_lock(db->sql);
+    rc = check_small(db->sql, err);
+    if (rc == AIINFRA_OK) rc = aii_db_migrate(db->sql, opts->read_only, err);
+    aii_sql_unlock(db->sql);
+    if (rc != AIINFRA_OK) rc = aii_wrap(err, rc, "%s", path);
+  }
+  if (rc != AIINFRA_OK) {
+    aii_db_unref(db);
+    return rc;
+  }
+  *out = db;
+  return AIINFRA_OK;
+}
+
+void aii_db_ref(aiinfra_db *db)
+{
+  atomic_fetch_add_explicit(&db->refs, 1, memory_order_relaxed);
+}
+
+void aii_db_unref(aiinfra_db *db)
+{
+  if (atomic_fetch_sub_explicit(&db->refs, 1, memory_order_acq_rel) != 1) return;
+  aiinfra_runtime *rt = db->rt;
+  aii_sql_close(db->sql);
+  aii_strfree(&rt->mem, db->path);
+  aii_del(&rt->mem, db, sizeof *db);
+  aii_runtime_unref(rt);
+}
+
+aiinfra_status aii_db_check(aiinfra_db *db, aiinfra_error *err)
+{
+  aii_sql_lock(db->sql);
+  aiinfra_status rc = check(db->sql, "PRAGMA integrity_check(1)", err);
+  if (rc == AIINFRA_OK) rc = check_links(db->sql, err);
+  aii_sql_unlock(db->sql);
+  return rc;
+}
+
+aiinfra_status aii_db_describe(aiinfra_db *db, aii_buf *json, aiinfra_error *err)
+{
+  int64_t pages = 0, page_bytes = 0, collections = 0, memories = 0, documents = 0, runs = 0;
+  aii_sql_lock(db->sql);
+  aiinfra_status rc = ask_int(db->sql, "PRAGMA page_count", &pages, err);
+  if (rc == AIINFRA_OK) rc = ask_int(db->sql, "PRAGMA page_size", &page_bytes, err);
+  if (rc == AIINFRA_OK) {
+    rc = ask_int(db->sql, "SELECT count(*) FROM collections WHERE name NOT LIKE '@%'", &collections, err);
+  }
+  if (rc == AIINFRA_OK) rc = ask_int(db->sql, "SELECT count(*) FROM items", &memories, err);
+  if (rc == AIINFRA_OK) rc = ask_int(db->sql, "SELECT count(*) FROM documents", &documents, err);
+  if (rc == AIINFRA_OK) rc = ask_int(db->sql, "SELECT count(*) FROM runs", &runs, err);
+  aii_sql_unlock(db->sql);
+  if (rc != AIINFRA_OK) return rc;
+  aii_buf_str(json, "{\"path\":");
+  aii_buf_json(json, db->path, strlen(db->path));
+  aii_buf_fmt(json,
+              ",\"version\":%u,\"bytes\":%lld,\"collections\":%lld,\"memories\":%lld,\"documents\":%lld,"
+              "\"runs\":%lld}",
+              aii_db_version(), (long long)(pages * page_bytes), (long long)collections, (long long)memories,
+              (long long)documents, (long long)runs);
+  return AIINFRA_OK;
+}

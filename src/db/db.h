@@ -1,0 +1,33 @@
+/* src/db/db.h - the database handle and the one place that knows every table (schema.c).
+ *
+ * Tables are made by numbered migrations, oldest first, each in a transaction; PRAGMA user_version holds the number,
+ * PRAGMA application_id marks the file as ours.
+ */
+#ifndef AII_DB_H
+#define AII_DB_H
+
+#include "aiinfra/db.h"
+#include "lib/base/base.h"
+#include "lib/sql/sql.h"
+#include "src/runtime/runtime.h"
+
+struct aiinfra_db {
+  aiinfra_runtime *rt;
+  aii_sql *sql;
+  char *path;
+  _Atomic uint32_t refs;
+};
+/* Bytes "aii1" in the file's header. */
+#define AII_DB_APPLICATION_ID 0x61696931u
+
+aiinfra_status aii_db_open(aiinfra_runtime *rt, const char *path, const aii_sql_opts *opts, aiinfra_db **out,
+                           aiinfra_error *err);
+/* Brings the tables to this version, or says why that cannot be. Lock held. */
+aiinfra_status aii_db_migrate(aii_sql *sql, bool read_only, aiinfra_error *err);
+uint32_t aii_db_version(void); /* of the tables this library makes */
+aiinfra_status aii_db_check(aiinfra_db *db, aiinfra_error *err);
+aiinfra_status aii_db_describe(aiinfra_db *db, aii_buf *json, aiinfra_error *err);
+void aii_db_ref(aiinfra_db *db);
+void aii_db_unref(aiinfra_db *db); /* any thread */
+
+#endif

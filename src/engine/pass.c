@@ -1,0 +1,199 @@
+/* pass.c - one forward pass: a plan becomes arrays, the worker runs them, results go back to the loop.
+ *
+ * On the worker: block copies, the forward pass, then for each part that samples the grammar's mask and a draw, for each
+ * part of an embedding a sum. A pass that fails fails all of its parts; a grammar that fails fails its part alone.
+ * The plan and the sequences in it stand still while the pass is out.
+ */
+#include "src/engine/engine.h"
+
+static aii_gen *gen_of(const aii_plan_part *part)
+{
+  return AII_CONTAINER(part->seq, aii_gen, seq);
+}
+
+/* ---- memory ------------------------------------------------------------------------------------------------------ */
+
+aiinfra_status aii_pass_create(aiinfra_batcher *b, aiinfra_error *err)
+{
+  aii_mem *mem = &b->rt->mem;
+  aii_pass *p = &b->pass;
+  uint32_t rows = b->opts.max_step_tokens, seqs = b->opts.max_running, n_vocab = b->model->hp.n_vocab;
+  p->results = aii_new_array(mem, seqs, sizeof *p->results);
+  p->tokens = aii_new_array(mem, rows, sizeof *p->tokens);
+  p->pos = aii_new_array(mem, rows, sizeof *p->pos);
+  p->seq = aii_new_array(mem, rows, sizeof *p->seq);
+  p->hidden_rows = aii_new_array(mem, rows, sizeof *p->hidden_rows);
+  p->tables = aii_new_array(mem, seqs, sizeof *p->tables);
+  p->logit_rows = aii_new_array(mem, seqs, sizeof *p->logit_rows);
+  p->logits = aii_new_array(mem, seqs, sizeof *p->logits * n_vocab);
+  if (p->results == NULL || p->tokens == NULL || p->pos == NULL || p->seq == NULL || p->hidden_rows == NULL ||
+      p->tables == NULL || p->logit_rows == NULL || p->logits == NULL)
+    return aii_fail(err, AIINFRA_ENOMEM, "no memory for steps of %u tokens and %u rows of logits", rows, seqs);
+  aiinfra_status rc = aii_workspace_create(b->model, rows, seqs, &p->ws, err);
+  return rc == AIINFRA_OK ? rc : aii_wrap(err, rc, "workspace of %u rows", rows);
+}
+
+void aii_pass_destroy(aiinfra_batcher *b)
+{
+  aii_mem *mem = &b->rt->mem;
+  aii_pass *p = &b->pass;
+  size_t rows = b->opts.max_step_tokens, seqs = b->opts.max_running;
+  if (p->ws != NULL) aii_workspace_free(p->ws);
+  aii_del(mem, p->results, seqs * sizeof *p->results);
+  aii_del(mem, p->tokens, rows * sizeof *p->tokens);
+  aii_del(mem, p->pos, rows * sizeof *p->pos);
+  aii_del(mem, p->seq, rows * sizeof *p->seq);
+  aii_del(mem, p->hidden_rows, rows * sizeof *p->hidden_rows);
+  aii_del(mem, p->tables, seqs * sizeof *p->tables);
+  aii_del(mem, p->logit_rows, seqs * sizeof *p->logit_rows);
+  aii_del(mem, p->logits, seqs * sizeof *p->logits * b->model->hp.n_vocab);
+  aii_del(mem, p->hidden, rows * sizeof *p->hidden * b->model->hp.n_embd);
+}
+
+aiinfra_status aii_pass_want_hidden(aiinfra_batcher *b, aiinfra_error *err)
+{
+  aii_pass *p = &b->pass;
+  if (p->hidden != NULL) return AIINFRA_OK;
+  uint32_t rows = b->opts.max_step_tokens;
+  p->hidden = aii_new_array(&b->rt->mem, rows, sizeof *p->hidden * b->model->hp.n_embd);
+  if (p->hidden == NULL) return aii_fail(err, AIINFRA_ENOMEM, "no memory for %u hidden states", rows);
+  return AIINFRA_OK;
+}
+
+/* ---- on the worker ------------------------------------------------------------------------------------------------- */
+
+static aiinfra_status copy_blocks(aiinfra_batcher *b, aiinfra_error *err)
+{
+  aii_backend *be = b->rt->backend;
+  const aii_plan *plan = b->pass.plan;
+  aiinfra_status rc = AIINFRA_OK;
+  for (uint32_t i = 0; rc == AIINFRA_OK && i < plan->n_copies; i++)
+    rc = be->ops->copy_block(be, &b->kv->view, plan->copies[i].from, plan->copies[i].to, err);
+  return rc;
+}
+
+static aiinfra_status sample(aii_gen *gen, float *logits, aii_plan_result *result, aiinfra_error *err)
+{
+  const aiinfra_model *model = gen->batcher->model;
+  aii_grammar_state *state = gen->grammar_state;
+  aiinfra_status rc = AIINFRA_OK;
+  if (state != NULL) rc = aii_grammar_mask(state, logits, err);
+  if (rc != AIINFRA_OK) return rc;
+  result->token = aii_sampler_pick(gen->sampler, logits);
+  if (state == NULL || aii_vocab_is_eog(model->vocab, result->token)) return AIINFRA_OK;
+  rc = aii_grammar_accept(state, result->token, err);
+  result->stop = rc == AIINFRA_OK && aii_grammar_complete(state);
+  return rc;
+}
+
+static void add_hidden(aii_gen *gen, const float *hidden, uint32_t n_rows)
+{
+  uint32_t n_embd = gen->batcher->model->hp.n_embd;
+  for (uint32_t r = 0; r < n_rows; r++)
+    for (uint32_t i = 0; i < n_embd; i++) gen->sum[i] += (double)hidden[(size_t)r * n_embd + i];
+}
+
+static void use_results(aiinfra_batcher *b)
+{
+  aii_pass *p = &b->pass;
+  float *logits = p->logits, *hidden = p->hidden;
+  for (uint32_t i = 0; i < p->plan->n_parts; i++) {
+    const aii_plan_part *part = &p->plan->parts[i];
+    aii_gen *gen = gen_of(part);
+    aiinfra_error err;
+    if (gen->seq.embed) {
+      add_hidden(gen, hidden, part->n_rows);
+      hidden += (size_t)part->n_rows * b->model->hp.n_embd;
+    } else if (part->sample) {
+      aiinfra_status rc = sample(gen, logits, &p->results[i], &err);
+      p->results[i].failed = rc != AIINFRA_OK;
+      if (rc != AIINFRA_OK) aii_gen_fail(gen, rc, &err);
+      logits += b->model->hp.n_vocab;
+    }
+  }
+}
+
+static void run(aii_job *job)
+{
+  aii_pass *p = AII_CONTAINER(job, aii_pass, job);
+  aiinfra_batcher *b = AII_CONTAINER(p, aiinfra_batcher, pass);
+  uint64_t start_ns = aii_now_ns();
+  p->status = copy_blocks(b, &p->error);
+  if (p->status == AIINFRA_OK) p->status = aii_model_forward(b->model, p->ws, &b->kv->view, &p->forward, &p->error);
+  if (p->status == AIINFRA_OK) use_results(b);
+  p->busy_ns = aii_now_ns() - start_ns;
+}
+
+/* ---- on the loop ----------------------------------------------------------------------------------------------------- */
+
+static void count(aiinfra_batcher *b, const aii_plan_part *part)
+{
+  aii_gen *gen = gen_of(part);
+  uint32_t prompt_end = AII_MIN(part->first + part->n_rows, gen->seq.n_prompt);
+  if (part->first < prompt_end) b->stats.prompt_tokens += prompt_end - part->first;
+  if (gen->counted) return;
+  gen->counted = true;
+  b->stats.cached_tokens += gen->seq.n_cached;
+  aii_meter_start(gen);
+}
+
+static void take(aiinfra_batcher *b, const aii_plan_part *part, aii_plan_result *result, uint64_t now_ns)
+{
+  aii_gen *gen = gen_of(part);
+  if (b->pass.status != AIINFRA_OK) {
+    aii_gen_fail(gen, b->pass.status, &b->pass.error);
+    result->failed = true;
+    return;
+  }
+  count(b, part);
+  if (!part->sample || result->failed || part->seq->doomed != AII_END_NONE) return;
+  b->stats.generated_tokens++;
+  if (aii_gen_take_token(gen, result, now_ns) == AIINFRA_OK) aii_batcher_queue(gen);
+}
+
+static void done(aii_job *job)
+{
+  aii_pass *p = AII_CONTAINER(job, aii_pass, job);
+  aiinfra_batcher *b = AII_CONTAINER(p, aiinfra_batcher, pass);
+  uint64_t now_ns = aii_now_ns();
+  p->out = false;
+  b->stats.steps++;
+  b->stats.busy_ns += p->busy_ns;
+  for (uint32_t i = 0; i < p->plan->n_parts; i++) take(b, &p->plan->parts[i], &p->results[i], now_ns);
+  aii_sched_complete(b->sched, p->results, now_ns);
+  p->plan = NULL;
+  aii_batcher_turn(b);
+}
+
+/* Lays the rows of a part behind those of the parts before it. */
+static void lay_part(aii_pass *p, const aii_plan_part *part, uint32_t index)
+{
+  aii_forward *f = &p->forward;
+  p->tables[index] = part->seq->kv.table;
+  for (uint32_t i = 0; i < part->n_rows; i++) {
+    uint32_t row = f->rows.n_rows++;
+    p->tokens[row] = part->seq->tokens[part->first + i];
+    p->pos[row] = part->first + i;
+    p->seq[row] = index;
+    if (part->seq->embed) p->hidden_rows[f->n_hidden++] = row;
+  }
+  if (part->sample) p->logit_rows[f->n_logits++] = f->rows.n_rows - 1;
+}
+
+void aii_pass_submit(aiinfra_batcher *b, const aii_plan *plan)
+{
+  aii_pass *p = &b->pass;
+  p->plan = plan;
+  p->forward = (aii_forward){
+      .rows = {.n_seqs = plan->n_parts, .tokens = p->tokens, .pos = p->pos, .seq = p->seq, .tables = p->tables},
+      .logit_rows = p->logit_rows,
+      .hidden_rows = p->hidden_rows,
+      .logits = p->logits,
+      .hidden = p->hidden};
+  memset(p->results, 0, plan->n_parts * sizeof *p->results);
+  for (uint32_t i = 0; i < plan->n_parts; i++) lay_part(p, &plan->parts[i], i);
+  p->job.run = run;
+  p->job.done = done;
+  p->out = true;
+  aii_worker_submit(b->rt, &p->job);
+}

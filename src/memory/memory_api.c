@@ -1,0 +1,176 @@
+/* memory_api.c - the public functions of aiinfra/memory.h: check arguments, load options, call down. */
+#include "lib/json/json.h"
+#include "src/memory/memory.h"
+
+enum { MAX_SCOPE = 256, MAX_FACT = 65536, MAX_CONVERSATION = 256, MAX_LABEL = 64, MAX_BLOCK = 16384, MAX_K = 10000 };
+
+/* 1 to max bytes of UTF-8. */
+static aiinfra_status check_text(const char *what, const char *s, size_t max, aiinfra_error *err)
+{
+  if (s == NULL) return aii_fail(err, AIINFRA_EINVAL, "%s is NULL", what);
+  size_t n = strnlen(s, max + 1);
+  if (n == 0) return aii_fail(err, AIINFRA_EINVAL, "%s is empty", what);
+  if (n > max) return aii_fail(err, AIINFRA_EINVAL, "%s is longer than %zu bytes", what, max);
+  if (!aii_utf8_valid(s, n)) return aii_fail(err, AIINFRA_EINVAL, "%s is not UTF-8", what);
+  return AIINFRA_OK;
+}
+
+static aiinfra_status check_metadata(const char *metadata, aiinfra_error *err)
+{
+  json_t *json = NULL;
+  if (metadata == NULL) return AIINFRA_OK;
+  aiinfra_status rc = aii_json_parse(metadata, strlen(metadata), "metadata_json", 0, &json, err);
+  if (rc == AIINFRA_OK && !json_is_object(json)) {
+    rc = aii_fail(err, AIINFRA_EINVAL, "metadata_json: expected an object, found %s", aii_json_type(json));
+  }
+  json_decref(json);
+  if (rc == AIINFRA_OK || rc == AIINFRA_ENOMEM) return rc;
+  if (err != NULL) err->status = AIINFRA_EINVAL;
+  return AIINFRA_EINVAL;
+}
+
+aiinfra_status aiinfra_memory_open(aiinfra_db *db, const aiinfra_memory_opts *opts, aiinfra_memory **out,
+                                   aiinfra_error *err)
+{
+  aiinfra_memory_opts o;
+  if (out == NULL) return aii_fail(err, AIINFRA_EINVAL, "out is NULL");
+  *out = NULL;
+  if (db == NULL) return aii_fail(err, AIINFRA_EINVAL, "db is NULL");
+  aiinfra_status rc = AII_OPTS_LOAD(&o, opts, scope, err);
+  if (rc != AIINFRA_OK) return rc;
+  if (o.scope == NULL) o.scope = "default";
+  rc = check_text("the scope", o.scope, MAX_SCOPE, err);
+  if (rc == AIINFRA_OK) rc = aii_memory_open(db, o.scope, out, err);
+  return rc == AIINFRA_OK ? rc : aii_wrap(err, rc, "open memory");
+}
+
+void aiinfra_memory_free(aiinfra_memory *memory)
+{
+  aii_memory_free(memory);
+}
+
+aiinfra_status aiinfra_memory_remember(aiinfra_memory *memory, const char *text, const char *metadata_json, int64_t *id,
+                                       aiinfra_error *err)
+{
+  int64_t new_id = 0;
+  if (id != NULL) *id = 0;
+  if (memory == NULL) return aii_fail(err, AIINFRA_EINVAL, "memory is NULL");
+  aiinfra_status rc = check_text("the fact", text, MAX_FACT, err);
+  if (rc == AIINFRA_OK && text[strspn(text, " \t\r\n\f\v")] == '\0') {
+    rc = aii_fail(err, AIINFRA_EINVAL, "the fact is empty");
+  }
+  if (rc == AIINFRA_OK) rc = check_metadata(metadata_json, err);
+  if (rc == AIINFRA_OK) rc = aii_memory_remember(memory, text, metadata_json, &new_id, err);
+  if (rc != AIINFRA_OK) return aii_wrap(err, rc, "remember");
+  if (id != NULL) *id = new_id;
+  return AIINFRA_OK;
+}
+
+/* The caller's struct may be older or newer than ours: only what both know is written. */
+static void give_stats(aiinfra_ingest_stats *to, size_t size, const aiinfra_ingest_stats *from)
+{
+  size_t n = AII_MIN(size, sizeof *from);
+  if (n > sizeof size) memcpy((char *)to + sizeof size, (const char *)from + sizeof size, n - sizeof size);
+}
+
+aiinfra_status aiinfra_memory_ingest(aiinfra_memory *memory, const char *const *paths, size_t n_paths,
+                                     aiinfra_progress_fn progress, void *progress_user, aiinfra_ingest_stats *stats,
+                                     aiinfra_error *err)
+{
+  aiinfra_ingest_stats done = {.struct_size = sizeof done};
+  aii_files files;
+  if (memory == NULL || (paths == NULL && n_paths > 0)) {
+    return aii_fail(err, AIINFRA_EINVAL, "memory or paths is NULL");
+  }
+  if (stats != NULL && stats->struct_size < sizeof stats->struct_size + sizeof stats->files) {
+    return aii_fail(err, AIINFRA_EINVAL, "stats.struct_size is not set");
+  }
+  if (stats != NULL) give_stats(stats, stats->struct_size, &done);
+  aii_files_init(&files, &memory->db->rt->mem);
+  aiinfra_status rc = AIINFRA_OK;
+  for (size_t i = 0; rc == AIINFRA_OK && i < n_paths; i++) {
+    rc = paths[i] != NULL ? aii_files_add(&files, paths[i], err)
+                          : aii_fail(err, AIINFRA_EINVAL, "paths[%zu] is NULL", i);
+  }
+  if (rc == AIINFRA_OK) rc = aii_memory_ingest(memory, &files, progress, progress_user, &done, err);
+  aii_files_free(&files);
+  if (stats != NULL) give_stats(stats, stats->struct_size, &done);
+  return rc == AIINFRA_OK ? rc : aii_wrap(err, rc, "ingest");
+}
+
+aiinfra_status aiinfra_memory_recall(aiinfra_memory *memory, const char *question, const aiinfra_recall_opts *opts,
+                                     char **out_json, aiinfra_error *err)
+{
+  aiinfra_recall_opts o;
+  aii_buf json;
+  if (out_json == NULL) return aii_fail(err, AIINFRA_EINVAL, "out_json is NULL");
+  *out_json = NULL;
+  if (memory == NULL) return aii_fail(err, AIINFRA_EINVAL, "memory is NULL");
+  aiinfra_status rc = AII_OPTS_LOAD(&o, opts, min_score, err);
+  if (rc == AIINFRA_OK) rc = check_text("the question", question, MAX_FACT, err);
+  if (rc != AIINFRA_OK) return rc;
+  if (o.k == 0) o.k = 5;
+  if (o.k > MAX_K) return aii_fail(err, AIINFRA_EINVAL, "k is %u, at most %d", o.k, MAX_K);
+  if (o.kind < 0 || o.kind > AIINFRA_MEMORY_PASSAGE) {
+    return aii_fail(err, AIINFRA_EINVAL, "kind %d is not an aiinfra_memory_kind", o.kind);
+  }
+  aii_buf_init(&json, &memory->db->rt->mem, 0);
+  rc = aii_memory_recall(memory, question, &o, &json, err);
+  if (rc == AIINFRA_OK) rc = aii_buf_export(&json, out_json, err);
+  aii_buf_free(&json);
+  return rc == AIINFRA_OK ? rc : aii_wrap(err, rc, "recall");
+}
+
+aiinfra_status aiinfra_memory_forget(aiinfra_memory *memory, int64_t id, aiinfra_error *err)
+{
+  if (memory == NULL) return aii_fail(err, AIINFRA_EINVAL, "memory is NULL");
+  aiinfra_status rc = aii_memory_forget(memory, id, err);
+  return rc == AIINFRA_OK ? rc : aii_wrap(err, rc, "forget");
+}
+
+aiinfra_status aiinfra_memory_append(aiinfra_memory *memory, const char *conversation, const char *message_json,
+                                     aiinfra_error *err)
+{
+  if (memory == NULL || message_json == NULL) return aii_fail(err, AIINFRA_EINVAL, "memory or message_json is NULL");
+  aiinfra_status rc = check_text("the conversation", conversation, MAX_CONVERSATION, err);
+  if (rc == AIINFRA_OK) rc = aii_memory_append(memory, conversation, message_json, err);
+  return rc == AIINFRA_OK ? rc : aii_wrap(err, rc, "append to a conversation");
+}
+
+aiinfra_status aiinfra_memory_history(aiinfra_memory *memory, const char *conversation, uint32_t last, char **out_json,
+                                      aiinfra_error *err)
+{
+  aii_buf json;
+  if (out_json == NULL) return aii_fail(err, AIINFRA_EINVAL, "out_json is NULL");
+  *out_json = NULL;
+  if (memory == NULL) return aii_fail(err, AIINFRA_EINVAL, "memory is NULL");
+  aiinfra_status rc = check_text("the conversation", conversation, MAX_CONVERSATION, err);
+  if (rc != AIINFRA_OK) return rc;
+  aii_buf_init(&json, &memory->db->rt->mem, 0);
+  rc = aii_memory_history(memory, conversation, last, &json, err);
+  if (rc == AIINFRA_OK) rc = aii_buf_export(&json, out_json, err);
+  aii_buf_free(&json);
+  return rc == AIINFRA_OK ? rc : aii_wrap(err, rc, "read a conversation");
+}
+
+aiinfra_status aiinfra_memory_set_block(aiinfra_memory *memory, const char *label, const char *text, aiinfra_error *err)
+{
+  if (memory == NULL) return aii_fail(err, AIINFRA_EINVAL, "memory is NULL");
+  aiinfra_status rc = check_text("the label", label, MAX_LABEL, err);
+  if (rc == AIINFRA_OK && text != NULL && text[0] != '\0') rc = check_text("the block", text, MAX_BLOCK, err);
+  if (rc == AIINFRA_OK) rc = aii_memory_set_block(memory, label, text, err);
+  return rc == AIINFRA_OK ? rc : aii_wrap(err, rc, "set a block");
+}
+
+aiinfra_status aiinfra_memory_blocks(aiinfra_memory *memory, char **out_json, aiinfra_error *err)
+{
+  aii_buf json;
+  if (out_json == NULL) return aii_fail(err, AIINFRA_EINVAL, "out_json is NULL");
+  *out_json = NULL;
+  if (memory == NULL) return aii_fail(err, AIINFRA_EINVAL, "memory is NULL");
+  aii_buf_init(&json, &memory->db->rt->mem, 0);
+  aiinfra_status rc = aii_memory_blocks(memory, &json, err);
+  if (rc == AIINFRA_OK) rc = aii_buf_export(&json, out_json, err);
+  aii_buf_free(&json);
+  return rc == AIINFRA_OK ? rc : aii_wrap(err, rc, "read the blocks");
+}

@@ -1,0 +1,142 @@
+/* model_api.c - the public functions of aiinfra/model.h: check the arguments, load the options, call down. */
+#include "src/model/arch.h"
+
+enum { MAX_RENDERED_BYTES = 64 << 20 };
+
+static aiinfra_status check_opts(const aiinfra_model_opts *o, aiinfra_error *err)
+{
+  if (o->vocab_only != 0 && o->vocab_only != 1) {
+    return aii_fail(err, AIINFRA_EINVAL, "vocab_only is %d; it must be 0 or 1", o->vocab_only);
+  }
+  return AIINFRA_OK;
+}
+
+aiinfra_status aiinfra_model_open(aiinfra_runtime *runtime, const char *path, const aiinfra_model_opts *opts,
+                                  aiinfra_model **out, aiinfra_error *err)
+{
+  aiinfra_model_opts o;
+  aii_gguf *gguf;
+  if (out == NULL) return aii_fail(err, AIINFRA_EINVAL, "out is NULL");
+  *out = NULL;
+  if (runtime == NULL || path == NULL) return aii_fail(err, AIINFRA_EINVAL, "runtime or path is NULL");
+  aiinfra_status rc = AII_OPTS_LOAD(&o, opts, vocab_only, err);
+  if (rc == AIINFRA_OK) rc = check_opts(&o, err);
+  if (rc == AIINFRA_OK) rc = aii_gguf_open(&runtime->mem, path, &gguf, err);
+  if (rc != AIINFRA_OK) return rc;
+  const char *slash = strrchr(path, '/');
+  rc = aii_model_load(runtime, gguf, slash != NULL ? slash + 1 : path, &o, out, err);
+  return rc == AIINFRA_OK ? rc : aii_wrap(err, rc, "open '%s'", path);
+}
+
+void aiinfra_model_free(aiinfra_model *model)
+{
+  if (model != NULL) aii_model_unref(model);
+}
+
+aiinfra_status aiinfra_model_get_info(const aiinfra_model *model, aiinfra_model_info *info, aiinfra_error *err)
+{
+  if (model == NULL || info == NULL) return aii_fail(err, AIINFRA_EINVAL, "model or info is NULL");
+  if (info->struct_size != sizeof *info) {
+    return aii_fail(err, info->struct_size < sizeof *info ? AIINFRA_EINVAL : AIINFRA_ENOTSUP,
+                    "aiinfra_model_info: struct_size is %zu; version %s has %zu bytes", info->struct_size,
+                    AIINFRA_VERSION_STRING, sizeof *info);
+  }
+  *info = (aiinfra_model_info){
+      .struct_size = sizeof *info,
+      .n_params = model->n_params,
+      .weight_bytes = model->weight_bytes,
+      .n_vocab = model->hp.n_vocab,
+      .n_embd = model->hp.n_embd,
+      .n_layers = model->hp.n_layers,
+      .n_heads = model->hp.n_heads,
+      .n_kv_heads = model->hp.n_kv_heads,
+      .head_dim = model->hp.head_dim,
+      .max_context = model->max_context,
+      .bos = aii_vocab_bos(model->vocab),
+      .eos = aii_vocab_eos(model->vocab),
+      .has_template = model->template_text != NULL,
+  };
+  return AIINFRA_OK;
+}
+
+aiinfra_status aiinfra_model_describe(const aiinfra_model *model, char **out_json, aiinfra_error *err)
+{
+  if (out_json == NULL) return aii_fail(err, AIINFRA_EINVAL, "out_json is NULL");
+  *out_json = NULL;
+  if (model == NULL) return aii_fail(err, AIINFRA_EINVAL, "model is NULL");
+  aii_buf buf;
+  aii_buf_init(&buf, &model->rt->mem, 0);
+  aii_model_describe(model, &buf);
+  return aii_buf_export(&buf, out_json, err);
+}
+
+aiinfra_status aiinfra_model_tokenize(const aiinfra_model *model, const char *text, size_t n_bytes, uint32_t flags,
+                                      aiinfra_token *tokens, size_t cap, size_t *n, aiinfra_error *err)
+{
+  if (n == NULL) return aii_fail(err, AIINFRA_EINVAL, "n is NULL");
+  *n = 0;
+  if (model == NULL || (text == NULL && n_bytes > 0) || (tokens == NULL && cap > 0)) {
+    return aii_fail(err, AIINFRA_EINVAL, "model, text or tokens is NULL");
+  }
+  if ((flags & ~(uint32_t)(AIINFRA_TOKENIZE_SPECIAL | AIINFRA_TOKENIZE_BOS)) != 0) {
+    return aii_fail(err, AIINFRA_EINVAL, "flags 0x%x are not known", flags);
+  }
+  aii_tokens found;
+  aii_tokens_init(&found, &model->rt->mem);
+  aiinfra_status rc = aii_tokenize(model->vocab, text != NULL ? text : "", n_bytes, flags, &found, err);
+  if (rc == AIINFRA_OK) {
+    *n = found.n;
+    size_t fit = AII_MIN(cap, found.n);
+    if (fit > 0) memcpy(tokens, found.items, fit * sizeof tokens[0]);
+    if (found.n > cap) {
+      rc = aii_fail(err, AIINFRA_ENOSPC, "the text has %zu tokens, there is room for %zu", found.n, cap);
+    }
+  }
+  aii_tokens_free(&found);
+  return rc;
+}
+
+aiinfra_status aiinfra_model_detokenize(const aiinfra_model *model, const aiinfra_token *tokens, size_t n, int special,
+                                        char **out_text, size_t *out_bytes, aiinfra_error *err)
+{
+  if (out_text == NULL) return aii_fail(err, AIINFRA_EINVAL, "out_text is NULL");
+  *out_text = NULL;
+  if (out_bytes != NULL) *out_bytes = 0;
+  if (model == NULL || (tokens == NULL && n > 0)) return aii_fail(err, AIINFRA_EINVAL, "model or tokens is NULL");
+  aii_detok start;
+  aii_detok_init(&start, model->vocab, special != 0, true);
+  bool strip = start.strip_space;
+  aii_buf buf;
+  aii_buf_init(&buf, &model->rt->mem, 0);
+  for (size_t i = 0; i < n; i++) {
+    if (tokens[i] < 0 || (uint32_t)tokens[i] >= model->hp.n_vocab) {
+      aii_buf_free(&buf);
+      return aii_fail(err, AIINFRA_EINVAL, "token %d is outside the vocabulary of %u", tokens[i], model->hp.n_vocab);
+    }
+    aii_str piece = aii_vocab_piece(model->vocab, tokens[i], special != 0);
+    if (strip && piece.n > 0) {
+      size_t skip = piece.p[0] == ' ';
+      piece = (aii_str){piece.p + skip, piece.n - skip};
+      strip = false;
+    }
+    aii_buf_add(&buf, piece.p, piece.n);
+  }
+  size_t bytes = buf.len;
+  aiinfra_status rc = aii_buf_export(&buf, out_text, err);
+  if (rc == AIINFRA_OK && out_bytes != NULL) *out_bytes = bytes;
+  return rc;
+}
+
+aiinfra_status aiinfra_model_render(const aiinfra_model *model, const char *messages_json, const char *tools_json,
+                                    int add_generation_prompt, char **out_text, aiinfra_error *err)
+{
+  if (out_text == NULL) return aii_fail(err, AIINFRA_EINVAL, "out_text is NULL");
+  *out_text = NULL;
+  if (model == NULL || messages_json == NULL) return aii_fail(err, AIINFRA_EINVAL, "model or messages_json is NULL");
+  aii_buf buf;
+  aii_buf_init(&buf, &model->rt->mem, MAX_RENDERED_BYTES);
+  aiinfra_status rc = aii_model_render(model, messages_json, tools_json, add_generation_prompt != 0, &buf, err);
+  if (rc == AIINFRA_OK) return aii_buf_export(&buf, out_text, err);
+  aii_buf_free(&buf);
+  return rc;
+}

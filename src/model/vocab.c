@@ -1,0 +1,209 @@
+/* vocab.c - from the tokenizer keys of a GGUF file to a vocabulary, with the defaults of the file format.
+ *
+ * The arrays are copied to aligned memory for the time of building. What is refused: a kind of tokenizer that the
+ * text module does not have, arrays of other lengths than the tokens, scores that are no numbers, special tokens
+ * outside the vocabulary. An id of 2^32 - 1 means "none", as converters write it.
+ */
+#include <math.h>
+
+#include "src/model/gguf.h"
+
+enum { DEFAULT_SPM_BOS = 1, DEFAULT_SPM_EOS = 2, DEFAULT_SPM_UNK = 0, DEFAULT_BPE_BOS = 11, DEFAULT_BPE_EOS = 11 };
+enum { MAX_PRE_BYTES = 64 };
+
+typedef struct builder {
+  aii_mem *mem;
+  const aii_gguf *gguf;
+  aiinfra_error *err;
+  aii_vocab_desc desc;
+  aii_str *tokens, *merges;
+  float *scores;
+  int32_t *types;
+  char pre[MAX_PRE_BYTES];
+} builder;
+
+static aiinfra_status no_memory(builder *b)
+{
+  return aii_fail(b->err, AIINFRA_ENOMEM, "no memory for a vocabulary of %u tokens", b->desc.n_tokens);
+}
+
+static aiinfra_status read_kind(builder *b)
+{
+  aii_str model, pre;
+  if (!aii_gguf_get_str(b->gguf, "tokenizer.ggml.model", &model)) {
+    return aii_fail(b->err, AIINFRA_EFORMAT, "key 'tokenizer.ggml.model' is missing: the file has no vocabulary");
+  }
+  if (model.n == 5 && memcmp(model.p, "llama", 5) == 0) {
+    b->desc.kind = AII_VOCAB_SPM;
+  } else if (model.n == 4 && memcmp(model.p, "gpt2", 4) == 0) {
+    b->desc.kind = AII_VOCAB_BPE;
+  } else {
+    return aii_fail(
+        b->err, AIINFRA_ENOTSUP,
+        "tokenizer '%.*s' is not in this version; 'llama' (SentencePiece BPE) and 'gpt2' (byte-level BPE) are",
+        AII_SHOW(model));
+  }
+  if (!aii_gguf_get_str(b->gguf, "tokenizer.ggml.pre", &pre)) return AIINFRA_OK;
+  if (pre.n >= sizeof b->pre || memchr(pre.p, 0, pre.n) != NULL) {
+    return aii_fail(b->err, AIINFRA_EFORMAT, "key 'tokenizer.ggml.pre' is no name");
+  }
+  memcpy(b->pre, pre.p, pre.n);
+  b->desc.pre = b->pre;
+  return AIINFRA_OK;
+}
+
+/* The strings of an array; *n is 0 and *out NULL when the key is missing. */
+static aiinfra_status read_strings(builder *b, const char *key, aii_str **out, uint32_t *n)
+{
+  const aii_gguf_kv *kv = aii_gguf_find(b->gguf, key);
+  if (kv == NULL) return AIINFRA_OK;
+  if (kv->type != AII_GGUF_ARRAY || kv->elem_type != AII_GGUF_STRING || kv->count > INT32_MAX) {
+    return aii_fail(b->err, AIINFRA_EFORMAT, "key '%s' must be an array of at most 2^31 - 1 strings", key);
+  }
+  if (kv->count == 0) return AIINFRA_OK;
+  *out = aii_new_array(b->mem, (size_t)kv->count, sizeof **out);
+  if (*out == NULL) return aii_fail(b->err, AIINFRA_ENOMEM, "no memory for %zu strings", (size_t)kv->count);
+  *n = (uint32_t)kv->count;
+  const uint8_t *at = kv->data;
+  for (uint32_t i = 0; i < *n; i++) (*out)[i] = aii_gguf_next_str(&at);
+  return AIINFRA_OK;
+}
+
+/* An array beside the tokens: NULL when missing. */
+static aiinfra_status find_beside(builder *b, const char *key, const aii_gguf_kv **out)
+{
+  *out = aii_gguf_find(b->gguf, key);
+  if (*out == NULL || (*out)->count == 0) {
+    *out = NULL;
+    return AIINFRA_OK;
+  }
+  if ((*out)->type != AII_GGUF_ARRAY || (*out)->count != b->desc.n_tokens) {
+    return aii_fail(b->err, AIINFRA_EFORMAT, "key '%s' must be an array with one number for each of %u tokens", key,
+                    b->desc.n_tokens);
+  }
+  return AIINFRA_OK;
+}
+
+static aiinfra_status read_scores(builder *b)
+{
+  const char *key = "tokenizer.ggml.scores";
+  const aii_gguf_kv *kv;
+  aiinfra_status rc = find_beside(b, key, &kv);
+  if (rc != AIINFRA_OK || kv == NULL) return rc;
+  b->scores = aii_new_array(b->mem, b->desc.n_tokens, sizeof b->scores[0]);
+  if (b->scores == NULL) return no_memory(b);
+  for (uint32_t i = 0; i < b->desc.n_tokens; i++) {
+    double score;
+    if (!aii_gguf_elem_f64(kv->elem_type, kv->data, i, &score) || isnan(score)) {
+      return aii_fail(b->err, AIINFRA_EFORMAT, "key '%s': element %u is no number", key, i);
+    }
+    b->scores[i] = (float)score;
+  }
+  b->desc.scores = b->scores;
+  return AIINFRA_OK;
+}
+
+static aiinfra_status read_types(builder *b)
+{
+  const char *key = "tokenizer.ggml.token_type";
+  const aii_gguf_kv *kv;
+  aiinfra_status rc = find_beside(b, key, &kv);
+  if (rc != AIINFRA_OK || kv == NULL) return rc;
+  b->types = aii_new_array(b->mem, b->desc.n_tokens, sizeof b->types[0]);
+  if (b->types == NULL) return no_memory(b);
+  for (uint32_t i = 0; i < b->desc.n_tokens; i++) {
+    int64_t type;
+    if (kv->elem_type == AII_GGUF_BOOL || !aii_gguf_elem_i64(kv->elem_type, kv->data, i, &type)) {
+      return aii_fail(b->err, AIINFRA_EFORMAT, "key '%s': element %u is no number", key, i);
+    }
+    b->types[i] = type >= AII_TOKEN_NORMAL && type <= AII_TOKEN_BYTE ? (int32_t)type : AII_TOKEN_NORMAL;
+  }
+  b->desc.types = b->types;
+  return AIINFRA_OK;
+}
+
+static aiinfra_status read_special(builder *b, const char *key, int32_t fallback, bool strict, int32_t *out)
+{
+  const aii_gguf_kv *kv = aii_gguf_find(b->gguf, key);
+  int64_t id;
+  *out = fallback < (int32_t)b->desc.n_tokens ? fallback : -1;
+  if (kv == NULL) return AIINFRA_OK;
+  *out = -1;
+  if (kv->type == AII_GGUF_BOOL || !aii_gguf_elem_i64(kv->type, kv->data, 0, &id)) {
+    return aii_fail(b->err, AIINFRA_EFORMAT, "key '%s' is no token", key);
+  }
+  if (id == UINT32_MAX || id == -1) return AIINFRA_OK;
+  if (id >= 0 && id < (int64_t)b->desc.n_tokens) {
+    *out = (int32_t)id;
+  } else if (strict) {
+    return aii_fail(b->err, AIINFRA_EFORMAT, "key '%s' is %lld; the vocabulary has %u tokens", key, (long long)id,
+                    b->desc.n_tokens);
+  }
+  return AIINFRA_OK;
+}
+
+static int32_t read_switch(const aii_gguf *gguf, const char *key)
+{
+  bool on;
+  return aii_gguf_get_bool(gguf, key, &on) ? on : -1;
+}
+
+/* Only what decides how text is begun, ended and spelled must be right; an odd padding id harms nobody. */
+static aiinfra_status read_specials(builder *b)
+{
+  aii_vocab_desc *d = &b->desc;
+  bool spm = d->kind == AII_VOCAB_SPM;
+  const struct {
+    const char *key;
+    int32_t fallback;
+    bool strict;
+    int32_t *out;
+  } wanted[] = {
+      {"tokenizer.ggml.bos_token_id", spm ? DEFAULT_SPM_BOS : DEFAULT_BPE_BOS, true, &d->bos},
+      {"tokenizer.ggml.eos_token_id", spm ? DEFAULT_SPM_EOS : DEFAULT_BPE_EOS, true, &d->eos},
+      {"tokenizer.ggml.unknown_token_id", spm ? DEFAULT_SPM_UNK : -1, true, &d->unk},
+      {"tokenizer.ggml.eot_token_id", -1, false, &d->eot},
+      {"tokenizer.ggml.eom_token_id", -1, false, &d->eom},
+      {"tokenizer.ggml.padding_token_id", -1, false, &d->pad},
+  };
+  aiinfra_status rc = AIINFRA_OK;
+  for (size_t i = 0; i < AII_COUNT(wanted) && rc == AIINFRA_OK; i++) {
+    rc = read_special(b, wanted[i].key, wanted[i].fallback, wanted[i].strict, wanted[i].out);
+  }
+  d->add_bos = read_switch(b->gguf, "tokenizer.ggml.add_bos_token");
+  d->add_eos = read_switch(b->gguf, "tokenizer.ggml.add_eos_token");
+  d->add_space_prefix = read_switch(b->gguf, "tokenizer.ggml.add_space_prefix");
+  return rc;
+}
+
+static aiinfra_status read_all(builder *b)
+{
+  aiinfra_status rc = read_kind(b);
+  if (rc == AIINFRA_OK) rc = read_strings(b, "tokenizer.ggml.tokens", &b->tokens, &b->desc.n_tokens);
+  if (rc == AIINFRA_OK && b->desc.n_tokens == 0) {
+    rc = aii_fail(b->err, AIINFRA_EFORMAT, "key 'tokenizer.ggml.tokens' is missing or empty");
+  }
+  if (rc == AIINFRA_OK) rc = read_scores(b);
+  if (rc == AIINFRA_OK) rc = read_types(b);
+  if (rc == AIINFRA_OK && b->desc.kind == AII_VOCAB_BPE) {
+    rc = read_strings(b, "tokenizer.ggml.merges", &b->merges, &b->desc.n_merges);
+  }
+  if (rc == AIINFRA_OK) rc = read_specials(b);
+  b->desc.tokens = b->tokens;
+  b->desc.merges = b->merges;
+  return rc;
+}
+
+aiinfra_status aii_vocab_from_gguf(aii_mem *mem, const aii_gguf *gguf, aii_vocab **out, aiinfra_error *err)
+{
+  builder b = {.mem = mem, .gguf = gguf, .err = err};
+  *out = NULL;
+  aiinfra_status rc = read_all(&b);
+  if (rc == AIINFRA_OK) rc = aii_vocab_create(mem, &b.desc, out, err);
+  uint32_t n = b.desc.n_tokens;
+  aii_del(mem, b.tokens, n * sizeof b.tokens[0]);
+  aii_del(mem, b.merges, b.desc.n_merges * sizeof b.merges[0]);
+  aii_del(mem, b.scores, n * sizeof b.scores[0]);
+  aii_del(mem, b.types, n * sizeof b.types[0]);
+  return rc == AIINFRA_OK ? rc : aii_wrap(err, rc, "vocabulary");
+}

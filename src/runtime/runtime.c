@@ -1,0 +1,124 @@
+/* runtime.c - the root object's life.
+ *
+ * Built in the order metrics, pool, backend, worker, loop, so that a failure never leaves an event loop to wind down.
+ * Ends when the last reference goes, which any thread may drop:
+ *  - Our own loop: whoever runs it holds a reference, so it stands still now, and everything ends on the spot.
+ *  - The host's loop: a task on it stops the threads and closes our handles; the last one's callback frees the rest.
+ */
+#include "src/runtime/runtime.h"
+
+#include <sched.h>
+
+enum { MAX_THREADS = 1024 };
+
+void aii_runtime_ref(aiinfra_runtime *rt)
+{
+  atomic_fetch_add(&rt->refs, 1);
+}
+
+/* Stops the threads and frees everything but the loop and the object itself. */
+static void free_parts(aiinfra_runtime *rt)
+{
+  aii_worker_free(rt->worker);
+  if (rt->backend != NULL) rt->backend->ops->destroy(rt->backend);
+  aii_pool_free(rt->pool);
+  aii_metrics_free(rt->metrics);
+}
+
+static void free_object(void *user)
+{
+  aiinfra_runtime *rt = user;
+  aiinfra_close_cb closed = rt->closed;
+  void *closed_user = rt->closed_user;
+  rt->mem.hooks.release(rt->mem.hooks.user, rt);
+  if (closed != NULL) closed(closed_user);
+}
+
+static void end_runtime(aii_task *task)
+{
+  aiinfra_runtime *rt = AII_CONTAINER(task, aiinfra_runtime, last_task);
+  free_parts(rt);
+  aii_loop_close(rt->loop, free_object, rt);
+}
+
+void aii_runtime_unref(aiinfra_runtime *rt)
+{
+  if (atomic_fetch_sub(&rt->refs, 1) != 1) return;
+  if (aii_loop_owned(rt->loop)) {
+    end_runtime(&rt->last_task);
+  } else {
+    rt->last_task.fn = end_runtime;
+    aii_loop_post(rt->loop, &rt->last_task);
+  }
+}
+
+static uint32_t usable_cores(void)
+{
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (sched_getaffinity(0, sizeof set, &set) != 0) return 1;
+  int n = CPU_COUNT(&set);
+  return n < 1 ? 1 : (uint32_t)AII_MIN(n, MAX_THREADS);
+}
+
+static aiinfra_status check_opts(const aiinfra_runtime_opts *opts, aiinfra_error *err)
+{
+  const aiinfra_allocator *a = opts->allocator;
+  if (opts->n_threads < 0 || opts->n_threads > MAX_THREADS) {
+    return aii_fail(err, AIINFRA_EINVAL, "n_threads is %d; it may be 0 to %d", opts->n_threads, MAX_THREADS);
+  }
+  if (opts->log_level < 0 || opts->log_level > AIINFRA_LOG_DEBUG) {
+    return aii_fail(err, AIINFRA_EINVAL, "log_level is %d; it may be 0 to %d", opts->log_level, AIINFRA_LOG_DEBUG);
+  }
+  if (opts->pin_threads < -1 || opts->pin_threads > 1) {
+    return aii_fail(err, AIINFRA_EINVAL, "pin_threads is %d; it may be -1, 0 or 1", opts->pin_threads);
+  }
+  if (a != NULL && (a->alloc == NULL || a->resize == NULL || a->release == NULL)) {
+    return aii_fail(err, AIINFRA_EINVAL, "the allocator lacks one of its three functions");
+  }
+  return AIINFRA_OK;
+}
+
+/* The object holds its own allocator: it is allocated before that is in place, and not counted. */
+static aiinfra_runtime *new_object(const aiinfra_runtime_opts *opts)
+{
+  aii_mem mem;
+  aii_mem_init(&mem, opts->allocator, 0);
+  aiinfra_runtime *rt = mem.hooks.alloc(mem.hooks.user, sizeof *rt);
+  if (rt == NULL) return NULL;
+  memset(rt, 0, sizeof *rt);
+  aii_mem_init(&rt->mem, opts->allocator, (size_t)opts->memory_limit_bytes);
+  rt->log.fn = opts->log;
+  rt->log.user = opts->log_user;
+  rt->log.max_level = opts->log_level != 0 ? (aiinfra_log_level)opts->log_level : AIINFRA_LOG_WARN;
+  atomic_store(&rt->refs, 1);
+  return rt;
+}
+
+static aiinfra_status build(aiinfra_runtime *rt, const aiinfra_runtime_opts *opts, aiinfra_error *err)
+{
+  uint32_t n_threads = opts->n_threads > 0 ? (uint32_t)opts->n_threads : usable_cores();
+  aiinfra_status rc = aii_metrics_create(&rt->mem, &rt->metrics, err);
+  if (rc == AIINFRA_OK) rc = aii_pool_create(&rt->mem, n_threads, opts->pin_threads > 0, &rt->pool, err);
+  if (rc == AIINFRA_OK) rc = aii_cpu_backend_create(&rt->mem, rt->pool, opts->isa, &rt->backend, err);
+  if (rc == AIINFRA_OK) rc = aii_worker_create(&rt->mem, &rt->worker, err);
+  if (rc == AIINFRA_OK) rc = aii_loop_create(&rt->mem, opts->uv_loop, &rt->loop, err);
+  return rc;
+}
+
+aiinfra_status aii_runtime_create(const aiinfra_runtime_opts *opts, aiinfra_runtime **out, aiinfra_error *err)
+{
+  aiinfra_status rc = check_opts(opts, err);
+  if (rc != AIINFRA_OK) return rc;
+  aiinfra_runtime *rt = new_object(opts);
+  if (rt == NULL) return aii_fail(err, AIINFRA_ENOMEM, "no memory for the runtime");
+  rt->isa = opts->isa != 0 ? opts->isa : aii_cpu_best_isa();
+  rc = build(rt, opts, err);
+  if (rc == AIINFRA_OK) {
+    *out = rt;
+    return AIINFRA_OK;
+  }
+  free_parts(rt);
+  free_object(rt);
+  return rc;
+}

@@ -1,0 +1,249 @@
+/* gram_state.c - a grammar at work beside a model: masks logits, takes tokens, waits for a lazy trigger.
+ *
+ *   FREE --the trigger appears--> HELD --complete--> (only end of generation) --accepted--> DONE
+ *
+ * A mask walks the vocabulary's byte trie, a forbidden byte skips a subtree. Masks are kept by configuration, because a
+ * model stays in one for long stretches (inside a string). When nothing may follow, which a vocabulary without the
+ * needed bytes can cause, end of generation is let through. One owner.
+ */
+#include <math.h>
+
+#include "src/text/gram_impl.h"
+
+enum { MASKS = 16, FLUSH_CONFIGS = 16384 };
+#define FREE_BIT 0x80000000u /* a place is FREE_BIT | matched bytes of the trigger, or a configuration */
+
+typedef struct mask {
+  uint32_t place; /* NONE: unused */
+  bool stuck;
+  uint64_t *bits;
+} mask;
+
+struct aii_grammar_state {
+  aii_mem *mem;
+  const aii_grammar *g;
+  const aii_vocab *vocab;
+  aii_gdfa dfa;
+  uint32_t place, held; /* held: the configuration behind the trigger */
+  bool done, stuck;
+  size_t n_trigger;
+  uint32_t *fail; /* of the trigger's matcher (Knuth, Morris, Pratt) */
+  size_t n_words;
+  mask masks[MASKS];
+};
+
+static aiinfra_status no_memory(aiinfra_error *err)
+{
+  return aii_fail(err, AIINFRA_ENOMEM, "no memory for the grammar's state, or the grammar is too ambiguous");
+}
+
+static bool build_matcher(aii_grammar_state *s)
+{
+  const char *t = s->g->trigger;
+  s->n_trigger = strlen(t);
+  s->fail = aii_new_array(s->mem, s->n_trigger + 1, sizeof *s->fail);
+  if (s->fail == NULL) return false;
+  for (size_t i = 1, k = 0; i < s->n_trigger; i++) {
+    while (k > 0 && t[i] != t[k]) k = s->fail[k];
+    k += t[i] == t[k];
+    s->fail[i + 1] = (uint32_t)k;
+  }
+  return true;
+}
+
+/* The configuration once the trigger has been written. */
+static uint32_t behind_trigger(aii_grammar_state *s)
+{
+  uint32_t config = aii_gdfa_start(&s->dfa);
+  for (size_t i = 0; i < s->n_trigger && config != AII_G_NONE && config != AII_G_DEAD; i++) {
+    config = aii_gdfa_step(&s->dfa, config, (uint8_t)s->g->trigger[i]);
+  }
+  return config;
+}
+
+static uint32_t step(aii_grammar_state *s, uint32_t place, uint8_t byte)
+{
+  if ((place & FREE_BIT) == 0) return aii_gdfa_step(&s->dfa, place, byte);
+  uint32_t k = place & ~FREE_BIT;
+  while (k > 0 && (uint8_t)s->g->trigger[k] != byte) k = s->fail[k];
+  k += (uint8_t)s->g->trigger[k] == byte;
+  return k == s->n_trigger ? s->held : FREE_BIT | k;
+}
+
+static bool has_eog(const aii_vocab *vocab)
+{
+  for (uint32_t i = 0; i < vocab->n_tokens; i++) {
+    if ((vocab->flags[i] & AII_TF_EOG) != 0) return true;
+  }
+  return false;
+}
+
+static aiinfra_status start(aii_grammar_state *s, aiinfra_error *err)
+{
+  if (!aii_gdfa_init(&s->dfa, s->mem, s->g)) return no_memory(err);
+  if (s->g->trigger == NULL) {
+    s->place = aii_gdfa_start(&s->dfa);
+  } else {
+    if (!build_matcher(s)) return no_memory(err);
+    s->held = behind_trigger(s);
+    s->place = s->held == AII_G_NONE ? AII_G_NONE : FREE_BIT;
+    if (s->held == AII_G_DEAD) return aii_fail(err, AIINFRA_EINVAL, "the grammar does not begin with its trigger");
+  }
+  return s->place == AII_G_NONE ? no_memory(err) : AIINFRA_OK;
+}
+
+aiinfra_status aii_grammar_start(aii_mem *mem, const aii_grammar *grammar, const aii_vocab *vocab,
+                                 aii_grammar_state **out, aiinfra_error *err)
+{
+  *out = NULL;
+  if (!has_eog(vocab)) return aii_fail(err, AIINFRA_EINVAL, "the vocabulary has no token that ends generation");
+  aii_grammar_state *s = aii_new(mem, sizeof *s);
+  if (s == NULL) return no_memory(err);
+  s->mem = mem;
+  s->g = grammar;
+  s->vocab = vocab;
+  s->n_words = ((size_t)vocab->n_tokens + 63) / 64;
+  for (size_t i = 0; i < MASKS; i++) s->masks[i].place = AII_G_NONE;
+  aiinfra_status rc = start(s, err);
+  if (rc != AIINFRA_OK) {
+    aii_grammar_state_free(s);
+    return rc;
+  }
+  *out = s;
+  return AIINFRA_OK;
+}
+
+void aii_grammar_state_free(aii_grammar_state *s)
+{
+  if (s == NULL) return;
+  aii_gdfa_free(&s->dfa);
+  aii_del(s->mem, s->fail, (s->n_trigger + 1) * sizeof *s->fail);
+  for (size_t i = 0; i < MASKS; i++) aii_del(s->mem, s->masks[i].bits, s->n_words * sizeof(uint64_t));
+  aii_del(s->mem, s, sizeof *s);
+}
+
+/* Forgets configurations when there are many. */
+static bool tidy(aii_grammar_state *s)
+{
+  if (s->dfa.n_configs < FLUSH_CONFIGS) return true;
+  for (size_t i = 0; i < MASKS; i++) s->masks[i].place = AII_G_NONE;
+  uint32_t none = AII_G_NONE;
+  if (!aii_gdfa_flush(&s->dfa, (s->place & FREE_BIT) != 0 ? &none : &s->place)) return false;
+  if (s->g->trigger != NULL && (s->held = behind_trigger(s)) == AII_G_NONE) return false;
+  return true;
+}
+
+/* ---- masks -------------------------------------------------------------------------------------------------------- */
+
+static void set_bits(uint64_t *bits, const int32_t *tokens, uint32_t from, uint32_t to)
+{
+  for (uint32_t i = from; i < to; i++) bits[(uint32_t)tokens[i] >> 6] |= 1ull << (tokens[i] & 63);
+}
+
+static bool walk(aii_grammar_state *s, uint64_t *bits)
+{
+  const aii_byte_trie *trie = &s->vocab->trie;
+  uint32_t at[257];
+  at[0] = s->place;
+  for (size_t i = 0; i < trie->n;) {
+    const aii_bt_node *node = &trie->nodes[i];
+    uint32_t next = step(s, at[node->depth - 1], node->byte);
+    if (next == AII_G_NONE) return false;
+    if (next == AII_G_DEAD) {
+      i += node->skip;
+      continue;
+    }
+    at[node->depth] = next;
+    set_bits(bits, trie->tokens, node->first_token, node[1].first_token);
+    i++;
+  }
+  return true;
+}
+
+static bool may_end(const aii_grammar_state *s)
+{
+  return s->done || (s->place & FREE_BIT) != 0 || s->dfa.configs[s->place].accepting;
+}
+
+static void set_eog(const aii_grammar_state *s, uint64_t *bits)
+{
+  for (uint32_t i = 0; i < s->vocab->n_tokens; i++) {
+    if ((s->vocab->flags[i] & AII_TF_EOG) != 0) bits[i >> 6] |= 1ull << (i & 63);
+  }
+}
+
+static bool make_mask(aii_grammar_state *s, mask *m)
+{
+  const aii_byte_trie *trie = &s->vocab->trie;
+  if (m->bits == NULL && (m->bits = aii_new_array(s->mem, s->n_words, sizeof *m->bits)) == NULL) return false;
+  bool open = !s->done && (s->place & FREE_BIT) != 0;
+  memset(m->bits, open ? 0xFF : 0, s->n_words * sizeof *m->bits);
+  for (size_t i = 0; open && i < trie->n_tokens; i++) {
+    m->bits[(uint32_t)trie->tokens[i] >> 6] &= ~(1ull << (trie->tokens[i] & 63));
+  }
+  if (!s->done && !walk(s, m->bits)) return false;
+  if (may_end(s)) set_eog(s, m->bits);
+  uint64_t any = 0;
+  for (size_t i = 0; i < s->n_words; i++) any |= m->bits[i];
+  m->stuck = any == 0;
+  if (m->stuck) set_eog(s, m->bits);
+  m->place = s->done ? AII_G_NONE : s->place;
+  return true;
+}
+
+aiinfra_status aii_grammar_mask(aii_grammar_state *s, float *logits, aiinfra_error *err)
+{
+  if (!tidy(s)) return no_memory(err);
+  mask *m = &s->masks[(s->place ^ s->place >> 28) % MASKS];
+  if (s->done || m->place != s->place) {
+    m->place = AII_G_NONE;
+    if (!make_mask(s, m)) return no_memory(err);
+  }
+  s->stuck = m->stuck;
+  for (size_t w = 0; w < s->n_words; w++) {
+    uint64_t off = ~m->bits[w];
+    if (w == s->n_words - 1 && s->vocab->n_tokens % 64 != 0) off &= (1ull << (s->vocab->n_tokens % 64)) - 1;
+    for (; off != 0; off &= off - 1) logits[w * 64 + (size_t)__builtin_ctzll(off)] = -INFINITY;
+  }
+  return AIINFRA_OK;
+}
+
+/* ---- taking tokens ------------------------------------------------------------------------------------------------- */
+
+static aiinfra_status forbidden(const aii_grammar_state *s, aiinfra_token token, aiinfra_error *err)
+{
+  aii_str piece = aii_vocab_piece(s->vocab, token, true);
+  return aii_fail(err, AIINFRA_EINVAL, "the grammar forbids the token %d \"%.*s\"", token, (int)AII_MIN(piece.n, 60),
+                  piece.p);
+}
+
+aiinfra_status aii_grammar_accept(aii_grammar_state *s, aiinfra_token token, aiinfra_error *err)
+{
+  if (token < 0 || (uint32_t)token >= s->vocab->n_tokens) return forbidden(s, token, err);
+  if (aii_vocab_is_eog(s->vocab, token)) {
+    if (!may_end(s) && !s->stuck) return forbidden(s, token, err);
+    s->done = true;
+    return AIINFRA_OK;
+  }
+  if (!tidy(s)) return no_memory(err);
+  aii_str piece = aii_vocab_piece(s->vocab, token, false);
+  bool open = (s->place & FREE_BIT) != 0;
+  if (s->done || (piece.n == 0 && !open)) return forbidden(s, token, err);
+  uint32_t place = s->place;
+  for (size_t i = 0; i < piece.n; i++) {
+    place = step(s, place, (uint8_t)piece.p[i]);
+    if (place == AII_G_NONE) return no_memory(err);
+    if (place == AII_G_DEAD) return forbidden(s, token, err);
+  }
+  s->place = place;
+  s->stuck = false;
+  return AIINFRA_OK;
+}
+
+bool aii_grammar_complete(const aii_grammar_state *s)
+{
+  if (s->done) return true;
+  if ((s->place & FREE_BIT) != 0) return false;
+  const aii_gconfig *c = &s->dfa.configs[s->place];
+  return c->accepting && c->n == 0;
+}

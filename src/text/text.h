@@ -1,0 +1,143 @@
+/* src/text/text.h - between bytes and tokens: vocabulary, tokenizers, chat templates, grammars, model output.
+ *
+ * Nothing here knows where a vocabulary came from: a vocab is built from plain arrays (aii_vocab_desc), which the
+ * model module fills from a file. All objects are immutable once built and may be used from any thread; states
+ * (detokenizer, grammar state) have one owner.
+ */
+#ifndef AII_TEXT_H
+#define AII_TEXT_H
+
+#include "lib/base/base.h"
+
+/* ---- vocabulary and tokenizer ------------------------------------------------------------------------------- */
+
+typedef enum aii_vocab_kind {
+  AII_VOCAB_SPM = 1, /* SentencePiece BPE: "llama" in GGUF */
+  AII_VOCAB_BPE = 2  /* byte-level BPE: "gpt2" in GGUF */
+} aii_vocab_kind;
+
+typedef enum aii_token_attr { /* GGUF's token types */
+  AII_TOKEN_NORMAL = 1,
+  AII_TOKEN_UNKNOWN = 2,
+  AII_TOKEN_CONTROL = 3,
+  AII_TOKEN_USER = 4,
+  AII_TOKEN_UNUSED = 5,
+  AII_TOKEN_BYTE = 6
+} aii_token_attr;
+
+typedef struct aii_str {
+  const char *p; /* not NUL-terminated */
+  size_t n;
+} aii_str;
+
+/* What a file says about its vocabulary. Everything is borrowed during aii_vocab_create and copied as needed. */
+typedef struct aii_vocab_desc {
+  aii_vocab_kind kind;
+  const char *pre;         /* pre-tokenizer's name (BPE); NULL: "default" */
+  uint32_t n_tokens;
+  const aii_str *tokens;   /* n_tokens, as in the file (SPM: with U+2581; BPE: byte-mapped) */
+  const float *scores;     /* n_tokens, SPM; may be NULL */
+  const int32_t *types;    /* n_tokens aii_token_attr; may be NULL: all normal */
+  uint32_t n_merges;
+  const aii_str *merges;   /* BPE: "a b", rank = index */
+  int32_t bos, eos, unk, eot, eom, pad; /* -1: none (the caller applies the defaults of the file format) */
+  int32_t add_bos, add_eos;             /* -1: as the kind and pre say by default, 0: no, 1: yes */
+  int32_t add_space_prefix;             /* SPM; -1: default yes */
+} aii_vocab_desc;
+
+typedef struct aii_vocab aii_vocab;
+
+aiinfra_status aii_vocab_create(aii_mem *mem, const aii_vocab_desc *desc, aii_vocab **out, aiinfra_error *err);
+void aii_vocab_free(aii_vocab *vocab);
+
+uint32_t aii_vocab_size(const aii_vocab *vocab);
+int32_t aii_vocab_bos(const aii_vocab *vocab); /* -1: none */
+int32_t aii_vocab_eos(const aii_vocab *vocab);
+bool aii_vocab_is_eog(const aii_vocab *vocab, aiinfra_token token); /* end of generation */
+/* The bytes that a token stands for in output. SPM: U+2581 is a space, byte tokens are raw bytes. Control tokens: their
+ * text when `special`, else nothing. A token outside the vocabulary gives an empty string. */
+aii_str aii_vocab_piece(const aii_vocab *vocab, aiinfra_token token, bool special);
+aiinfra_token aii_vocab_find(const aii_vocab *vocab, const char *text, size_t n); /* by its text in the file; -1 */
+
+/* Appends tokens to a growing array (aii_grow with vocab-independent mem). flags: aiinfra_tokenize_flags bits:
+ * 1 parse special tokens, 2 add bos/eos as the model wants. Linear time in n for any input. */
+typedef struct aii_tokens {
+  aii_mem *mem;
+  aiinfra_token *items;
+  size_t n, cap;
+} aii_tokens;
+void aii_tokens_init(aii_tokens *tokens, aii_mem *mem);
+void aii_tokens_free(aii_tokens *tokens);
+aiinfra_status aii_tokenize(const aii_vocab *vocab, const char *text, size_t n, uint32_t flags, aii_tokens *out,
+                            aiinfra_error *err);
+
+/* Streaming detokenizer: never hands out part of a UTF-8 sequence. SPM: the leading space of the whole text is
+ * dropped when the prompt ended at its start (first_in_text). */
+typedef struct aii_detok {
+  const aii_vocab *vocab;
+  bool special;
+  bool strip_space;  /* the next piece loses one leading space */
+  uint8_t n_held;    /* bytes of an unfinished sequence */
+  char held[4];
+} aii_detok;
+void aii_detok_init(aii_detok *detok, const aii_vocab *vocab, bool special, bool first_in_text);
+void aii_detok_push(aii_detok *detok, aiinfra_token token, aii_buf *out);
+void aii_detok_finish(aii_detok *detok, aii_buf *out); /* what is held becomes U+FFFD */
+
+/* ---- chat templates ------------------------------------------------------------------------------------------ */
+
+/* A bounded interpreter of the Jinja subset that chat templates use (trim_blocks and lstrip_blocks on, tojson as
+ * Hugging Face has it). Parsed once, rendered from any thread. */
+typedef struct aii_template aii_template;
+aiinfra_status aii_template_parse(aii_mem *mem, const char *source, size_t n, aii_template **out, aiinfra_error *err);
+void aii_template_free(aii_template *tmpl);
+
+typedef struct aii_template_vars {
+  const char *messages_json;   /* an array */
+  const char *tools_json;      /* an array; NULL: none */
+  const char *extra_json;      /* an object of further variables; NULL: none */
+  const char *bos_token, *eos_token;
+  bool add_generation_prompt;
+} aii_template_vars;
+/* Bounded steps, depth and output; raise_exception() in the template becomes EINVAL with its message. */
+aiinfra_status aii_template_render(const aii_template *tmpl, const aii_template_vars *vars, aii_buf *out,
+                                   aiinfra_error *err);
+
+/* ---- grammars ------------------------------------------------------------------------------------------------ */
+
+/* A compiled grammar restricts output byte by byte. Built from a JSON Schema or from GBNF text. `lazy_trigger`
+ * (may be NULL): output is free until this text appears, then the grammar holds from the text's own start, and
+ * when the grammar is complete only end of generation may follow. */
+typedef struct aii_grammar aii_grammar;
+aiinfra_status aii_grammar_from_gbnf(aii_mem *mem, const char *gbnf, const char *lazy_trigger, aii_grammar **out,
+                                     aiinfra_error *err);
+/* Any JSON text that is valid against the schema, in compact or one-space style. */
+aiinfra_status aii_grammar_from_schema(aii_mem *mem, const char *schema_json, aii_grammar **out, aiinfra_error *err);
+/* The model's tool-call syntax for any of the OpenAI tools (JSON array); `choice` as tool_choice: "auto" is lazy,
+ * "required" forces a call, a name forces that tool. Syntax "hermes": <tool_call>\n{"name": ..., "arguments":
+ * {...}}\n</tool_call>. */
+aiinfra_status aii_grammar_from_tools(aii_mem *mem, const char *tools_json, const char *choice, const char *syntax,
+                                      aii_grammar **out, aiinfra_error *err);
+void aii_grammar_free(aii_grammar *grammar);
+
+typedef struct aii_grammar_state aii_grammar_state;
+aiinfra_status aii_grammar_start(aii_mem *mem, const aii_grammar *grammar, const aii_vocab *vocab,
+                                 aii_grammar_state **out, aiinfra_error *err);
+void aii_grammar_state_free(aii_grammar_state *state);
+/* Sets logits of tokens that may not come next to -INFINITY. At least one token always stays (end of generation when
+ * the grammar is complete). ENOMEM possible. logits: [n_vocab]. */
+aiinfra_status aii_grammar_mask(aii_grammar_state *state, float *logits, aiinfra_error *err);
+/* Advances by a sampled token; EINVAL when the grammar forbids it. */
+aiinfra_status aii_grammar_accept(aii_grammar_state *state, aiinfra_token token, aiinfra_error *err);
+bool aii_grammar_complete(const aii_grammar_state *state); /* nothing but end of generation may follow */
+
+/* ---- what the model wrote ------------------------------------------------------------------------------------ */
+
+/* Splits finished output into text before the calls and an OpenAI tool_calls array (JSON; empty when none): id,
+ * type "function", function {name, arguments as a JSON string}. Malformed calls: EFORMAT. */
+aiinfra_status aii_output_parse(aii_mem *mem, const char *text, size_t n, const char *syntax, aii_buf *content,
+                                aii_buf *tool_calls_json, aiinfra_error *err);
+/* The tool syntax that a chat template declares: "hermes" when it holds "<tool_call>", else NULL. */
+const char *aii_output_syntax(const char *chat_template);
+
+#endif

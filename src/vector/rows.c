@@ -1,0 +1,363 @@
+/* rows.c - writes, removes and reads the rows of a collection.
+ *
+ * The happy path of a write: the records are checked -> a transaction takes the collection's next seq -> each record
+ * replaces its row, its vector and its words -> commit. The index learns of it by the seq, at the next search; when
+ * there is a graph already, it is extended at once, so that searches stay fast.
+ *
+ * A full-text entry can only be taken out by giving FTS5 the very text it was made from, so rows keep that. Thread:
+ * any; functions named aii_rows_ want the connection's lock and a transaction of the caller.
+ */
+#include <math.h>
+#include <stdio.h>
+
+#include "lib/json/json.h"
+#include "src/vector/vector.h"
+
+/* What one write transaction needs at hand. */
+typedef struct writer {
+  aiinfra_vecstore *store;
+  aii_stmt *words_insert, *words_delete; /* not cached: they name this collection's table */
+  int64_t seq, n_rows;
+} writer;
+
+static aiinfra_status check_payload(const char *payload, size_t at, aiinfra_error *err)
+{
+  json_t *json = NULL;
+  aiinfra_status rc = aii_json_parse(payload, strlen(payload), "payload_json", 0, &json, err);
+  if (rc == AIINFRA_OK && !json_is_object(json)) {
+    rc = aii_fail(err, AIINFRA_EINVAL, "payload_json: expected an object, found %s", aii_json_type(json));
+  }
+  json_decref(json);
+  if (rc == AIINFRA_OK || rc == AIINFRA_ENOMEM) return rc;
+  return aii_wrap(err, AIINFRA_EINVAL, "record %zu", at);
+}
+
+aiinfra_status aii_rows_check(const aiinfra_vecstore *store, const aii_record *record, size_t at, aiinfra_error *err)
+{
+  const float *v = record->r.vector;
+  double sum = 0;
+  if (v == NULL) return aii_fail(err, AIINFRA_EINVAL, "record %zu: vector is NULL", at);
+  for (uint32_t i = 0; i < store->index.dims; i++) {
+    if (!isfinite(v[i])) {
+      return aii_fail(err, AIINFRA_EINVAL, "record %zu: element %u of its vector is not a finite number", at, i);
+    }
+    sum += (double)v[i] * (double)v[i];
+  }
+  if (sum == 0 && store->index.metric == AIINFRA_METRIC_COSINE) {
+    return aii_fail(err, AIINFRA_EINVAL, "record %zu: its vector is zero, which has no cosine to anything", at);
+  }
+  if (record->r.text != NULL && !aii_utf8_valid(record->r.text, strlen(record->r.text))) {
+    return aii_fail(err, AIINFRA_EINVAL, "record %zu: its text is not UTF-8", at);
+  }
+  return record->r.payload_json != NULL ? check_payload(record->r.payload_json, at, err) : AIINFRA_OK;
+}
+
+/* ---- writing --------------------------------------------------------------------------------------------------- */
+
+/* Takes the collection's next seq; a removal leaves its mark. */
+static aiinfra_status writer_open(writer *w, aiinfra_vecstore *store, bool removes, aiinfra_error *err)
+{
+  aii_sql *sql = store->db->sql;
+  aii_stmt *stmt;
+  bool row = false;
+  *w = (writer){.store = store};
+  aiinfra_status rc = aii_sql_prepare(sql,
+                                      "UPDATE collections SET seq = seq + 1, "
+                                      "removed_seq = CASE WHEN ?2 THEN seq + 1 ELSE removed_seq END "
+                                      "WHERE id = ?1 RETURNING seq, n_rows",
+                                      &stmt, err);
+  if (rc != AIINFRA_OK) return rc;
+  aii_stmt_int(stmt, 1, store->collection);
+  aii_stmt_int(stmt, 2, removes);
+  rc = aii_stmt_step(stmt, &row, err);
+  if (rc == AIINFRA_OK && !row) rc = aii_fail(err, AIINFRA_ENOENT, "the collection is gone");
+  if (rc == AIINFRA_OK) {
+    w->seq = aii_stmt_get_int(stmt, 0);
+    w->n_rows = aii_stmt_get_int(stmt, 1);
+    rc = aii_stmt_step(stmt, &row, err); /* to its end, or the update is undone */
+  }
+  aii_stmt_reset(stmt);
+  if (rc == AIINFRA_OK) rc = aii_sql_prepare_once(sql, store->words_insert, &w->words_insert, err);
+  if (rc == AIINFRA_OK) rc = aii_sql_prepare_once(sql, store->words_delete, &w->words_delete, err);
+  return rc;
+}
+
+/* Writes the number of rows, unless rc is a failure already, and lets go of the statements. */
+static aiinfra_status writer_close(writer *w, aiinfra_status rc, aiinfra_error *err)
+{
+  aii_stmt *stmt;
+  if (rc == AIINFRA_OK) {
+    rc = aii_sql_prepare(w->store->db->sql, "UPDATE collections SET n_rows = ?2 WHERE id = ?1", &stmt, err);
+  }
+  if (rc == AIINFRA_OK) {
+    aii_stmt_int(stmt, 1, w->store->collection);
+    aii_stmt_int(stmt, 2, w->n_rows);
+    rc = aii_stmt_run(stmt, err);
+  }
+  aii_stmt_free(w->words_insert);
+  aii_stmt_free(w->words_delete);
+  return rc;
+}
+
+/* Adds or takes out an entry of the full-text table; a row without words has none. */
+static aiinfra_status write_words(aii_stmt *stmt, int64_t row, const char *text, size_t text_n, const char *keywords,
+                                  size_t keywords_n, aiinfra_error *err)
+{
+  if (text_n == 0 && keywords_n == 0) return AIINFRA_OK;
+  aii_stmt_int(stmt, 1, row);
+  aii_stmt_text(stmt, 2, text, text_n);
+  aii_stmt_text(stmt, 3, keywords, keywords_n);
+  return aii_stmt_run(stmt, err);
+}
+
+/* Finds a row by its id and takes its words out. *row is 0 when there is none. */
+static aiinfra_status find_old(writer *w, int64_t id, int64_t *row, aiinfra_error *err)
+{
+  aii_stmt *stmt;
+  bool found;
+  *row = 0;
+  aiinfra_status rc = aii_sql_prepare(
+      w->store->db->sql, "SELECT row, text, keywords FROM rows WHERE collection = ?1 AND id = ?2", &stmt, err);
+  if (rc != AIINFRA_OK) return rc;
+  aii_stmt_int(stmt, 1, w->store->collection);
+  aii_stmt_int(stmt, 2, id);
+  rc = aii_stmt_step(stmt, &found, err);
+  if (rc == AIINFRA_OK && found) {
+    size_t text_n, keywords_n;
+    const char *text = aii_stmt_get_text(stmt, 1, &text_n), *keywords = aii_stmt_get_text(stmt, 2, &keywords_n);
+    *row = aii_stmt_get_int(stmt, 0);
+    rc = write_words(w->words_delete, *row, text, text_n, keywords, keywords_n, err);
+  }
+  aii_stmt_reset(stmt);
+  return rc;
+}
+
+static void bind_text(aii_stmt *stmt, int at, const char *s)
+{
+  aii_stmt_text(stmt, at, s, s != NULL ? strlen(s) : 0);
+}
+
+static aiinfra_status write_row(writer *w, const aii_record *record, int64_t old, int64_t *row, aiinfra_error *err)
+{
+  static const char insert[] =
+      "INSERT INTO rows(collection, id, seq, text, keywords, payload) VALUES(?1, ?2, ?3, ?4, ?5, ?6)";
+  static const char update[] =
+      "UPDATE rows SET collection = ?1, id = ?2, seq = ?3, text = ?4, keywords = ?5, payload = ?6 WHERE row = ?7";
+  aii_sql *sql = w->store->db->sql;
+  aii_stmt *stmt;
+  aiinfra_status rc = aii_sql_prepare(sql, old != 0 ? update : insert, &stmt, err);
+  if (rc != AIINFRA_OK) return rc;
+  aii_stmt_int(stmt, 1, w->store->collection);
+  aii_stmt_int(stmt, 2, record->r.id);
+  aii_stmt_int(stmt, 3, w->seq);
+  bind_text(stmt, 4, record->r.text);
+  bind_text(stmt, 5, record->keywords);
+  bind_text(stmt, 6, record->r.payload_json);
+  if (old != 0) aii_stmt_int(stmt, 7, old);
+  rc = aii_stmt_run(stmt, err);
+  *row = old != 0 ? old : aii_sql_last_id(sql);
+  return rc;
+}
+
+static aiinfra_status write_vector(writer *w, int64_t row, const float *vector, aiinfra_error *err)
+{
+  aii_stmt *stmt;
+  aiinfra_status rc = aii_sql_prepare(w->store->db->sql,
+                                      "INSERT INTO vectors(row, vector) VALUES(?1, ?2) "
+                                      "ON CONFLICT(row) DO UPDATE SET vector = excluded.vector",
+                                      &stmt, err);
+  if (rc != AIINFRA_OK) return rc;
+  aii_stmt_int(stmt, 1, row);
+  aii_stmt_blob(stmt, 2, vector, w->store->index.dims * sizeof *vector);
+  return aii_stmt_run(stmt, err);
+}
+
+static aiinfra_status upsert_one(writer *w, const aii_record *record, aiinfra_error *err)
+{
+  const char *text = record->r.text != NULL ? record->r.text : "";
+  const char *keywords = record->keywords != NULL ? record->keywords : "";
+  int64_t old, row;
+  aiinfra_status rc = find_old(w, record->r.id, &old, err);
+  if (rc == AIINFRA_OK) rc = write_row(w, record, old, &row, err);
+  if (rc == AIINFRA_OK) rc = write_vector(w, row, record->r.vector, err);
+  if (rc == AIINFRA_OK) { rc = write_words(w->words_insert, row, text, strlen(text), keywords, strlen(keywords), err); }
+  if (rc == AIINFRA_OK && old == 0) w->n_rows++;
+  return rc;
+}
+
+aiinfra_status aii_rows_upsert(aiinfra_vecstore *store, const aii_record *records, size_t n, aiinfra_error *err)
+{
+  writer w;
+  aiinfra_status rc = writer_open(&w, store, false, err);
+  for (size_t i = 0; rc == AIINFRA_OK && i < n; i++) rc = upsert_one(&w, &records[i], err);
+  return writer_close(&w, rc, err);
+}
+
+static aiinfra_status remove_one(writer *w, int64_t id, size_t *n_removed, aiinfra_error *err)
+{
+  aii_stmt *stmt;
+  int64_t row;
+  aiinfra_status rc = find_old(w, id, &row, err);
+  if (rc != AIINFRA_OK || row == 0) return rc;
+  rc = aii_sql_prepare(w->store->db->sql, "DELETE FROM rows WHERE row = ?1", &stmt, err); /* its vector goes along */
+  if (rc != AIINFRA_OK) return rc;
+  aii_stmt_int(stmt, 1, row);
+  rc = aii_stmt_run(stmt, err);
+  *n_removed += rc == AIINFRA_OK;
+  w->n_rows -= rc == AIINFRA_OK;
+  return rc;
+}
+
+aiinfra_status aii_rows_remove(aiinfra_vecstore *store, const int64_t *ids, size_t n, size_t *n_removed,
+                               aiinfra_error *err)
+{
+  writer w;
+  *n_removed = 0;
+  aiinfra_status rc = writer_open(&w, store, true, err);
+  for (size_t i = 0; rc == AIINFRA_OK && i < n; i++) rc = remove_one(&w, ids[i], n_removed, err);
+  rc = writer_close(&w, rc, err);
+  if (rc != AIINFRA_OK) *n_removed = 0;
+  return rc;
+}
+
+aiinfra_status aii_rows_purge(aiinfra_vecstore *store, aiinfra_error *err)
+{
+  char text[96];
+  long long at = (long long)store->collection;
+  (void)snprintf(text, sizeof text, "INSERT INTO words_%lld(words_%lld) VALUES('optimize')", at, at);
+  return aii_sql_exec(store->db->sql, text, err);
+}
+
+/* ---- with a transaction of their own --------------------------------------------------------------------------- */
+
+/* After a commit: a graph that is there stays whole. What fails here, the next search does. */
+static void extend_graph(aiinfra_vecstore *store)
+{
+  aii_index *index = &store->index;
+  (void)pthread_rwlock_rdlock(&index->lock);
+  bool there = index->n_graph > 0;
+  (void)pthread_rwlock_unlock(&index->lock);
+  if (!there) return;
+  aii_sql_lock(store->db->sql);
+  aiinfra_status rc = aii_vecstore_sync(store, NULL);
+  aii_sql_unlock(store->db->sql);
+  if (rc == AIINFRA_OK) (void)aii_hnsw_build(index, UINT32_MAX);
+}
+
+aiinfra_status aii_vecstore_upsert(aiinfra_vecstore *store, const aii_record *records, size_t n, aiinfra_error *err)
+{
+  aii_sql *sql = store->db->sql;
+  for (size_t i = 0; i < n; i++) {
+    aiinfra_status rc = aii_rows_check(store, &records[i], i, err);
+    if (rc != AIINFRA_OK) return rc;
+  }
+  if (n == 0) return AIINFRA_OK;
+  aii_sql_lock(sql);
+  aiinfra_status rc = aii_sql_begin(sql, err);
+  if (rc == AIINFRA_OK) {
+    rc = aii_rows_upsert(store, records, n, err);
+    if (rc == AIINFRA_OK) rc = aii_sql_commit(sql, err);
+    else aii_sql_rollback(sql);
+  }
+  aii_sql_unlock(sql);
+  if (rc == AIINFRA_OK) extend_graph(store);
+  return rc;
+}
+
+/* After a removal of ids by this handle, whose index was up to date: no need to compare all ids. */
+static void kill_slots(aiinfra_vecstore *store, const int64_t *ids, size_t n, int64_t seq_before)
+{
+  aii_index *index = &store->index;
+  (void)pthread_rwlock_wrlock(&index->lock);
+  if (index->seq == seq_before) {
+    for (size_t i = 0; i < n; i++) {
+      uint32_t slot = aii_idmap_get(&index->map, ids[i]);
+      if (slot != AII_NO_SLOT) aii_index_kill(index, slot);
+    }
+    index->seq++;
+  }
+  (void)pthread_rwlock_unlock(&index->lock);
+}
+
+static aiinfra_status seq_of(aiinfra_vecstore *store, int64_t *seq, aiinfra_error *err)
+{
+  aii_stmt *stmt;
+  bool row;
+  aiinfra_status rc = aii_sql_prepare(store->db->sql, "SELECT seq FROM collections WHERE id = ?1", &stmt, err);
+  if (rc != AIINFRA_OK) return rc;
+  aii_stmt_int(stmt, 1, store->collection);
+  rc = aii_stmt_step(stmt, &row, err);
+  if (rc == AIINFRA_OK) *seq = row ? aii_stmt_get_int(stmt, 0) : 0;
+  aii_stmt_reset(stmt);
+  return rc;
+}
+
+aiinfra_status aii_vecstore_remove(aiinfra_vecstore *store, const int64_t *ids, size_t n, size_t *n_removed,
+                                   aiinfra_error *err)
+{
+  aii_sql *sql = store->db->sql;
+  int64_t seq = 0;
+  *n_removed = 0;
+  if (n == 0) return AIINFRA_OK;
+  aii_sql_lock(sql);
+  aiinfra_status rc = aii_sql_begin(sql, err);
+  if (rc == AIINFRA_OK) {
+    rc = seq_of(store, &seq, err);
+    if (rc == AIINFRA_OK) rc = aii_rows_remove(store, ids, n, n_removed, err);
+    if (rc == AIINFRA_OK) rc = aii_sql_commit(sql, err);
+    else aii_sql_rollback(sql);
+  }
+  if (rc == AIINFRA_OK) kill_slots(store, ids, n, seq);
+  else *n_removed = 0;
+  aii_sql_unlock(sql);
+  return rc;
+}
+
+/* ---- reading --------------------------------------------------------------------------------------------------- */
+
+static aiinfra_status export(aiinfra_vecstore *store, aii_stmt *stmt, int at, const char *none, char **out,
+                             aiinfra_error *err)
+{
+  size_t n;
+  if (out == NULL) return AIINFRA_OK;
+  const char *s = aii_stmt_get_text(stmt, at, &n);
+  if (aii_stmt_is_null(stmt, at)) n = strlen(s = none);
+  *out = aii_export_string(&store->db->rt->mem, s, n);
+  return *out != NULL ? AIINFRA_OK : aii_fail(err, AIINFRA_ENOMEM, "no memory for a row of %zu bytes", n);
+}
+
+aiinfra_status aii_vecstore_get(aiinfra_vecstore *store, int64_t id, char **text, char **payload, aiinfra_error *err)
+{
+  aii_stmt *stmt;
+  bool row;
+  aii_sql_lock(store->db->sql);
+  aiinfra_status rc =
+      aii_sql_prepare(store->db->sql, "SELECT text, payload FROM rows WHERE collection = ?1 AND id = ?2", &stmt, err);
+  if (rc == AIINFRA_OK) {
+    aii_stmt_int(stmt, 1, store->collection);
+    aii_stmt_int(stmt, 2, id);
+    rc = aii_stmt_step(stmt, &row, err);
+    if (rc == AIINFRA_OK && !row) rc = aii_fail(err, AIINFRA_ENOENT, "no row has the id %lld", (long long)id);
+    if (rc == AIINFRA_OK) rc = export(store, stmt, 0, "", text, err);
+    if (rc == AIINFRA_OK) rc = export(store, stmt, 1, "{}", payload, err);
+    aii_stmt_reset(stmt);
+  }
+  aii_sql_unlock(store->db->sql);
+  return rc;
+}
+
+aiinfra_status aii_vecstore_count(aiinfra_vecstore *store, uint64_t *n, aiinfra_error *err)
+{
+  aii_stmt *stmt;
+  bool row;
+  aii_sql_lock(store->db->sql);
+  aiinfra_status rc = aii_sql_prepare(store->db->sql, "SELECT n_rows FROM collections WHERE id = ?1", &stmt, err);
+  if (rc == AIINFRA_OK) {
+    aii_stmt_int(stmt, 1, store->collection);
+    rc = aii_stmt_step(stmt, &row, err);
+    if (rc == AIINFRA_OK) *n = row ? (uint64_t)aii_stmt_get_int(stmt, 0) : 0;
+    aii_stmt_reset(stmt);
+  }
+  aii_sql_unlock(store->db->sql);
+  return rc;
+}

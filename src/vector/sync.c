@@ -1,0 +1,106 @@
+/* sync.c - brings a collection's index up to its rows, whoever wrote them: this handle, another one, another process.
+ *
+ * The happy path: the collection's seq equals the index's -> nothing to do. Else rows with a higher seq are added
+ * (the older slots of their ids die), and if rows were removed since, slots whose id is gone die too. When more than
+ * half of a large index is dead, it is read anew.
+ *
+ * A failure in the middle leaves the index at its old seq with some newer rows in it: the next sync reads them once
+ * more. Thread: any, with the connection's lock held.
+ */
+#include "src/vector/vector.h"
+
+enum { KEEP_DEAD = 1024 }; /* an index this small is not worth reading anew */
+
+static aiinfra_status add_row(aiinfra_vecstore *store, aii_stmt *stmt, aiinfra_error *err)
+{
+  size_t n;
+  int64_t id = aii_stmt_get_int(stmt, 0);
+  const void *vector = aii_stmt_get_blob(stmt, 1, &n);
+  if (vector == NULL || n != store->index.dims * sizeof(float)) {
+    return aii_fail(err, AIINFRA_EFORMAT,
+                    "the vector of row %lld has %zu bytes instead of %zu; the database is damaged: restore it from a "
+                    "backup",
+                    (long long)id, n, store->index.dims * sizeof(float));
+  }
+  if (aii_index_add(&store->index, id, vector)) return AIINFRA_OK;
+  return aii_fail(err, AIINFRA_ENOMEM, "no memory for an index of %u vectors", store->index.n);
+}
+
+static aiinfra_status add_new(aiinfra_vecstore *store, aiinfra_error *err)
+{
+  aii_stmt *stmt;
+  bool row = true;
+  aiinfra_status rc = aii_sql_prepare(store->db->sql,
+                                      "SELECT r.id, v.vector FROM rows r LEFT JOIN vectors v ON v.row = r.row "
+                                      "WHERE r.collection = ?1 AND r.seq > ?2 ORDER BY r.seq, r.id",
+                                      &stmt, err);
+  if (rc != AIINFRA_OK) return rc;
+  aii_stmt_int(stmt, 1, store->collection);
+  aii_stmt_int(stmt, 2, store->index.seq);
+  while (rc == AIINFRA_OK && row) {
+    rc = aii_stmt_step(stmt, &row, err);
+    if (rc == AIINFRA_OK && row) rc = add_row(store, stmt, err);
+  }
+  aii_stmt_reset(stmt);
+  return rc;
+}
+
+/* Marks the slots whose ids are there. */
+static aiinfra_status mark_there(aiinfra_vecstore *store, uint64_t *there, aiinfra_error *err)
+{
+  aii_stmt *stmt;
+  bool row = true;
+  aiinfra_status rc = aii_sql_prepare(store->db->sql, "SELECT id FROM rows WHERE collection = ?1", &stmt, err);
+  if (rc != AIINFRA_OK) return rc;
+  aii_stmt_int(stmt, 1, store->collection);
+  while (rc == AIINFRA_OK && row) {
+    rc = aii_stmt_step(stmt, &row, err);
+    if (rc != AIINFRA_OK || !row) break;
+    uint32_t slot = aii_idmap_get(&store->index.map, aii_stmt_get_int(stmt, 0));
+    if (slot != AII_NO_SLOT) there[slot / 64] |= (uint64_t)1 << slot % 64;
+  }
+  aii_stmt_reset(stmt);
+  return rc;
+}
+
+static aiinfra_status kill_removed(aiinfra_vecstore *store, aiinfra_error *err)
+{
+  aii_index *index = &store->index;
+  size_t n_words = (size_t)index->n / 64 + 1;
+  uint64_t *there = aii_new_array(index->mem, n_words, sizeof *there);
+  if (there == NULL) return aii_fail(err, AIINFRA_ENOMEM, "no memory for an index of %u vectors", index->n);
+  aiinfra_status rc = mark_there(store, there, err);
+  for (uint32_t slot = 0; rc == AIINFRA_OK && slot < index->n; slot++) {
+    if (!aii_bit(there, slot)) aii_index_kill(index, slot);
+  }
+  aii_del(index->mem, there, n_words * sizeof *there);
+  return rc;
+}
+
+aiinfra_status aii_vecstore_sync(aiinfra_vecstore *store, aiinfra_error *err)
+{
+  aii_index *index = &store->index;
+  aii_stmt *stmt;
+  bool row;
+  int64_t seq = 0, removed_seq = 0;
+  aiinfra_status rc =
+      aii_sql_prepare(store->db->sql, "SELECT seq, removed_seq FROM collections WHERE id = ?1", &stmt, err);
+  if (rc != AIINFRA_OK) return rc;
+  aii_stmt_int(stmt, 1, store->collection);
+  rc = aii_stmt_step(stmt, &row, err);
+  if (rc == AIINFRA_OK && row) {
+    seq = aii_stmt_get_int(stmt, 0);
+    removed_seq = aii_stmt_get_int(stmt, 1);
+  }
+  aii_stmt_reset(stmt);
+  /* index->seq changes only with the connection's lock held, so it may be read without the index's */
+  if (rc != AIINFRA_OK || index->seq == seq) return rc;
+  (void)pthread_rwlock_wrlock(&index->lock);
+  if (index->n > KEEP_DEAD && index->n_dead > index->n / 2) aii_index_clear(index);
+  bool removed = index->n > 0 && (index->seq < 0 || removed_seq > index->seq);
+  rc = add_new(store, err);
+  if (rc == AIINFRA_OK && removed) rc = kill_removed(store, err);
+  if (rc == AIINFRA_OK) index->seq = seq;
+  (void)pthread_rwlock_unlock(&index->lock);
+  return rc;
+}

@@ -1,0 +1,133 @@
+/* vecstore.c - opening a collection: found, or made together with its full-text table.
+ *
+ * A handle costs little until its first vector search, which reads the rows into the handle's index. Failures: those
+ * of the database, and options that differ from what the collection was made with. Any thread.
+ */
+#include <stdio.h>
+
+#include "src/vector/vector.h"
+
+/* Fills opts from the collection's row and checks what the caller asked for. *found: there is one. */
+static aiinfra_status find(aiinfra_vecstore *store, aiinfra_vecstore_opts *opts, bool *found, aiinfra_error *err)
+{
+  aii_stmt *stmt;
+  aiinfra_status rc = aii_sql_prepare(
+      store->db->sql, "SELECT id, dims, metric, m, ef_construction FROM collections WHERE name = ?1", &stmt, err);
+  if (rc != AIINFRA_OK) return rc;
+  aii_stmt_text(stmt, 1, store->name, strlen(store->name));
+  rc = aii_stmt_step(stmt, found, err);
+  if (rc == AIINFRA_OK && *found) {
+    int64_t dims = aii_stmt_get_int(stmt, 1), metric = aii_stmt_get_int(stmt, 2);
+    if (opts->dims != 0 && (int64_t)opts->dims != dims) {
+      rc = aii_fail(err, AIINFRA_EINVAL, "the collection has %lld dims, not %u; open it with dims 0, or name another",
+                    (long long)dims, opts->dims);
+    } else if (opts->metric != 0 && opts->metric != (int32_t)metric) {
+      rc = aii_fail(err, AIINFRA_EINVAL,
+                    "the collection has metric %lld, not %d; open it with metric 0, or name another", (long long)metric,
+                    opts->metric);
+    }
+    store->collection = aii_stmt_get_int(stmt, 0);
+    opts->dims = (uint32_t)dims;
+    opts->metric = (int32_t)metric;
+    opts->m = (uint32_t)aii_stmt_get_int(stmt, 3);
+    opts->ef_construction = (uint32_t)aii_stmt_get_int(stmt, 4);
+  }
+  aii_stmt_reset(stmt);
+  return rc;
+}
+
+static aiinfra_status insert(aiinfra_vecstore *store, const aiinfra_vecstore_opts *opts, aiinfra_error *err)
+{
+  aii_sql *sql = store->db->sql;
+  aii_stmt *stmt;
+  char create[192];
+  aiinfra_status rc = aii_sql_prepare(
+      sql, "INSERT INTO collections(name, dims, metric, m, ef_construction) VALUES(?1, ?2, ?3, ?4, ?5)", &stmt, err);
+  if (rc != AIINFRA_OK) return rc;
+  aii_stmt_text(stmt, 1, store->name, strlen(store->name));
+  aii_stmt_int(stmt, 2, opts->dims);
+  aii_stmt_int(stmt, 3, opts->metric);
+  aii_stmt_int(stmt, 4, opts->m);
+  aii_stmt_int(stmt, 5, opts->ef_construction);
+  rc = aii_stmt_run(stmt, err);
+  if (rc != AIINFRA_OK) return rc;
+  store->collection = aii_sql_last_id(sql);
+  (void)snprintf(create, sizeof create,
+                 "CREATE VIRTUAL TABLE words_%lld USING fts5(text, keywords, content='', "
+                 "tokenize='porter unicode61 remove_diacritics 2')",
+                 (long long)store->collection);
+  return aii_sql_exec(sql, create, err);
+}
+
+static aiinfra_status create(aiinfra_vecstore *store, aiinfra_vecstore_opts *opts, aiinfra_error *err)
+{
+  bool found;
+  if (opts->dims == 0) { return aii_fail(err, AIINFRA_ENOENT, "no such collection; give dims to create it"); }
+  if (opts->metric == 0) opts->metric = AIINFRA_METRIC_COSINE;
+  if (opts->m == 0) opts->m = 16;
+  if (opts->ef_construction == 0) opts->ef_construction = 200;
+  aiinfra_status rc = aii_sql_begin(store->db->sql, err);
+  if (rc != AIINFRA_OK) return rc;
+  rc = find(store, opts, &found, err); /* another process may have been faster */
+  if (rc == AIINFRA_OK && !found) rc = insert(store, opts, err);
+  if (rc == AIINFRA_OK) return aii_sql_commit(store->db->sql, err);
+  aii_sql_rollback(store->db->sql);
+  return rc;
+}
+
+static void write_sql(aiinfra_vecstore *store)
+{
+  long long at = (long long)store->collection;
+  (void)snprintf(store->words_insert, sizeof store->words_insert,
+                 "INSERT INTO words_%lld(rowid, text, keywords) VALUES(?1, ?2, ?3)", at);
+  (void)snprintf(store->words_delete, sizeof store->words_delete,
+                 "INSERT INTO words_%lld(words_%lld, rowid, text, keywords) VALUES('delete', ?1, ?2, ?3)", at, at);
+  (void)snprintf(store->words_find, sizeof store->words_find,
+                 "SELECT r.id, bm25(words_%lld, 1.0, 0.6) AS score FROM words_%lld w JOIN rows r ON r.row = w.rowid "
+                 "WHERE words_%lld MATCH ?1 ORDER BY score, r.id",
+                 at, at, at);
+}
+
+aiinfra_status aii_vecstore_open(aiinfra_db *db, const char *name, const aiinfra_vecstore_opts *opts,
+                                 aiinfra_vecstore **out, aiinfra_error *err)
+{
+  aiinfra_vecstore_opts o = *opts;
+  bool found = false;
+  *out = NULL;
+  aii_mem *mem = &db->rt->mem;
+  aiinfra_vecstore *store = aii_new(mem, sizeof *store);
+  if (store == NULL) return aii_fail(err, AIINFRA_ENOMEM, "no memory for a collection");
+  store->db = db;
+  store->name = aii_strdup(mem, name);
+  aiinfra_status rc = store->name != NULL ? AIINFRA_OK : aii_fail(err, AIINFRA_ENOMEM, "no memory for a name");
+  if (rc == AIINFRA_OK) {
+    aii_sql_lock(db->sql);
+    rc = find(store, &o, &found, err);
+    if (rc == AIINFRA_OK && !found) rc = create(store, &o, err);
+    aii_sql_unlock(db->sql);
+  }
+  if (rc == AIINFRA_OK) {
+    write_sql(store);
+    rc =
+        aii_index_init(&store->index, mem, aii_kernels_get(db->rt->isa), o.dims, o.metric, o.m, o.ef_construction, err);
+  }
+  if (rc != AIINFRA_OK) {
+    aii_strfree(mem, store->name);
+    aii_del(mem, store, sizeof *store);
+    return rc;
+  }
+  aii_db_ref(db);
+  *out = store;
+  return AIINFRA_OK;
+}
+
+void aii_vecstore_free(aiinfra_vecstore *store)
+{
+  if (store == NULL) return;
+  aiinfra_db *db = store->db;
+  aii_mem *mem = &db->rt->mem;
+  aii_index_destroy(&store->index);
+  aii_strfree(mem, store->name);
+  aii_del(mem, store, sizeof *store);
+  aii_db_unref(db);
+}

@@ -1,0 +1,194 @@
+/* src/vector/vector.h - collections of vectors: rows in the database, an index in memory, search over both.
+ *
+ *   vecstore.c  opens a collection          rows.c    writes, removes and reads rows
+ *   sync.c      brings the index up to them index.c   vectors in memory
+ *   hnsw.c      the graph over them
+ *   search.c    plans, fuses                words.c   keywords: FTS5, stop words
+ *   filter.c    compiles filters            match.c   evaluates them on a payload
+ *   near.c      nearest so far              idmap.c   row id to slot
+ *
+ * Invariants:
+ * 1. Rows are the truth. The index holds a copy of the rows up to `seq`; sync brings it up to the collection's seq.
+ * 2. A slot is written once. A changed row gets a new slot, and its old one is dead; so is the slot of a removed row.
+ * 3. Slots below n_graph are in the graph, dead or not. The others, the tail, are compared one by one.
+ * 4. Locks are taken in this order: connection, index->lock. Building takes only the index's.
+ */
+#ifndef AII_VECTOR_H
+#define AII_VECTOR_H
+
+#include <jansson.h>
+#include <pthread.h>
+
+#include "aiinfra/vecstore.h"
+#include "kernels/kernels.h"
+#include "lib/base/base.h"
+#include "src/db/db.h"
+
+/* ---- nearest so far (near.c): a binary heap in the caller's array --------------------------------------------- */
+
+/* Smaller is nearer: squared L2, or minus the inner product. */
+typedef struct aii_near {
+  int64_t id;
+  float dist;
+  uint32_t slot;
+} aii_near;
+
+/* By distance, then by id, so that equal distances have one order. */
+bool aii_near_before(const aii_near *a, const aii_near *b);
+/* Min-heap: the nearest on top. There must be room. */
+void aii_near_push(aii_near *heap, size_t *n, aii_near item);
+aii_near aii_near_pop(aii_near *heap, size_t *n);
+/* The `cap` nearest of everything offered, the farthest of them on top (heap[0]). */
+void aii_near_offer(aii_near *heap, size_t *n, size_t cap, aii_near item);
+/* Turns such a heap into an array, nearest first. */
+void aii_near_sort(aii_near *heap, size_t n);
+
+/* ---- ids (idmap.c) -------------------------------------------------------------------------------------------- */
+
+#define AII_NO_SLOT UINT32_MAX
+typedef struct aii_idmap {
+  aii_mem *mem;
+  int64_t *keys;
+  uint32_t *slots; /* AII_NO_SLOT: free */
+  size_t n, cap;   /* cap: 0 or a power of two */
+} aii_idmap;
+void aii_idmap_init(aii_idmap *map, aii_mem *mem);
+void aii_idmap_free(aii_idmap *map);
+bool aii_idmap_reserve(aii_idmap *map, size_t n);
+bool aii_idmap_set(aii_idmap *map, int64_t id, uint32_t slot); /* replaces; entries are never taken out */
+uint32_t aii_idmap_get(const aii_idmap *map, int64_t id);      /* AII_NO_SLOT: none */
+
+/* ---- index (index.c, hnsw.c) ---------------------------------------------------------------------------------- */
+
+enum { AII_BLOCK_SLOTS = 1024, AII_MAX_LEVEL = 15, AII_MAX_M = 64 };
+
+/* A block never moves once it is made. */
+typedef struct aii_block {
+  float *vectors;   /* [AII_BLOCK_SLOTS][dims], of length 1 when the metric is cosine */
+  uint32_t *links0; /* [AII_BLOCK_SLOTS][1 + 2m]: count, slots; NULL before the graph comes here */
+  int64_t ids[AII_BLOCK_SLOTS];
+  uint32_t *upper[AII_BLOCK_SLOTS]; /* [level][1 + m]; NULL at level 0 */
+  uint8_t level[AII_BLOCK_SLOTS];
+  bool dead[AII_BLOCK_SLOTS];
+} aii_block;
+
+typedef struct aii_scratch aii_scratch;
+
+typedef struct aii_index {
+  aii_mem *mem;
+  const aii_kernels *kernels;
+  uint32_t dims, m, ef_construction;
+  int32_t metric;        /* an aiinfra_metric */
+  pthread_rwlock_t lock; /* everything below */
+  pthread_mutex_t build; /* held by the one thread that extends the graph, before `lock` */
+  aii_block **blocks;
+  size_t n_blocks, blocks_cap;
+  aii_idmap map;
+  uint32_t n, n_dead;   /* slots */
+  int64_t seq;          /* rows up to here are in; -1: none was read yet */
+  uint32_t n_graph;     /* slots in the graph */
+  uint32_t entry, top;  /* where searches begin, and its level */
+  pthread_mutex_t pool; /* guards scratch */
+  aii_scratch *scratch; /* of searches that ended, to be used again */
+} aii_index;
+
+aiinfra_status aii_index_init(aii_index *index, aii_mem *mem, const aii_kernels *kernels, uint32_t dims, int32_t metric,
+                              uint32_t m, uint32_t ef_construction, aiinfra_error *err);
+void aii_index_destroy(aii_index *index);
+void aii_index_clear(aii_index *index); /* empty again, seq -1; write lock held */
+/* Adds a slot for a row, whose older slot dies. Write lock held. false: no memory, nothing changed. */
+bool aii_index_add(aii_index *index, int64_t id, const float *vector);
+void aii_index_kill(aii_index *index, uint32_t slot); /* write lock held */
+/* A copy of the query as the index wants it (of length 1 for cosine); freed with aii_index_free_query. */
+float *aii_index_new_query(aii_index *index, const float *vector);
+void aii_index_free_query(aii_index *index, float *query);
+float aii_index_dist(const aii_index *index, const float *query, uint32_t slot);
+float aii_index_score(const aii_index *index, float dist); /* as aiinfra_hit.vector_score tells it */
+/* Offers the live slots of [from, to) whose bit is set (allow NULL: all) to the heap of the `cap` nearest. */
+void aii_index_scan(const aii_index *index, const float *query, const uint64_t *allow, uint32_t from, uint32_t to,
+                    aii_near *heap, size_t *n, size_t cap);
+
+static inline aii_block *aii_block_of(const aii_index *index, uint32_t slot)
+{
+  return index->blocks[slot / AII_BLOCK_SLOTS];
+}
+static inline const float *aii_vector_of(const aii_index *index, uint32_t slot)
+{
+  return aii_block_of(index, slot)->vectors + (size_t)(slot % AII_BLOCK_SLOTS) * index->dims;
+}
+static inline bool aii_bit(const uint64_t *bits, uint32_t at)
+{
+  return (bits[at / 64] >> (at % 64) & 1) != 0;
+}
+
+/* Extends the graph by up to `max` slots of the tail. Takes the locks it needs; false: no memory, the graph is as
+ * good as before. Another thread that builds already: returns at once. */
+bool aii_hnsw_build(aii_index *index, uint32_t max);
+/* Offers what the graph finds to the heap. Read lock held. false: no memory. */
+bool aii_hnsw_search(aii_index *index, const float *query, const uint64_t *allow, uint32_t ef, aii_near *heap,
+                     size_t *n, size_t cap);
+void aii_hnsw_free(aii_index *index); /* scratch and upper links */
+
+/* ---- filters (filter.c, match.c) ------------------------------------------------------------------------------ */
+
+typedef struct aii_filter aii_filter;
+/* Compiles a filter in Qdrant's or Chroma's form. EINVAL: the message names the path of what is wrong. */
+aiinfra_status aii_filter_compile(aii_mem *mem, const char *json, aii_filter **out, aiinfra_error *err);
+void aii_filter_free(aii_filter *filter);
+/* payload: a JSON object, or NULL for an empty one. */
+bool aii_filter_passes(const aii_filter *filter, int64_t id, const json_t *payload);
+
+/* ---- words (words.c) ------------------------------------------------------------------------------------------ */
+
+/* Finds the next run of letters and digits at or after *at; false at the end. *at moves behind it. */
+bool aii_word_next(const char *s, size_t n, size_t *at, const char **word, size_t *word_n);
+/* Words that a text is not about: the, of, what, how ... ; any case. */
+bool aii_word_is_stop(const char *word, size_t n);
+/* An FTS5 query: the words of a text, quoted, joined by OR, without stop words unless there is nothing else. */
+void aii_words_query(const char *text, aii_buf *query);
+
+/* ---- stores (vecstore.c, rows.c, search.c) -------------------------------------------------------------------- */
+
+struct aiinfra_vecstore {
+  aiinfra_db *db;
+  aii_index index;
+  int64_t collection;
+  char *name;
+  char words_insert[96], words_delete[128], words_find[256]; /* SQL on this collection's full-text table */
+};
+
+/* A record with words that are found but not shown. */
+typedef struct aii_record {
+  aiinfra_record r;
+  const char *keywords; /* may be NULL */
+} aii_record;
+
+/* Names that begin with '@' belong to the library. opts is complete, metric 0 or valid. */
+aiinfra_status aii_vecstore_open(aiinfra_db *db, const char *name, const aiinfra_vecstore_opts *opts,
+                                 aiinfra_vecstore **out, aiinfra_error *err);
+void aii_vecstore_free(aiinfra_vecstore *store);
+
+/* Inside the caller's transaction, lock held. */
+aiinfra_status aii_rows_check(const aiinfra_vecstore *store, const aii_record *record, size_t at, aiinfra_error *err);
+aiinfra_status aii_rows_upsert(aiinfra_vecstore *store, const aii_record *records, size_t n, aiinfra_error *err);
+aiinfra_status aii_rows_remove(aiinfra_vecstore *store, const int64_t *ids, size_t n, size_t *n_removed,
+                               aiinfra_error *err);
+/* Rewrites the full-text table so that nothing of removed rows is left in it. */
+aiinfra_status aii_rows_purge(aiinfra_vecstore *store, aiinfra_error *err);
+
+/* With a transaction of their own; no lock held. */
+aiinfra_status aii_vecstore_upsert(aiinfra_vecstore *store, const aii_record *records, size_t n, aiinfra_error *err);
+aiinfra_status aii_vecstore_remove(aiinfra_vecstore *store, const int64_t *ids, size_t n, size_t *n_removed,
+                                   aiinfra_error *err);
+aiinfra_status aii_vecstore_search(aiinfra_vecstore *store, const aiinfra_query *query, aiinfra_hit *hits, size_t *n,
+                                   aiinfra_error *err);
+aiinfra_status aii_vecstore_get(aiinfra_vecstore *store, int64_t id, char **text, char **payload, aiinfra_error *err);
+aiinfra_status aii_vecstore_count(aiinfra_vecstore *store, uint64_t *n, aiinfra_error *err);
+
+/* Brings the index up to the rows (sync.c). Lock held, index unlocked. */
+aiinfra_status aii_vecstore_sync(aiinfra_vecstore *store, aiinfra_error *err);
+/* Finds the words; `allow` (by slot; NULL: all) must pass. Lock held, index locked for reading. */
+aiinfra_status aii_words_find(aiinfra_vecstore *store, const char *text, const uint64_t *allow, aii_near *hits,
+                              size_t cap, size_t *n, aiinfra_error *err);
+
+#endif

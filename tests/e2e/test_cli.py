@@ -1,0 +1,316 @@
+"""The aiinfra program from outside: what goes to stdout and what to stderr, exit codes, mistakes, Ctrl-C."""
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+import urllib.request
+
+ROOT = os.environ.get("AIINFRA_ROOT", ".")
+AIINFRA = os.path.join(os.environ.get("AIINFRA_BUILD", "build"), "aiinfra")
+NANO = os.path.join(ROOT, "examples/nano/nano.gguf")
+STORIES = os.path.join(os.environ.get("AIINFRA_SHARED_DATA", ""), "models/stories260K")
+COMMANDS = "agent ingest search remember forget run serve bench inspect tokenize".split()
+
+
+def call(*args, stdin=subprocess.DEVNULL, env=None):
+    done = subprocess.run([AIINFRA] + list(args), stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          timeout=300, env=dict(os.environ, **(env or {})))
+    return done.returncode, done.stdout, done.stderr.decode()
+
+
+def any_model():
+    for path in (NANO, os.path.join(STORIES, "stories260K.gguf")):
+        if os.path.exists(path):
+            return path
+    return None
+
+
+MODEL = any_model()
+needs_model = unittest.skipUnless(MODEL, "neither nano.gguf nor stories260K is here")
+needs_nano = unittest.skipUnless(os.path.exists(NANO), "nano.gguf is not here")
+needs_stories = unittest.skipUnless(os.path.exists(STORIES), "stories260K is not here")
+
+
+class Case(unittest.TestCase):
+    def setUp(self):
+        self.dir = tempfile.mkdtemp()
+        self.db = os.path.join(self.dir, "a.db")
+
+    def tearDown(self):
+        shutil.rmtree(self.dir)
+
+    def file(self, name, content):
+        path = os.path.join(self.dir, name)
+        with open(path, "wb") as file:
+            file.write(content)
+        return path
+
+    def good(self, *args, **more):
+        code, out, err = call(*args, **more)
+        self.assertEqual(code, 0, err)
+        return out, err
+
+    def bad(self, wanted, *args, said=""):
+        code, out, err = call(*args)
+        self.assertEqual(code, wanted, err)
+        self.assertEqual(out, b"")
+        self.assertIn(said, err)
+        return err
+
+
+class Usage(Case):
+    def test_help(self):
+        out, err = self.good("help")
+        for name in COMMANDS:
+            self.assertIn(("  %s " % name).encode(), out)
+        self.assertEqual(err, "")
+        self.assertEqual(self.good("--help")[0], out)
+        for name in COMMANDS:
+            out, err = self.good(name, "--help")
+            self.assertTrue(out.startswith(("usage: aiinfra %s " % name).encode()))
+            self.assertEqual(err, "")
+
+    def test_version(self):
+        self.assertRegex(self.good("version")[0], rb"^aiinfra \d+\.\d+\.\d+\n$")
+        self.assertEqual(self.good("--version")[0], self.good("version")[0])
+
+    def test_no_command(self):
+        code, _, _ = call()
+        self.assertEqual(code, 2)
+
+    def test_misspelt(self):
+        self.bad(2, "serch", said="did you mean 'search'?")
+        self.bad(2, "xyzzy", said="unknown command 'xyzzy'")
+        self.bad(2, "run", "m.gguf", "--treads", "2", said="did you mean '--threads'?")
+        self.bad(2, "run", "m.gguf", "--treads=2", said="did you mean '--threads'?")
+        self.bad(2, "run", "m.gguf", "-z", said="unknown option '-z'")
+        self.bad(2, "run", "m.gguf", "--", "-p", said="'-p' is too much")
+
+    def test_values(self):
+        self.bad(2, "run", "m.gguf", "-n", said="needs a value")
+        self.bad(2, "run", "m.gguf", "-n", "many", said="whole number")
+        self.bad(2, "run", "m.gguf", "-n", "5x", said="whole number")
+        self.bad(2, "run", "m.gguf", "-n", "-5", said="whole number")
+        self.bad(2, "run", "m.gguf", "-n", "99999999999999999999", said="whole number")
+        self.bad(2, "run", "m.gguf", "--top-p=1.5", said="from 0 to 1")
+        self.bad(2, "run", "m.gguf", "--temp", "nan", said="a number")
+        self.bad(2, "run", "m.gguf", "--greedy=1", said="takes no value")
+
+    def test_arguments(self):
+        self.bad(2, "run", said="something is missing")
+        self.bad(2, "run", "a", "b", said="'b' is too much")
+        self.bad(2, "ingest", "docs", said="--db FILE is missing")
+        self.bad(2, "agent", "--db", self.db, said="question or --resume")
+        self.bad(2, "agent", "--db", self.db, "--resume", "What?", said="question or --resume")
+        self.bad(2, "agent", "--db", self.db, "--run", "3", "What?", said="--resume")
+        self.bad(2, "forget", "--db", self.good("remember", "--db", self.db, "A.") and self.db, "x", said="no number")
+
+
+class Files(Case):
+    def test_missing(self):
+        for args in (["run"], ["inspect"], ["bench"]):
+            self.bad(1, *args, self.dir + "/none.gguf", said="none.gguf")
+        self.bad(1, "tokenize", self.dir + "/none.gguf", "x", said="none.gguf")
+        self.bad(1, "search", "--db", self.dir + "/none.db", "x", said="none.db")
+        self.bad(1, "ingest", "--db", self.db, self.dir + "/none", said="none")
+
+    def test_malformed(self):
+        for content in (b"", b"GGUF", b"GGUF" + bytes(100), os.urandom(1000)):
+            path = self.file("bad.gguf", content)
+            self.bad(1, "run", path, said="bad.gguf")
+            self.bad(1, "inspect", path, said="bad.gguf")
+        path = self.file("bad.db", b"this is no database, only some text" * 100)
+        self.bad(1, "search", "--db", path, "x", said="bad.db")
+
+    @needs_model
+    def test_truncated(self):
+        with open(MODEL, "rb") as file:
+            whole = file.read()
+        for share in (0.01, 0.3, 0.9):
+            path = self.file("cut.gguf", whole[:int(len(whole) * share)])
+            self.bad(1, "run", path, said="cut.gguf")
+
+
+class Run(Case):
+    @needs_stories
+    def test_golden(self):
+        with open(os.path.join(STORIES, "expected_greedy_200steps.txt"), "rb") as file:
+            expected = file.read()
+        for threads in ("1", "2"):
+            out, err = self.good("run", STORIES + "/stories260K.gguf", "--greedy", "-n", "200", "--threads", threads)
+            self.assertEqual(out, expected)
+            self.assertEqual(err, "")
+
+    @needs_model
+    def test_only_text_on_stdout(self):
+        args = ["run", MODEL, "-p", "Once upon", "-n", "20", "--temp", "1", "--top-k", "40", "--min-p", "0.01", "--seed",
+                "7"]
+        out, err = self.good(*args)
+        self.assertEqual(err, "")
+        again, err = self.good(*args, "--stats")
+        self.assertEqual(again, out)
+        self.assertRegex(err, r"generated \d+ tokens, [\d.]+ tokens/s")
+
+    @needs_model
+    def test_reader_goes_away(self):
+        run = subprocess.Popen([AIINFRA, "run", MODEL, "-p", "a", "--temp", "1"], stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE)
+        run.stdout.read(1)
+        run.stdout.close()
+        self.assertEqual(run.wait(60), 1)
+        run.stderr.close()
+
+    @needs_stories
+    def test_interrupt(self):
+        run = subprocess.Popen([AIINFRA, "run", STORIES + "/stories260K.gguf", "--temp", "1", "-p", "Lily"],
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        run.stdout.read(1)
+        run.send_signal(signal.SIGINT)
+        _, err = run.communicate(timeout=30)
+        if run.returncode != 0:  # it may have ended before the signal came
+            self.assertEqual(run.returncode, 1)
+            self.assertIn(b"interrupted", err)
+
+    @needs_model
+    def test_inspect(self):
+        self.assertIn("architecture", json.loads(self.good("inspect", MODEL)[0]))
+        self.assertEqual(self.good("inspect", "--compact", MODEL)[0].count(b"\n"), 1)
+
+    @needs_model
+    def test_tokenize(self):
+        ids = [int(word) for word in self.good("tokenize", "--ids", MODEL, "One two.")[0].split()]
+        lines = self.good("tokenize", MODEL, "One two.")[0].decode().splitlines()
+        self.assertEqual([int(line.split()[0]) for line in lines], ids)
+
+    @needs_model
+    def test_bench(self):
+        out, _ = self.good("bench", MODEL, "--pp", "16", "--tg", "8", "-r", "1", "--json")
+        figures = [json.loads(line) for line in out.splitlines()]
+        self.assertEqual([f["test"] for f in figures], ["pp", "tg"])
+        self.assertTrue(all(f["tokens_per_second"] > 0 for f in figures))
+
+
+class Memory(Case):
+    def test_documents(self):
+        path = self.file("boats.md", b"# Boats\n\nThe red boat belongs to Ann.\n")
+        self.assertIn(b"1 files", self.good("ingest", "--db", self.db, path)[0])
+        self.assertIn(b"1 files unchanged", self.good("ingest", "--db", self.db, path)[0])
+        out, err = self.good("search", "--db", self.db, "Who owns the red boat?")
+        self.assertIn(b"belongs to Ann", out)
+        self.assertIn(b"boats.md", out)
+        self.assertEqual(err, "")
+        hits = json.loads(self.good("search", "--db", self.db, "--json", "boat")[0])
+        self.assertEqual(hits[0]["kind"], "passage")
+
+    def test_facts(self):
+        number = self.good("remember", "--db", self.db, "My cat is called Miso.")[0].decode().strip()
+        self.assertIn(b"Miso", self.good("search", "--db", self.db, "cat")[0])
+        self.good("forget", "--db", self.db, "#" + number)
+        self.assertNotIn(b"Miso", self.good("search", "--db", self.db, "cat")[0])
+        self.bad(1, "forget", "--db", self.db, number)
+
+    def test_scopes(self):
+        self.good("remember", "--db", self.db, "--scope", "ann", "My cat is called Miso.")
+        self.assertNotIn(b"Miso", self.good("search", "--db", self.db, "cat")[0])
+        self.assertIn(b"Miso", self.good("search", "--db", self.db, "--scope", "ann", "cat")[0])
+
+
+class Agent(Case):
+    def ask(self, question, *more):
+        return self.good("agent", "--db", self.db, question, *more, env={"AIINFRA_MODEL": NANO})
+
+    def test_no_model(self):
+        code, out, err = call("agent", "--db", self.db, "Hi", env={"AIINFRA_MODEL": self.dir + "/none.gguf"})
+        self.assertEqual((code, out), (1, b""))
+        self.assertIn("none.gguf", err)
+
+    @needs_nano
+    def test_events(self):
+        out, _ = self.ask("What is 12 * 12?", "--events")
+        events = [json.loads(line) for line in out.splitlines()]
+        self.assertEqual([e["seq"] for e in events], list(range(1, len(events) + 1)))
+        types = [e["type"] for e in events]
+        self.assertEqual(types[0], "run_started")
+        self.assertEqual(types[-1], "run_finished")
+        answer = [e["text"] for e in events if e["type"] == "answer"]
+        self.assertEqual(len(answer), 1)
+
+    @needs_nano
+    def test_answer(self):
+        out, err = self.ask("Hello")
+        self.assertTrue(out.endswith(b"\n"))
+        self.assertGreater(len(out), 5)
+        self.assertRegex(err, r"run 1: 1 steps, 0 tool calls; prompt \d+ tokens")
+        self.assertRegex(err, r"recall [\d.]+ ms, queue")
+        out, err = self.ask("Hello", "--quiet")
+        self.assertEqual(err, "")
+
+    @needs_nano
+    def test_resume(self):
+        self.ask("Hello")
+        code, out, err = call("agent", "--db", self.db, "--resume", env={"AIINFRA_MODEL": NANO})
+        self.assertEqual((code, out), (1, b""))
+        self.assertIn("no run was left unfinished", err)
+        code, _, err = call("agent", "--db", self.db, "--resume", "--run", "77", env={"AIINFRA_MODEL": NANO})
+        self.assertEqual(code, 1)
+        self.assertIn("no run 77", err)
+        code, _, err = call("agent", "--db", self.db, "--resume", "--run", "1", env={"AIINFRA_MODEL": NANO})
+        self.assertEqual(code, 1)
+        self.assertIn("run 1 has finished", err)
+
+    @needs_nano
+    def test_killed(self):
+        resumed = 0
+        for i in range(8):
+            run = subprocess.Popen([AIINFRA, "agent", "--db", self.db, "What is %d * 7?" % (i + 11)],
+                                   env=dict(os.environ, AIINFRA_MODEL=NANO), stdout=subprocess.DEVNULL,
+                                   stderr=subprocess.DEVNULL)
+            time.sleep(0.03 + 0.05 * i)
+            run.kill()
+            run.wait()
+            code, out, err = call("agent", "--db", self.db, "--resume", env={"AIINFRA_MODEL": NANO})
+            if code != 0:  # killed before its run was in the journal, or after its end
+                self.assertIn("no run was left unfinished", err)
+            else:
+                resumed += 1
+                self.assertGreater(len(out), 1)
+        print("%d of 8 killed runs were resumed" % resumed)
+
+
+class Serve(Case):
+    @needs_model
+    def test_serve(self):
+        server = subprocess.Popen([AIINFRA, "serve", "--model", MODEL, "--port", "0"], stdout=subprocess.DEVNULL,
+                                  stderr=subprocess.PIPE, text=True)
+        line = server.stderr.readline()
+        if "no server" in line:
+            server.communicate()
+            self.skipTest("this build has no server")
+        match = re.search(r"http://[\d.]+:\d+", line)
+        self.assertTrue(match, line)
+        with urllib.request.urlopen(match.group(0) + "/health", timeout=30) as answer:
+            self.assertEqual(answer.status, 200)
+        server.send_signal(signal.SIGINT)
+        server.communicate(timeout=30)
+        self.assertEqual(server.returncode, 0)
+
+
+class Reasons(unittest.TextTestResult):
+    """The runner of all tests looks for lines "skipped: reason"."""
+
+    def addSkip(self, test, reason):
+        super().addSkip(test, reason)
+        print("skipped: %s: %s" % (test.id().split(".", 1)[1], reason), flush=True)
+
+
+if __name__ == "__main__":
+    if not os.path.exists(AIINFRA):
+        print("skipped: the aiinfra program is not built")
+        sys.exit(77)
+    unittest.main(testRunner=unittest.TextTestRunner(resultclass=Reasons, verbosity=1))

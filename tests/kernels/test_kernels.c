@@ -1,0 +1,606 @@
+/* test_kernels.c - every variant against the reference, and the reference against its definitions.
+ *
+ * The tables promise equal bits (kernels.h), so the stated tolerance between variants is zero; only the sign of a zero
+ * is free. The reference itself is compared with double precision. Inputs end at a page that may not be touched and
+ * outputs are surrounded by guard bytes, so that reading or writing too far fails.
+ *
+ * `test_kernels --bench` prints rates beside the memory bandwidth measured in the same run.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "kernels/ref/ref.h"
+#include "kernels/x86/x86.h"
+#include "tests/kernels/emulated.h"
+#include "tests/kernels/rates.h"
+#include "tests/support/support.h"
+
+#define GUARD 64
+#define MAX_VARIANTS 3
+
+static const aii_kernels *variants[MAX_VARIANTS];
+static int n_variants;
+static unsigned long long seed;
+
+static const char *const fmt_names[AII_FMT_COUNT] = {"F32", "F16", "BF16", "Q8_0", "Q4_0"};
+
+/* ---- memory that ends at a forbidden page ---- */
+
+typedef struct fence {
+  void *map, *data;
+  size_t map_bytes, bytes;
+} fence;
+
+static fence fence_new(size_t bytes)
+{
+  size_t page = (size_t)sysconf(_SC_PAGESIZE);
+  size_t body = (bytes + page - 1) / page * page + page;
+  fence f = {.map_bytes = body + page, .bytes = bytes};
+  f.map = mmap(NULL, f.map_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  assert_true(f.map != MAP_FAILED);
+  assert_int_equal(mprotect((char *)f.map + body, page, PROT_NONE), 0);
+  f.data = (char *)f.map + body - bytes;
+  return f;
+}
+
+static void fence_free(fence f)
+{
+  munmap(f.map, f.map_bytes);
+}
+
+/* Output: guard bytes, the fence behind them. */
+static fence out_new(size_t bytes)
+{
+  fence f = fence_new(bytes + 2 * GUARD);
+  memset(f.data, 0xa5, bytes + 2 * GUARD);
+  f.data = (char *)f.data + GUARD;
+  f.bytes = bytes;
+  return f;
+}
+
+static void out_check(fence f)
+{
+  const unsigned char *p = f.data;
+  for (size_t i = 1; i <= GUARD; i++) assert_int_equal(p[-(ptrdiff_t)i], 0xa5);
+  for (size_t i = 0; i < GUARD; i++) assert_int_equal(p[f.bytes + i], 0xa5);
+}
+
+/* ---- random values ---- */
+
+static size_t below(size_t n)
+{
+  return (size_t)(test_random(&seed) % n);
+}
+
+static float uniform(void)
+{
+  return (float)(test_random(&seed) >> 40) * 0x1p-23f - 1.0f;
+}
+
+static void fill(float *x, size_t n)
+{
+  for (size_t i = 0; i < n; i++) x[i] = uniform() * (below(8) == 0 ? 8.0f : 1.0f);
+}
+
+static fence random_floats(size_t n)
+{
+  fence f = fence_new(n * sizeof(float));
+  fill(f.data, n);
+  return f;
+}
+
+/* rows of n elements in a format, from random values */
+static fence random_weights(aii_fmt fmt, size_t rows, size_t n)
+{
+  size_t bytes = aii_fmt_row_bytes(fmt, n);
+  fence f = fence_new(rows * bytes);
+  float *x = malloc(n * sizeof *x);
+  for (size_t r = 0; r < rows; r++) {
+    fill(x, n);
+    aii_kernels_ref.quant[fmt](x, n, (char *)f.data + r * bytes);
+  }
+  free(x);
+  return f;
+}
+
+static void assert_same(const char *what, const aii_kernels *k, const float *want, const float *got, size_t n)
+{
+  for (size_t i = 0; i < n; i++) {
+    if (memcmp(&want[i], &got[i], sizeof *want) == 0 || (want[i] == 0 && got[i] == 0)) continue;
+    fail_msg("%s, %s: element %zu of %zu is %a, reference %a", k->name, what, i, n, (double)got[i], (double)want[i]);
+  }
+}
+
+/* ---- definitions ---- */
+
+static void test_known_blocks(void **state)
+{
+  (void)state;
+  unsigned char q8[34] = {0x00, 0x38}, q4[18] = {0x00, 0xbc}; /* scales 0.5 and -1 */
+  float out[32];
+  q8[2] = 127;
+  q8[3] = 0x80;
+  q8[33] = 0xff;
+  q4[2] = 0x0f;
+  q4[17] = 0x90;
+  for (int v = -1; v < n_variants; v++) {
+    const aii_kernels *k = v < 0 ? &aii_kernels_ref : variants[v];
+    k->dequant[AII_FMT_Q8_0](q8, 32, out);
+    assert_true(out[0] == 63.5f && out[1] == -64.0f && out[2] == 0 && out[31] == -0.5f);
+    k->dequant[AII_FMT_Q4_0](q4, 32, out);
+    assert_true(out[0] == -7 && out[16] == 8 && out[1] == 8 && out[15] == 8 && out[31] == -1);
+    uint16_t halves[4] = {0x3c00, 0x8001, 0x7bff, 0xfc00}, brains[2] = {0x3f80, 0xc049};
+    k->dequant[AII_FMT_F16](halves, 4, out);
+    assert_true(out[0] == 1 && out[1] == -0x1p-24f && out[2] == 65504 && out[3] == -INFINITY);
+    k->dequant[AII_FMT_BF16](brains, 2, out);
+    assert_true(out[0] == 1 && out[1] == -3.140625f);
+  }
+}
+
+static void test_known_quantisation(void **state)
+{
+  (void)state;
+  float x[32] = {0};
+  unsigned char q8[34], q4[18];
+  uint16_t h[6];
+  x[0] = -127;
+  x[1] = 0.5f; /* half away from zero */
+  x[2] = 126.4f;
+  aii_kernels_ref.quant[AII_FMT_Q8_0](x, 32, q8);
+  assert_true(q8[0] == 0x00 && q8[1] == 0x3c && (int8_t)q8[2] == -127 && q8[3] == 1 && q8[4] == 126 && q8[5] == 0);
+  x[0] = 16;
+  x[1] = -4;
+  x[2] = 0;
+  aii_kernels_ref.quant[AII_FMT_Q4_0](x, 32, q4);
+  assert_true(q4[0] == 0x00 && q4[1] == 0xc0 && q4[2] == 0x80 && q4[3] == 0x8a && q4[4] == 0x88);
+  float f[6] = {1.0f, 65520.0f, 0x1p-25f, 0x1.8p-25f, 0x1.002p0f, 0x1.006p0f};
+  aii_kernels_ref.quant[AII_FMT_F16](f, 6, h);
+  assert_true(h[0] == 0x3c00 && h[1] == 0x7c00 && h[2] == 0 && h[3] == 1 && h[4] == 0x3c00 && h[5] == 0x3c02);
+  float b[3] = {0x1.01p0f, 0x1.03p0f, NAN};
+  aii_kernels_ref.quant[AII_FMT_BF16](b, 3, h);
+  assert_true(h[0] == 0x3f80 && h[1] == 0x3f82 && (h[2] & 0x7fff) > 0x7f80);
+  float hostile[32] = {NAN, INFINITY, -INFINITY, 1e38f};
+  aii_kernels_ref.quant[AII_FMT_Q8_0](hostile, 32, q8);
+  aii_kernels_ref.quant[AII_FMT_Q4_0](hostile, 32, q4);
+}
+
+static void test_every_half(void **state)
+{
+  (void)state;
+  uint16_t *all = malloc(65536 * sizeof *all), *back = malloc(65536 * sizeof *back);
+  float *want = malloc(65536 * sizeof *want), *got = malloc(65536 * sizeof *got);
+  for (unsigned i = 0; i < 65536; i++) all[i] = (uint16_t)i;
+  aii_kernels_ref.dequant[AII_FMT_F16](all, 65536, want);
+  for (unsigned i = 0; i < 65536; i++) { /* by the definition of the format */
+    int e = (i >> 10) & 31;
+    double m = e == 0 ? ldexp(i & 1023, -24) : ldexp(1024 + (i & 1023), e - 25);
+    if (e < 31) assert_true((double)want[i] == ((i & 0x8000) != 0 ? -m : m));
+  }
+  aii_kernels_ref.quant[AII_FMT_F16](want, 65536, back);
+  for (unsigned i = 0; i < 65536; i++)
+    assert_true(back[i] == all[i] || ((all[i] & 0x7fff) > 0x7c00 && back[i] == (all[i] | 0x200)));
+  for (int v = 0; v < n_variants; v++) {
+    variants[v]->dequant[AII_FMT_F16](all, 65536, got);
+    assert_memory_equal(got, want, 65536 * sizeof *got);
+  }
+  free(all);
+  free(back);
+  free(want);
+  free(got);
+}
+
+static void test_exp_accuracy(void **state)
+{
+  (void)state;
+  double worst = 0;
+  for (float x = -86; x < 88.7f; x += 0.00137f) {
+    double exact = exp((double)x), ulp = ldexp(1, ilogb(exact) - 23);
+    double off = fabs((double)aii_ref_exp1(x) - exact) / ulp;
+    worst = off > worst ? off : worst;
+  }
+  assert_true(worst < 2);
+  assert_true(aii_ref_exp1(-INFINITY) == 0 && aii_ref_exp1(100) == INFINITY && isnan(aii_ref_exp1(NAN)));
+  assert_true(aii_ref_exp1(0) == 1);
+}
+
+/* The reference's products against double precision: rounding of n terms, and of quantised activations. */
+static void test_reference_products(void **state)
+{
+  (void)state;
+  enum { N = 416, ROWS = 5 };
+  float x[N], row[N], y[ROWS];
+  unsigned char *q8 = malloc(aii_q8_row_bytes(N));
+  for (int f = 0; f < AII_FMT_COUNT; f++) {
+    fence w = random_weights((aii_fmt)f, ROWS, N);
+    fill(x, N);
+    aii_kernels_ref.quant_q8(x, N, q8);
+    bool quantised = aii_fmt_quantised((aii_fmt)f);
+    aii_matmul_args a = {.w = w.data, .w_stride = aii_fmt_row_bytes((aii_fmt)f, N), .x = quantised ? (void *)q8 : x,
+                         .n_in = N, .n_rows = ROWS, .n_cols = 1, .y = y, .y_stride = ROWS};
+    aii_kernels_ref.matmul[f](&a);
+    for (int r = 0; r < ROWS; r++) {
+      double sum = 0, size = 0;
+      aii_kernels_ref.dequant[f]((const char *)w.data + (size_t)r * a.w_stride, N, row);
+      for (int i = 0; i < N; i++) {
+        sum += (double)row[i] * (double)x[i];
+        size += fabs((double)row[i] * (double)x[i]);
+      }
+      assert_true(fabs((double)y[r] - sum) < size * (quantised ? 0.02 : 1e-5));
+    }
+    fence_free(w);
+  }
+  free(q8);
+}
+
+/* ---- variants against the reference ---- */
+
+static void test_rows(void **state)
+{
+  (void)state;
+  for (int v = 0; v < n_variants; v++) {
+    const aii_kernels *k = variants[v];
+    for (int round = 0; round < 200; round++) {
+      aii_fmt fmt = (aii_fmt)below(AII_FMT_COUNT);
+      size_t n = aii_fmt_quantised(fmt) ? 32 * (1 + below(9)) : 1 + below(200);
+      size_t bytes = aii_fmt_row_bytes(fmt, n);
+      fence w = random_weights(fmt, 1, n), x = random_floats(n);
+      fence want = out_new(n * 4), got = out_new(n * 4), packed = out_new(bytes), ref = out_new(bytes);
+      aii_kernels_ref.dequant[fmt](w.data, n, want.data);
+      k->dequant[fmt](w.data, n, got.data);
+      assert_memory_equal(want.data, got.data, n * 4);
+      aii_kernels_ref.quant[fmt](x.data, n, ref.data);
+      k->quant[fmt](x.data, n, packed.data);
+      assert_memory_equal(ref.data, packed.data, bytes);
+      out_check(got);
+      out_check(packed);
+      fence all[] = {w, x, want, got, packed, ref};
+      for (size_t i = 0; i < 6; i++) fence_free(all[i]);
+    }
+  }
+}
+
+static void test_quant_q8(void **state)
+{
+  (void)state;
+  for (int v = 0; v < n_variants; v++) {
+    for (size_t n = 1; n < 200; n++) {
+      size_t n64 = (n + 63) / 64 * 64, bytes = n64 + n64 / 8;
+      fence x = random_floats(n), want = out_new(bytes), got = out_new(bytes);
+      if (below(4) == 0) memset(x.data, 0, n * 4);
+      aii_kernels_ref.quant_q8(x.data, n, want.data);
+      variants[v]->quant_q8(x.data, n, got.data);
+      assert_memory_equal(want.data, got.data, bytes);
+      out_check(got);
+      fence_free(x);
+      fence_free(want);
+      fence_free(got);
+    }
+  }
+}
+
+static void matmul_round(const aii_kernels *k, aii_fmt fmt)
+{
+  size_t n = aii_fmt_quantised(fmt) ? 32 * (1 + below(12)) : 1 + below(150);
+  uint32_t rows = 1 + (uint32_t)below(9), cols = 1 + (uint32_t)below(10);
+  size_t x_bytes = aii_fmt_quantised(fmt) ? aii_q8_row_bytes(n) : n * 4;
+  fence w = random_weights(fmt, rows, n), xf = random_floats(n * cols), bias = random_floats(rows);
+  fence x = fence_new(x_bytes * cols);
+  for (size_t c = 0; c < cols; c++) {
+    if (aii_fmt_quantised(fmt))
+      aii_kernels_ref.quant_q8((float *)xf.data + c * n, n, (char *)x.data + c * x_bytes);
+    else
+      memcpy((char *)x.data + c * x_bytes, (float *)xf.data + c * n, n * 4);
+  }
+  size_t y_stride = rows + below(3), y_n = (cols - 1) * y_stride + rows;
+  fence want = out_new(y_n * 4), got = out_new(y_n * 4), one = out_new(4);
+  fill(want.data, y_n);
+  memcpy(got.data, want.data, y_n * 4);
+  aii_matmul_args a = {.w = w.data, .w_stride = aii_fmt_row_bytes(fmt, n), .x = x.data, .x_stride = x_bytes,
+                       .n_in = (uint32_t)n, .n_rows = rows, .n_cols = cols, .accumulate = below(2) == 0,
+                       .bias = below(2) == 0 ? bias.data : NULL, .y = want.data, .y_stride = y_stride};
+  uint32_t r = (uint32_t)below(rows), c = (uint32_t)below(cols);
+  memcpy(one.data, (float *)want.data + c * y_stride + r, 4);
+  aii_kernels_ref.matmul[fmt](&a);
+  a.y = got.data;
+  k->matmul[fmt](&a);
+  assert_same(fmt_names[fmt], k, want.data, got.data, y_n);
+  out_check(got);
+
+  /* one element alone gives the same bits */
+  a.w = (const char *)a.w + r * a.w_stride;
+  a.x = (const char *)a.x + c * a.x_stride;
+  a.n_rows = a.n_cols = 1;
+  if (a.bias != NULL) a.bias += r;
+  a.y = one.data;
+  k->matmul[fmt](&a);
+  assert_memory_equal(one.data, (float *)got.data + c * y_stride + r, 4);
+  fence all[] = {w, xf, bias, x, want, got, one};
+  for (size_t i = 0; i < 7; i++) fence_free(all[i]);
+}
+
+static void test_matmul(void **state)
+{
+  (void)state;
+  for (int v = 0; v < n_variants; v++)
+    for (int fmt = 0; fmt < AII_FMT_COUNT; fmt++)
+      for (int round = 0; round < 60; round++) matmul_round(variants[v], (aii_fmt)fmt);
+}
+
+/* The extremes of int8, where sixteen-bit sums would overflow first. */
+static void test_matmul_extremes(void **state)
+{
+  (void)state;
+  enum { N = 96 };
+  unsigned char w[N / 32 * 34];
+  size_t bytes = aii_q8_row_bytes(N);
+  char *x = malloc(bytes);
+  for (int b = 0; b < N / 32; b++) {
+    w[b * 34] = 0;
+    w[b * 34 + 1] = 0x3c;
+    memset(w + b * 34 + 2, b == 1 ? 127 : 0x80, 32);
+  }
+  float ones[N], want, got;
+  for (int i = 0; i < N; i++) ones[i] = i % 64 < 40 ? 1 : -1;
+  aii_kernels_ref.quant_q8(ones, N, x);
+  aii_matmul_args a = {.w = w, .x = x, .n_in = N, .n_rows = 1, .n_cols = 1, .y = &want, .y_stride = 1};
+  aii_kernels_ref.matmul[AII_FMT_Q8_0](&a);
+  a.y = &got;
+  for (int v = 0; v < n_variants; v++) {
+    variants[v]->matmul[AII_FMT_Q8_0](&a);
+    assert_same("Q8_0 extremes", variants[v], &want, &got, 1);
+  }
+  free(x);
+}
+
+static void element_round(const aii_kernels *k, size_t n)
+{
+  fence x = random_floats(n), w = random_floats(n), want = out_new(n * 4), got = out_new(n * 4);
+  const aii_kernels *ref = &aii_kernels_ref;
+  const float *weights = below(3) == 0 ? NULL : w.data;
+  ref->rms_norm(x.data, weights, (uint32_t)n, 1e-5f, want.data);
+  k->rms_norm(x.data, weights, (uint32_t)n, 1e-5f, got.data);
+  assert_same("rms_norm", k, want.data, got.data, n);
+  ref->silu_mul(x.data, w.data, n, want.data);
+  k->silu_mul(x.data, w.data, n, got.data);
+  assert_same("silu_mul", k, want.data, got.data, n);
+  ref->add(want.data, w.data, n);
+  k->add(got.data, w.data, n);
+  assert_same("add", k, want.data, got.data, n);
+  ref->scale(want.data, 1.7f, n);
+  k->scale(got.data, 1.7f, n);
+  assert_same("scale", k, want.data, got.data, n);
+  float m = ref->max(x.data, n);
+  assert_true(m == k->max(x.data, n));
+  memcpy(want.data, x.data, n * 4);
+  memcpy(got.data, x.data, n * 4);
+  ((float *)want.data)[below(n)] = -INFINITY;
+  memcpy(got.data, want.data, n * 4);
+  float a = ref->exp_sum(want.data, n, m), b = k->exp_sum(got.data, n, m);
+  assert_same("exp_sum", k, want.data, got.data, n);
+  assert_same("exp_sum's sum", k, &a, &b, 1);
+  for (size_t i = 0; i < n; i++) ((float *)x.data)[i] = uniform() * 100;
+  ref->exp(x.data, n, want.data);
+  k->exp(x.data, n, got.data);
+  assert_same("exp", k, want.data, got.data, n);
+  out_check(got);
+  fence all[] = {x, w, want, got};
+  for (size_t i = 0; i < 4; i++) fence_free(all[i]);
+}
+
+static void test_elements(void **state)
+{
+  (void)state;
+  for (int v = 0; v < n_variants; v++)
+    for (size_t n = 1; n < 150; n++) element_round(variants[v], n);
+}
+
+static void test_rope(void **state)
+{
+  (void)state;
+  for (int v = 0; v < n_variants; v++) {
+    for (int round = 0; round < 200; round++) {
+      uint32_t heads = 1 + (uint32_t)below(4), half = 1 + (uint32_t)below(40), dim = 2 * half + (uint32_t)below(9);
+      size_t n = (size_t)heads * dim;
+      fence c = random_floats(half), s = random_floats(half), x = random_floats(n);
+      fence want = out_new(n * 4), got = out_new(n * 4);
+      bool neox = below(2) == 0;
+      memcpy(want.data, x.data, n * 4);
+      memcpy(got.data, x.data, n * 4);
+      (neox ? aii_kernels_ref.rope_neox : aii_kernels_ref.rope_norm)(want.data, heads, dim, 2 * half, c.data, s.data);
+      (neox ? variants[v]->rope_neox : variants[v]->rope_norm)(got.data, heads, dim, 2 * half, c.data, s.data);
+      assert_same(neox ? "rope_neox" : "rope_norm", variants[v], want.data, got.data, n);
+      out_check(got);
+      fence all[] = {c, s, x, want, got};
+      for (size_t i = 0; i < 5; i++) fence_free(all[i]);
+    }
+  }
+}
+
+static void attention_round(const aii_kernels *k)
+{
+  uint32_t n_q = 1 + (uint32_t)below(9), n_keys = 1 + (uint32_t)below(64), dim = 1 + (uint32_t)below(140);
+  fence q = random_floats((size_t)n_q * dim), keys = random_floats((size_t)n_keys * dim);
+  fence p = random_floats((size_t)(n_q - 1) * 64 + n_keys);
+  size_t n_scores = (size_t)(n_q - 1) * 64 + n_keys, n_acc = (size_t)n_q * dim;
+  fence want = out_new(n_scores * 4), got = out_new(n_scores * 4), wanta = out_new(n_acc * 4), gota = out_new(n_acc * 4);
+  aii_kernels_ref.attn_scores(q.data, n_q, keys.data, n_keys, dim, 0.125f, want.data, 64);
+  k->attn_scores(q.data, n_q, keys.data, n_keys, dim, 0.125f, got.data, 64);
+  for (uint32_t i = 0; i < n_q; i++)
+    assert_same("attn_scores", k, (float *)want.data + i * 64, (float *)got.data + i * 64, n_keys);
+  fill(wanta.data, n_acc);
+  memcpy(gota.data, wanta.data, n_acc * 4);
+  aii_kernels_ref.attn_values(p.data, 64, n_q, keys.data, n_keys, dim, wanta.data);
+  k->attn_values(p.data, 64, n_q, keys.data, n_keys, dim, gota.data);
+  assert_same("attn_values", k, wanta.data, gota.data, n_acc);
+  aii_kernels_ref.vec_l2sq(keys.data, dim, n_keys, q.data, dim, want.data);
+  k->vec_l2sq(keys.data, dim, n_keys, q.data, dim, got.data);
+  assert_same("vec_l2sq", k, want.data, got.data, n_keys);
+  aii_kernels_ref.vec_dot(keys.data, dim, n_keys, q.data, dim, want.data);
+  k->vec_dot(keys.data, dim, n_keys, q.data, dim, got.data);
+  assert_same("vec_dot", k, want.data, got.data, n_keys);
+  out_check(got);
+  out_check(gota);
+  fence all[] = {q, keys, p, want, got, wanta, gota};
+  for (size_t i = 0; i < 7; i++) fence_free(all[i]);
+}
+
+static void test_attention_and_vectors(void **state)
+{
+  (void)state;
+  for (int v = 0; v < n_variants; v++)
+    for (int round = 0; round < 150; round++) attention_round(variants[v]);
+}
+
+static void test_selection(void **state)
+{
+  (void)state;
+  assert_ptr_equal(aii_kernels_get(AIINFRA_ISA_REF), &aii_kernels_ref);
+  assert_non_null(aii_kernels_get(AIINFRA_ISA_DEFAULT));
+  assert_null(aii_kernels_get(99));
+  assert_null(aii_kernels_get(-1));
+}
+
+/* ---- bench ---- */
+
+static double now(void)
+{
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+#define BEST_OF(seconds, statement)                      \
+  do {                                                   \
+    (seconds) = 1e9;                                     \
+    for (int run_ = 0; run_ < 5; run_++) {               \
+      double start_ = now();                             \
+      statement;                                         \
+      double took_ = now() - start_;                     \
+      (seconds) = took_ < (seconds) ? took_ : (seconds); \
+    }                                                    \
+  } while (0)
+
+static volatile uint64_t sink;
+
+static uint64_t read_all(const uint64_t *p, size_t n)
+{
+  uint64_t s0 = 0, s1 = 0, s2 = 0, s3 = 0;
+  for (size_t i = 0; i + 4 <= n; i += 4) {
+    s0 += p[i];
+    s1 ^= p[i + 1];
+    s2 += p[i + 2];
+    s3 ^= p[i + 3];
+  }
+  return s0 + s1 + s2 + s3;
+}
+
+static void bench_matmul(const aii_kernels *k, aii_fmt fmt, uint32_t cols, size_t bytes)
+{
+  enum { N = 2048 };
+  size_t row = aii_fmt_row_bytes(fmt, N), x_bytes = aii_fmt_quantised(fmt) ? aii_q8_row_bytes(N) : N * 4;
+  uint32_t rows = (uint32_t)(bytes / row);
+  char *w = malloc(row * rows), *x = malloc(x_bytes * cols);
+  float *y = malloc((size_t)rows * cols * 4), f[N];
+  fill(f, N);
+  aii_kernels_ref.quant[fmt](f, N, w);
+  for (size_t r = 1; r < rows; r++) memcpy(w + r * row, w, row);
+  for (size_t c = 0; c < cols; c++) {
+    if (aii_fmt_quantised(fmt))
+      k->quant_q8(f, N, x + c * x_bytes);
+    else
+      memcpy(x + c * x_bytes, f, N * 4);
+  }
+  aii_matmul_args a = {.w = w, .w_stride = row, .x = x, .x_stride = x_bytes, .n_in = N, .n_rows = rows, .n_cols = cols,
+                       .y = y, .y_stride = rows};
+  double s;
+  BEST_OF(s, k->matmul[fmt](&a));
+  printf("  %-7s matmul %-5s %3u columns: %7.2f GB/s of weights %8.2f GFLOP/s\n", k->name, fmt_names[fmt], cols,
+         (double)row * rows / s * 1e-9, 2.0 * N * rows * cols / s * 1e-9);
+  free(w);
+  free(x);
+  free(y);
+}
+
+static void bench_rest(const aii_kernels *k)
+{
+  enum { N = 16384, DIM = 64, KEYS = 64, Q = 16 };
+  static float a[N], b[N], c[N], acc[Q * DIM];
+  double s;
+  fill(a, N);
+  fill(b, N);
+  BEST_OF(s, for (int i = 0; i < 20; i++) k->silu_mul(a, b, N, c));
+  printf("  %-7s silu_mul: %.2f G elements/s\n", k->name, 20.0 * N / s * 1e-9);
+  BEST_OF(s, for (int i = 0; i < 20; i++) k->rms_norm(a, b, N, 1e-5f, c));
+  printf("  %-7s rms_norm: %.2f G elements/s\n", k->name, 20.0 * N / s * 1e-9);
+  BEST_OF(s, for (int i = 0; i < 200; i++) k->attn_scores(a, Q, b, KEYS, DIM, 1, c, KEYS));
+  printf("  %-7s attn_scores: %.2f GFLOP/s\n", k->name, 200.0 * 2 * Q * KEYS * DIM / s * 1e-9);
+  BEST_OF(s, for (int i = 0; i < 200; i++) k->attn_values(a, KEYS, Q, b, KEYS, DIM, acc));
+  printf("  %-7s attn_values: %.2f GFLOP/s\n", k->name, 200.0 * 2 * Q * KEYS * DIM / s * 1e-9);
+  BEST_OF(s, for (int i = 0; i < 200; i++) k->vec_l2sq(a, 256, 64, b, 256, c));
+  printf("  %-7s vec_l2sq, 256 dims in cache: %.2f GB/s\n", k->name, 200.0 * 64 * 256 * 4 / s * 1e-9);
+}
+
+static int bench(void)
+{
+  size_t bytes = (size_t)512 << 20;
+  uint64_t *p = malloc(bytes);
+  memset(p, 1, bytes);
+  double s;
+  BEST_OF(s, sink += read_all(p, bytes / 8));
+  printf("one thread; memory read: %.2f GB/s\n", (double)bytes / s * 1e-9);
+  free(p);
+  for (int v = -1; v < n_variants; v++) {
+    const aii_kernels *k = v < 0 ? &aii_kernels_ref : variants[v];
+    size_t size = v < 0 ? (size_t)1 << 20 : (size_t)256 << 20;
+    if (k == test_emulated_avx512()) continue;
+    for (int fmt = 0; fmt < AII_FMT_COUNT; fmt++) bench_matmul(k, (aii_fmt)fmt, 1, size);
+    for (int fmt = 0; fmt < AII_FMT_COUNT; fmt++) bench_matmul(k, (aii_fmt)fmt, 60, (size_t)1 << (v < 0 ? 14 : 18));
+    bench_rest(k);
+  }
+  long cores = sysconf(_SC_NPROCESSORS_ONLN);
+  test_backend_rates(1);
+  if (cores > 1) test_backend_rates((uint32_t)cores);
+  return 0;
+}
+
+int main(int argc, char **argv)
+{
+  for (int32_t isa = AIINFRA_ISA_AVX2; isa <= AIINFRA_ISA_AVX512; isa++) {
+    const aii_kernels *k = aii_kernels_get(isa);
+    if (k != NULL) variants[n_variants++] = k;
+  }
+  bool native = aii_kernels_get(AIINFRA_ISA_AVX512) != NULL;
+  if (!native && test_emulated_avx512() != NULL) variants[n_variants++] = test_emulated_avx512();
+  seed = test_seed();
+  if (argc > 1 && strcmp(argv[1], "--bench") == 0) return bench();
+  if (n_variants == 0) printf("only the reference: this CPU has no AVX2\n");
+  if (!native)
+    test_say_skipped("AVX-512 on the CPU itself: it has none; emulated: %s",
+                     test_emulated_avx512() != NULL ? "checked" : "needs libsimde-dev, AVX2 and gcc");
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_known_blocks),
+      cmocka_unit_test(test_known_quantisation),
+      cmocka_unit_test(test_every_half),
+      cmocka_unit_test(test_exp_accuracy),
+      cmocka_unit_test(test_reference_products),
+      cmocka_unit_test(test_rows),
+      cmocka_unit_test(test_quant_q8),
+      cmocka_unit_test(test_matmul),
+      cmocka_unit_test(test_matmul_extremes),
+      cmocka_unit_test(test_elements),
+      cmocka_unit_test(test_rope),
+      cmocka_unit_test(test_attention_and_vectors),
+      cmocka_unit_test(test_selection),
+  };
+  return cmocka_run_group_tests_name("kernels", tests, NULL, NULL);
+}

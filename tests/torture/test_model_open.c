@@ -1,0 +1,79 @@
+/* test_model_open.c - memory runs out while a runtime is made, a model is opened, and a cache and a batcher with it. */
+#include "tests/torture/scene.h"
+
+static aiinfra_status make_runtime(void *ctx)
+{
+  aiinfra_runtime *runtime = NULL;
+  aiinfra_status rc = scene_runtime(&runtime);
+  (void)ctx;
+  aiinfra_runtime_free(runtime);
+  return rc;
+}
+
+static aiinfra_status open_model(void *ctx)
+{
+  scene s;
+  aiinfra_status rc = scene_open(&s);
+  (void)ctx;
+  scene_close(&s);
+  return rc;
+}
+
+static aiinfra_status use_vocabulary(void *ctx)
+{
+  aiinfra_model_opts opts = AIINFRA_MODEL_OPTS_INIT;
+  aiinfra_runtime *runtime = NULL;
+  aiinfra_model *model = NULL;
+  aiinfra_token tokens[64];
+  char *text = NULL;
+  size_t n = 0, n_bytes = 0;
+  aiinfra_status rc;
+  (void)ctx;
+  opts.vocab_only = 1;
+  torture_pause("runtime");
+  rc = scene_runtime(&runtime);
+  torture_resume();
+  if (rc == AIINFRA_OK)
+    rc = torture_made(aiinfra_model_open(runtime, scene_model(), &opts, &model, NULL), &model, "model_open");
+  if (rc == AIINFRA_OK) rc = aiinfra_model_tokenize(model, "one two", 7, AIINFRA_TOKENIZE_BOS, tokens, 64, &n, NULL);
+  if (rc == AIINFRA_OK)
+    rc = torture_made(aiinfra_model_detokenize(model, tokens, n, 1, &text, &n_bytes, NULL), &text, "detokenize");
+  aiinfra_string_free(text);
+  text = NULL;
+  if (rc == AIINFRA_OK) rc = torture_made(aiinfra_model_describe(model, &text, NULL), &text, "describe");
+  aiinfra_string_free(text);
+  text = NULL;
+  if (rc == AIINFRA_OK)
+    rc = torture_made(aiinfra_model_render(model, "[{\"role\": \"user\", \"content\": \"Hi\"}]", NULL, 1, &text, NULL),
+                      &text, "render");
+  aiinfra_string_free(text);
+  aiinfra_model_free(model);
+  aiinfra_runtime_free(runtime);
+  return rc;
+}
+
+static void a_runtime(void **state)
+{
+  (void)state;
+  assert_int_equal(torture_run("runtime", make_runtime, NULL, NULL), 0);
+}
+
+static void a_model(void **state)
+{
+  (void)state;
+  assert_int_equal(torture_run("model.open", open_model, NULL, NULL), 0);
+}
+
+static void a_vocabulary(void **state)
+{
+  (void)state;
+  assert_int_equal(torture_run("model.text", use_vocabulary, NULL, &scene_own_memory), 0);
+}
+
+int main(void)
+{
+  const struct CMUnitTest tests[] = {cmocka_unit_test(a_runtime), cmocka_unit_test(a_model),
+                                     cmocka_unit_test(a_vocabulary)};
+  scene_model();
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,176 @@
+/* test_sampler.c - what is drawn, how often, and what happens when logits are no numbers. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <math.h>
+#include <stdlib.h>
+
+#include "src/model/model.h"
+#include "support/support.h"
+
+enum { N = 8, DRAWS = 40000 };
+
+static aii_mem mem;
+
+static aii_sampler *make(aii_sampling how, uint32_t n)
+{
+  aii_sampler *s;
+  assert_int_equal(aii_sampler_create(&mem, &how, n, &s, NULL), AIINFRA_OK);
+  return s;
+}
+
+static void count(aii_sampling how, const float *logits, double share[N])
+{
+  aii_sampler *s = make(how, N);
+  for (int i = 0; i < N; i++) share[i] = 0;
+  for (int i = 0; i < DRAWS; i++) share[aii_sampler_pick(s, logits)] += 1.0 / DRAWS;
+  aii_sampler_free(s);
+}
+
+static const float logits[N] = {1.0f, 3.0f, 2.0f, 3.0f, -1.0f, 0.0f, -INFINITY, 1.5f};
+
+static void test_greedy(void **state)
+{
+  (void)state;
+  aii_sampler *s = make((aii_sampling){.temperature = 0}, N);
+  assert_int_equal(aii_sampler_pick(s, logits), 1); /* the lowest id of the two */
+  aii_sampler_free(s);
+  s = make((aii_sampling){.temperature = 5, .top_k = 1, .seed = 3}, N);
+  for (int i = 0; i < 50; i++) assert_int_equal(aii_sampler_pick(s, logits), 1);
+  aii_sampler_free(s);
+}
+
+/* Shares follow the definition: softmax of logits / temperature over the tokens kept. */
+static void expect_shares(aii_sampling how, unsigned kept)
+{
+  double share[N], weight[N], total = 0;
+  count(how, logits, share);
+  for (int i = 0; i < N; i++)
+    total += weight[i] = (kept >> i & 1) ? exp((double)logits[i] / (double)how.temperature) : 0;
+  for (int i = 0; i < N; i++) {
+    double want = weight[i] / total;
+    if (fabs(share[i] - want) > 4 * sqrt(want * (1 - want) / DRAWS) + 1e-9) {
+      fail_msg("token %d: share %f, expected %f", i, share[i], want);
+    }
+  }
+}
+
+static void test_shares(void **state)
+{
+  (void)state;
+  expect_shares((aii_sampling){.temperature = 1, .seed = 1}, 0xBF);
+  expect_shares((aii_sampling){.temperature = 0.5f, .seed = 2}, 0xBF);
+  expect_shares((aii_sampling){.temperature = 1, .top_k = 3, .seed = 3}, 0x0E);
+  expect_shares((aii_sampling){.temperature = 2, .top_k = 4, .seed = 4}, 0x8E);
+  expect_shares((aii_sampling){.temperature = 1, .top_p = 0.5f, .seed = 5}, 0x0A); /* .37 + .37 */
+  expect_shares((aii_sampling){.temperature = 1, .top_p = 0.3f, .seed = 6}, 0x02);
+  expect_shares((aii_sampling){.temperature = 1, .min_p = 0.2f, .seed = 7}, 0x8E);
+  expect_shares((aii_sampling){.temperature = 1, .top_k = 5, .top_p = 0.95f, .min_p = 0.3f, .seed = 8}, 0x0E);
+}
+
+static void test_same_seed_same_tokens(void **state)
+{
+  (void)state;
+  aii_sampling how = {.temperature = 1, .top_p = 0.9f, .seed = 42};
+  aii_sampler *a = make(how, N), *b = make(how, N);
+  float other[N] = {0, NAN, 9, -INFINITY, 1, 1, 1, 1};
+  for (int i = 0; i < 200; i++) {
+    /* what one pick saw does not move the numbers of the next */
+    aiinfra_token x = aii_sampler_pick(a, i % 2 ? logits : other), y = aii_sampler_pick(b, i % 2 ? logits : logits);
+    if (i % 2) assert_int_equal(x, y);
+  }
+  aii_sampler_free(a);
+  aii_sampler_free(b);
+}
+
+static void test_odd_logits(void **state)
+{
+  (void)state;
+  const aii_sampling how[] = {{.temperature = 0},
+                              {.temperature = 1, .seed = 1},
+                              {.temperature = 1, .top_k = 2},
+                              {.temperature = 1, .top_p = 0.5f},
+                              {.temperature = 1e-30f},
+                              {.temperature = 1e30f},
+                              {.temperature = 1, .min_p = 1}};
+  float rows[5][N] = {{NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN},
+                      {-INFINITY, -INFINITY, -INFINITY, -INFINITY, -INFINITY, -INFINITY, -INFINITY, -INFINITY},
+                      {0, 1, INFINITY, NAN, INFINITY, 0, 0, 0},
+                      {NAN, -INFINITY, NAN, NAN, 5, NAN, -INFINITY, NAN},
+                      {3e38f, -3e38f, 0, NAN, -INFINITY, 0, 0, 0}};
+  const aiinfra_token want[5] = {0, 0, 2, 4, 0};
+  for (size_t h = 0; h < AII_COUNT(how); h++) {
+    for (size_t r = 0; r < 5; r++) {
+      aii_sampler *s = make(how[h], N);
+      for (int i = 0; i < 20; i++) {
+        aiinfra_token token = aii_sampler_pick(s, rows[r]);
+        if (r == 4 && how[h].temperature > 1e20f) {
+          assert_in_range(token, 0, N - 1);
+          assert_true(token != 3 && token != 4);
+        } else {
+          assert_int_equal(token, want[r]);
+        }
+      }
+      aii_sampler_free(s);
+    }
+  }
+}
+
+/* On a large vocabulary the heap finds what sorting would. */
+static void test_large(void **state)
+{
+  (void)state;
+  enum { BIG = 50000, K = 40 };
+  float *big = calloc(BIG, sizeof *big);
+  unsigned long long random = test_seed();
+  for (int i = 0; i < BIG; i++) big[i] = (float)(test_random(&random) % 100000) / 10000.0f;
+  aii_sampler *s = make((aii_sampling){.temperature = 1, .top_k = K, .seed = 9}, BIG);
+  for (int i = 0; i < 200; i++) {
+    aiinfra_token token = aii_sampler_pick(s, big);
+    int larger = 0;
+    for (int j = 0; j < BIG; j++) larger += big[j] > big[token];
+    assert_true(larger < K);
+  }
+  aii_sampler_free(s);
+  s = make((aii_sampling){.temperature = 1, .top_p = 0.1f, .seed = 9}, BIG);
+  double total = 0;
+  for (int j = 0; j < BIG; j++) total += exp((double)big[j]);
+  for (int i = 0; i < 100; i++) {
+    aiinfra_token token = aii_sampler_pick(s, big);
+    double above = 0;
+    for (int j = 0; j < BIG; j++) above += big[j] > big[token] ? exp((double)big[j]) : 0;
+    assert_true(above / total < 0.1 + 1e-6);
+  }
+  aii_sampler_free(s);
+  free(big);
+}
+
+static void test_bad_options(void **state)
+{
+  (void)state;
+  const aii_sampling bad[] = {{.temperature = -1},
+                              {.temperature = NAN},
+                              {.temperature = INFINITY},
+                              {.temperature = 1, .top_k = -1},
+                              {.temperature = 1, .top_p = 1.5f},
+                              {.temperature = 1, .min_p = NAN}};
+  for (size_t i = 0; i < AII_COUNT(bad); i++) {
+    aii_sampler *s;
+    assert_int_equal(aii_sampler_create(&mem, &bad[i], N, &s, NULL), AIINFRA_EINVAL);
+    assert_null(s);
+  }
+  assert_int_equal(mem.used_bytes, 0);
+}
+
+int main(void)
+{
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_greedy),     cmocka_unit_test(test_shares), cmocka_unit_test(test_same_seed_same_tokens),
+      cmocka_unit_test(test_odd_logits), cmocka_unit_test(test_large),  cmocka_unit_test(test_bad_options),
+  };
+  aii_mem_init(&mem, NULL, 0);
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
