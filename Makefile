@@ -54,7 +54,7 @@ Q := $(if $(V),,@)
 say = $(if $(V),@:,@printf '  %-5s %s\n')
 
 # ---- system libraries: asked at recipe time, once ------------------------------------------------------------
-PKGS := libuv sqlite3 jansson libpcre2-8 libutf8proc libcurl libcrypto openblas libseccomp
+PKGS := libuv sqlite3 jansson libutf8proc
 ifneq ($(WITH_SERVER),0)
 PKGS += libmicrohttpd
 endif

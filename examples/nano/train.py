@@ -31,7 +31,7 @@ BATCH_TOKENS = 3072         # of one learner and step
 DECAY_FROM = 0.45           # of the run
 # Millions of tokens seen -> (share of pure copying, how often each level).
 CURRICULUM = [(0.0, 0.3, [1, 0, 0, 0, 0]), (0.4, 0.1, [3, 1, 0, 0, 0]), (0.9, 0.02, [3, 3, 1, 0, 0]),
-              (2.2, 0.01, [2, 3, 2, 1, 0]), (4.0, 0.01, [2, 2, 3, 2, 1]), (7.0, 0.01, [1, 2, 2, 2, 2])]
+              (2.2, 0.01, [2, 3, 2, 1, 0]), (4.4, 0.01, [1, 2, 3, 3, 2])]
 
 
 def stage(seen):

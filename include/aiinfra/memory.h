@@ -86,7 +86,8 @@ AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_memory_remember(aiinfra_memo
 
 /**
  * Reads files and folders (recursively; hidden ones are left out), cuts them into passages along headings and
- * paragraphs, and keeps these. A file that has not changed is left as it is; a changed one replaces its passages.
+ * paragraphs, and keeps these. A file that has not changed is left as it is; a changed one replaces its passages. A
+ * file's source is its real path, relative to the current folder when it lies below it.
  *
  * @param paths     n_paths paths
  * @param progress  called on the calling thread; may cancel, what was done stays; NULL: none

@@ -43,7 +43,10 @@ aiinfra_status aii_json_parse(const char *text, size_t n, const char *what, uint
   *out = json_loadb(text, n, JSON_DECODE_ANY | JSON_ALLOW_NUL, &je);
   if (*out != NULL) return AIINFRA_OK;
   enum json_error_code code = json_error_code(&je);
-  if (code == json_error_out_of_memory) return aii_fail(err, AIINFRA_ENOMEM, "%s: no memory for JSON", what);
+  bool of_memory = code == json_error_unknown || code == json_error_invalid_syntax || code == json_error_premature_end_of_input;
+  if (code == json_error_out_of_memory || (of_memory && aii_json_well_formed(text, n))) {
+    return aii_fail(err, AIINFRA_ENOMEM, "%s: no memory for JSON", what);
+  }
   if (code == json_error_stack_overflow) return aii_fail(err, AIINFRA_ELIMIT, "%s: JSON nested too deep", what);
   if (je.line < 0) return aii_fail(err, AIINFRA_EFORMAT, "%s: %s", what, je.text);
   return aii_fail(err, AIINFRA_EFORMAT, "%s: line %d, column %d: %s", what, je.line, je.column, je.text);

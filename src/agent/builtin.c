@@ -60,17 +60,15 @@ typedef struct memory_job {
   aiinfra_error error;
 } memory_job;
 
-/* One item a line; passages say where they are from. */
+/* One fact a line. */
 static void write_items(const json_t *items, aii_buf *out)
 {
   size_t i;
   json_t *item;
   json_array_foreach(items, i, item)
   {
-    const char *source = json_string_value(json_object_get(item, "source"));
     const char *text = json_string_value(json_object_get(item, "text"));
     if (i > 0) aii_buf_char(out, '\n');
-    if (source != NULL && source[0] != '\0') aii_buf_fmt(out, "(%s) ", source);
     aii_buf_str(out, text != NULL ? text : "");
   }
   if (json_array_size(items) == 0) aii_buf_str(out, "nothing found");
@@ -83,6 +81,7 @@ static aiinfra_status search(memory_job *job)
   json_t *items = NULL;
   aiinfra_status rc;
   opts.k = SEARCH_HITS;
+  opts.kind = AIINFRA_MEMORY_FACT; /* passages are recalled for every run anyway */
   opts.max_bytes = 4096;
   rc = aiinfra_memory_recall(job->memory, job->text, &opts, &text, &job->error);
   if (rc == AIINFRA_OK) rc = aii_json_parse(text, strlen(text), "recalled items", 0, &items, &job->error);

@@ -40,6 +40,15 @@ static aiinfra_status push(aii_files *files, const char *path, aiinfra_error *er
   return AIINFRA_OK;
 }
 
+/* A file goes by its path from the current folder when it lies below it: that is how a reader knows it. */
+static aiinfra_status push_file(aii_files *files, const char *path, aiinfra_error *err)
+{
+  char here[PATH_MAX];
+  size_t n = getcwd(here, sizeof here) != NULL ? strlen(here) : 0;
+  bool below = n > 1 && strncmp(path, here, n) == 0 && path[n] == '/';
+  return push(files, below ? path + n + 1 : path, err);
+}
+
 /* A path found below a folder: a file, a folder to do, or nothing of interest. */
 static aiinfra_status sort_in(aii_files *files, aii_files *folders, const char *path, aiinfra_error *err)
 {
@@ -47,9 +56,9 @@ static aiinfra_status sort_in(aii_files *files, aii_files *folders, const char *
   char real[PATH_MAX];
   if (lstat(path, &st) != 0) return errno == ENOENT ? AIINFRA_OK : aii_fail_errno(err, errno, "%s", path);
   if (S_ISDIR(st.st_mode)) return push(folders, path, err);
-  if (S_ISREG(st.st_mode)) return push(files, path, err);
+  if (S_ISREG(st.st_mode)) return push_file(files, path, err);
   if (!S_ISLNK(st.st_mode) || stat(path, &st) != 0 || !S_ISREG(st.st_mode)) return AIINFRA_OK;
-  return realpath(path, real) != NULL ? push(files, real, err) : AIINFRA_OK;
+  return realpath(path, real) != NULL ? push_file(files, real, err) : AIINFRA_OK;
 }
 
 static aiinfra_status read_folder(aii_files *files, aii_files *folders, const char *folder, aiinfra_error *err)
@@ -90,7 +99,7 @@ aiinfra_status aii_files_add(aii_files *files, const char *path, aiinfra_error *
   aii_files folders;
   size_t first = files->n;
   if (realpath(path, real) == NULL || stat(real, &st) != 0) return aii_fail_errno(err, errno, "%s", path);
-  if (!S_ISDIR(st.st_mode)) return push(files, real, err);
+  if (!S_ISDIR(st.st_mode)) return push_file(files, real, err);
   aii_files_init(&folders, files->mem);
   aiinfra_status rc = push(&folders, real, err);
   while (rc == AIINFRA_OK && folders.n > 0) {

@@ -67,7 +67,9 @@ static aiinfra_status upload(aiinfra_model *m, const aiinfra_model_opts *opts, a
   uint64_t done = 0;
   size_t cursor = 0;
   for (aii_weight *w; (w = aii_tensors_at(m, &cursor)) != NULL;) {
+    aii_device_lock(m->rt);
     aiinfra_status rc = be->ops->upload(be, w, err);
+    aii_device_unlock(m->rt);
     if (rc != AIINFRA_OK) return no_room(m, w, rc, err);
     m->n_uploaded++;
     done += (uint64_t)w->n_in * w->n_out;

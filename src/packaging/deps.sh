@@ -14,12 +14,7 @@ python3 python3
 pc:libuv libuv1-dev
 pc:sqlite3 libsqlite3-dev
 pc:jansson libjansson-dev
-pc:libpcre2-8 libpcre2-dev
 pc:libutf8proc libutf8proc-dev
-pc:libcurl libcurl4-openssl-dev
-pc:libcrypto libssl-dev
-pc:openblas libopenblas-dev
-pc:libseccomp libseccomp-dev
 pc:libmicrohttpd libmicrohttpd-dev" ;;
     test) echo "cmake cmake
 pc:cmocka libcmocka-dev

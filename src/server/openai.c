@@ -1,0 +1,129 @@
+/* openai.c - generations in OpenAI's shapes: one answer, or the events of a stream.
+ *
+ * A stream is: an event with the role, events with text, one with the whole tool calls when there are any, one with the
+ * reason of the end, one with the usage when it was asked for, and "[DONE]". Only formats; touches nothing.
+ */
+#include "src/server/server.h"
+
+static const char *finish_name(const aiinfra_result *result)
+{
+  if (result->finish == AIINFRA_FINISH_TOOL) return "tool_calls";
+  return result->finish == AIINFRA_FINISH_LENGTH ? "length" : "stop";
+}
+
+static void add_usage(const aiinfra_result *result, aii_buf *out)
+{
+  aii_buf_fmt(out,
+              "{\"prompt_tokens\":%u,\"completion_tokens\":%u,\"total_tokens\":%llu,"
+              "\"prompt_tokens_details\":{\"cached_tokens\":%u}}",
+              result->n_prompt, result->n_generated, (unsigned long long)result->n_prompt + result->n_generated,
+              result->n_cached);
+}
+
+static void open_object(const aii_exchange *x, const char *object, aii_buf *out)
+{
+  aii_buf_fmt(out, "{\"id\":\"%s\",\"object\":\"%s\",\"created\":%lld,\"model\":", x->id, object,
+              (long long)x->created);
+  aii_buf_json(out, x->model_name, strlen(x->model_name));
+  aii_buf_str(out, ",\"choices\":[");
+}
+
+/* ---- one answer ------------------------------------------------------------------------------------------------------ */
+
+static void add_message(const aiinfra_result *result, aii_buf *out)
+{
+  bool only_calls = result->tool_calls_json != NULL && result->text_bytes == 0;
+  aii_buf_str(out, "\"message\":{\"role\":\"assistant\",\"content\":");
+  if (only_calls) aii_buf_str(out, "null");
+  else aii_buf_json(out, result->text, result->text_bytes);
+  aii_buf_str(out, ",\"refusal\":null");
+  if (result->tool_calls_json != NULL) {
+    aii_buf_str(out, ",\"tool_calls\":");
+    aii_buf_str(out, result->tool_calls_json);
+  }
+  aii_buf_char(out, '}');
+}
+
+void aii_openai_answer(const aii_exchange *x, aii_endpoint endpoint, const aiinfra_result *result, aii_buf *out)
+{
+  open_object(x, endpoint == AII_CHAT ? "chat.completion" : "text_completion", out);
+  aii_buf_str(out, "{\"index\":0,");
+  if (endpoint == AII_CHAT) {
+    add_message(result, out);
+  } else {
+    aii_buf_str(out, "\"text\":");
+    aii_buf_json(out, result->text, result->text_bytes);
+  }
+  aii_buf_fmt(out, ",\"logprobs\":null,\"finish_reason\":\"%s\"}],\"usage\":", finish_name(result));
+  add_usage(result, out);
+  aii_buf_char(out, '}');
+}
+
+/* ---- events ---------------------------------------------------------------------------------------------------------- */
+
+static void open_event(const aii_exchange *x, aii_endpoint endpoint, aii_buf *out)
+{
+  aii_buf_str(out, "data: ");
+  open_object(x, endpoint == AII_CHAT ? "chat.completion.chunk" : "text_completion", out);
+}
+
+/* finish NULL: it goes on. */
+static void close_event(const aii_exchange *x, const char *finish, aii_buf *out)
+{
+  aii_buf_str(out, ",\"logprobs\":null,\"finish_reason\":");
+  if (finish != NULL) aii_buf_fmt(out, "\"%s\"", finish);
+  else aii_buf_str(out, "null");
+  aii_buf_str(out, x->params.include_usage ? "}],\"usage\":null}\n\n" : "}]}\n\n");
+}
+
+void aii_openai_text_event(const aii_exchange *x, aii_endpoint endpoint, bool with_role, const char *text, size_t n,
+                           aii_buf *out)
+{
+  open_event(x, endpoint, out);
+  aii_buf_str(out, "{\"index\":0,");
+  if (endpoint == AII_CHAT) {
+    aii_buf_str(out, with_role ? "\"delta\":{\"role\":\"assistant\",\"content\":" : "\"delta\":{\"content\":");
+    aii_buf_json(out, text, n);
+    aii_buf_char(out, '}');
+  } else {
+    aii_buf_str(out, "\"text\":");
+    aii_buf_json(out, text, n);
+  }
+  close_event(x, NULL, out);
+}
+
+/* The calls of an answer have no index; those of a stream are told apart by it. */
+static void add_indexed_calls(const char *calls_json, aii_buf *out)
+{
+  json_t *calls = NULL;
+  if (aii_json_parse(calls_json, strlen(calls_json), "tool_calls", 0, &calls, NULL) != AIINFRA_OK) {
+    out->failed = true;
+    return;
+  }
+  for (size_t i = 0; i < json_array_size(calls); i++)
+    if (json_object_set_new(json_array_get(calls, i), "index", json_integer((json_int_t)i)) != 0) out->failed = true;
+  (void)aii_json_dump(calls, out);
+  json_decref(calls);
+}
+
+void aii_openai_end_events(const aii_exchange *x, aii_endpoint endpoint, const aiinfra_result *result, aii_buf *out)
+{
+  bool chat = endpoint == AII_CHAT;
+  if (chat && result->tool_calls_json != NULL) {
+    open_event(x, endpoint, out);
+    aii_buf_str(out, "{\"index\":0,\"delta\":{\"tool_calls\":");
+    add_indexed_calls(result->tool_calls_json, out);
+    aii_buf_char(out, '}');
+    close_event(x, NULL, out);
+  }
+  open_event(x, endpoint, out);
+  aii_buf_str(out, chat ? "{\"index\":0,\"delta\":{}" : "{\"index\":0,\"text\":\"\"");
+  close_event(x, finish_name(result), out);
+  if (x->params.include_usage) {
+    open_event(x, endpoint, out);
+    aii_buf_str(out, "],\"usage\":");
+    add_usage(result, out);
+    aii_buf_str(out, "}\n\n");
+  }
+  aii_buf_str(out, "data: [DONE]\n\n");
+}
