@@ -68,7 +68,9 @@ ifneq ($(filter kernels,$(MODULES)),)
 SRCS += $(sort $(wildcard kernels/ref/*.c) $(if $(filter x86_64,$(MACHINE)),$(wildcard kernels/x86/*.c)))
 endif
 ifeq ($(WITH_SERVER),0)
-SRCS := $(filter-out src/server/%,$(SRCS))
+SRCS := $(filter-out src/server/%,$(SRCS)) src/server/absent_api.c
+else
+SRCS := $(filter-out src/server/absent_api.c,$(SRCS))
 endif
 HEADERS := $(wildcard include/*.h include/aiinfra/*.h)
 OBJS    := $(SRCS:%.c=$(BUILD)/obj/%.o)

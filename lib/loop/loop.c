@@ -17,6 +17,7 @@ struct aii_loop {
   uv_loop_t own;
   uv_async_t wake;
   uv_timer_t wait_timer; /* the time-out of aii_loop_run() */
+  pthread_t thread;      /* that created it: the loop's thread */
   pthread_mutex_t lock;  /* guards the task list */
   aii_task *first, *last;
   uint32_t n_handles; /* open libuv handles of ours */
@@ -61,6 +62,7 @@ aiinfra_status aii_loop_create(aii_mem *mem, struct uv_loop_s *host, aii_loop **
   aii_loop *loop = aii_new(mem, sizeof *loop);
   if (loop == NULL) return aii_fail(err, AIINFRA_ENOMEM, "no memory for the event loop");
   loop->mem = mem;
+  loop->thread = pthread_self();
   loop->owned = host == NULL;
   loop->uv = host == NULL ? &loop->own : host;
   int code = loop->owned ? uv_loop_init(&loop->own) : 0;
@@ -140,6 +142,11 @@ void aii_loop_post(aii_loop *loop, aii_task *task)
   /* inside the lock: once it is given up, the loop's thread may run the task and close this very handle */
   (void)uv_async_send(&loop->wake);
   pthread_mutex_unlock(&loop->lock);
+}
+
+bool aii_loop_here(const aii_loop *loop)
+{
+  return pthread_equal(loop->thread, pthread_self()) != 0;
 }
 
 void aii_loop_hold(aii_loop *loop)

@@ -29,6 +29,7 @@ typedef struct aii_task {
  * posts from another thread must hold the loop (a request in flight does). */
 void aii_loop_post(aii_loop *loop, aii_task *task);
 
+bool aii_loop_here(const aii_loop *loop); /* on the thread that created it? any thread */
 void aii_loop_hold(aii_loop *loop); /* uv_run() goes on while somebody holds */
 void aii_loop_drop(aii_loop *loop);
 

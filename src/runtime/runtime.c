@@ -47,6 +47,7 @@ void aii_runtime_unref(aiinfra_runtime *rt)
   if (aii_loop_owned(rt->loop)) {
     end_runtime(&rt->last_task);
   } else {
+    if (aii_loop_here(rt->loop)) aii_loop_hold(rt->loop); /* else a loop with nothing to do would stop before */
     rt->last_task.fn = end_runtime;
     aii_loop_post(rt->loop, &rt->last_task);
   }

@@ -54,7 +54,7 @@ void aii_worker_free(aii_worker *worker);
 void aii_device_lock(aiinfra_runtime *rt);
 void aii_device_unlock(aiinfra_runtime *rt);
 
-/* ---- requests (request.c) ------------------------------------------------------------------------------------ */
+/* ---- requests (request_api.c) ------------------------------------------------------------------------------------ */
 
 /* A request starts with two references: the host's (returned) and the library's, which aii_request_end() drops.
  * cancel runs on the loop's thread, at most once, only before the end. Loop thread. */

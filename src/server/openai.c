@@ -44,11 +44,11 @@ static void add_message(const aiinfra_result *result, aii_buf *out)
   aii_buf_char(out, '}');
 }
 
-void aii_openai_answer(const aii_exchange *x, aii_endpoint endpoint, const aiinfra_result *result, aii_buf *out)
+void aii_openai_answer(const aii_exchange *x, const aiinfra_result *result, aii_buf *out)
 {
-  open_object(x, endpoint == AII_CHAT ? "chat.completion" : "text_completion", out);
+  open_object(x, x->endpoint == AII_CHAT ? "chat.completion" : "text_completion", out);
   aii_buf_str(out, "{\"index\":0,");
-  if (endpoint == AII_CHAT) {
+  if (x->endpoint == AII_CHAT) {
     add_message(result, out);
   } else {
     aii_buf_str(out, "\"text\":");
@@ -61,10 +61,10 @@ void aii_openai_answer(const aii_exchange *x, aii_endpoint endpoint, const aiinf
 
 /* ---- events ---------------------------------------------------------------------------------------------------------- */
 
-static void open_event(const aii_exchange *x, aii_endpoint endpoint, aii_buf *out)
+static void open_event(const aii_exchange *x, aii_buf *out)
 {
   aii_buf_str(out, "data: ");
-  open_object(x, endpoint == AII_CHAT ? "chat.completion.chunk" : "text_completion", out);
+  open_object(x, x->endpoint == AII_CHAT ? "chat.completion.chunk" : "text_completion", out);
 }
 
 /* finish NULL: it goes on. */
@@ -76,12 +76,11 @@ static void close_event(const aii_exchange *x, const char *finish, aii_buf *out)
   aii_buf_str(out, x->params.include_usage ? "}],\"usage\":null}\n\n" : "}]}\n\n");
 }
 
-void aii_openai_text_event(const aii_exchange *x, aii_endpoint endpoint, bool with_role, const char *text, size_t n,
-                           aii_buf *out)
+void aii_openai_text_event(const aii_exchange *x, bool with_role, const char *text, size_t n, aii_buf *out)
 {
-  open_event(x, endpoint, out);
+  open_event(x, out);
   aii_buf_str(out, "{\"index\":0,");
-  if (endpoint == AII_CHAT) {
+  if (x->endpoint == AII_CHAT) {
     aii_buf_str(out, with_role ? "\"delta\":{\"role\":\"assistant\",\"content\":" : "\"delta\":{\"content\":");
     aii_buf_json(out, text, n);
     aii_buf_char(out, '}');
@@ -106,21 +105,21 @@ static void add_indexed_calls(const char *calls_json, aii_buf *out)
   json_decref(calls);
 }
 
-void aii_openai_end_events(const aii_exchange *x, aii_endpoint endpoint, const aiinfra_result *result, aii_buf *out)
+void aii_openai_end_events(const aii_exchange *x, const aiinfra_result *result, aii_buf *out)
 {
-  bool chat = endpoint == AII_CHAT;
+  bool chat = x->endpoint == AII_CHAT;
   if (chat && result->tool_calls_json != NULL) {
-    open_event(x, endpoint, out);
+    open_event(x, out);
     aii_buf_str(out, "{\"index\":0,\"delta\":{\"tool_calls\":");
     add_indexed_calls(result->tool_calls_json, out);
     aii_buf_char(out, '}');
     close_event(x, NULL, out);
   }
-  open_event(x, endpoint, out);
+  open_event(x, out);
   aii_buf_str(out, chat ? "{\"index\":0,\"delta\":{}" : "{\"index\":0,\"text\":\"\"");
   close_event(x, finish_name(result), out);
   if (x->params.include_usage) {
-    open_event(x, endpoint, out);
+    open_event(x, out);
     aii_buf_str(out, "],\"usage\":");
     add_usage(result, out);
     aii_buf_str(out, "}\n\n");

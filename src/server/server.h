@@ -57,14 +57,14 @@ struct aiinfra_server {
   aii_timer *timer;       /* when the daemon wants to run next */
   aii_timer *grace_timer; /* how long a closing server waits for slow clients */
   aii_task kick;
-  bool kick_posted, closing, stop_now, in_turn;
+  bool kick_posted, closing, stop_now;
   aii_served *models;
   size_t n_models, cap_models;
   aii_exchange *open; /* every exchange that has not been freed */
   uint32_t n_open, n_connected;
   uint64_t next_id;
   uint64_t id_salt;
-  aii_metric *in_flight;
+  aii_metric *in_flight; /* exchanges that are open */
   aiinfra_close_cb closed;
   void *closed_user;
 };
@@ -147,13 +147,13 @@ struct aii_exchange {
   bool started, suspended, queued, gone, watching;
   uv_poll_t watch; /* of the client's socket while it waits */
   aii_reply reply;
+  aii_endpoint endpoint;
   aii_params params;
-  const aii_served *served;
-  char *model_name; /* as it stands in the answer */
-  aiinfra_request *request;
-  bool working;
+  aiinfra_batcher *batcher;
+  const char *model_name; /* as it stands in the answer */
+  aiinfra_request *request; /* a generation in flight */
   /* an event stream */
-  bool streaming, stream_started, role_sent, stream_ended;
+  bool role_sent, stream_ended;
   aii_buf events;
   size_t n_sent;
   aii_embed_job *embed;
@@ -176,7 +176,6 @@ void aii_exchange_abandon(aii_exchange *x); /* cancels, and cuts the connection 
 struct aii_route {
   const char *path; /* a final '/' matches what follows it too */
   const char *method;
-  bool open; /* needs no key */
   void (*run)(aii_exchange *x);
 };
 
@@ -188,7 +187,7 @@ bool aii_key_matches(const char *header, const char *key); /* "Bearer KEY", in c
 void aii_run_chat(aii_exchange *x);       /* generate.c */
 void aii_run_completion(aii_exchange *x); /* generate.c */
 void aii_run_embeddings(aii_exchange *x); /* embeddings.c */
-void aii_embed_cancel(aii_embed_job *job);
+void aii_embed_cancel(aii_exchange *x);
 void aii_embed_free(aii_exchange *x);
 
 /* Parses the body and finds the model; false: an error is in x->reply. */
@@ -196,10 +195,9 @@ bool aii_exchange_parse(aii_exchange *x, aii_endpoint endpoint);
 
 /* ---- OpenAI's shapes (openai.c) -------------------------------------------------------------------------------------------- */
 
-void aii_openai_answer(const aii_exchange *x, aii_endpoint endpoint, const aiinfra_result *result, aii_buf *out);
+void aii_openai_answer(const aii_exchange *x, const aiinfra_result *result, aii_buf *out);
 /* Events of a stream; each ends in an empty line. */
-void aii_openai_text_event(const aii_exchange *x, aii_endpoint endpoint, bool with_role, const char *text, size_t n,
-                           aii_buf *out);
-void aii_openai_end_events(const aii_exchange *x, aii_endpoint endpoint, const aiinfra_result *result, aii_buf *out);
+void aii_openai_text_event(const aii_exchange *x, bool with_role, const char *text, size_t n, aii_buf *out);
+void aii_openai_end_events(const aii_exchange *x, const aiinfra_result *result, aii_buf *out);
 
 #endif

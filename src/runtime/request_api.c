@@ -1,4 +1,4 @@
-/* request.c - the handle of work that completes later.
+/* request_api.c - the handle of work that completes later.
  *
  * Two references at the start: the host's and the library's; the last one to go frees it. A cancel from any thread
  * travels to the loop's thread as a task and reaches the work only if it has not ended by then.
