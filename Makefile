@@ -221,8 +221,9 @@ docs: deps-build
 	$(Q)python3 tests/lint/check_docs.py
 	$(Q)python3 docs/api_reference.py $(BUILD)/docs
 
-nano-eval: deps-nano
-	$(Q)examples/nano/eval.sh $(BUILD)/nano-eval
+nano-eval: deps-build
+	+$(Q)$(MAKE) --no-print-directory $(BUILD)/examples/nano_eval
+	$(Q)examples/nano/eval.sh $(BUILD)
 
 # ---- install -------------------------------------------------------------------------------------------------
 .PHONY: install uninstall

@@ -2,7 +2,7 @@
 """Judges nano on held-out conversations: names, words and seeds that training never saw.
 
     generate.py --eval 200 --seed 9 > held-out.jsonl
-    evaluate.py --tokenizer tokenizer.json --model nano.gguf --set held-out.jsonl [--show 3]
+    evaluate.py --model nano.gguf --set held-out.jsonl [--show 3]
 
 Two columns. "exact": every token is as expected, stop token included. "right": a tool call, "I don't
 know." and small talk must be exact; an answer from passages or memory must hold the key words and, if
@@ -89,7 +89,7 @@ def is_right(expect, said):
 
 def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    p.add_argument("--tokenizer", required=True)
+    p.add_argument("--tokenizer", help="of a checkpoint; a GGUF file holds its own")
     p.add_argument("--model", required=True, help="a checkpoint or a GGUF file")
     p.add_argument("--set", required=True)
     p.add_argument("--show", type=int, default=0, help="failures to show a category")
@@ -97,7 +97,8 @@ def main():
     p.add_argument("--threads", type=int, default=2)
     args = p.parse_args()
     torch.set_num_threads(args.threads)
-    model, tokenizer = load(args.model), Tokenizer.from_file(args.tokenizer)
+    model = load(args.model)
+    tokenizer = tok.from_gguf(args.model) if args.model.endswith(".gguf") else Tokenizer.from_file(args.tokenizer)
     with open(args.set) as lines:
         cases = [json.loads(line) for line in lines]
     for case in cases[:50]:

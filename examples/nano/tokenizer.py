@@ -11,6 +11,7 @@ import json
 import re
 import sys
 
+from gguf import GGUFReader
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from model import VOCAB
@@ -54,12 +55,27 @@ def encode(tokenizer, pieces):
     return ids, spoken
 
 
-def train(lines):
-    t = Tokenizer(models.BPE())
+def with_rules(bpe):
+    """The tokenizer around a vocabulary and merges: Qwen2's pieces, bytes as letters."""
+    t = Tokenizer(bpe)
     t.pre_tokenizer = pre_tokenizers.Sequence([
         pre_tokenizers.Split(Regex(QWEN2), "isolated"),
         pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
     t.decoder = decoders.ByteLevel()
+    return t
+
+
+def from_gguf(path):
+    """The tokenizer that a GGUF file holds."""
+    fields = GGUFReader(path).fields
+    tokens, merges = (fields["tokenizer.ggml." + k].contents() for k in ("tokens", "merges"))
+    t = with_rules(models.BPE({token: i for i, token in enumerate(tokens)}, [tuple(merge.split(" ")) for merge in merges]))
+    t.add_special_tokens(SPECIAL)
+    return t
+
+
+def train(lines):
+    t = with_rules(models.BPE())
     cut = re.compile("|".join(map(re.escape, SPECIAL)))
     texts = (cut.split("".join(p for p, _ in render(c["messages"], c["tools"]))) for c in map(json.loads, lines))
     t.train_from_iterator(texts, trainers.BpeTrainer(

@@ -95,9 +95,12 @@ void aii_buf_add(aii_buf *buf, const void *bytes, size_t n);
 void aii_buf_str(aii_buf *buf, const char *s);
 void aii_buf_char(aii_buf *buf, char c);
 void aii_buf_fmt(aii_buf *buf, const char *fmt, ...) AII_PRINTF(2, 3);
+/* With so many significant digits and a point, whatever the host's locale says. */
+void aii_buf_double(aii_buf *buf, double value, int digits);
 void aii_buf_json(aii_buf *buf, const char *s, size_t n); /* as a JSON string with quotes; bad UTF-8 -> U+FFFD */
 const char *aii_buf_cstr(const aii_buf *buf);
-/* Hands the contents to the host as an exported string and empties the buffer: ENOMEM when anything failed. */
+/* Hands the contents to the host as an exported string and empties the buffer, whatever comes of it: ELIMIT beyond
+ * `max`, ENOMEM when anything else failed. */
 aiinfra_status aii_buf_export(aii_buf *buf, char **out, aiinfra_error *err);
 
 /* ---- options (opts.c) ----------------------------------------------------------------------------------------

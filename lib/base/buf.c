@@ -70,6 +70,16 @@ void aii_buf_fmt(aii_buf *buf, const char *fmt, ...)
   buf->len += (size_t)n;
 }
 
+void aii_buf_double(aii_buf *buf, double value, int digits)
+{
+  char text[64];
+  (void)snprintf(text, sizeof text, "%.*g", digits, value);
+  for (char *p = text; *p != '\0'; p++) {
+    if (*p == ',') *p = '.';
+  }
+  aii_buf_str(buf, text);
+}
+
 static void add_json_char(aii_buf *buf, const char *s, size_t n)
 {
   unsigned char c = (unsigned char)s[0];
@@ -111,11 +121,11 @@ const char *aii_buf_cstr(const aii_buf *buf)
 
 aiinfra_status aii_buf_export(aii_buf *buf, char **out, aiinfra_error *err)
 {
-  *out = NULL;
-  if (buf->over) return aii_fail(err, AIINFRA_ELIMIT, "the text would be longer than its limit of %zu bytes", buf->max);
-  if (!buf->failed) *out = aii_export_string(buf->mem, aii_buf_cstr(buf), buf->len);
+  bool over = buf->over;
   size_t n = buf->len;
+  *out = buf->failed ? NULL : aii_export_string(buf->mem, aii_buf_cstr(buf), n);
   aii_buf_free(buf);
+  if (over) return aii_fail(err, AIINFRA_ELIMIT, "the text would be longer than its limit of %zu bytes", buf->max);
   if (*out == NULL) return aii_fail(err, AIINFRA_ENOMEM, "no memory for a text of %zu bytes", n);
   return AIINFRA_OK;
 }

@@ -5,7 +5,7 @@
  */
 #include "lib/base/base.h"
 
-/* Odd constants with 32 bits set: digits of pi and of the golden ratio, made odd. */
+/* Odd, with about as many bits set as not: the golden ratio and two primes of xxHash. */
 static const uint64_t K0 = 0x9E3779B97F4A7C15u, K1 = 0xC2B2AE3D27D4EB4Fu, K2 = 0x165667B19E3779F9u;
 
 static uint64_t fold(uint64_t a, uint64_t b)

@@ -42,11 +42,11 @@ void aii_mem_init(aii_mem *mem, const aiinfra_allocator *hooks, size_t limit_byt
 /* Counts `size` bytes in; false when they would pass the limit. */
 static bool charge(aii_mem *mem, size_t size)
 {
-  size_t used = atomic_fetch_add_explicit(&mem->used_bytes, size, memory_order_relaxed) + size;
-  if (used < size || (mem->limit_bytes != 0 && used > mem->limit_bytes)) {
-    atomic_fetch_sub_explicit(&mem->used_bytes, size, memory_order_relaxed);
-    return false;
-  }
+  size_t before = atomic_load_explicit(&mem->used_bytes, memory_order_relaxed), used;
+  do { /* a size that is refused is never counted: it would make smaller ones of other threads fail */
+    if (!aii_size_add(before, size, &used) || (mem->limit_bytes != 0 && used > mem->limit_bytes)) return false;
+  } while (!atomic_compare_exchange_weak_explicit(&mem->used_bytes, &before, used, memory_order_relaxed,
+                                                  memory_order_relaxed));
   size_t peak = atomic_load_explicit(&mem->peak_bytes, memory_order_relaxed);
   while (used > peak && !atomic_compare_exchange_weak_explicit(&mem->peak_bytes, &peak, used, memory_order_relaxed,
                                                                memory_order_relaxed)) {

@@ -1,56 +1,5 @@
-/* json.c - bounded parsing, getters that name the path, dump. See json.h. */
+/* json.c - getters that name the path, and dump. See json.h. */
 #include "lib/json/json.h"
-
-/* The deepest nesting of arrays and objects, or limit + 1 as soon as it is passed. Text need not be valid. */
-static uint32_t depth_of(const char *text, size_t n, uint32_t limit)
-{
-  uint32_t depth = 0, deepest = 0;
-  bool in_string = false;
-  for (size_t i = 0; i < n && deepest <= limit; i++) {
-    char c = text[i];
-    if (in_string) {
-      if (c == '\\') i++;
-      if (c == '"') in_string = false;
-    } else if (c == '"') {
-      in_string = true;
-    } else if (c == '[' || c == '{') {
-      depth++;
-      deepest = AII_MAX(deepest, depth);
-    } else if ((c == ']' || c == '}') && depth > 0) {
-      depth--;
-    }
-  }
-  return deepest;
-}
-
-aiinfra_status aii_json_parse(const char *text, size_t n, const char *what, uint32_t max_depth, json_t **out,
-                              aiinfra_error *err)
-{
-  *out = NULL;
-  if (max_depth == 0) max_depth = AII_JSON_MAX_DEPTH;
-  if (text == NULL) return aii_fail(err, AIINFRA_EINVAL, "%s: no JSON text", what);
-  if (n > AII_JSON_MAX_BYTES) {
-    return aii_fail(err, AIINFRA_ELIMIT, "%s: %zu bytes of JSON, more than the limit of %zu", what, n,
-                    AII_JSON_MAX_BYTES);
-  }
-  if (depth_of(text, n, max_depth) > max_depth) {
-    return aii_fail(err, AIINFRA_ELIMIT, "%s: JSON nested deeper than %u levels", what, max_depth);
-  }
-  const char *nul = memchr(text, '\0', n); /* jansson would take it for the end */
-  if (nul != NULL) return aii_fail(err, AIINFRA_EFORMAT, "%s: a NUL byte at offset %zu", what, (size_t)(nul - text));
-  json_error_t je;
-  memset(&je, 0, sizeof je);
-  *out = json_loadb(text, n, JSON_DECODE_ANY | JSON_ALLOW_NUL, &je);
-  if (*out != NULL) return AIINFRA_OK;
-  enum json_error_code code = json_error_code(&je);
-  bool of_memory = code == json_error_unknown || code == json_error_invalid_syntax || code == json_error_premature_end_of_input;
-  if (code == json_error_out_of_memory || (of_memory && aii_json_well_formed(text, n))) {
-    return aii_fail(err, AIINFRA_ENOMEM, "%s: no memory for JSON", what);
-  }
-  if (code == json_error_stack_overflow) return aii_fail(err, AIINFRA_ELIMIT, "%s: JSON nested too deep", what);
-  if (je.line < 0) return aii_fail(err, AIINFRA_EFORMAT, "%s: %s", what, je.text);
-  return aii_fail(err, AIINFRA_EFORMAT, "%s: line %d, column %d: %s", what, je.line, je.column, je.text);
-}
 
 const char *aii_json_type(const json_t *value)
 {

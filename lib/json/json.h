@@ -18,8 +18,6 @@
  * AII_JSON_MAX_BYTES or deeper than max_depth (0: AII_JSON_MAX_DEPTH): ELIMIT. On failure *out is NULL. */
 aiinfra_status aii_json_parse(const char *text, size_t n, const char *what, uint32_t max_depth, json_t **out,
                               aiinfra_error *err);
-/* Whether the text is JSON nested at most AII_JSON_MAX_DEPTH levels deep. Allocates nothing. */
-bool aii_json_well_formed(const char *text, size_t n);
 
 /* Getters: the member `key` of `obj`, which itself lies at `path` ("" for the root). A member that is missing or
  * null leaves *out as it was: AIINFRA_OK, or EINVAL when `required`. A wrong type: EINVAL. What they hand out is

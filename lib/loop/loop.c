@@ -290,6 +290,14 @@ aiinfra_status aii_loop_run(aii_loop *loop, bool (*until)(void *user), void *use
   return AIINFRA_OK;
 }
 
+void aii_loop_drain(aii_loop *loop)
+{
+  if (loop->running || loop->depth > 0) return;
+  loop->running = true;
+  (void)uv_run(loop->uv, UV_RUN_DEFAULT);
+  loop->running = false;
+}
+
 void aii_loop_stop(aii_loop *loop)
 {
   atomic_store(&loop->stop, true);

@@ -40,7 +40,7 @@ void aii_timer_start(aii_timer *timer, uint64_t delay_ms, bool hold); /* restart
 void aii_timer_stop(aii_timer *timer);
 void aii_timer_free(aii_timer *timer); /* stops; memory goes as the loop turns */
 
-/* Runs run(user) on libuv's thread pool and then done(user, canceled) on the loop; holds the loop meanwhile. */
+/* Runs run(user) on libuv's thread pool and then done(user) on the loop; holds the loop meanwhile. */
 aiinfra_status aii_loop_work(aii_loop *loop, void (*run)(void *user), void (*done)(void *user), void *user,
                              aiinfra_error *err);
 
@@ -48,6 +48,8 @@ aiinfra_status aii_loop_work(aii_loop *loop, void (*run)(void *user), void (*don
  * a callback of ours; ETIMEDOUT after timeout_ms >= 0. */
 aiinfra_status aii_loop_run(aii_loop *loop, bool (*until)(void *user), void *user, int64_t timeout_ms,
                             aiinfra_error *err);
+/* Runs until nothing is left, however often aii_loop_stop() is called. Does nothing inside a callback of ours. */
+void aii_loop_drain(aii_loop *loop);
 void aii_loop_stop(aii_loop *loop); /* any thread */
 bool aii_loop_in_callback(const aii_loop *loop);
 /* Marks that host code is being called back from here until leave: nested running is then refused. */

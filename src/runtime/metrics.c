@@ -140,15 +140,25 @@ static void render_histogram(const aii_metric *metric, aii_buf *out)
     total += atomic_load_explicit(&metric->buckets[i], memory_order_relaxed);
     aii_buf_fmt(out, "%s_bucket{%s%sle=\"", metric->name, metric->labels, comma);
     if (i < N_BOUNDS) {
-      aii_buf_fmt(out, "%g", BOUNDS[i]);
+      aii_buf_double(out, BOUNDS[i], 6);
     } else {
       aii_buf_str(out, "+Inf");
     }
     aii_buf_fmt(out, "\"} %llu\n", (unsigned long long)total);
   }
   const char *open = metric->labels[0] != '\0' ? "{" : "", *close = metric->labels[0] != '\0' ? "}" : "";
-  aii_buf_fmt(out, "%s_sum%s%s%s %.9g\n", metric->name, open, metric->labels, close, value_of(metric));
-  aii_buf_fmt(out, "%s_count%s%s%s %llu\n", metric->name, open, metric->labels, close, (unsigned long long)total);
+  aii_buf_fmt(out, "%s_sum%s%s%s ", metric->name, open, metric->labels, close);
+  aii_buf_double(out, value_of(metric), 9);
+  aii_buf_fmt(out, "\n%s_count%s%s%s %llu\n", metric->name, open, metric->labels, close, (unsigned long long)total);
+}
+
+static void render_value(const aii_metric *metric, aii_buf *out)
+{
+  aii_buf_str(out, metric->name);
+  if (metric->labels[0] != '\0') aii_buf_fmt(out, "{%s}", metric->labels);
+  aii_buf_char(out, ' ');
+  aii_buf_double(out, value_of(metric), 17);
+  aii_buf_char(out, '\n');
 }
 
 void aii_metrics_render(aii_metrics *metrics, aii_buf *out)
@@ -163,10 +173,8 @@ void aii_metrics_render(aii_metrics *metrics, aii_buf *out)
     }
     if (metric->kind == AII_HISTOGRAM) {
       render_histogram(metric, out);
-    } else if (metric->labels[0] != '\0') {
-      aii_buf_fmt(out, "%s{%s} %.17g\n", metric->name, metric->labels, value_of(metric));
     } else {
-      aii_buf_fmt(out, "%s %.17g\n", metric->name, value_of(metric));
+      render_value(metric, out);
     }
   }
   pthread_mutex_unlock(&metrics->lock);

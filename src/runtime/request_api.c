@@ -1,7 +1,8 @@
 /* request_api.c - the handle of work that completes later.
  *
  * Two references at the start: the host's and the library's; the last one to go frees it. A cancel from any thread
- * travels to the loop's thread as a task and reaches the work only if it has not ended by then.
+ * travels to the loop's thread as a task and reaches the work only if it has not ended by then. A task that is still
+ * on its way at the end holds the loop until it arrives; later cancels send none.
  */
 #include "src/runtime/runtime.h"
 
@@ -13,6 +14,7 @@ struct aiinfra_request {
   void (*cancel)(void *impl);
   void *impl;
   aii_task task;
+  bool cancel_came, cancel_held; /* loop's thread: the task ran; it holds the loop */
 };
 
 aiinfra_request *aii_request_new(aiinfra_runtime *rt, void (*cancel)(void *impl), void *impl)
@@ -39,19 +41,25 @@ void aii_request_end(aiinfra_request *request, aiinfra_status status)
 {
   request->status = status;
   atomic_store(&request->ended, true);
+  if (atomic_exchange(&request->cancel_asked, true) && !request->cancel_came) {
+    request->cancel_held = true;
+    aii_loop_hold(request->rt->loop);
+  }
   unref(request);
 }
 
 static void on_cancel(aii_task *task)
 {
   aiinfra_request *request = AII_CONTAINER(task, aiinfra_request, task);
+  request->cancel_came = true;
   if (!atomic_load(&request->ended)) request->cancel(request->impl);
+  if (request->cancel_held) aii_loop_drop(request->rt->loop);
   unref(request);
 }
 
 void aiinfra_request_cancel(aiinfra_request *request)
 {
-  if (request == NULL || atomic_load(&request->ended) || atomic_exchange(&request->cancel_asked, true)) return;
+  if (request == NULL || atomic_exchange(&request->cancel_asked, true)) return;
   atomic_fetch_add(&request->refs, 1);
   request->task.fn = on_cancel;
   aii_loop_post(request->rt->loop, &request->task);

@@ -36,7 +36,7 @@ void aiinfra_runtime_close(aiinfra_runtime *runtime, aiinfra_close_cb closed, vo
 void aiinfra_runtime_free(aiinfra_runtime *runtime)
 {
   if (runtime == NULL) return;
-  if (aii_loop_owned(runtime->loop)) (void)aii_loop_run(runtime->loop, NULL, NULL, -1, NULL);
+  if (aii_loop_owned(runtime->loop)) aii_loop_drain(runtime->loop);
   aii_runtime_unref(runtime);
 }
 

@@ -133,10 +133,12 @@ static aiinfra_status read_tool_choice(aii_params *p, aiinfra_error *err)
   if (choice == NULL || json_is_null(choice)) return AIINFRA_OK;
   const char *word = json_string_value(choice);
   const char *name = json_string_value(json_object_get(json_object_get(choice, "function"), "name"));
-  bool known = word != NULL && (strcmp(word, "none") == 0 || strcmp(word, "auto") == 0 || strcmp(word, "required") == 0);
+  bool known =
+      word != NULL && (strcmp(word, "none") == 0 || strcmp(word, "auto") == 0 || strcmp(word, "required") == 0);
   if (!known && name == NULL)
-    return aii_fail(err, AIINFRA_EINVAL,
-                    "tool_choice: must be \"none\", \"auto\", \"required\" or {\"type\":\"function\",\"function\":{\"name\":...}}");
+    return aii_fail(
+        err, AIINFRA_EINVAL,
+        "tool_choice: must be \"none\", \"auto\", \"required\" or {\"type\":\"function\",\"function\":{\"name\":...}}");
   if (!known && !is_tool(p, name))
     return aii_fail(err, AIINFRA_EINVAL, "tool_choice: no tool is named \"%.64s\"", name);
   p->opts.tool_choice = known ? word : name;
@@ -162,8 +164,7 @@ static aiinfra_status read_format(aii_params *p, aiinfra_error *err)
   if (strcmp(type, "json_schema") != 0)
     return aii_fail(err, AIINFRA_EINVAL, "response_format.type: must be \"text\", \"json_object\" or \"json_schema\"");
   rc = aii_json_get_object(format, p->field, "json_schema", true, &holder, err);
-  if (rc == AIINFRA_OK)
-    rc = aii_json_get_object(holder, "response_format.json_schema", "schema", true, &schema, err);
+  if (rc == AIINFRA_OK) rc = aii_json_get_object(holder, "response_format.json_schema", "schema", true, &schema, err);
   return rc == AIINFRA_OK ? dump(schema, &p->schema, &p->opts.json_schema, err) : rc;
 }
 

@@ -157,10 +157,9 @@ static void pump(aii_embed_job *job)
     embed_slot *slot = &job->slots[i];
     aiinfra_error err;
     if (slot->busy) continue;
-    aiinfra_status rc =
-        x->server->closing
-            ? aii_fail(&err, AIINFRA_ECLOSED, "the server is closing")
-            : aiinfra_batcher_embed(x->batcher, x->params.inputs[job->n_next], on_vector, slot, &slot->request, &err);
+    aiinfra_status rc = x->server->closing ? aii_fail(&err, AIINFRA_ECLOSED, "the server is closing")
+                                           : aiinfra_batcher_embed(x->batcher, x->params.inputs[job->n_next], on_vector,
+                                                                   slot, &slot->request, &err);
     if (rc == AIINFRA_EBUSY && job->n_busy > 0) return;
     if (rc != AIINFRA_OK) {
       fail(job, rc, &err);

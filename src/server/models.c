@@ -16,13 +16,12 @@ aiinfra_status aii_models_add(aiinfra_server *server, const char *name, aiinfra_
   if (server->n_models > 0 && aii_models_find(server, name) != NULL)
     return aii_fail(err, AIINFRA_EEXIST, "a model named \"%s\" is served already", name);
   char *copy = aii_strdup(mem, name);
-  if (copy == NULL || !aii_grow(mem, &server->models, &server->cap_models, server->n_models + 1,
-                                sizeof *server->models)) {
+  if (copy == NULL ||
+      !aii_grow(mem, &server->models, &server->cap_models, server->n_models + 1, sizeof *server->models)) {
     aii_strfree(mem, copy);
     return aii_fail(err, AIINFRA_ENOMEM, "no memory for a model's name");
   }
-  server->models[server->n_models++] =
-      (aii_served){.name = copy, .batcher = batcher, .created = aii_unix_ms() / 1000};
+  server->models[server->n_models++] = (aii_served){.name = copy, .batcher = batcher, .created = aii_unix_ms() / 1000};
   return AIINFRA_OK;
 }
 

@@ -70,8 +70,7 @@ static aiinfra_status refuse_unsupported(aii_params *p, aiinfra_error *err)
   for (size_t i = 0; rc == AIINFRA_OK && i < AII_COUNT(ones); i++) rc = must_be(p, ones[i], 1.0, err);
   if (rc != AIINFRA_OK) return rc;
   const json_t *logprobs = member(p, "logprobs");
-  if (logprobs != NULL && !json_is_false(logprobs))
-    return aii_fail(err, AIINFRA_ENOTSUP, "logprobs: not supported");
+  if (logprobs != NULL && !json_is_false(logprobs)) return aii_fail(err, AIINFRA_ENOTSUP, "logprobs: not supported");
   const json_t *bias = member(p, "logit_bias");
   if (bias != NULL && json_object_size(bias) > 0) return aii_fail(err, AIINFRA_ENOTSUP, "logit_bias: not supported");
   return AIINFRA_OK;
@@ -202,8 +201,7 @@ static aiinfra_status read_inputs(aii_params *p, aiinfra_error *err)
   aiinfra_status rc = AIINFRA_OK;
   for (size_t i = 0; rc == AIINFRA_OK && i < n; i++) {
     rc = take_text(list ? json_array_get(input, i) : input, "input", &p->inputs[i], err);
-    if (rc == AIINFRA_OK && p->inputs[i][0] == '\0')
-      rc = aii_fail(err, AIINFRA_EINVAL, "input: text %zu is empty", i);
+    if (rc == AIINFRA_OK && p->inputs[i][0] == '\0') rc = aii_fail(err, AIINFRA_EINVAL, "input: text %zu is empty", i);
   }
   return rc;
 }

@@ -61,9 +61,12 @@ static void run_metrics(aii_exchange *x)
 }
 
 static const aii_route routes[] = {
-    {"/v1/chat/completions", "POST", aii_run_chat}, {"/v1/completions", "POST", aii_run_completion},
-    {"/v1/embeddings", "POST", aii_run_embeddings}, {"/v1/models", "GET", run_models},
-    {"/v1/models/", "GET", run_model},              {"/health", "GET", run_health},
+    {"/v1/chat/completions", "POST", aii_run_chat},
+    {"/v1/completions", "POST", aii_run_completion},
+    {"/v1/embeddings", "POST", aii_run_embeddings},
+    {"/v1/models", "GET", run_models},
+    {"/v1/models/", "GET", run_model},
+    {"/health", "GET", run_health},
     {"/metrics", "GET", run_metrics},
 };
 
@@ -77,7 +80,8 @@ bool aii_key_matches(const char *header, const char *key)
   const char *given = header + sizeof scheme - 1;
   size_t n_given = strlen(given), n_key = strlen(key);
   volatile unsigned differ = n_given != n_key;
-  for (size_t i = 0; i < n_given; i++) differ |= (unsigned char)given[i] ^ (unsigned char)key[n_key > 0 ? i % n_key : 0];
+  for (size_t i = 0; i < n_given; i++)
+    differ |= (unsigned char)given[i] ^ (unsigned char)key[n_key > 0 ? i % n_key : 0];
   return differ == 0;
 }
 

@@ -154,12 +154,12 @@ static aiinfra_status start_daemon(aiinfra_server *s, const aiinfra_server_opts 
   aiinfra_status rc = aii_listen(s->host, (uint16_t)port, &fd, &s->port, err);
   if (rc != AIINFRA_OK) return rc;
   /* the logger must come first: what is said before it goes to stderr */
-  s->daemon = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL,
-                               aii_exchange_handle, s, MHD_OPTION_EXTERNAL_LOGGER, on_mhd_log, s,
-                               MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_NOTIFY_COMPLETED, aii_exchange_completed, s,
-                               MHD_OPTION_CONNECTION_LIMIT, (unsigned)s->max_connections,
-                               MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_SECONDS,
-                               MHD_OPTION_CONNECTION_MEMORY_LIMIT, connection_bytes, MHD_OPTION_END);
+  s->daemon =
+      MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL, aii_exchange_handle,
+                       s, MHD_OPTION_EXTERNAL_LOGGER, on_mhd_log, s, MHD_OPTION_LISTEN_SOCKET, fd,
+                       MHD_OPTION_NOTIFY_COMPLETED, aii_exchange_completed, s, MHD_OPTION_CONNECTION_LIMIT,
+                       (unsigned)s->max_connections, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_SECONDS,
+                       MHD_OPTION_CONNECTION_MEMORY_LIMIT, connection_bytes, MHD_OPTION_END);
   if (s->daemon != NULL) return AIINFRA_OK;
   if (fcntl(fd, F_GETFD) != -1) (void)close(fd); /* some of its failures close it */
   return aii_fail(err, AIINFRA_EIO, "libmicrohttpd would not start; raise the limit on open files");
@@ -221,7 +221,8 @@ aiinfra_status aii_server_create(aiinfra_runtime *rt, const aiinfra_server_opts 
     undo(s);
     return rc;
   }
-  s->in_flight = aii_metric_get(rt, AII_GAUGE, "aiinfra_http_requests_in_flight", "HTTP requests being answered.", NULL);
+  s->in_flight =
+      aii_metric_get(rt, AII_GAUGE, "aiinfra_http_requests_in_flight", "HTTP requests being answered.", NULL);
   aii_runtime_ref(rt);
   *out = s;
   return AIINFRA_OK;

@@ -29,10 +29,10 @@
 
 enum {
   AII_SERVER_MAX_STOPS = 16,
-  AII_SERVER_MAX_INPUTS = 2048,          /* texts of one embedding request */
-  AII_SERVER_MAX_UNREAD = 1 << 20,       /* bytes of an event stream that a client has not read */
-  AII_SERVER_MAX_REPLY = 256 << 20,      /* bytes of a reply that is no stream */
-  AII_SERVER_MAX_DISCARD = 16 << 20      /* bytes of a refused body that are read, so that the client reads our answer */
+  AII_SERVER_MAX_INPUTS = 2048,     /* texts of one embedding request */
+  AII_SERVER_MAX_UNREAD = 1 << 20,  /* bytes of an event stream that a client has not read */
+  AII_SERVER_MAX_REPLY = 256 << 20, /* bytes of a reply that is no stream */
+  AII_SERVER_MAX_DISCARD = 16 << 20 /* bytes of a refused body that are read, so that the client reads our answer */
 };
 
 typedef struct aii_exchange aii_exchange;
@@ -150,7 +150,7 @@ struct aii_exchange {
   aii_endpoint endpoint;
   aii_params params;
   aiinfra_batcher *batcher;
-  const char *model_name; /* as it stands in the answer */
+  const char *model_name;   /* as it stands in the answer */
   aiinfra_request *request; /* a generation in flight */
   /* an event stream */
   bool role_sent, stream_ended;
@@ -167,8 +167,8 @@ void aii_exchange_completed(void *cls, struct MHD_Connection *connection, void *
 
 void aii_exchange_ref(aii_exchange *x);
 void aii_exchange_unref(aii_exchange *x);
-void aii_exchange_wake(aii_exchange *x);   /* there is something to send */
-void aii_exchange_cancel(aii_exchange *x); /* its work; harmless when it has none */
+void aii_exchange_wake(aii_exchange *x);    /* there is something to send */
+void aii_exchange_cancel(aii_exchange *x);  /* its work; harmless when it has none */
 void aii_exchange_abandon(aii_exchange *x); /* cancels, and cuts the connection */
 
 /* ---- routes (route.c) ---------------------------------------------------------------------------------------------------- */

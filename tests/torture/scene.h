@@ -21,10 +21,6 @@
   "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}{% if tools %}{% for t in tools %}" \
   "{{ t.function | tojson }}{% endfor %}<tool_call>{% endif %}{% if add_generation_prompt %}assistant: {% endif %}"
 
-/* Only what the library itself allocates fails: jansson's parser takes a lack of memory for malformed text, and in a
- * string with escapes for its own mistake. For scenarios that parse JSON. */
-static const torture_opts __attribute__((unused)) scene_own_memory = {.sources = TORTURE_HOOK};
-
 /* Writes the model once; the path stays valid. */
 static inline const char *scene_model(void)
 {

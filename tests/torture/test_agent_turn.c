@@ -3,6 +3,9 @@
 
 #include "src/agent/agent.h"
 
+/* Only what the library itself allocates fails: jansson's parser asserts when memory runs out inside a string with
+ * escapes, and the arguments of tool calls are such strings. */
+
 typedef struct talk {
   int done;
   int events;
@@ -160,13 +163,13 @@ static aiinfra_status model_turn(void *ctx)
 static void with_tools(void **state)
 {
   (void)state;
-  assert_int_equal(torture_run("agent.tools", tool_turn, NULL, &scene_own_memory), 0);
+  assert_int_equal(torture_run("agent.tools", tool_turn, NULL, NULL), 0);
 }
 
 static void with_a_model(void **state)
 {
   (void)state;
-  assert_int_equal(torture_run("agent.model", model_turn, NULL, &scene_own_memory), 0);
+  assert_int_equal(torture_run("agent.model", model_turn, NULL, NULL), 0);
 }
 
 int main(void)

@@ -72,7 +72,7 @@ static void with_a_schema(void **state)
   opts.messages_json = MESSAGES;
   opts.json_schema =
       "{\"type\": \"object\", \"properties\": {\"x\": {\"enum\": [\"a\", \"b\"]}}, \"required\": [\"x\"]}";
-  assert_int_equal(torture_run("generate.schema", generate, &opts, &scene_own_memory), 0);
+  assert_int_equal(torture_run("generate.schema", generate, &opts, NULL), 0);
 }
 
 static void with_tools(void **state)
@@ -83,7 +83,7 @@ static void with_tools(void **state)
   opts.tools_json = TOOLS;
   opts.tool_choice = "required";
   opts.max_tokens = 40;
-  assert_int_equal(torture_run("generate.tools", generate, &opts, &scene_own_memory), 0);
+  assert_int_equal(torture_run("generate.tools", generate, &opts, NULL), 0);
 }
 
 static void a_vector(void **state)

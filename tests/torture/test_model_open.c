@@ -67,7 +67,7 @@ static void a_model(void **state)
 static void a_vocabulary(void **state)
 {
   (void)state;
-  assert_int_equal(torture_run("model.text", use_vocabulary, NULL, &scene_own_memory), 0);
+  assert_int_equal(torture_run("model.text", use_vocabulary, NULL, NULL), 0);
 }
 
 int main(void)
