@@ -1,6 +1,6 @@
-/* generate.c - the shortest useful program: open a model, continue a text, print it as it comes.
+/* generate.c - the shortest useful program: open a model, greet it, print its answer as it comes.
  *
- *   generate MODEL.gguf ["Once upon a time"]
+ *   generate MODEL.gguf ["Once upon a time"]      with a text: continues it, for models without a chat template
  */
 #include <aiinfra.h>
 #include <stdio.h>
@@ -27,7 +27,8 @@ int main(int argc, char **argv)
   aiinfra_generate_opts opts = AIINFRA_GENERATE_OPTS_INIT;
   aiinfra_error err = {0};
 
-  opts.text = argc > 2 ? argv[2] : "Once upon a time";
+  if (argc > 2) opts.text = argv[2];
+  else opts.messages_json = "[{\"role\": \"user\", \"content\": \"Hello!\"}]";
   opts.max_tokens = 64;
   if (argc < 2) return fprintf(stderr, "usage: generate MODEL.gguf [TEXT]\n"), 2;
 

@@ -40,7 +40,7 @@ static void hello(const char *path)
   });
 
   aiinfra_generate_opts opts = AIINFRA_GENERATE_OPTS_INIT;
-  opts.text = "Once upon a time";
+  opts.messages_json = "[{\"role\": \"user\", \"content\": \"Hello!\"}]";
   opts.max_tokens = 32;
   auto print = [](void *, const aiinfra_chunk *chunk) { std::fwrite(chunk->text, 1, chunk->n_bytes, stdout); };
   Request request = make<Request>([&](aiinfra_request **p, aiinfra_error *e) {

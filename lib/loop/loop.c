@@ -17,6 +17,9 @@ struct aii_loop {
   uv_loop_t own;
   uv_async_t wake;
   uv_timer_t wait_timer; /* the time-out of aii_loop_run() */
+  uv_prepare_t check;    /* runs while aii_loop_run() does, before libuv goes to sleep */
+  bool (*until)(void *user);
+  void *until_user;
   pthread_t thread;      /* that created it: the loop's thread */
   pthread_mutex_t lock;  /* guards the task list */
   aii_task *first, *last;
@@ -73,7 +76,10 @@ aiinfra_status aii_loop_create(aii_mem *mem, struct uv_loop_s *host, aii_loop **
   uv_unref((uv_handle_t *)&loop->wake);
   (void)uv_timer_init(loop->uv, &loop->wait_timer); /* cannot fail: it only links the handle */
   loop->wait_timer.data = loop;
-  loop->n_handles = 2;
+  (void)uv_prepare_init(loop->uv, &loop->check);
+  loop->check.data = loop;
+  uv_unref((uv_handle_t *)&loop->check);
+  loop->n_handles = 3;
   (void)pthread_mutex_init(&loop->lock, NULL);
   *out = loop;
   return AIINFRA_OK;
@@ -112,6 +118,7 @@ void aii_loop_close(aii_loop *loop, void (*closed)(void *user), void *user)
   loop->closed_user = user;
   uv_close((uv_handle_t *)&loop->wake, on_handle_closed);
   uv_close((uv_handle_t *)&loop->wait_timer, on_handle_closed);
+  uv_close((uv_handle_t *)&loop->check, on_handle_closed);
   if (!loop->owned) return;
   while (loop->n_handles > 0) (void)uv_run(loop->uv, UV_RUN_ONCE);
   (void)uv_run(loop->uv, UV_RUN_DEFAULT);
@@ -262,12 +269,31 @@ static void on_wait_over(uv_timer_t *uv)
   loop->timed_out = true;
 }
 
+static bool is_reached(aii_loop *loop)
+{
+  return loop->until != NULL && loop->until(loop->until_user);
+}
+
+/* A timer may have made an end of it in this very turn: then libuv must not sleep until the next event. */
+static void before_sleep(uv_prepare_t *check)
+{
+  aii_loop *loop = check->data;
+  if (loop->timed_out || is_reached(loop)) uv_stop(loop->uv);
+}
+
 static void start_wait(aii_loop *loop, int64_t timeout_ms)
 {
   loop->timed_out = false;
+  (void)uv_prepare_start(&loop->check, before_sleep);
   if (timeout_ms < 0) return;
   uv_update_time(loop->uv);
   (void)uv_timer_start(&loop->wait_timer, on_wait_over, (uint64_t)timeout_ms, 0);
+}
+
+static void end_wait(aii_loop *loop)
+{
+  (void)uv_prepare_stop(&loop->check);
+  (void)uv_timer_stop(&loop->wait_timer);
 }
 
 aiinfra_status aii_loop_run(aii_loop *loop, bool (*until)(void *user), void *user, int64_t timeout_ms,
@@ -277,17 +303,19 @@ aiinfra_status aii_loop_run(aii_loop *loop, bool (*until)(void *user), void *use
     return aii_fail(err, AIINFRA_EINVAL, "the loop is running already: do not wait inside one of its callbacks");
   }
   loop->running = true;
+  loop->until = until;
+  loop->until_user = user;
   start_wait(loop, timeout_ms);
-  bool reached = until != NULL && until(user);
+  bool reached = is_reached(loop);
   while (!reached && !loop->timed_out && !atomic_exchange(&loop->stop, false)) {
     int alive = uv_run(loop->uv, UV_RUN_ONCE);
-    reached = until != NULL && until(user);
+    reached = is_reached(loop);
     if (alive == 0) break;
   }
-  (void)uv_timer_stop(&loop->wait_timer);
+  end_wait(loop);
   loop->running = false;
-  if (loop->timed_out && !reached) return aii_fail(err, AIINFRA_ETIMEDOUT, "not done after %lld ms", (long long)timeout_ms);
-  return AIINFRA_OK;
+  if (!loop->timed_out || reached) return AIINFRA_OK;
+  return aii_fail(err, AIINFRA_ETIMEDOUT, "not done after %lld ms", (long long)timeout_ms);
 }
 
 void aii_loop_drain(aii_loop *loop)

@@ -101,7 +101,7 @@ class Pages(unittest.TestCase):
 
 
 class Completions(unittest.TestCase):
-    ASK = dict(model="m", prompt="Once upon a time", max_tokens=24, temperature=0)
+    ASK = dict(model="m", prompt="Once upon a time", max_tokens=24, temperature=0, ignore_eos=True)
 
     def test_answer(self):
         status, answer = server.post("/v1/completions", **self.ASK)
@@ -130,7 +130,7 @@ class Completions(unittest.TestCase):
         first = server.post("/v1/completions", **ask)[1]["choices"][0]["text"]
         self.assertEqual(first, server.post("/v1/completions", **ask)[1]["choices"][0]["text"])
         whole = server.post("/v1/completions", **self.ASK)[1]["choices"][0]["text"]
-        word = whole.split()[2]
+        word = re.search(r"(?<=.)[A-Za-z]{2}", whole, re.S).group()
         for stop in (word, ["@@never@@", word]):
             choice = server.post("/v1/completions", stop=stop, **self.ASK)[1]["choices"][0]
             self.assertEqual((choice["text"], choice["finish_reason"]), (whole[:whole.index(word)], "stop"))

@@ -3,9 +3,6 @@
 
 #include "src/agent/agent.h"
 
-/* Only what the library itself allocates fails: jansson's parser asserts when memory runs out inside a string with
- * escapes, and the arguments of tool calls are such strings. */
-
 typedef struct talk {
   int done;
   int events;

@@ -357,6 +357,30 @@ static void test_run_until(void **state)
   close_loop();
 }
 
+/* libuv runs due timers before it sleeps: what they bring about must end the run at once, not after the sleep. */
+static void test_a_run_ends_in_time(void **state)
+{
+  (void)state;
+  chime due, far;
+  aiinfra_error err;
+  open_loop(false);
+  make_alarm(&due);
+  make_alarm(&far);
+  aii_timer_start(far.timer, 20000, true);
+  uint64_t start_ns = aii_now_ns();
+  assert_int_equal(aii_loop_run(f.loop, has_fired, &far, 0, &err), AIINFRA_ETIMEDOUT);
+  aii_timer_start(due.timer, 0, true);
+  assert_int_equal(aii_loop_run(f.loop, has_fired, &due, -1, &err), AIINFRA_OK);
+  aii_timer_start(due.timer, 2, true);
+  due.fired = 0;
+  nap_ms(10);
+  assert_int_equal(aii_loop_run(f.loop, has_fired, &due, -1, &err), AIINFRA_OK);
+  assert_true(aii_now_ns() - start_ns < 10000000000u);
+  aii_timer_free(due.timer);
+  aii_timer_free(far.timer);
+  close_loop();
+}
+
 static void *stop_later(void *arg)
 {
   (void)arg;
@@ -446,6 +470,7 @@ int main(void)
       cmocka_unit_test(test_timers),
       cmocka_unit_test(test_work_on_the_pool),
       cmocka_unit_test(test_run_until),
+      cmocka_unit_test(test_a_run_ends_in_time),
       cmocka_unit_test(test_stop_from_another_thread),
       cmocka_unit_test(test_stop_lasts_one_run_and_never_stops_a_drain),
       cmocka_unit_test(test_nested_run_is_refused),
