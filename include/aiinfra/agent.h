@@ -115,8 +115,8 @@ typedef struct aiinfra_run_result {
 typedef void (*aiinfra_run_cb)(void *user, aiinfra_status status, const aiinfra_run_result *result);
 
 /**
- * Creates an agent. It keeps @db alive; @batcher and @memory must stay until the agent was freed and its last run has
- * ended.
+ * Creates an agent. It keeps @batcher, @db and @memory alive; a batcher that the host has closed answers its runs with
+ * AIINFRA_ECLOSED.
  *
  * @param db      holds the journal
  * @param memory  what it recalls from; must be of the same database; NULL: nothing

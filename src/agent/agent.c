@@ -6,6 +6,7 @@
  */
 #include "src/agent/agent.h"
 
+#include "src/memory/memory.h"
 #include "src/text/text.h"
 
 #define MAX_NAME_BYTES 64
@@ -25,7 +26,9 @@ static void free_agent(aiinfra_agent *agent)
   aii_del(&rt->mem, agent->tools, agent->cap_tools * sizeof *agent->tools);
   aii_strfree(&rt->mem, agent->name);
   aii_strfree(&rt->mem, agent->instructions);
+  aii_memory_unref(agent->memory);
   aii_db_unref(agent->db);
+  if (agent->gen.release != NULL) agent->gen.release(agent->gen.impl);
   aii_del(&rt->mem, agent, sizeof *agent);
   aii_runtime_unref(rt);
 }
@@ -48,6 +51,8 @@ aiinfra_status aii_agent_create(const aii_generator *gen, aiinfra_db *db, aiinfr
   agent->refs = 1;
   aii_runtime_ref(rt);
   aii_db_ref(db);
+  if (memory != NULL) aii_memory_ref(memory);
+  if (gen->keep != NULL) gen->keep(gen->impl);
   agent->max_steps = opts->max_steps > 0 ? opts->max_steps : 8;
   agent->max_tokens = opts->max_tokens > 0 ? opts->max_tokens : 512;
   agent->recall_k = opts->recall_k > 0 ? opts->recall_k : 3;

@@ -1,5 +1,6 @@
 /* agent_api.c - the public functions of agent.h: arguments are checked and options loaded here, then it goes down. */
 #include "src/agent/agent.h"
+#include "src/engine/engine.h"
 #include "src/memory/memory.h"
 
 #define MAX_INPUT_BYTES ((size_t)4 << 20)
@@ -18,6 +19,16 @@ static aiinfra_status generate(void *impl, const aiinfra_generate_opts *opts, ai
   return aiinfra_batcher_generate(impl, opts, on_chunk, on_result, user, request, err);
 }
 
+static void keep_batcher(void *impl)
+{
+  aii_batcher_ref(impl);
+}
+
+static void release_batcher(void *impl)
+{
+  aii_batcher_unref(impl);
+}
+
 static aiinfra_status check_agent_opts(const aiinfra_agent_opts *o, aiinfra_error *err)
 {
   aiinfra_status rc = check_text(o->name, "name", err);
@@ -34,7 +45,7 @@ aiinfra_status aiinfra_agent_create(aiinfra_batcher *batcher, aiinfra_db *db, ai
 {
   aiinfra_agent_opts o;
   aiinfra_model_info info = {.struct_size = sizeof info};
-  aii_generator gen = {.impl = batcher, .generate = generate};
+  aii_generator gen = {.impl = batcher, .generate = generate, .keep = keep_batcher, .release = release_batcher};
   aiinfra_status rc;
   if (out == NULL) return aii_fail(err, AIINFRA_EINVAL, "out is NULL");
   *out = NULL;

@@ -62,7 +62,7 @@ static void destroy(aiinfra_batcher *b)
 
 static bool idle(const aiinfra_batcher *b)
 {
-  return b->n_open == 0 && !b->pass.out && !b->turn_posted && !b->in_turn;
+  return b->n_users == 0 && b->n_open == 0 && !b->pass.out && !b->turn_posted && !b->in_turn;
 }
 
 void aii_batcher_turn(aiinfra_batcher *b)
@@ -171,6 +171,17 @@ aiinfra_status aii_batcher_create(aiinfra_model *model, aiinfra_kv *kv, const ai
   kv->user = b;
   *out = b;
   return AIINFRA_OK;
+}
+
+void aii_batcher_ref(aiinfra_batcher *b)
+{
+  b->n_users++;
+}
+
+void aii_batcher_unref(aiinfra_batcher *b)
+{
+  b->n_users--;
+  if (b->closing) aii_batcher_wake(b);
 }
 
 void aii_batcher_close(aiinfra_batcher *b, aiinfra_close_cb closed, void *user)

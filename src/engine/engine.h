@@ -182,6 +182,7 @@ struct aiinfra_batcher {
   uint64_t timer_ns; /* the deadline it is set to; 0: none */
   aii_gen *open, *out_head, *out_tail;
   uint32_t n_open;
+  uint32_t n_users; /* agents and servers that keep it alive */
   uint32_t max_total; /* longest sequence: the model's context, or what the cache holds */
   aii_rng rng;
   aiinfra_close_cb closed;
@@ -192,6 +193,9 @@ struct aiinfra_batcher {
 aiinfra_status aii_batcher_create(aiinfra_model *model, aiinfra_kv *kv, const aiinfra_batcher_opts *opts,
                                   aiinfra_batcher **out, aiinfra_error *err);
 void aii_batcher_close(aiinfra_batcher *batcher, aiinfra_close_cb closed, void *user);
+/* A child keeps the batcher alive: also after it was closed, when it only answers ECLOSED. Loop thread. */
+void aii_batcher_ref(aiinfra_batcher *batcher);
+void aii_batcher_unref(aiinfra_batcher *batcher);
 void aii_batcher_wake(aiinfra_batcher *batcher);                        /* posts a turn */
 void aii_batcher_turn(aiinfra_batcher *batcher);                        /* plans, delivers, ends what can end */
 void aii_batcher_queue(aii_gen *gen);                                   /* it has something to deliver */

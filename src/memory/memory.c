@@ -47,6 +47,7 @@ aiinfra_status aii_memory_open(aiinfra_db *db, const char *scope, aiinfra_memory
   *out = NULL;
   aiinfra_memory *memory = aii_new(&db->rt->mem, sizeof *memory);
   if (memory == NULL) return aii_fail(err, AIINFRA_ENOMEM, "no memory for a memory");
+  atomic_store(&memory->refs, 1);
   memory->db = db;
   aii_db_ref(db);
   aii_sql_lock(db->sql);
@@ -55,16 +56,21 @@ aiinfra_status aii_memory_open(aiinfra_db *db, const char *scope, aiinfra_memory
   aii_sql_unlock(db->sql);
   if (rc == AIINFRA_OK) rc = open_store(memory, scope, err);
   if (rc != AIINFRA_OK) {
-    aii_memory_free(memory);
+    aii_memory_unref(memory);
     return rc;
   }
   *out = memory;
   return AIINFRA_OK;
 }
 
-void aii_memory_free(aiinfra_memory *memory)
+void aii_memory_ref(aiinfra_memory *memory)
 {
-  if (memory == NULL) return;
+  atomic_fetch_add(&memory->refs, 1);
+}
+
+void aii_memory_unref(aiinfra_memory *memory)
+{
+  if (memory == NULL || atomic_fetch_sub(&memory->refs, 1) != 1) return;
   aiinfra_db *db = memory->db;
   aii_vecstore_free(memory->store);
   aii_del(&db->rt->mem, memory, sizeof *memory);

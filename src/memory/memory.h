@@ -19,13 +19,15 @@
 #include "src/vector/vector.h"
 
 struct aiinfra_memory {
+  _Atomic uint32_t refs;
   aiinfra_db *db;
   aiinfra_vecstore *store; /* texts and vectors; a row's id is the item's */
   int64_t scope;
 };
 
 aiinfra_status aii_memory_open(aiinfra_db *db, const char *scope, aiinfra_memory **out, aiinfra_error *err);
-void aii_memory_free(aiinfra_memory *memory);
+void aii_memory_ref(aiinfra_memory *memory);
+void aii_memory_unref(aiinfra_memory *memory); /* any thread; NULL is allowed */
 
 /* ---- text (embed.c) -------------------------------------------------------------------------------------------- */
 

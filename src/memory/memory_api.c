@@ -46,7 +46,7 @@ aiinfra_status aiinfra_memory_open(aiinfra_db *db, const aiinfra_memory_opts *op
 
 void aiinfra_memory_free(aiinfra_memory *memory)
 {
-  aii_memory_free(memory);
+  aii_memory_unref(memory);
 }
 
 aiinfra_status aiinfra_memory_remember(aiinfra_memory *memory, const char *text, const char *metadata_json, int64_t *id,
