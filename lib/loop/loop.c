@@ -20,14 +20,14 @@ struct aii_loop {
   uv_prepare_t check;    /* runs while aii_loop_run() does, before libuv goes to sleep */
   bool (*until)(void *user);
   void *until_user;
-  pthread_t thread;      /* that created it: the loop's thread */
-  pthread_mutex_t lock;  /* guards the task list */
+  pthread_t thread;     /* that created it: the loop's thread */
+  pthread_mutex_t lock; /* guards the task list */
   aii_task *first, *last;
+  atomic_bool stop;   /* set by any thread; away from the plain flags, which gcc may read as one word */
   uint32_t n_handles; /* open libuv handles of ours */
   uint32_t n_holds;
   uint32_t depth; /* host callbacks on the stack */
   bool owned, running, timed_out;
-  atomic_bool stop;
   void (*closed)(void *user);
   void *closed_user;
 };

@@ -1,4 +1,5 @@
 /* models.c - which batcher answers under which name. The first one is the default. Loop thread. */
+#include "src/engine/engine.h"
 #include "src/server/server.h"
 
 const aii_served *aii_models_find(const aiinfra_server *server, const char *name)
@@ -21,6 +22,7 @@ aiinfra_status aii_models_add(aiinfra_server *server, const char *name, aiinfra_
     aii_strfree(mem, copy);
     return aii_fail(err, AIINFRA_ENOMEM, "no memory for a model's name");
   }
+  aii_batcher_ref(batcher);
   server->models[server->n_models++] = (aii_served){.name = copy, .batcher = batcher, .created = aii_unix_ms() / 1000};
   return AIINFRA_OK;
 }
@@ -28,6 +30,9 @@ aiinfra_status aii_models_add(aiinfra_server *server, const char *name, aiinfra_
 void aii_models_free(aiinfra_server *server)
 {
   aii_mem *mem = &server->rt->mem;
-  for (size_t i = 0; i < server->n_models; i++) aii_strfree(mem, server->models[i].name);
+  for (size_t i = 0; i < server->n_models; i++) {
+    aii_strfree(mem, server->models[i].name);
+    aii_batcher_unref(server->models[i].batcher);
+  }
   aii_del(mem, server->models, server->cap_models * sizeof *server->models);
 }

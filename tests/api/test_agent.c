@@ -306,6 +306,23 @@ static void runs_that_are_not_there(void **state)
   aiinfra_agent_free(agent);
 }
 
+/* Children keep what they stand on alive: the host may let go first, in any order. */
+static void outlives_what_the_host_let_go(void **state)
+{
+  aiinfra_agent *agent = make_agent(w.memory);
+  ending e;
+  (void)state;
+  aiinfra_memory_free(w.memory);
+  aiinfra_db_free(w.db);
+  w.memory = NULL;
+  w.db = NULL;
+  assert_int_equal(finish(start(agent, "Hello", &e), &e), AIINFRA_OK);
+  aiinfra_batcher_free(w.batcher);
+  w.batcher = NULL;
+  assert_int_equal(finish(start(agent, "Hello", &e), &e), AIINFRA_ECLOSED);
+  aiinfra_agent_free(agent);
+}
+
 int main(void)
 {
   const struct CMUnitTest tests[] = {
@@ -316,6 +333,7 @@ int main(void)
       cmocka_unit_test(an_input_that_does_not_fit_is_told),
       cmocka_unit_test(cancelled_and_freed),
       cmocka_unit_test(runs_that_are_not_there),
+      cmocka_unit_test(outlives_what_the_host_let_go), /* the last one: it takes the world down */
   };
   return cmocka_run_group_tests(tests, open_all, close_all);
 }

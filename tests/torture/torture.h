@@ -8,7 +8,7 @@
  *   - no block and no file descriptor is left over
  *
  * Fallible calls are those of the allocator of torture_allocator(), which the scenario gives to its runtime, and,
- * from anywhere in the process (SQLite, jansson, PCRE2), malloc and friends and, if asked for, reads, writes and
+ * from anywhere in the process (SQLite, jansson), malloc and friends and, if asked for, reads, writes and
  * syncs of files. Calls made by libuv, the dynamic linker and OpenBLAS never fail: those end the process by their
  * own design when memory is out. Under a sanitizer only the allocator's calls fail.
  *

@@ -1,5 +1,5 @@
 /* test_base.c - the ground floor: messages are cut between characters, memory is counted to the byte, buffers fail once
- * and stay failed, UTF-8 is strict, hashes and random numbers are the same everywhere, options of any version load.
+ * and stay failed, options of any version load.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -7,7 +7,6 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <errno.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -377,164 +376,6 @@ static void test_buf_double(void **state)
   }
 }
 
-/* ---- UTF-8 ----------------------------------------------------------------------------------------------------- */
-
-static void test_utf8_decode(void **state)
-{
-  (void)state;
-  static const struct {
-    const char *s;
-    size_t n;
-    int length;
-    uint32_t cp;
-  } table[] = {
-      {"", 0, 0, 0},
-      {"\0", 1, 1, 0},
-      {"A", 1, 1, 'A'},
-      {"\x7F", 1, 1, 0x7F},
-      {"\xC2\x80", 2, 2, 0x80},
-      {"\xDF\xBF", 2, 2, 0x7FF},
-      {"\xE0\xA0\x80", 3, 3, 0x800},
-      {"\xED\x9F\xBF", 3, 3, 0xD7FF},
-      {"\xEE\x80\x80", 3, 3, 0xE000},
-      {"\xEF\xBF\xBF", 3, 3, 0xFFFF},
-      {"\xF0\x90\x80\x80", 4, 4, 0x10000},
-      {"\xF4\x8F\xBF\xBF", 4, 4, 0x10FFFF},
-      {"\xC3\xA9zz", 4, 2, 0xE9},      /* what follows does not matter */
-      {"\xC2", 1, 0, 0},               /* cut short */
-      {"\xE2\x82", 2, 0, 0},
-      {"\xF0\x9F\x98", 3, 0, 0},
-      {"\xF0", 1, 0, 0},
-      {"\x80", 1, -1, 0},              /* a continuation at the start */
-      {"\xBF\x80", 2, -1, 0},
-      {"\xC0\x80", 2, -1, 0},          /* overlong */
-      {"\xC1\xBF", 2, -1, 0},
-      {"\xC0", 1, -1, 0},
-      {"\xE0\x80\x80", 3, -1, 0},
-      {"\xE0\x9F\xBF", 3, -1, 0},
-      {"\xE0\x9F", 2, -1, 0},          /* invalid already, though cut short */
-      {"\xF0\x8F\xBF\xBF", 4, -1, 0},
-      {"\xF0\x80", 2, -1, 0},
-      {"\xED\xA0\x80", 3, -1, 0},      /* surrogates */
-      {"\xED\xBF\xBF", 3, -1, 0},
-      {"\xED\xA0", 2, -1, 0},
-      {"\xF4\x90\x80\x80", 4, -1, 0},  /* above U+10FFFF */
-      {"\xF4\x90", 2, -1, 0},
-      {"\xF5\x80\x80\x80", 4, -1, 0},
-      {"\xFF", 1, -1, 0},
-      {"\xC2" "A", 2, -1, 0},          /* the second byte is no continuation */
-      {"\xE2\x82" "A", 3, -1, 0},
-      {"\xF0\x9F\x98" "A", 4, -1, 0},
-  };
-  for (size_t i = 0; i < AII_COUNT(table); i++) {
-    uint32_t cp = 0;
-    assert_int_equal(aii_utf8_decode(table[i].s, table[i].n, &cp), table[i].length);
-    if (table[i].length > 0) assert_int_equal(cp, table[i].cp);
-    assert_int_equal(aii_utf8_decode(table[i].s, table[i].n, NULL), table[i].length);
-  }
-}
-
-static void test_utf8_round_trip(void **state)
-{
-  (void)state;
-  for (uint32_t cp = 0; cp <= 0x110010; cp++) {
-    char s[4];
-    uint32_t back = 0;
-    size_t n = aii_utf8_encode(cp, s);
-    bool scalar = cp <= 0x10FFFF && (cp < 0xD800 || cp > 0xDFFF);
-    if ((n != 0) != scalar) fail_msg("U+%X: %zu bytes", cp, n);
-    if (!scalar) continue;
-    if (aii_utf8_decode(s, n, &back) != (int)n || back != cp) fail_msg("U+%X comes back as U+%X", cp, back);
-    if (n > 1 && aii_utf8_decode(s, n - 1, NULL) != 0) fail_msg("U+%X cut short", cp);
-  }
-}
-
-static void test_utf8_valid(void **state)
-{
-  (void)state;
-  assert_true(aii_utf8_valid("", 0));
-  assert_true(aii_utf8_valid("a\xC3\xA9\xE2\x82\xAC\xF0\x9F\x98\x80", 10));
-  assert_false(aii_utf8_valid("a\xC3\xA9\xE2\x82\xAC\xF0\x9F\x98\x80", 9));
-  assert_false(aii_utf8_valid("a\xED\xA0\x80", 4));
-}
-
-/* ---- hashes and random numbers --------------------------------------------------------------------------------- */
-
-static void test_hash_is_stable(void **state)
-{
-  (void)state;
-  unsigned char bytes[64];
-  for (size_t i = 0; i < sizeof bytes; i++) bytes[i] = (unsigned char)i;
-  static const struct {
-    size_t n;
-    uint64_t seed, hash;
-  } table[] = {{0, 0, 0x81C9DA4F42DFA03Cu},
-               {1, 0, 0xFEBE5DBCE4B9A14Du},
-               {8, 0, 0x732BB24B75F1B480u},
-               {9, 0, 0x82806FEFAEF5B5C7u},
-               {15, 0, 0xD548D99F6362BACEu},
-               {16, 0, 0x14839CF502F4DF6Cu},
-               {17, 0, 0xF30FAC96302996B1u},
-               {33, 12345, 0x0B4E19F08B7E7C44u},
-               {64, UINT64_MAX, 0x565F768B6D0A3F9Cu}};
-  for (size_t i = 0; i < AII_COUNT(table); i++) {
-    uint64_t h = aii_hash64(bytes, table[i].n, table[i].seed);
-    if (h != table[i].hash) fail_msg("%zu bytes, seed %llu: 0x%016llXu", table[i].n,
-                                     (unsigned long long)table[i].seed, (unsigned long long)h);
-  }
-}
-
-static void test_hash_sees_every_bit(void **state)
-{
-  (void)state;
-  unsigned char bytes[40] = {0};
-  for (size_t n = 0; n <= sizeof bytes; n++) {
-    uint64_t plain = aii_hash64(bytes, n, 0);
-    assert_true(aii_hash64(bytes, n, 1) != plain);
-    if (n > 0) assert_true(aii_hash64(bytes, n - 1, 0) != plain); /* the length counts */
-    for (size_t bit = 0; bit < n * 8; bit++) {
-      bytes[bit / 8] ^= (unsigned char)(1u << bit % 8);
-      assert_true(aii_hash64(bytes, n, 0) != plain);
-      bytes[bit / 8] ^= (unsigned char)(1u << bit % 8);
-    }
-  }
-}
-
-static void test_random_numbers(void **state)
-{
-  (void)state;
-  aii_rng a, b;
-  aii_rng_seed(&a, 0);
-  assert_true(a.s[0] == 0xE220A8397B1DCDAFu && a.s[1] == 0x6E789E6AA1B965F4u); /* splitmix64's known first values */
-  a = (aii_rng){{1, 2, 3, 4}};
-  assert_true(aii_rng_u64(&a) == 11520 && aii_rng_u64(&a) == 0); /* xoshiro256**'s known first values */
-  assert_true(aii_rng_u64(&a) == 1509978240 && aii_rng_u64(&a) == 1215971899390074240);
-  aii_rng_seed(&a, 7);
-  aii_rng_seed(&b, 7);
-  for (int i = 0; i < 100; i++) assert_true(aii_rng_u64(&a) == aii_rng_u64(&b));
-  double sum = 0;
-  for (int i = 0; i < 10000; i++) {
-    double x = aii_rng_unit(&a);
-    assert_true(x >= 0.0 && x < 1.0);
-    sum += x;
-  }
-  assert_true(fabs(sum / 10000 - 0.5) < 0.02);
-}
-
-static void test_random_below(void **state)
-{
-  (void)state;
-  static const uint64_t limits[] = {1, 2, 3, 6, 10, 1000, (uint64_t)1 << 63, UINT64_MAX};
-  aii_rng rng;
-  aii_rng_seed(&rng, 3);
-  for (size_t i = 0; i < AII_COUNT(limits); i++) {
-    for (int j = 0; j < 1000; j++) assert_true(aii_rng_below(&rng, limits[i]) < limits[i]);
-  }
-  unsigned counts[6] = {0};
-  for (int i = 0; i < 60000; i++) counts[aii_rng_below(&rng, 6)]++;
-  for (size_t i = 0; i < 6; i++) assert_true(counts[i] > 9500 && counts[i] < 10500);
-}
-
 /* ---- options --------------------------------------------------------------------------------------------------- */
 
 typedef struct new_opts { /* as this library knows it */
@@ -626,13 +467,6 @@ int main(void)
       cmocka_unit_test(test_buf_without_memory),
       COUNTED(test_buf_json),
       COUNTED(test_buf_double),
-      cmocka_unit_test(test_utf8_decode),
-      cmocka_unit_test(test_utf8_round_trip),
-      cmocka_unit_test(test_utf8_valid),
-      cmocka_unit_test(test_hash_is_stable),
-      cmocka_unit_test(test_hash_sees_every_bit),
-      cmocka_unit_test(test_random_numbers),
-      cmocka_unit_test(test_random_below),
       cmocka_unit_test(test_opts_load),
       cmocka_unit_test(test_opts_too_short),
       cmocka_unit_test(test_opts_from_the_future),
