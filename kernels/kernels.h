@@ -27,10 +27,10 @@
 /* Formats of weights, and their index in the tables below. */
 typedef enum aii_fmt { AII_FMT_F32, AII_FMT_F16, AII_FMT_BF16, AII_FMT_Q8_0, AII_FMT_Q4_0, AII_FMT_COUNT } aii_fmt;
 
-#define AII_QBLOCK 32        /* elements in a block of Q8_0 and Q4_0 */
-#define AII_Q8_0_BYTES 34    /* F16 scale, 32 int8 */
-#define AII_Q4_0_BYTES 18    /* F16 scale, 16 bytes: low nibbles are elements 0..15, high nibbles 16..31; minus 8 */
-#define AII_ATTN_TILE 64     /* key positions handled at a time; tiles begin at multiples of it */
+#define AII_QBLOCK 32     /* elements in a block of Q8_0 and Q4_0 */
+#define AII_Q8_0_BYTES 34 /* F16 scale, 32 int8 */
+#define AII_Q4_0_BYTES 18 /* F16 scale, 16 bytes: low nibbles are elements 0..15, high nibbles 16..31; minus 8 */
+#define AII_ATTN_TILE 64  /* key positions handled at a time; tiles begin at multiples of it */
 
 /* Bytes of a row of n elements; n is a multiple of AII_QBLOCK for block formats. */
 size_t aii_fmt_row_bytes(aii_fmt fmt, size_t n);
@@ -48,16 +48,16 @@ size_t aii_q8_row_bytes(size_t n);
  * exactly, and then lane = fma((float)isum, dw * dx, lane). */
 typedef struct aii_matmul_args {
   const void *w;
-  size_t w_stride;    /* bytes */
+  size_t w_stride; /* bytes */
   const void *x;
-  size_t x_stride;    /* bytes */
-  uint32_t n_in;      /* a multiple of 32 for quantised weights */
-  uint32_t n_rows;    /* of w */
-  uint32_t n_cols;    /* rows of x */
+  size_t x_stride; /* bytes */
+  uint32_t n_in;   /* a multiple of 32 for quantised weights */
+  uint32_t n_rows; /* of w */
+  uint32_t n_cols; /* rows of x */
   bool accumulate;
-  const float *bias;  /* [n_rows] or NULL */
+  const float *bias; /* [n_rows] or NULL */
   float *y;
-  size_t y_stride;    /* floats */
+  size_t y_stride; /* floats */
 } aii_matmul_args;
 
 typedef struct aii_kernels {
@@ -79,8 +79,8 @@ typedef struct aii_kernels {
   /* ---- norms and elements; out may be an input ---- */
   /* out = (x * (1 / sqrt(sum x^2 / n + eps))) * w; w NULL: not multiplied */
   void (*rms_norm)(const float *x, const float *w, uint32_t n, float eps, float *out);
-  void (*add)(float *x, const float *y, size_t n);    /* x += y */
-  void (*scale)(float *x, float f, size_t n);         /* x *= f */
+  void (*add)(float *x, const float *y, size_t n); /* x += y */
+  void (*scale)(float *x, float f, size_t n);      /* x *= f */
   /* out = (gate / (1 + exp(-gate))) * up with the exp below */
   void (*silu_mul)(const float *gate, const float *up, size_t n, float *out);
   /* out = exp(x), at most 2 ulp off; 0 for x < -86, inf beyond the range of float */
@@ -88,10 +88,8 @@ typedef struct aii_kernels {
 
   /* ---- rope: rotates the first n_rot of head_dim elements of n_heads adjacent heads by (cos[i], sin[i]) ----
    * (a, b) -> (fma(a, cos, -(b * sin)), fma(a, sin, b * cos)); pairs (2i, 2i+1), or (i, i + n_rot/2) */
-  void (*rope_norm)(float *x, uint32_t n_heads, uint32_t head_dim, uint32_t n_rot, const float *cos,
-                    const float *sin);
-  void (*rope_neox)(float *x, uint32_t n_heads, uint32_t head_dim, uint32_t n_rot, const float *cos,
-                    const float *sin);
+  void (*rope_norm)(float *x, uint32_t n_heads, uint32_t head_dim, uint32_t n_rot, const float *cos, const float *sin);
+  void (*rope_neox)(float *x, uint32_t n_heads, uint32_t head_dim, uint32_t n_rot, const float *cos, const float *sin);
 
   /* ---- attention: the steps of an online softmax over one tile of keys ----
    * out[i * out_stride + j] = scale * (q[i] . k[j]) by the sixteen-lane sum; q [n_q][dim], k [n_keys][dim] */
@@ -107,8 +105,7 @@ typedef struct aii_kernels {
   /* ---- vectors: out[r] for n_rows rows of dim floats, one query; sixteen-lane sums ---- */
   void (*vec_dot)(const float *rows, size_t row_stride, uint32_t n_rows, const float *query, uint32_t dim,
                   float *out); /* row_stride in floats */
-  void (*vec_l2sq)(const float *rows, size_t row_stride, uint32_t n_rows, const float *query, uint32_t dim,
-                   float *out);
+  void (*vec_l2sq)(const float *rows, size_t row_stride, uint32_t n_rows, const float *query, uint32_t dim, float *out);
 } aii_kernels;
 
 /* The kernels of an aiinfra_isa (0: the best of this CPU). NULL when the CPU, the system or the build lacks it. */

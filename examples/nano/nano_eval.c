@@ -22,7 +22,7 @@ typedef struct kind {
   int n, right, exact;
 } kind;
 
-static kind kinds[] = {{"tool call", 0.95, 0, 0, 0}, {"passage", 0.90, 0, 0, 0}, {"memory", 0.90, 0, 0, 0},
+static kind kinds[] = {{"tool call", 0.95, 0, 0, 0}, {"passage", 0.90, 0, 0, 0},  {"memory", 0.90, 0, 0, 0},
                        {"unknown", 0.85, 0, 0, 0},   {"tool answer", 0, 0, 0, 0}, {"chat", 0, 0, 0, 0}};
 
 typedef struct one_case {
@@ -65,8 +65,8 @@ static int tool_call_is_right(const json_t *wanted, const char *calls_json)
   json_t *name = json_object_get(function, "name"), *arguments_wanted = json_object_get(wanted, "arguments");
   json_t *parsed = json_is_string(arguments_wanted) ? json_loads(json_string_value(arguments_wanted), 0, NULL)
                                                     : json_incref(arguments_wanted);
-  int right = json_array_size(calls) == 1 && json_equal(name, json_object_get(wanted, "name")) &&
-              json_equal(arguments, parsed);
+  int right =
+      json_array_size(calls) == 1 && json_equal(name, json_object_get(wanted, "name")) && json_equal(arguments, parsed);
   json_decref(parsed);
   json_decref(arguments);
   json_decref(calls);
@@ -128,7 +128,8 @@ static aiinfra_status ask(aiinfra_batcher *batcher, json_t *json, int *in_flight
 }
 
 /* Feeds the batcher line by line; the loop turns whenever enough is in flight. */
-static aiinfra_status run(aiinfra_runtime *runtime, aiinfra_batcher *batcher, FILE *file, int to_show, aiinfra_error *err)
+static aiinfra_status run(aiinfra_runtime *runtime, aiinfra_batcher *batcher, FILE *file, int to_show,
+                          aiinfra_error *err)
 {
   static char line[1 << 20];
   aiinfra_status rc = AIINFRA_OK;
@@ -136,7 +137,8 @@ static aiinfra_status run(aiinfra_runtime *runtime, aiinfra_batcher *batcher, FI
   while (rc == AIINFRA_OK && more) {
     while (rc == AIINFRA_OK && in_flight < IN_FLIGHT && (more = fgets(line, sizeof line, file) != NULL)) {
       json_t *json = json_loads(line, 0, NULL);
-      if (json == NULL || kind_of(json) == NULL) return snprintf(err->message, sizeof err->message, "not a case: %.80s", line), AIINFRA_EFORMAT;
+      if (json == NULL || kind_of(json) == NULL)
+        return snprintf(err->message, sizeof err->message, "not a case: %.80s", line), AIINFRA_EFORMAT;
       rc = ask(batcher, json, &in_flight, &to_show, err);
     }
     if (rc == AIINFRA_OK) rc = aiinfra_runtime_run(runtime, err);
@@ -150,7 +152,8 @@ static int report(void)
   for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
     const kind *k = &kinds[i];
     double right = k->n > 0 ? (double)k->right / k->n : 0;
-    printf("%-12s right %5.1f %%  exact %5.1f %%  of %d", k->name, 100 * right, k->n > 0 ? 100.0 * k->exact / k->n : 0, k->n);
+    printf("%-12s right %5.1f %%  exact %5.1f %%  of %d", k->name, 100 * right, k->n > 0 ? 100.0 * k->exact / k->n : 0,
+           k->n);
     if (k->goal > 0) printf("  goal %.0f %%%s", 100 * k->goal, right < k->goal ? "  MISSED" : "");
     printf("\n");
     missed |= right < k->goal;

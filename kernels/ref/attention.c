@@ -31,8 +31,8 @@ float aii_ref_exp_sum(float *x, size_t n, float m)
   return aii_lane_sum(lane);
 }
 
-void aii_ref_attn_values(const float *p, size_t p_stride, uint32_t n_q, const float *v, uint32_t n_keys,
-                         uint32_t dim, float *acc)
+void aii_ref_attn_values(const float *p, size_t p_stride, uint32_t n_q, const float *v, uint32_t n_keys, uint32_t dim,
+                         float *acc)
 {
   for (uint32_t i = 0; i < n_q; i++)
     for (uint32_t j = 0; j < n_keys; j++)

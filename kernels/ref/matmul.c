@@ -27,8 +27,7 @@ static void matmul(const aii_matmul_args *a, load_fn load)
     for (uint32_t c = 0; c < a->n_cols; c++) {
       const unsigned char *x = (const unsigned char *)a->x + c * a->x_stride;
       float lane[AII_LANES] = {0};
-      for (size_t i = 0; i < a->n_in; i++)
-        lane[i % AII_LANES] = fmaf(load(w, i), load_f32(x, i), lane[i % AII_LANES]);
+      for (size_t i = 0; i < a->n_in; i++) lane[i % AII_LANES] = fmaf(load(w, i), load_f32(x, i), lane[i % AII_LANES]);
       float v = aii_lane_sum(lane);
       float *y = &a->y[c * a->y_stride + r];
       if (a->bias != NULL) v += a->bias[r];

@@ -25,10 +25,8 @@ void aii_ref_quant_bf16(const float *x, size_t n, void *row)
   for (size_t i = 0; i < n; i++) {
     uint32_t u;
     memcpy(&u, &x[i], sizeof u);
-    if ((u & 0x7fffffffu) > 0x7f800000u)
-      u |= 0x400000u; /* NaN: quiet, and never rounded to infinity */
-    else
-      u += 0x7fffu + (u >> 16 & 1u);
+    if ((u & 0x7fffffffu) > 0x7f800000u) u |= 0x400000u; /* NaN: quiet, and never rounded to infinity */
+    else u += 0x7fffu + (u >> 16 & 1u);
     uint16_t h = (uint16_t)(u >> 16);
     memcpy(p + 2 * i, &h, sizeof h);
   }

@@ -176,7 +176,8 @@ AII_INLINE float v16_hmax(v16 v)
 
 AII_INLINE __m256 lanes_exp(__m256 x)
 {
-  __m256 n = _mm256_round_ps(_mm256_mul_ps(x, _mm256_set1_ps(0x1.715476p+0f)), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  __m256 n =
+      _mm256_round_ps(_mm256_mul_ps(x, _mm256_set1_ps(0x1.715476p+0f)), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
   __m256 r = _mm256_fmadd_ps(n, _mm256_set1_ps(-0x1.62e4p-1f), x);
   r = _mm256_fmadd_ps(n, _mm256_set1_ps(-0x1.7f7d1cp-20f), r);
   __m256 p = _mm256_set1_ps(1.9875691500e-4f);
@@ -227,8 +228,8 @@ AII_INLINE __m256 lanes_idot(__m256i w, __m256i magnitude, __m256i x)
 
 /* acc[j] += the scaled dots of two weight blocks (scales d) with blocks 0 and 1 of column j: q at x[j] + at, scales at
  * dx[j]. One block after the other for all columns, which needs fewer registers. */
-AII_INLINE void b64_accumulate(b64 w, const float d[2], const int8_t *const *x, size_t at, const float *const *dx, v16 *acc,
-                               const uint32_t cols)
+AII_INLINE void b64_accumulate(b64 w, const float d[2], const int8_t *const *x, size_t at, const float *const *dx,
+                               v16 *acc, const uint32_t cols)
 {
   __m256 d0 = _mm256_set1_ps(d[0]), d1 = _mm256_set1_ps(d[1]);
   __m256i magnitude = _mm256_sign_epi8(w.lo, w.lo);

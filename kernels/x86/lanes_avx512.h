@@ -188,8 +188,8 @@ AII_INLINE v16 lanes_pair(const float p[2])
 }
 
 /* dpbusd wants one side unsigned: |w|, with its sign moved to x. */
-AII_INLINE void b64_accumulate(b64 w, const float d[2], const int8_t *const *x, size_t at, const float *const *dx, v16 *acc,
-                               const uint32_t cols)
+AII_INLINE void b64_accumulate(b64 w, const float d[2], const int8_t *const *x, size_t at, const float *const *dx,
+                               v16 *acc, const uint32_t cols)
 {
   v16 dw = lanes_pair(d);
   __m512i magnitude = _mm512_abs_epi8(w);

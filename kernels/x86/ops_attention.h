@@ -99,8 +99,7 @@ static void attn_values(const float *p, size_t p_stride, uint32_t n_q, const flo
   uint32_t whole = dim / AII_LANES * AII_LANES;
   for (uint32_t d = 0; d < whole; d += AII_LANES) {
     uint32_t i = 0;
-    for (; i + 4 <= n_q; i += 4)
-      values16(p + i * p_stride, p_stride, 4, v + d, n_keys, dim, acc + (size_t)i * dim + d);
+    for (; i + 4 <= n_q; i += 4) values16(p + i * p_stride, p_stride, 4, v + d, n_keys, dim, acc + (size_t)i * dim + d);
     for (; i < n_q; i++) values16(p + i * p_stride, p_stride, 1, v + d, n_keys, dim, acc + (size_t)i * dim + d);
   }
   if (whole == dim) return;

@@ -63,8 +63,7 @@ AII_INLINE void rotate(v16 *a, v16 *b, v16 c, v16 s)
   *b = v16_fma(x, s, v16_mul(y, c));
 }
 
-static void rope_norm(float *x, uint32_t n_heads, uint32_t head_dim, uint32_t n_rot, const float *cos,
-                      const float *sin)
+static void rope_norm(float *x, uint32_t n_heads, uint32_t head_dim, uint32_t n_rot, const float *cos, const float *sin)
 {
   uint32_t n = n_rot / 2, whole = n / AII_LANES * AII_LANES;
   for (uint32_t h = 0; h < n_heads; h++, x += head_dim) {
@@ -78,8 +77,7 @@ static void rope_norm(float *x, uint32_t n_heads, uint32_t head_dim, uint32_t n_
   }
 }
 
-static void rope_neox(float *x, uint32_t n_heads, uint32_t head_dim, uint32_t n_rot, const float *cos,
-                      const float *sin)
+static void rope_neox(float *x, uint32_t n_heads, uint32_t head_dim, uint32_t n_rot, const float *cos, const float *sin)
 {
   uint32_t n = n_rot / 2;
   for (uint32_t h = 0; h < n_heads; h++, x += head_dim) {

@@ -48,19 +48,18 @@ AII_INLINE void float_tile(aii_fmt fmt, const aii_matmul_args *a, uint32_t r, ui
       unsigned char t[AII_LANES * 4] = {0};
       memcpy(t, w[i] + whole * width, (n - whole) * width);
       v16 wv = load_weights(fmt, t, 0);
-      for (uint32_t j = 0; j < cols; j++)
-        acc[i][j] = v16_fma(wv, v16_load_part(x[j] + whole, n - whole, 0), acc[i][j]);
+      for (uint32_t j = 0; j < cols; j++) acc[i][j] = v16_fma(wv, v16_load_part(x[j] + whole, n - whole, 0), acc[i][j]);
     }
   }
   for (uint32_t i = 0; i < rows; i++)
     for (uint32_t j = 0; j < cols; j++) store_result(a, r + i, c + j, v16_sum(acc[i][j]));
 }
 
-#define FLOAT_COLUMNS(fmt, a, c, rows, cols)                                                      \
-  do {                                                                                            \
-    uint32_t r_ = 0;                                                                              \
-    for (; r_ + (rows) <= (a)->n_rows; r_ += (rows)) float_tile(fmt, a, r_, c, (rows), (cols));   \
-    for (; r_ < (a)->n_rows; r_++) float_tile(fmt, a, r_, c, 1, (cols));                          \
+#define FLOAT_COLUMNS(fmt, a, c, rows, cols)                                                    \
+  do {                                                                                          \
+    uint32_t r_ = 0;                                                                            \
+    for (; r_ + (rows) <= (a)->n_rows; r_ += (rows)) float_tile(fmt, a, r_, c, (rows), (cols)); \
+    for (; r_ < (a)->n_rows; r_++) float_tile(fmt, a, r_, c, 1, (cols));                        \
   } while (0)
 
 AII_INLINE void float_matmul(aii_fmt fmt, const aii_matmul_args *a)

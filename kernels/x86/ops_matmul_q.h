@@ -56,8 +56,7 @@ AII_INLINE void quant_tile(aii_fmt fmt, const aii_matmul_args *a, uint32_t r, ui
 AII_INLINE void quant_matmul(aii_fmt fmt, const aii_matmul_args *a)
 {
   uint32_t c = 0;
-  for (; c + AII_QTILE_COLS <= a->n_cols; c += AII_QTILE_COLS)
-    QUANT_COLUMNS(fmt, a, c, AII_QTILE_ROWS, AII_QTILE_COLS);
+  for (; c + AII_QTILE_COLS <= a->n_cols; c += AII_QTILE_COLS) QUANT_COLUMNS(fmt, a, c, AII_QTILE_ROWS, AII_QTILE_COLS);
   for (; c + 4 <= a->n_cols; c += 4) QUANT_COLUMNS(fmt, a, c, 1, 4);
   for (; c + 2 <= a->n_cols; c += 2) QUANT_COLUMNS(fmt, a, c, 1, 2);
   for (; c < a->n_cols; c++) QUANT_COLUMNS(fmt, a, c, 4, 1);

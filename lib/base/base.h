@@ -45,16 +45,16 @@ aiinfra_status aii_fail_errno(aiinfra_error *err, int errnum, const char *fmt, .
 
 typedef struct aii_mem {
   aiinfra_allocator hooks;
-  _Atomic size_t used_bytes;  /* by aii_new and friends; zero again when everything is freed */
+  _Atomic size_t used_bytes; /* by aii_new and friends; zero again when everything is freed */
   _Atomic size_t peak_bytes;
-  size_t limit_bytes;         /* 0: no limit; above it allocations fail as if memory were out */
+  size_t limit_bytes; /* 0: no limit; above it allocations fail as if memory were out */
 } aii_mem;
 
 /* hooks may be NULL: malloc, realloc, free. */
 void aii_mem_init(aii_mem *mem, const aiinfra_allocator *hooks, size_t limit_bytes);
 
-void *aii_new(aii_mem *mem, size_t size);        /* zeroed; NULL when memory is out or size is 0 */
-void *aii_new_raw(aii_mem *mem, size_t size);    /* not zeroed */
+void *aii_new(aii_mem *mem, size_t size);                      /* zeroed; NULL when memory is out or size is 0 */
+void *aii_new_raw(aii_mem *mem, size_t size);                  /* not zeroed */
 void *aii_new_array(aii_mem *mem, size_t n, size_t elem_size); /* zeroed, overflow checked */
 /* Resizes; new bytes are not zeroed. On failure NULL, and the old memory is as before. ptr NULL: as aii_new_raw. */
 void *aii_resize(aii_mem *mem, void *ptr, size_t old_size, size_t new_size);
@@ -62,9 +62,9 @@ void aii_del(aii_mem *mem, void *ptr, size_t size); /* ptr may be NULL */
 /* Aligned to 64 bytes for vector loads. Freed with aii_del_aligned. Not zeroed. */
 void *aii_new_aligned(aii_mem *mem, size_t size);
 void aii_del_aligned(aii_mem *mem, void *ptr, size_t size);
-char *aii_strdup(aii_mem *mem, const char *s);               /* free with aii_strfree */
-char *aii_strndup(aii_mem *mem, const char *s, size_t n);    /* n bytes; must hold no NUL for aii_strfree */
-void aii_strfree(aii_mem *mem, char *s);                     /* size is strlen + 1 */
+char *aii_strdup(aii_mem *mem, const char *s);            /* free with aii_strfree */
+char *aii_strndup(aii_mem *mem, const char *s, size_t n); /* n bytes; must hold no NUL for aii_strfree */
+void aii_strfree(aii_mem *mem, char *s);                  /* size is strlen + 1 */
 
 /* Overflow checked arithmetic on sizes that come from outside: false on overflow. */
 bool aii_size_mul(size_t a, size_t b, size_t *out);
@@ -76,7 +76,8 @@ char *aii_export_string(aii_mem *mem, const char *s, size_t n);
 /* ---- growing arrays -------------------------------------------------------------------------------------------
  * `T *items; size_t n, cap;` grown geometrically: if (!aii_grow(mem, &items, &cap, n + 1, sizeof *items)) ENOMEM */
 bool aii_grow_(aii_mem *mem, void **items, size_t *cap, size_t want, size_t elem_size);
-#define aii_grow(mem, items, cap, want, elem_size) aii_grow_((mem), (void **)(void *)(items), (cap), (want), (elem_size))
+#define aii_grow(mem, items, cap, want, elem_size) \
+  aii_grow_((mem), (void **)(void *)(items), (cap), (want), (elem_size))
 
 /* ---- text buffers (buf.c) ------------------------------------------------------------------------------------
  * A growing byte string that is always NUL-terminated once something was added. A failed allocation is sticky:
@@ -109,9 +110,8 @@ aiinfra_status aii_buf_export(aii_buf *buf, char **out, aiinfra_error *err);
 aiinfra_status aii_opts_load(void *dst, size_t dst_size, const void *src, size_t min_size, const char *type,
                              aiinfra_error *err);
 /* `last` is the last member that version 0.1 had. */
-#define AII_OPTS_LOAD(dst, src, last, err)                                                             \
-  aii_opts_load((dst), sizeof *(dst), (src), offsetof(__typeof__(*(dst)), last) + sizeof (dst)->last, \
-                #src, (err))
+#define AII_OPTS_LOAD(dst, src, last, err) \
+  aii_opts_load((dst), sizeof *(dst), (src), offsetof(__typeof__(*(dst)), last) + sizeof(dst)->last, #src, (err))
 
 /* ---- log (log.c) --------------------------------------------------------------------------------------------- */
 
@@ -124,8 +124,8 @@ void aii_logf(const aii_log *log, aiinfra_log_level level, const char *fmt, ...)
 
 /* ---- time (clock.c) ------------------------------------------------------------------------------------------ */
 
-uint64_t aii_now_ns(void);      /* monotonic */
-int64_t aii_unix_ms(void);      /* wall clock, milliseconds since 1970 */
+uint64_t aii_now_ns(void); /* monotonic */
+int64_t aii_unix_ms(void); /* wall clock, milliseconds since 1970 */
 
 /* ---- text (utf8.c) ------------------------------------------------------------------------------------------- */
 
@@ -138,10 +138,12 @@ bool aii_utf8_valid(const char *s, size_t n);
 /* ---- hashes and random numbers (hash.c) ---------------------------------------------------------------------- */
 
 uint64_t aii_hash64(const void *data, size_t n, uint64_t seed); /* fast, not cryptographic, stable across versions */
-typedef struct aii_rng { uint64_t s[4]; } aii_rng;               /* xoshiro256** */
-void aii_rng_seed(aii_rng *rng, uint64_t seed);                  /* by splitmix64 */
+typedef struct aii_rng {
+  uint64_t s[4];
+} aii_rng;                                      /* xoshiro256** */
+void aii_rng_seed(aii_rng *rng, uint64_t seed); /* by splitmix64 */
 uint64_t aii_rng_u64(aii_rng *rng);
-double aii_rng_unit(aii_rng *rng);                               /* [0, 1) with 53 bits */
-uint64_t aii_rng_below(aii_rng *rng, uint64_t n);                /* uniform in [0, n); n > 0 */
+double aii_rng_unit(aii_rng *rng);                /* [0, 1) with 53 bits */
+uint64_t aii_rng_below(aii_rng *rng, uint64_t n); /* uniform in [0, n); n > 0 */
 
 #endif

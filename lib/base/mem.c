@@ -49,8 +49,7 @@ static bool charge(aii_mem *mem, size_t size)
                                                   memory_order_relaxed));
   size_t peak = atomic_load_explicit(&mem->peak_bytes, memory_order_relaxed);
   while (used > peak && !atomic_compare_exchange_weak_explicit(&mem->peak_bytes, &peak, used, memory_order_relaxed,
-                                                               memory_order_relaxed)) {
-  }
+                                                               memory_order_relaxed)) {}
   return true;
 }
 

@@ -16,9 +16,10 @@ aiinfra_status aii_opts_load(void *dst, size_t dst_size, const void *src, size_t
   }
   for (size_t i = dst_size; i < size; i++) {
     if (((const unsigned char *)src)[i] == 0) continue;
-    return aii_fail(err, AIINFRA_ENOTSUP,
-                    "%s: an option at byte %zu is set that version %s of the library does not know; use a newer library",
-                    type, i, AIINFRA_VERSION_STRING);
+    return aii_fail(
+        err, AIINFRA_ENOTSUP,
+        "%s: an option at byte %zu is set that version %s of the library does not know; use a newer library", type, i,
+        AIINFRA_VERSION_STRING);
   }
   memcpy(dst, src, AII_MIN(size, dst_size));
   memcpy(dst, &dst_size, sizeof dst_size);

@@ -21,7 +21,7 @@ typedef struct reader {
   json_t *root;
   const char *key; /* of the next member; points into the text or to own_key */
   size_t key_n;
-  char *own_key;   /* a key with escapes, decoded */
+  char *own_key; /* a key with escapes, decoded */
   aiinfra_error *err;
 } reader;
 

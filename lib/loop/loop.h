@@ -30,12 +30,13 @@ typedef struct aii_task {
 void aii_loop_post(aii_loop *loop, aii_task *task);
 
 bool aii_loop_here(const aii_loop *loop); /* on the thread that created it? any thread */
-void aii_loop_hold(aii_loop *loop); /* uv_run() goes on while somebody holds */
+void aii_loop_hold(aii_loop *loop);       /* uv_run() goes on while somebody holds */
 void aii_loop_drop(aii_loop *loop);
 
 /* One-shot timers. A timer does not hold the loop unless started with hold. */
 typedef struct aii_timer aii_timer;
-aiinfra_status aii_timer_create(aii_loop *loop, void (*fn)(void *user), void *user, aii_timer **out, aiinfra_error *err);
+aiinfra_status aii_timer_create(aii_loop *loop, void (*fn)(void *user), void *user, aii_timer **out,
+                                aiinfra_error *err);
 void aii_timer_start(aii_timer *timer, uint64_t delay_ms, bool hold); /* restarts a running one */
 void aii_timer_stop(aii_timer *timer);
 void aii_timer_free(aii_timer *timer); /* stops; memory goes as the loop turns */

@@ -35,7 +35,7 @@ typedef struct aii_generator {
   void *impl;
   aiinfra_status (*generate)(void *impl, const aiinfra_generate_opts *opts, aiinfra_chunk_cb on_chunk,
                              aiinfra_result_cb on_result, void *user, aiinfra_request **request, aiinfra_error *err);
-  void (*keep)(void *impl);    /* the agent's reference; both NULL: the creator keeps it alive */
+  void (*keep)(void *impl); /* the agent's reference; both NULL: the creator keeps it alive */
   void (*release)(void *impl);
   uint32_t max_context; /* tokens; bounds what recall puts into the prompt */
 } aii_generator;

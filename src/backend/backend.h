@@ -17,17 +17,11 @@
 #include "lib/base/base.h"
 
 /* Element types: GGUF ids. Rows of a block type have a multiple of `block` elements. */
-typedef enum aii_dtype {
-  AII_F32 = 0,
-  AII_F16 = 1,
-  AII_Q4_0 = 2,
-  AII_Q8_0 = 8,
-  AII_BF16 = 30
-} aii_dtype;
+typedef enum aii_dtype { AII_F32 = 0, AII_F16 = 1, AII_Q4_0 = 2, AII_Q8_0 = 8, AII_BF16 = 30 } aii_dtype;
 
 typedef struct aii_dtype_traits {
-  const char *name;     /* "Q8_0" */
-  uint32_t block;       /* elements in a block */
+  const char *name; /* "Q8_0" */
+  uint32_t block;   /* elements in a block */
   uint32_t block_bytes;
 } aii_dtype_traits;
 const aii_dtype_traits *aii_dtype_info(uint32_t gguf_type); /* NULL: not known */
@@ -35,9 +29,9 @@ const aii_dtype_traits *aii_dtype_info(uint32_t gguf_type); /* NULL: not known *
 /* A weight on a device. `source` stays mapped as long as the weight lives (the backend may use it in place). */
 typedef struct aii_weight {
   aii_dtype type;
-  uint32_t n_in, n_out;  /* n_out rows of n_in elements; a vector has n_out 1 */
-  const void *source;    /* rows as in the file, host memory */
-  void *device;          /* the backend's own form: packed or on the device; on the CPU may be NULL: use source */
+  uint32_t n_in, n_out; /* n_out rows of n_in elements; a vector has n_out 1 */
+  const void *source;   /* rows as in the file, host memory */
+  void *device;         /* the backend's own form: packed or on the device; on the CPU may be NULL: use source */
   size_t device_bytes;
 } aii_weight;
 
@@ -56,10 +50,10 @@ typedef struct aii_kv_view {
  * position p lies in block tables[seq[r]][p / block_tokens]. All arrays are host memory. */
 typedef struct aii_rows {
   uint32_t n_rows, n_seqs;
-  const aiinfra_token *tokens;          /* [n_rows] */
-  const uint32_t *pos;                  /* [n_rows] */
-  const uint32_t *seq;                  /* [n_rows] index into tables */
-  const uint32_t *const *tables;        /* [n_seqs] block ids */
+  const aiinfra_token *tokens;   /* [n_rows] */
+  const uint32_t *pos;           /* [n_rows] */
+  const uint32_t *seq;           /* [n_rows] index into tables */
+  const uint32_t *const *tables; /* [n_seqs] block ids */
 } aii_rows;
 
 typedef enum aii_rope_kind {
@@ -69,9 +63,9 @@ typedef enum aii_rope_kind {
 
 typedef struct aii_rope {
   aii_rope_kind kind;
-  uint32_t n_rot;             /* dims that rotate, even; the rest pass through */
-  const float *inv_freq;      /* [n_rot/2], host memory: base^(-2i/n_rot), scalings applied */
-  float attn_factor;          /* multiplies cos and sin; 1 by default */
+  uint32_t n_rot;        /* dims that rotate, even; the rest pass through */
+  const float *inv_freq; /* [n_rot/2], host memory: base^(-2i/n_rot), scalings applied */
+  float attn_factor;     /* multiplies cos and sin; 1 by default */
 } aii_rope;
 
 typedef struct aii_backend aii_backend;
@@ -82,7 +76,7 @@ typedef struct aii_backend_ops {
 
   aiinfra_status (*alloc)(aii_backend *be, size_t bytes, void **out, aiinfra_error *err); /* 64-byte aligned */
   void (*release)(aii_backend *be, void *ptr, size_t bytes);
-  uint64_t (*free_bytes)(aii_backend *be); /* memory that could still be had */
+  uint64_t (*free_bytes)(aii_backend *be);                                      /* memory that could still be had */
   aiinfra_status (*upload)(aii_backend *be, aii_weight *w, aiinfra_error *err); /* fills device; may keep source */
   void (*unload)(aii_backend *be, aii_weight *w);
   aiinfra_status (*to_host)(aii_backend *be, void *host, const void *device, size_t bytes, aiinfra_error *err);
@@ -127,8 +121,7 @@ uint32_t aii_pool_threads(const aii_pool *pool);
 void aii_pool_run(aii_pool *pool, uint32_t n_parts, void (*fn)(void *arg, uint32_t part, uint32_t n_parts), void *arg);
 
 /* The CPU backend on a pool (borrowed). isa: aiinfra_isa, 0 the best; ENOTSUP when the CPU lacks it. */
-aiinfra_status aii_cpu_backend_create(aii_mem *mem, aii_pool *pool, int32_t isa, aii_backend **out,
-                                      aiinfra_error *err);
+aiinfra_status aii_cpu_backend_create(aii_mem *mem, aii_pool *pool, int32_t isa, aii_backend **out, aiinfra_error *err);
 int32_t aii_cpu_best_isa(void); /* an aiinfra_isa */
 
 #endif

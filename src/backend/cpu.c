@@ -98,8 +98,8 @@ static aiinfra_status check_weight(const aii_weight *w, aiinfra_error *err)
   if (t == NULL) return aii_fail(err, AIINFRA_ENOTSUP, "the CPU backend has no tensor type %d", (int)w->type);
   if (w->source == NULL || w->n_in == 0 || w->n_out == 0) return aii_fail(err, AIINFRA_EINVAL, "an empty weight");
   if (w->n_in % t->block != 0)
-    return aii_fail(err, AIINFRA_EFORMAT, "a row of %u elements is no whole number of %s blocks of %u", w->n_in, t->name,
-                    t->block);
+    return aii_fail(err, AIINFRA_EFORMAT, "a row of %u elements is no whole number of %s blocks of %u", w->n_in,
+                    t->name, t->block);
   return AIINFRA_OK;
 }
 

@@ -11,9 +11,9 @@
 
 typedef struct aii_cpu {
   aii_backend base;
-  aii_pool *pool;       /* borrowed; NULL: one thread */
+  aii_pool *pool; /* borrowed; NULL: one thread */
   const aii_kernels *k;
-  char *scratch;        /* grows to what the largest operation needs, freed with the backend */
+  char *scratch; /* grows to what the largest operation needs, freed with the backend */
   size_t scratch_bytes;
   aiinfra_status failed; /* of an operation that returns nothing; told and cleared by sync */
   const char *failure;

@@ -162,8 +162,7 @@ static void visit_tile(const attention_job *job, unit *u, uint32_t tile, uint32_
     from = AII_MAX(from, tile);
     to = AII_MIN(to, tile_end);
     whole = whole && from == first && to == tile_end;
-    for (uint32_t g = 0; g < job->group && from < to; g++)
-      soften(job, u, r * job->group + g, from - tile, to - tile);
+    for (uint32_t g = 0; g < job->group && from < to; g++) soften(job, u, r * job->group + g, from - tile, to - tile);
   }
   if (whole) {
     add_values(job, u, tile, 0, u->n_q, first, tile_end);
@@ -239,8 +238,16 @@ void aii_cpu_attention(aii_backend *be, const aii_kv_view *kv, uint32_t layer, c
     aii_cpu_fail(cpu, AIINFRA_ENOTSUP, "attention over a KV cache of this type or shape");
     return;
   }
-  attention_job job = {.cpu = cpu, .kv = kv, .rows = rows, .layer = layer, .n_heads = n_heads,
-                       .group = n_heads / kv->n_kv_heads, .window = window, .scale = scale, .q = q, .out = out};
+  attention_job job = {.cpu = cpu,
+                       .kv = kv,
+                       .rows = rows,
+                       .layer = layer,
+                       .n_heads = n_heads,
+                       .group = n_heads / kv->n_kv_heads,
+                       .window = window,
+                       .scale = scale,
+                       .q = q,
+                       .out = out};
   size_t chunk_bytes = (((size_t)rows->n_rows + 1) * sizeof(uint32_t) + 63) / 64 * 64;
   job.scratch_bytes = (unit_floats(max_queries(job.group), kv->head_dim) * sizeof(float) + 63) / 64 * 64;
   char *scratch = aii_cpu_scratch(cpu, chunk_bytes + aii_pool_threads(cpu->pool) * job.scratch_bytes);

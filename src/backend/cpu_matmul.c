@@ -8,7 +8,7 @@
 
 #define X_CACHE_BYTES ((size_t)192 << 10)
 #define W_CACHE_BYTES ((size_t)128 << 10)
-#define RANGES_PER_THREAD 4       /* so that a thread that was held up does not hold up all */
+#define RANGES_PER_THREAD 4         /* so that a thread that was held up does not hold up all */
 #define ALONE_PRODUCTS (512u << 10) /* about 20 microseconds of one thread: less is not worth waking others */
 
 typedef struct matmul_job {
@@ -65,9 +65,15 @@ void aii_cpu_matmul(aii_backend *be, const aii_weight *w, const aii_weight *bias
   void *q8 = NULL;
   if (quantised && (q8 = aii_cpu_scratch(cpu, group * x_bytes)) == NULL) return;
 
-  matmul_job job = {.k = cpu->k, .fmt = m.fmt,
-                    .args = {.w = m.rows, .w_stride = m.row_bytes, .x_stride = x_bytes, .n_in = w->n_in,
-                             .n_rows = w->n_out, .accumulate = accumulate, .bias = aii_cpu_vector_of(bias),
+  matmul_job job = {.k = cpu->k,
+                    .fmt = m.fmt,
+                    .args = {.w = m.rows,
+                             .w_stride = m.row_bytes,
+                             .x_stride = x_bytes,
+                             .n_in = w->n_in,
+                             .n_rows = w->n_out,
+                             .accumulate = accumulate,
+                             .bias = aii_cpu_vector_of(bias),
                              .y_stride = w->n_out}};
   size_t grain = row_grain(cpu, m.row_bytes, w->n_out);
   for (uint32_t r = 0; r < n_rows; r += group) {

@@ -27,7 +27,7 @@
 #include "src/backend/backend.h"
 
 #define MAX_THREADS 1024
-#define SPINS 400                    /* with a pause each: about 5 to 15 microseconds */
+#define SPINS 400                     /* with a pause each: about 5 to 15 microseconds */
 #define STACK_BYTES ((size_t)1 << 20) /* kernels need a few KiB */
 #define CACHE_LINE 64
 

@@ -182,7 +182,7 @@ struct aiinfra_batcher {
   uint64_t timer_ns; /* the deadline it is set to; 0: none */
   aii_gen *open, *out_head, *out_tail;
   uint32_t n_open;
-  uint32_t n_users; /* agents and servers that keep it alive */
+  uint32_t n_users;   /* agents and servers that keep it alive */
   uint32_t max_total; /* longest sequence: the model's context, or what the cache holds */
   aii_rng rng;
   aiinfra_close_cb closed;

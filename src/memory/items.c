@@ -151,8 +151,9 @@ aiinfra_status aii_memory_remember(aiinfra_memory *memory, const char *text, con
 
 static void add_score(aii_buf *json, const char *name, double score)
 {
-  if (isnan(score)) aii_buf_fmt(json, ",\"%s\":null", name);
-  else aii_buf_fmt(json, ",\"%s\":%.6g", name, score);
+  aii_buf_fmt(json, ",\"%s\":", name);
+  if (isnan(score)) aii_buf_str(json, "null");
+  else aii_buf_double(json, score, 6);
 }
 
 /* One item as JSON. Columns: kind, text, path, first_byte, n_bytes, created_ms, metadata. */

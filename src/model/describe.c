@@ -11,19 +11,11 @@ static void add_str(aii_buf *out, const char *s)
   aii_buf_json(out, s, strlen(s));
 }
 
-/* Printed as the C locale would: the host may have set another one. JSON has no NaN and no infinity. */
+/* JSON has no NaN and no infinity. */
 static void add_number(aii_buf *out, double value)
 {
-  char text[32];
-  if (!isfinite(value)) {
-    aii_buf_str(out, "null");
-    return;
-  }
-  (void)snprintf(text, sizeof text, "%.9g", value);
-  for (char *p = text; *p != '\0'; p++) {
-    if (*p == ',') *p = '.';
-  }
-  aii_buf_str(out, text);
+  if (isfinite(value)) aii_buf_double(out, value, 9);
+  else aii_buf_str(out, "null");
 }
 
 static const char *type_name(aii_gguf_type type)

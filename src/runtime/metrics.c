@@ -9,15 +9,15 @@
 #include "src/runtime/runtime.h"
 
 /* Upper bounds of histogram buckets in seconds: 1 ms to 100 s, about three a decade. */
-static const double BOUNDS[] = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
-                                1.0,   2.5,    5.0,   10.0, 25.0,  50.0, 100.0};
+static const double BOUNDS[] = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1,  0.25,
+                                0.5,   1.0,    2.5,   5.0,  10.0,  25.0, 50.0, 100.0};
 enum { N_BOUNDS = AII_COUNT(BOUNDS) };
 
 struct aii_metric {
   struct aii_metric *next;
   aii_metric_kind kind;
   char *name, *help, *labels;
-  _Atomic uint64_t bits;                 /* of a double: the value, or a histogram's sum */
+  _Atomic uint64_t bits;                  /* of a double: the value, or a histogram's sum */
   _Atomic uint64_t buckets[N_BOUNDS + 1]; /* histograms: observations per bucket, the last one beyond all bounds */
 };
 
@@ -119,8 +119,8 @@ void aii_metric_add(aii_metric *metric, double value)
     memcpy(&sum, &old, sizeof sum);
     sum += value;
     memcpy(&bits, &sum, sizeof bits);
-  } while (!atomic_compare_exchange_weak_explicit(&metric->bits, &old, bits, memory_order_relaxed,
-                                                  memory_order_relaxed));
+  } while (
+      !atomic_compare_exchange_weak_explicit(&metric->bits, &old, bits, memory_order_relaxed, memory_order_relaxed));
 }
 
 void aii_metric_observe(aii_metric *metric, double value)

@@ -16,16 +16,16 @@ typedef struct aii_metrics aii_metrics;
 typedef struct aii_worker aii_worker;
 
 struct aiinfra_runtime {
-  aii_mem mem;           /* every module allocates here */
+  aii_mem mem; /* every module allocates here */
   aii_log log;
   aii_loop *loop;
-  aii_pool *pool;        /* compute threads */
-  aii_backend *backend;  /* the CPU */
-  aii_worker *worker;    /* the one thread that drives the backend */
+  aii_pool *pool;       /* compute threads */
+  aii_backend *backend; /* the CPU */
+  aii_worker *worker;   /* the one thread that drives the backend */
   aii_metrics *metrics;
-  int32_t isa;           /* aiinfra_isa in use */
+  int32_t isa; /* aiinfra_isa in use */
   _Atomic uint32_t refs;
-  aii_task last_task;    /* posted when the last reference goes */
+  aii_task last_task; /* posted when the last reference goes */
   aiinfra_close_cb closed;
   void *closed_user;
 };

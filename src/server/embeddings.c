@@ -44,22 +44,12 @@ void aii_embed_cancel(aii_exchange *x)
 
 /* ---- the answer ---------------------------------------------------------------------------------------------------------- */
 
-/* The host's locale may write a comma. */
-static void add_number(aii_buf *out, float value)
-{
-  char text[32];
-  int n = snprintf(text, sizeof text, "%.9g", (double)value);
-  for (char *c = text; *c != '\0'; c++)
-    if (*c == ',') *c = '.';
-  if (n > 0) aii_buf_add(out, text, (size_t)n);
-}
-
 static void add_numbers(aii_buf *out, const float *vector, size_t n)
 {
   aii_buf_char(out, '[');
   for (size_t i = 0; i < n; i++) {
     if (i > 0) aii_buf_char(out, ',');
-    add_number(out, vector[i]);
+    aii_buf_double(out, (double)vector[i], 9);
   }
   aii_buf_char(out, ']');
 }

@@ -17,12 +17,12 @@ typedef enum aii_vocab_kind {
 } aii_vocab_kind;
 
 typedef enum aii_token_attr { /* GGUF's token types */
-  AII_TOKEN_NORMAL = 1,
-  AII_TOKEN_UNKNOWN = 2,
-  AII_TOKEN_CONTROL = 3,
-  AII_TOKEN_USER = 4,
-  AII_TOKEN_UNUSED = 5,
-  AII_TOKEN_BYTE = 6
+                              AII_TOKEN_NORMAL = 1,
+                              AII_TOKEN_UNKNOWN = 2,
+                              AII_TOKEN_CONTROL = 3,
+                              AII_TOKEN_USER = 4,
+                              AII_TOKEN_UNUSED = 5,
+                              AII_TOKEN_BYTE = 6
 } aii_token_attr;
 
 typedef struct aii_str {
@@ -33,13 +33,13 @@ typedef struct aii_str {
 /* What a file says about its vocabulary. Everything is borrowed during aii_vocab_create and copied as needed. */
 typedef struct aii_vocab_desc {
   aii_vocab_kind kind;
-  const char *pre;         /* pre-tokenizer's name (BPE); NULL: "default" */
+  const char *pre; /* pre-tokenizer's name (BPE); NULL: "default" */
   uint32_t n_tokens;
-  const aii_str *tokens;   /* n_tokens, as in the file (SPM: with U+2581; BPE: byte-mapped) */
-  const float *scores;     /* n_tokens, SPM; may be NULL */
-  const int32_t *types;    /* n_tokens aii_token_attr; may be NULL: all normal */
+  const aii_str *tokens; /* n_tokens, as in the file (SPM: with U+2581; BPE: byte-mapped) */
+  const float *scores;   /* n_tokens, SPM; may be NULL */
+  const int32_t *types;  /* n_tokens aii_token_attr; may be NULL: all normal */
   uint32_t n_merges;
-  const aii_str *merges;   /* BPE: "a b", rank = index */
+  const aii_str *merges;                /* BPE: "a b", rank = index */
   int32_t bos, eos, unk, eot, eom, pad; /* -1: none (the caller applies the defaults of the file format) */
   int32_t add_bos, add_eos;             /* -1: as the kind and pre say by default, 0: no, 1: yes */
   int32_t add_space_prefix;             /* SPM; -1: default yes */
@@ -76,8 +76,8 @@ aiinfra_status aii_tokenize(const aii_vocab *vocab, const char *text, size_t n, 
 typedef struct aii_detok {
   const aii_vocab *vocab;
   bool special;
-  bool strip_space;  /* the next piece loses one leading space */
-  uint8_t n_held;    /* bytes of an unfinished sequence */
+  bool strip_space; /* the next piece loses one leading space */
+  uint8_t n_held;   /* bytes of an unfinished sequence */
   char held[4];
 } aii_detok;
 void aii_detok_init(aii_detok *detok, const aii_vocab *vocab, bool special, bool first_in_text);
@@ -93,9 +93,9 @@ aiinfra_status aii_template_parse(aii_mem *mem, const char *source, size_t n, ai
 void aii_template_free(aii_template *tmpl);
 
 typedef struct aii_template_vars {
-  const char *messages_json;   /* an array */
-  const char *tools_json;      /* an array; NULL: none */
-  const char *extra_json;      /* an object of further variables; NULL: none */
+  const char *messages_json; /* an array */
+  const char *tools_json;    /* an array; NULL: none */
+  const char *extra_json;    /* an object of further variables; NULL: none */
   const char *bos_token, *eos_token;
   bool add_generation_prompt;
 } aii_template_vars;

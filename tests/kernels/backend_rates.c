@@ -68,16 +68,20 @@ static void rate_type(aii_backend *be, aii_dtype type, const char *memory, const
     prefill = best(prefill, seconds() - start);
   }
   double flops = 2.0 * DIM * OUT;
-  printf("  %-5s decode %6.2f GB/s (4 rows %6.2f) over %zu MB; prefill %7.2f GFLOP/s, %.1f times faster a row\n", t->name,
-         (double)bytes * N_MATRICES / decode * 1e-9, (double)bytes * N_MATRICES / four * 1e-9, bytes * N_MATRICES >> 20,
-         flops * PROMPT / prefill * 1e-9, decode / N_MATRICES / (prefill / PROMPT));
+  printf("  %-5s decode %6.2f GB/s (4 rows %6.2f) over %zu MB; prefill %7.2f GFLOP/s, %.1f times faster a row\n",
+         t->name, (double)bytes * N_MATRICES / decode * 1e-9, (double)bytes * N_MATRICES / four * 1e-9,
+         bytes * N_MATRICES >> 20, flops * PROMPT / prefill * 1e-9, decode / N_MATRICES / (prefill / PROMPT));
 }
 
 static void rate_attention(aii_backend *be, aii_dtype type, uint32_t n_rows, uint32_t length)
 {
   enum { HEADS = 32, KV = 8, HEAD = 64, BLOCK = 16 };
   size_t size = type == AII_F32 ? 4 : 2;
-  aii_kv_view kv = {.type = type, .n_layers = 1, .n_kv_heads = KV, .head_dim = HEAD, .block_tokens = BLOCK,
+  aii_kv_view kv = {.type = type,
+                    .n_layers = 1,
+                    .n_kv_heads = KV,
+                    .head_dim = HEAD,
+                    .block_tokens = BLOCK,
                     .n_blocks = length / BLOCK};
   kv.value_offset = KV * BLOCK * HEAD * size;
   kv.layer_bytes = kv.block_bytes = 2 * kv.value_offset;
@@ -96,8 +100,9 @@ static void rate_attention(aii_backend *be, aii_dtype type, uint32_t n_rows, uin
     took = best(took, seconds() - start);
   }
   double products = 2.0 * HEADS * HEAD * n_rows * (length - (n_rows - 1) / 2.0);
-  printf("  attention %s, %3u rows at %5u: %8.1f us, %6.2f GFLOP/s, cache read at %.2f GB/s\n", type == AII_F32 ? "F32" : "F16",
-         n_rows, length, took * 1e6, products * 2 / took * 1e-9, (double)kv.n_blocks * (double)kv.block_bytes / took * 1e-9);
+  printf("  attention %s, %3u rows at %5u: %8.1f us, %6.2f GFLOP/s, cache read at %.2f GB/s\n",
+         type == AII_F32 ? "F32" : "F16", n_rows, length, took * 1e6, products * 2 / took * 1e-9,
+         (double)kv.n_blocks * (double)kv.block_bytes / took * 1e-9);
   free(kv.base);
   free(table);
   free(pos);
@@ -132,8 +137,8 @@ static void rate_overhead(aii_backend *be, aii_pool *pool)
     for (int i = 0; i < 1000; i++) aii_pool_run(pool, 2, nothing, NULL);
     section = best(section, seconds() - start);
   }
-  printf("  small operations: matmul 64x64 %.2f us, rms_norm 64 %.2f us, an empty section of 2 parts %.2f us\n", matmul * 1e3,
-         norm * 1e3, section * 1e3);
+  printf("  small operations: matmul 64x64 %.2f us, rms_norm 64 %.2f us, an empty section of 2 parts %.2f us\n",
+         matmul * 1e3, norm * 1e3, section * 1e3);
 }
 
 void test_backend_rates(uint32_t n_threads)

@@ -87,7 +87,8 @@ static inline __attribute__((always_inline)) simde__m512 emulate_roundscale(simd
   return r.f;
 }
 
-static inline __attribute__((always_inline)) simde__m512i emulate_dpbusd(simde__m512i sum, simde__m512i u, simde__m512i s)
+static inline __attribute__((always_inline)) simde__m512i emulate_dpbusd(simde__m512i sum, simde__m512i u,
+                                                                         simde__m512i s)
 {
   halves r = {.i = sum}, a = {.i = u}, b = {.i = s};
   for (int j = 0; j < 64; j++) r.i32[j / 4] += (int32_t)a.u8[j] * b.i8[j];

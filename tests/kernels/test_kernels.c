@@ -225,8 +225,14 @@ static void test_reference_products(void **state)
     fill(x, N);
     aii_kernels_ref.quant_q8(x, N, q8);
     bool quantised = aii_fmt_quantised((aii_fmt)f);
-    aii_matmul_args a = {.w = w.data, .w_stride = aii_fmt_row_bytes((aii_fmt)f, N), .x = quantised ? (void *)q8 : x,
-                         .n_in = N, .n_rows = ROWS, .n_cols = 1, .y = y, .y_stride = ROWS};
+    aii_matmul_args a = {.w = w.data,
+                         .w_stride = aii_fmt_row_bytes((aii_fmt)f, N),
+                         .x = quantised ? (void *)q8 : x,
+                         .n_in = N,
+                         .n_rows = ROWS,
+                         .n_cols = 1,
+                         .y = y,
+                         .y_stride = ROWS};
     aii_kernels_ref.matmul[f](&a);
     for (int r = 0; r < ROWS; r++) {
       double sum = 0, size = 0;
@@ -296,18 +302,24 @@ static void matmul_round(const aii_kernels *k, aii_fmt fmt)
   fence w = random_weights(fmt, rows, n), xf = random_floats(n * cols), bias = random_floats(rows);
   fence x = fence_new(x_bytes * cols);
   for (size_t c = 0; c < cols; c++) {
-    if (aii_fmt_quantised(fmt))
-      aii_kernels_ref.quant_q8((float *)xf.data + c * n, n, (char *)x.data + c * x_bytes);
-    else
-      memcpy((char *)x.data + c * x_bytes, (float *)xf.data + c * n, n * 4);
+    if (aii_fmt_quantised(fmt)) aii_kernels_ref.quant_q8((float *)xf.data + c * n, n, (char *)x.data + c * x_bytes);
+    else memcpy((char *)x.data + c * x_bytes, (float *)xf.data + c * n, n * 4);
   }
   size_t y_stride = rows + below(3), y_n = (cols - 1) * y_stride + rows;
   fence want = out_new(y_n * 4), got = out_new(y_n * 4), one = out_new(4);
   fill(want.data, y_n);
   memcpy(got.data, want.data, y_n * 4);
-  aii_matmul_args a = {.w = w.data, .w_stride = aii_fmt_row_bytes(fmt, n), .x = x.data, .x_stride = x_bytes,
-                       .n_in = (uint32_t)n, .n_rows = rows, .n_cols = cols, .accumulate = below(2) == 0,
-                       .bias = below(2) == 0 ? bias.data : NULL, .y = want.data, .y_stride = y_stride};
+  aii_matmul_args a = {.w = w.data,
+                       .w_stride = aii_fmt_row_bytes(fmt, n),
+                       .x = x.data,
+                       .x_stride = x_bytes,
+                       .n_in = (uint32_t)n,
+                       .n_rows = rows,
+                       .n_cols = cols,
+                       .accumulate = below(2) == 0,
+                       .bias = below(2) == 0 ? bias.data : NULL,
+                       .y = want.data,
+                       .y_stride = y_stride};
   uint32_t r = (uint32_t)below(rows), c = (uint32_t)below(cols);
   memcpy(one.data, (float *)want.data + c * y_stride + r, 4);
   aii_kernels_ref.matmul[fmt](&a);
@@ -432,7 +444,8 @@ static void attention_round(const aii_kernels *k)
   fence q = random_floats((size_t)n_q * dim), keys = random_floats((size_t)n_keys * dim);
   fence p = random_floats((size_t)(n_q - 1) * 64 + n_keys);
   size_t n_scores = (size_t)(n_q - 1) * 64 + n_keys, n_acc = (size_t)n_q * dim;
-  fence want = out_new(n_scores * 4), got = out_new(n_scores * 4), wanta = out_new(n_acc * 4), gota = out_new(n_acc * 4);
+  fence want = out_new(n_scores * 4), got = out_new(n_scores * 4), wanta = out_new(n_acc * 4),
+        gota = out_new(n_acc * 4);
   aii_kernels_ref.attn_scores(q.data, n_q, keys.data, n_keys, dim, 0.125f, want.data, 64);
   k->attn_scores(q.data, n_q, keys.data, n_keys, dim, 0.125f, got.data, 64);
   for (uint32_t i = 0; i < n_q; i++)
@@ -515,13 +528,18 @@ static void bench_matmul(const aii_kernels *k, aii_fmt fmt, uint32_t cols, size_
   aii_kernels_ref.quant[fmt](f, N, w);
   for (size_t r = 1; r < rows; r++) memcpy(w + r * row, w, row);
   for (size_t c = 0; c < cols; c++) {
-    if (aii_fmt_quantised(fmt))
-      k->quant_q8(f, N, x + c * x_bytes);
-    else
-      memcpy(x + c * x_bytes, f, N * 4);
+    if (aii_fmt_quantised(fmt)) k->quant_q8(f, N, x + c * x_bytes);
+    else memcpy(x + c * x_bytes, f, N * 4);
   }
-  aii_matmul_args a = {.w = w, .w_stride = row, .x = x, .x_stride = x_bytes, .n_in = N, .n_rows = rows, .n_cols = cols,
-                       .y = y, .y_stride = rows};
+  aii_matmul_args a = {.w = w,
+                       .w_stride = row,
+                       .x = x,
+                       .x_stride = x_bytes,
+                       .n_in = N,
+                       .n_rows = rows,
+                       .n_cols = cols,
+                       .y = y,
+                       .y_stride = rows};
   double s;
   BEST_OF(s, k->matmul[fmt](&a));
   printf("  %-7s matmul %-5s %3u columns: %7.2f GB/s of weights %8.2f GFLOP/s\n", k->name, fmt_names[fmt], cols,

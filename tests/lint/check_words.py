@@ -19,7 +19,7 @@ NEVER = {
 MEMORY = "malloc calloc realloc reallocarray strdup strndup asprintf vasprintf".split()
 BELONGS = {  # who may, and why
     "_exit": ("src/agent/",),                       # the sandboxed child, which must not run the host's atexit
-    "memory": ("lib/base/",),                       # the default allocator stands here
+    "memory": ("lib/base/", "lib/json/parse.c"),    # the default allocator stands here; jansson's values are malloc's
 }
 UNFINISHED = re.compile(r"\b(%s)\b" % "|".join(["TO" + "DO", "FIX" + "ME", "X" * 3, "HA" + "CK", "st" + "ub",
                                                 "not imple" + "mented"]))

@@ -215,7 +215,8 @@ static void rope_case(aii_rope_kind kind, uint32_t n_rot)
   for (uint32_t i = 0; i < n_rot / 2; i++) inv_freq[i] = powf(10000.0f, -2.0f * (float)i / (float)n_rot);
   aii_rope rope = {.kind = kind, .n_rot = n_rot, .inv_freq = inv_freq, .attn_factor = 1.25f};
   aii_rows rows = {.n_rows = ROWS, .n_seqs = 1, .pos = pos, .seq = seq};
-  float *q = random_floats(ROWS * HEADS * DIM), *k = random_floats(ROWS * KV * DIM), *q0 = malloc(ROWS * HEADS * DIM * 4);
+  float *q = random_floats(ROWS * HEADS * DIM), *k = random_floats(ROWS * KV * DIM),
+        *q0 = malloc(ROWS * HEADS * DIM * 4);
   memcpy(q0, q, ROWS * HEADS * DIM * 4);
   m.be->ops->rope(m.be, &rope, &rows, HEADS, KV, DIM, q, k);
   for (uint32_t r = 0; r < ROWS; r++) {
@@ -252,8 +253,12 @@ enum { KV_HEADS = 2, HEADS = 6, DIM = 40, LENGTH = 333, LAYERS = 2 };
 static aii_kv_view new_cache(aii_dtype type, uint32_t block_tokens, uint32_t n_blocks)
 {
   size_t size = type == AII_F32 ? 4 : 2;
-  aii_kv_view kv = {.type = type, .n_layers = LAYERS, .n_kv_heads = KV_HEADS, .head_dim = DIM,
-                    .block_tokens = block_tokens, .n_blocks = n_blocks};
+  aii_kv_view kv = {.type = type,
+                    .n_layers = LAYERS,
+                    .n_kv_heads = KV_HEADS,
+                    .head_dim = DIM,
+                    .block_tokens = block_tokens,
+                    .n_blocks = n_blocks};
   kv.value_offset = KV_HEADS * (size_t)block_tokens * DIM * size;
   kv.layer_bytes = 2 * kv.value_offset;
   kv.block_bytes = LAYERS * kv.layer_bytes;
@@ -332,8 +337,13 @@ static void test_attention_invariance(void **state)
       static const struct {
         uint32_t threads, block_tokens, chunk;
         int32_t isa;
-      } ways[] = {{1, 16, LENGTH, 0}, {2, 16, 100, 0}, {4, 64, 7, 0}, {4, 256, LENGTH, 0}, {2, 1, 64, 0},
-                  {2, 32, 65, 0},     {1, 16, LENGTH, AIINFRA_ISA_REF}};
+      } ways[] = {{1, 16, LENGTH, 0},
+                  {2, 16, 100, 0},
+                  {4, 64, 7, 0},
+                  {4, 256, LENGTH, 0},
+                  {2, 1, 64, 0},
+                  {2, 32, 65, 0},
+                  {1, 16, LENGTH, AIINFRA_ISA_REF}};
       for (size_t i = 0; i < AII_COUNT(ways); i++) {
         memset(got, 0, bytes);
         whole(ways[i].threads, ways[i].isa, type, ways[i].block_tokens, ways[i].chunk, window, h, got);
@@ -442,7 +452,8 @@ static void test_cache_copy(void **state)
   memset((char *)kv.base + kv.block_bytes, 7, kv.block_bytes);
   assert_int_equal(m.be->ops->copy_block(m.be, &kv, 1, 3, &err), AIINFRA_OK);
   char *host = malloc(kv.block_bytes);
-  assert_int_equal(m.be->ops->to_host(m.be, host, (char *)kv.base + 3 * kv.block_bytes, kv.block_bytes, &err), AIINFRA_OK);
+  assert_int_equal(m.be->ops->to_host(m.be, host, (char *)kv.base + 3 * kv.block_bytes, kv.block_bytes, &err),
+                   AIINFRA_OK);
   assert_memory_equal(host, (char *)kv.base + kv.block_bytes, kv.block_bytes);
   assert_int_equal(m.be->ops->copy_block(m.be, &kv, 1, 4, &err), AIINFRA_EINVAL);
   free(host);

@@ -151,7 +151,8 @@ static void test_signals(void **state)
   pthread_sigmask(SIG_SETMASK, &mine, NULL);
   aii_pool *pool = new_pool(4);
   pthread_sigmask(SIG_SETMASK, NULL, &after);
-  assert_true(sigismember(&after, SIGUSR2) == 1 && sigismember(&after, SIGUSR1) == 0 && sigismember(&after, SIGTERM) == 0);
+  assert_true(sigismember(&after, SIGUSR2) == 1 && sigismember(&after, SIGUSR1) == 0 &&
+              sigismember(&after, SIGTERM) == 0);
   section s = {.n_parts = 40};
   aii_pool_run(pool, 40, check_mask, &s);
   uint32_t blocked = 0;
