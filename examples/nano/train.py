@@ -2,6 +2,7 @@
 """Trains nano on conversations that it makes up as it goes.
 
     train.py --tokenizer tokenizer.json --out nano.pt --tokens 16e6      resumes when nano.pt exists
+    train.py --start nano.gguf --tokenizer new.json --out more.pt        goes on from a finished file
 
 Two processes generate, tokenise, group conversations of like length, and learn, in step.
 The curriculum lengthens with the tokens seen: pure copying and single sentences first, then a few
@@ -20,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from tokenizers import Tokenizer
 
+import export
 import generate
 import tokenizer as tok
 from model import CONTEXT, Nano
@@ -28,6 +30,7 @@ from muon import Muon
 MATRIX_RATE, OTHER_RATE = 0.02, 3e-3
 CONTEXT_WEIGHT = 0.04       # of a token that the assistant did not say
 BATCH_TOKENS = 3072         # of one learner and step
+SCHOOLED = 4.4e6            # tokens that a model to go on from counts as having seen: the whole curriculum
 DECAY_FROM = 0.45           # of the run
 # Millions of tokens seen -> (share of pure copying, how often each level).
 CURRICULUM = [(0.0, 0.3, [1, 0, 0, 0, 0]), (0.4, 0.1, [3, 1, 0, 0, 0]), (0.9, 0.02, [3, 3, 1, 0, 0]),
@@ -170,6 +173,7 @@ def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument("--tokenizer", required=True)
     p.add_argument("--out", required=True)
+    p.add_argument("--start", help="a GGUF file to go on from when --out is not there yet; without --tokenizer's file, that too comes from it")
     p.add_argument("--tokens", type=float, default=12e6)
     p.add_argument("--minutes", type=float, default=0, help="end after so many, whatever --tokens says")
     p.add_argument("--seed", type=int, default=1)
@@ -184,6 +188,11 @@ def main():
         saved = torch.load(args.out)
         model.load_state_dict(saved["model"])
         seen, step, states = saved["seen"], saved["step"], saved["opt"]
+    elif args.start:
+        model.load_state_dict(export.read(args.start).state_dict())
+        seen = SCHOOLED
+        if not os.path.exists(args.tokenizer):
+            tok.from_gguf(args.start).save(args.tokenizer)
     size = sum(q.numel() for q in model.parameters())
     flat = torch.cat([q.detach().flatten() for q in model.parameters()]).share_memory_()
     grads = [torch.zeros(size).share_memory_() for _ in range(args.learners)]

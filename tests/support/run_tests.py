@@ -103,6 +103,8 @@ def main():
     build = os.path.abspath(opts.build_dir)
     tests = os.path.join(build, "tests")
     os.environ.update(AIINFRA_ROOT=ROOT, AIINFRA_BUILD=build)
+    for name in ("MAKEFLAGS", "MFLAGS"):  # CMake's make is not a part of ours
+        os.environ.pop(name, None)
     configure(opts, build, tests)
     wanted, code = build_programs(opts, tests)
     ran = run_benches(tests, wanted) if opts.bench else run_ctest(opts, tests)
