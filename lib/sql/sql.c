@@ -47,11 +47,12 @@ static aiinfra_status ask(aii_sql *sql, const char *text, int64_t *value, aiinfr
   return rc;
 }
 
+/* Tables are counted before the mark is read: another process makes both in one transaction, perhaps in between. */
 static aiinfra_status check_owner(aii_sql *sql, uint32_t want, aiinfra_error *err)
 {
   int64_t id = 0, n_tables = 0;
-  aiinfra_status rc = ask(sql, "PRAGMA application_id", &id, err);
-  if (rc == AIINFRA_OK) rc = ask(sql, "SELECT count(*) FROM sqlite_schema", &n_tables, err);
+  aiinfra_status rc = ask(sql, "SELECT count(*) FROM sqlite_schema", &n_tables, err);
+  if (rc == AIINFRA_OK) rc = ask(sql, "PRAGMA application_id", &id, err);
   if (rc != AIINFRA_OK || want == 0 || id == (int64_t)want || (id == 0 && n_tables == 0)) return rc;
   return aii_fail(err, AIINFRA_EFORMAT, "%s: the database belongs to another program; name another file", sql->path);
 }

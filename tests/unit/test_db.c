@@ -163,10 +163,11 @@ static void test_processes(void **state)
     children[i] = fork();
     if (children[i] == 0) {
       aiinfra_db *db;
-      int bad = aiinfra_db_open(rt, path, NULL, &db, NULL) != AIINFRA_OK;
+      int bad = aiinfra_db_open(rt, path, NULL, &db, &err) != AIINFRA_OK;
       for (int j = 0; j < 10 && !bad; j++) {
-        bad = aii_sql_exec(db->sql, "INSERT INTO runs(agent) VALUES('x')", NULL) != AIINFRA_OK;
+        bad = aii_sql_exec(db->sql, "INSERT INTO runs(agent) VALUES('x')", &err) != AIINFRA_OK;
       }
+      if (bad) fprintf(stderr, "process %d: %s\n", i, err.message);
       _exit(bad);
     }
   }
