@@ -18,7 +18,7 @@ pc:libutf8proc libutf8proc-dev
 pc:libmicrohttpd libmicrohttpd-dev" ;;
     test) echo "cmake cmake
 pc:cmocka libcmocka-dev
-pc:simde libsimde-dev" ;;
+file:/usr/include/simde/x86/avx512.h libsimde-dev" ;;
     lint) echo "clang-format-14 clang-format-14" ;;
     fuzz) echo "clang clang
 llvm-symbolizer llvm" ;;
@@ -32,6 +32,7 @@ py:ensurepip python3-venv" ;;
 present() {
   case "$1" in
     pc:*) pkg-config --exists "${1#pc:}" 2>/dev/null ;;
+    file:*) test -e "${1#file:}" ;;
     py:*) python3 -c "import ${1#py:}" 2>/dev/null ;;
     *) command -v "$1" >/dev/null 2>&1 ;;
   esac
