@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-int cmd_convert(int argc, char **argv);
+#include "cli.h"
 
 static const char usage[] =
     "usage: aiinfra convert IN.bin --tokenizer TOKENIZER [--name NAME] OUT.gguf\n"

@@ -5,9 +5,6 @@
 
 #include "cli.h"
 
-/* A command that some builds leave out is a weak symbol. */
-#pragma weak cmd_convert
-
 typedef struct command {
   const char *name;
   int (*run)(int argc, char **argv);
@@ -46,7 +43,7 @@ static int cmd_help(int argc, char **argv)
   (void)argc, (void)argv;
   printf("usage: aiinfra COMMAND [OPTIONS] [ARGUMENTS]\n\n");
   for (int i = 0; i < N_COMMANDS; i++) {
-    if (commands[i].run != NULL) printf("  %-10s %s\n", commands[i].name, commands[i].summary);
+    printf("  %-10s %s\n", commands[i].name, commands[i].summary);
   }
   printf("\n'aiinfra COMMAND --help' tells more about a command.\n");
   return CLI_OK;
@@ -64,8 +61,7 @@ int main(int argc, char **argv)
   if (strcmp(word, "--version") == 0) word = "version";
   for (int i = 0; i < N_COMMANDS; i++) {
     names[i] = commands[i].name;
-    if (strcmp(word, names[i]) != 0 || commands[i].run == NULL) continue;
-    return commands[i].run(argc - 1, argv + 1);
+    if (strcmp(word, names[i]) == 0) return commands[i].run(argc - 1, argv + 1);
   }
   near = cli_nearest(word, names, N_COMMANDS);
   if (near != NULL) return cli_usage("", "unknown command '%.60s'; did you mean '%s'?", word, near);

@@ -4,12 +4,6 @@
 
 #include "cli.h"
 
-/* A library may be built without its server; these are then missing. */
-#pragma weak aiinfra_server_create
-#pragma weak aiinfra_server_add_model
-#pragma weak aiinfra_server_port
-#pragma weak aiinfra_server_free
-
 /* "models/nano.gguf" is served as "nano". */
 static void name_of(const char *path, char *out, size_t cap)
 {
@@ -57,7 +51,6 @@ int cmd_serve(int argc, char **argv)
   cli_engine e;
   int n, code;
   if (!cli_parse(&command, argc, argv, &n, &code)) return code;
-  if (aiinfra_server_create == NULL) return cli_fail("this build has no server");
   model = cli_default_model(model);
   if (model == NULL) return CLI_FAILED;
   name_of(model, short_name, sizeof short_name);

@@ -40,7 +40,7 @@ typedef struct aiinfra_agent_opts {
   const char *instructions; /**< the system prompt; NULL: a short general one */
   uint32_t max_steps;      /**< generations in a run; 0: 8 */
   uint32_t max_tokens;     /**< of one generation; 0: 512 */
-  uint32_t recall_k;       /**< passages put before the model; 0: 3 */
+  uint32_t recall_k;       /**< passages put before the model, beside at most 8 facts; 0: 3 */
   uint32_t tool_timeout_ms; /**< 0: 30000 */
   float temperature;       /**< 0: greedy */
   int32_t recall;          /**< look into memory before answering: 0: default (on), 1: on, -1: off */

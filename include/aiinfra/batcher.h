@@ -26,7 +26,7 @@ typedef struct aiinfra_batcher_opts {
   size_t struct_size;        /**< sizeof this struct; set by AIINFRA_BATCHER_OPTS_INIT */
   uint32_t max_running;      /**< sequences in one step; 0: 32 */
   uint32_t max_queue;        /**< requests that may wait; 0: 256 */
-  uint32_t max_step_tokens;  /**< tokens in one step, prefill and decode together; 0: 512 */
+  uint32_t max_step_tokens;  /**< tokens in one step, prefill and decode together; 0: 512, or max_running if more */
   int32_t prefix_cache;      /**< share common prefixes: 0: default (on), 1: on, -1: off */
 } aiinfra_batcher_opts;
 
@@ -53,8 +53,10 @@ typedef struct aiinfra_generate_opts {
   const char *text;             /**< the prompt as UTF-8; special tokens are not recognised; BOS as the model asks */
   const char *messages_json;    /**< the prompt as OpenAI chat messages, rendered with the model's template */
   const char *tools_json;       /**< OpenAI tools for the template; NULL: none */
-  const char *tool_choice;      /**< with tools: "none", "auto" (default), "required" or a function's name */
-  const char *json_schema;      /**< the output obeys this JSON Schema, by grammar; NULL: free text */
+  const char *tool_choice;      /**< with tools: "none", "auto" (default), "required" or a function's name;
+                                     "auto" makes no calls when the template does not know <tool_call> */
+  const char *json_schema;      /**< the output obeys this JSON Schema, by grammar; with tools only when tool_choice
+                                     is "none"; NULL: free text */
   const char *const *stop;      /**< n_stop strings that end the output and are not part of it */
   size_t n_stop;                /**< length of stop, at most 16 */
   uint64_t seed;                /**< of the sampler; 0: a random one */
