@@ -42,9 +42,7 @@ static int cmd_help(int argc, char **argv)
 {
   (void)argc, (void)argv;
   printf("usage: aiinfra COMMAND [OPTIONS] [ARGUMENTS]\n\n");
-  for (int i = 0; i < N_COMMANDS; i++) {
-    printf("  %-10s %s\n", commands[i].name, commands[i].summary);
-  }
+  for (int i = 0; i < N_COMMANDS; i++) { printf("  %-10s %s\n", commands[i].name, commands[i].summary); }
   printf("\n'aiinfra COMMAND --help' tells more about a command.\n");
   return CLI_OK;
 }
