@@ -274,7 +274,7 @@ def passages(w, level):
     """-> (lines, [(questions, answer, key, number)], spare): spare are questions whose facts were left out."""
     n = w.pick([[1, 1, 2], [1, 2, 2, 3], [1, 2, 3, 3, 4], [2, 3, 3, 4, 4, 5], [3, 3, 4, 4, 5]][level])
     per = [2, 3, 4, 6, 11][level]
-    facts = grid(w) if w.chance(0.35) else []
+    facts = grid(w) if w.chance(0.3) else []
     total = sum(w.r.randrange(1, per + 1) for _ in range(n))
     while len(facts) < total + 2:
         facts.append(fact(w))

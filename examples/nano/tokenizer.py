@@ -4,7 +4,8 @@
     tokenizer.py CONVERSATIONS.jsonl tokenizer.json     trains the byte-level BPE
 
 The vocabulary: 5 special tokens, the 256 bytes, then merges. Pre-tokenising is Qwen2's, in which each
-digit stands alone. render() writes a conversation exactly as template.jinja does (evaluate.py compares
+digit stands alone; but the merges are learnt on letters apart from all else, so that a word has the same
+tokens behind a space, a quote or an underscore: copying it into JSON is then copying tokens. render() writes a conversation exactly as template.jinja does (evaluate.py compares
 the two), in pieces that say which text the assistant spoke: that is what training is about.
 """
 import json
@@ -19,6 +20,7 @@ from model import VOCAB
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<tool_call>", "</tool_call>"]
 QWEN2 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
          r"|\s*[\r\n]+|\s+(?!\S)|\s+")
+APART = r"\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s"
 
 
 def call_text(call):
@@ -55,11 +57,11 @@ def encode(tokenizer, pieces):
     return ids, spoken
 
 
-def with_rules(bpe):
+def with_rules(bpe, pieces=QWEN2):
     """The tokenizer around a vocabulary and merges: Qwen2's pieces, bytes as letters."""
     t = Tokenizer(bpe)
     t.pre_tokenizer = pre_tokenizers.Sequence([
-        pre_tokenizers.Split(Regex(QWEN2), "isolated"),
+        pre_tokenizers.Split(Regex(pieces), "isolated"),
         pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
     t.decoder = decoders.ByteLevel()
     return t
@@ -75,11 +77,13 @@ def from_gguf(path):
 
 
 def train(lines):
-    t = with_rules(models.BPE())
+    t = with_rules(models.BPE(), APART)
     cut = re.compile("|".join(map(re.escape, SPECIAL)))
     texts = (cut.split("".join(p for p, _ in render(c["messages"], c["tools"]))) for c in map(json.loads, lines))
     t.train_from_iterator(texts, trainers.BpeTrainer(
         vocab_size=VOCAB, special_tokens=SPECIAL, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False))
+    t = with_rules(t.model)
+    t.add_special_tokens(SPECIAL)
     return t
 
 

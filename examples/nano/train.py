@@ -30,11 +30,11 @@ from muon import Muon
 MATRIX_RATE, OTHER_RATE = 0.02, 3e-3
 CONTEXT_WEIGHT = 0.04       # of a token that the assistant did not say
 BATCH_TOKENS = 3072         # of one learner and step
-SCHOOLED = 4.4e6            # tokens that a model to go on from counts as having seen: the whole curriculum
+SCHOOLED = 5.0e6            # tokens that a model to go on from counts as having seen: the whole curriculum
 DECAY_FROM = 0.45           # of the run
 # Millions of tokens seen -> (share of pure copying, how often each level).
-CURRICULUM = [(0.0, 0.3, [1, 0, 0, 0, 0]), (0.4, 0.1, [3, 1, 0, 0, 0]), (0.9, 0.02, [3, 3, 1, 0, 0]),
-              (2.2, 0.01, [2, 3, 2, 1, 0]), (4.4, 0.01, [1, 2, 3, 3, 2])]
+CURRICULUM = [(0.0, 0.3, [1, 0, 0, 0, 0]), (0.5, 0.1, [3, 1, 0, 0, 0]), (1.2, 0.02, [2, 3, 1, 0, 0]),
+              (2.5, 0.01, [2, 2, 2, 1, 0]), (5.0, 0.01, [1, 2, 2, 2, 2])]
 
 
 def stage(seen):
