@@ -32,15 +32,18 @@ void aii_fit_nearest(const aii_levels *l, const float *x, float inverse, int n, 
     }
     return;
   }
-  float middle[15];
-  for (int k = 0; k < 15; k++) middle[k] = (level_value(l, k) + level_value(l, k + 1)) / 2;
-  for (int i = 0; i < n; i++) {
-    float v = x[i] * inverse;
-    int k = v > middle[7] ? 8 : 0;
-    k += v > middle[k + 3] ? 4 : 0;
-    k += v > middle[k + 1] ? 2 : 0;
-    k += v > middle[k] ? 1 : 0;
-    value[i] = level_value(l, k);
+  float step[15], middle[15];
+  for (int k = 0; k < 15; k++) {
+    step[k] = (float)(l->table[k + 1] - l->table[k]);
+    middle[k] = (float)l->table[k] + step[k] / 2;
+  }
+  for (int i = 0; i < n; i += 8) { /* climbs where a middle is passed: exact, and no branch to be guessed */
+    float v[8], level[8];
+    for (int j = 0; j < 8; j++) v[j] = x[i + j] * inverse;
+    for (int j = 0; j < 8; j++) level[j] = (float)l->table[0];
+    for (int k = 0; k < 15; k++)
+      for (int j = 0; j < 8; j++) level[j] += v[j] > middle[k] ? step[k] : 0.0f;
+    memcpy(value + i, level, sizeof level);
   }
 }
 
