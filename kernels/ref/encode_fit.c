@@ -134,11 +134,13 @@ static void try_scale_min(const min_problem *p, float m, float inverse, min_fit 
     q[i] = round_small(v < (float)p->q_max ? v : (float)p->q_max);
   }
   float sum_q = weighted(p->w, q, ones, p->n), qq = weighted(p->w, q, q, p->n), xq = weighted(p->w, p->x, q, p->n);
+  if (!(qq > 0)) return;
   float det = p->sum_w * qq - sum_q * sum_q;
-  if (!(det > 0)) return;
-  min_fit f;
-  f.d = (p->sum_w * xq - p->sum_x * sum_q) / det;
-  f.m = (sum_q * xq - qq * p->sum_x) / det;
+  min_fit f = {xq / qq, 0, 0};
+  if (det > 1e-5f * p->sum_w * qq) { /* else the levels are all the same, but for rounding */
+    f.d = (p->sum_w * xq - p->sum_x * sum_q) / det;
+    f.m = (sum_q * xq - qq * p->sum_x) / det;
+  }
   if (f.m < 0 && !p->any_min) {
     f.m = 0;
     f.d = xq / qq;
