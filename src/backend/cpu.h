@@ -45,7 +45,17 @@ typedef struct aii_cpu_matrix {
 aii_cpu_matrix aii_cpu_matrix_of(const aii_weight *w);
 const float *aii_cpu_vector_of(const aii_weight *w); /* NULL for NULL */
 
-/* Scratch that a product with such a weight takes. */
+/* How a product with such a weight is done (cpu_matmul.c). */
+typedef struct aii_cpu_plan {
+  bool q8;            /* rows of activations are quantised first */
+  size_t x_bytes;     /* of such a row */
+  size_t grain;       /* weight rows that a thread takes at a time */
+  size_t panel_bytes; /* that a thread needs to decode them; 0: the format has products of its own */
+} aii_cpu_plan;
+aii_cpu_plan aii_cpu_plan_of(const aii_cpu *cpu, aii_fmt fmt, uint32_t n_in, uint32_t n_out);
+/* k->matmul for every format. args has at most `grain` weight rows; panel is the thread's own. */
+void aii_cpu_multiply(const aii_kernels *k, aii_fmt fmt, const aii_matmul_args *args, void *panel);
+/* Scratch of aii_cpu_matmul(). */
 size_t aii_cpu_matmul_scratch(const aii_cpu *cpu, aii_fmt fmt, uint32_t n_in, uint32_t n_out);
 
 void aii_cpu_embed(aii_backend *be, const aii_weight *w, const aii_rows *rows, float scale, float *out);
