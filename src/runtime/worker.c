@@ -34,6 +34,7 @@ static aii_job *next_job(aii_worker *worker)
 static void *worker_main(void *arg)
 {
   aii_worker *worker = arg;
+  aii_thread_prefer_others();
   for (aii_job *job; (job = next_job(worker)) != NULL;) {
     pthread_mutex_lock(&worker->device);
     job->run(job);
