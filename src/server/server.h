@@ -139,7 +139,6 @@ void aii_reply_done(aii_reply *reply, unsigned status, const char *content_type)
 /* ---- exchanges: one request and its answer (exchange.c) --------------------------------------------------------------- */
 
 typedef struct aii_route aii_route;
-typedef struct aii_embed_job aii_embed_job;
 
 struct aii_exchange {
   aiinfra_server *server;
@@ -160,12 +159,11 @@ struct aii_exchange {
   aii_params params;
   aiinfra_batcher *batcher;
   const char *model_name;   /* as it stands in the answer */
-  aiinfra_request *request; /* a generation in flight */
+  aiinfra_request *request; /* of the batcher, in flight */
   /* an event stream */
   bool role_sent, stream_ended;
   aii_buf events;
   size_t n_sent;
-  aii_embed_job *embed;
 };
 
 /* libmicrohttpd's callbacks. */
@@ -197,8 +195,11 @@ void aii_run_chat(aii_exchange *x);       /* generate.c */
 void aii_run_completion(aii_exchange *x); /* generate.c */
 void aii_run_embeddings(aii_exchange *x); /* embeddings.c */
 void aii_run_search(aii_exchange *x);     /* search.c */
-void aii_embed_cancel(aii_exchange *x);
-void aii_embed_free(aii_exchange *x);
+
+/* The batcher has ended the exchange's request: true when the client is still there. */
+bool aii_exchange_took(aii_exchange *x);
+/* Answers with an error, as a status or, when a stream has begun, as its last event. param may be NULL. */
+void aii_exchange_fail(aii_exchange *x, const char *param, aiinfra_status status, const aiinfra_error *err);
 
 /* Parses the body and finds the model; false: an error is in x->reply. */
 bool aii_exchange_parse(aii_exchange *x, aii_endpoint endpoint);

@@ -234,10 +234,23 @@ class Embeddings(unittest.TestCase):
         for a, b in zip(first, numbers):
             self.assertAlmostEqual(a, b, places=6)
 
+    def test_dimensions(self):
+        _, whole = server.post("/v1/embeddings", input="the cat")
+        status, cut = server.post("/v1/embeddings", input=["the cat", "a dog"], dimensions=5)
+        self.assertEqual((status, [len(d["embedding"]) for d in cut["data"]]), (200, [5, 5]))
+        first = whole["data"][0]["embedding"][:5]
+        length = sum(v * v for v in first) ** 0.5
+        for a, b in zip(first, cut["data"][0]["embedding"]):
+            self.assertAlmostEqual(a / length, b, places=5)
+        _, packed = server.post("/v1/embeddings", input="the cat", dimensions=5, encoding_format="base64")
+        raw = base64.b64decode(packed["data"][0]["embedding"], validate=True)
+        for a, b in zip(cut["data"][0]["embedding"], struct.unpack("<5f", raw)):
+            self.assertAlmostEqual(a, b, places=6)
+
     def test_wrong_requests(self):
         for fields, param in ((dict(), "input"), (dict(input=[]), "input"), (dict(input=""), "input"),
                               (dict(input=["a", 3]), "input"), (dict(input="a", encoding_format="x"), "encoding_format"),
-                              (dict(input="a", dimensions=3), "dimensions"), (dict(input="a\0b"), "input")):
+                              (dict(input="a", dimensions=99999), "dimensions"), (dict(input="a", dimensions=-1), "dimensions"), (dict(input="a\0b"), "input")):
             status, answer = server.post("/v1/embeddings", **fields)
             self.assertEqual((status, answer["error"]["param"]), (400, param), answer)
 
