@@ -112,6 +112,7 @@ struct aiinfra_model {
   const char *tool_syntax; /* aii_output_syntax(); NULL: none */
   char *name;              /* general.name or the file's name */
   uint32_t max_context;
+  int32_t pooling; /* how its file wants hidden states pooled: an aiinfra_pooling; 0: it does not say */
   uint64_t n_params, weight_bytes;
   aii_weight tok_embd, output_norm, output; /* output: a copy of tok_embd's view when tied */
   bool tied, vocab_only;
