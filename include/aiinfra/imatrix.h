@@ -39,7 +39,7 @@ AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_imatrix_create(aiinfra_model
  *
  * @param dataset  where the text came from, for people who read the file; NULL: not said
  * @return AIINFRA_EINVAL  nothing was seen yet
- *         AIINFRA_ENOMEM, AIINFRA_EIO, AIINFRA_EACCES and what else the file system says
+ *         AIINFRA_ENOMEM, AIINFRA_EIO, AIINFRA_ENOENT (no such folder)
  * Thread: any, one at a time.  Since: 0.1.
  */
 AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_imatrix_save(aiinfra_imatrix *imatrix, const char *path,

@@ -146,6 +146,7 @@ typedef struct aii_backend_ops {
 
 struct aii_backend {
   const aii_backend_ops *ops;
+  const aii_backend_ops *observed; /* NULL, or what forward passes use instead: it looks on, and calls ops */
   aii_mem *mem;
 };
 

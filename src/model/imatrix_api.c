@@ -11,7 +11,7 @@
 #include "aiinfra/imatrix.h"
 #include "src/model/model.h"
 
-enum { ROW_FLOATS = 1 << 16, CHUNK_TOKENS = 512 };
+enum { ROW_FLOATS = 1 << 16, CHUNK_TOKENS = 512, ALIGNMENT = 32 };
 
 /* What the weights of one tensor met; a tensor of experts is n_mats weights. */
 typedef struct entry {
@@ -104,7 +104,8 @@ static aiinfra_status make_entries(aiinfra_imatrix *im, aiinfra_error *err)
     *e = (entry){.tensor = t, .n_in = (size_t)t->ne[0], .n_mats = (size_t)(t->ne[2] * t->ne[3])};
     e->counts = aii_new_array(mem, e->n_mats, sizeof(double));
     e->sums = aii_new_array(mem, e->n_mats, e->n_in * sizeof(double));
-    if (e->counts == NULL || e->sums == NULL) return aii_fail(err, AIINFRA_ENOMEM, "no memory for an importance matrix");
+    if (e->counts == NULL || e->sums == NULL)
+      return aii_fail(err, AIINFRA_ENOMEM, "no memory for an importance matrix");
     longest = AII_MAX(longest, e->n_in);
   }
   im->rows = aii_new_array(mem, longest, sizeof(float));
@@ -176,10 +177,141 @@ static bool was_seen(const entry *e)
   return false;
 }
 
-static void put_tensor(aii_gguf_writer *w, const entry *e, const char *suffix, uint64_t ne0)
+static void put32(aii_buf *out, uint32_t v)
 {
-  char name[256];
-  uint64_t ne[2] = {ne0, e->n_mats};
-  int n = snprintf(name, sizeof name, "%.*s%s", (int)e->tensor->name.n, e->tensor->name.p, suffix);
-  aii_put_tensor(w, (aii_str){name, (size_t)n}, AII_F32, 2, ne, ne0 * e->n_mats * sizeof(float));
+  uint8_t raw[4] = {(uint8_t)v, (uint8_t)(v >> 8), (uint8_t)(v >> 16), (uint8_t)(v >> 24)};
+  aii_buf_add(out, raw, sizeof raw);
+}
+
+static void put64(aii_buf *out, uint64_t v)
+{
+  put32(out, (uint32_t)v);
+  put32(out, (uint32_t)(v >> 32));
+}
+
+static void put_text(aii_buf *out, const char *s, size_t n)
+{
+  put64(out, n);
+  aii_buf_add(out, s, n);
+}
+
+static void put_key(aii_buf *out, const char *key, aii_gguf_type type)
+{
+  put_text(out, key, strlen(key));
+  put32(out, (uint32_t)type);
+}
+
+static void put_keys(aii_buf *out, const char *dataset, uint32_t n_chunks)
+{
+  put_key(out, "general.type", AII_GGUF_STRING);
+  put_text(out, "imatrix", 7);
+  put_key(out, "imatrix.datasets", AII_GGUF_ARRAY);
+  put32(out, AII_GGUF_STRING);
+  put64(out, 1);
+  put_text(out, dataset, strlen(dataset));
+  put_key(out, "imatrix.chunk_count", AII_GGUF_U32);
+  put32(out, n_chunks);
+  put_key(out, "imatrix.chunk_size", AII_GGUF_U32);
+  put32(out, CHUNK_TOKENS);
+}
+
+static void put_info(aii_buf *out, const entry *e, const char *suffix, size_t ne0, uint64_t *offset)
+{
+  aii_str name = e->tensor->name;
+  put64(out, name.n + strlen(suffix));
+  aii_buf_add(out, name.p, name.n);
+  aii_buf_str(out, suffix);
+  put32(out, 2);
+  put64(out, ne0);
+  put64(out, e->n_mats);
+  put32(out, AII_F32);
+  put64(out, *offset);
+  *offset += (ne0 * e->n_mats * sizeof(float) + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+}
+
+static void put_floats(aii_buf *out, const double *v, size_t n)
+{
+  for (size_t i = 0; i < n; i++) {
+    float f = (float)v[i];
+    uint32_t bits;
+    memcpy(&bits, &f, sizeof bits);
+    put32(out, bits);
+  }
+  while (out->len % ALIGNMENT != 0 && !out->failed) aii_buf_char(out, 0);
+}
+
+/* The whole file; false when nothing was seen. */
+static bool put_file(aii_buf *out, const aiinfra_imatrix *im, const char *dataset)
+{
+  uint64_t n_tensors = 0, offset = 0;
+  double tokens = 0;
+  for (size_t i = 0; i < im->n_entries; i++) {
+    n_tensors += was_seen(&im->entries[i]) ? 2 : 0;
+    tokens = AII_MAX(tokens, im->entries[i].counts[0]);
+  }
+  aii_buf_add(out, "GGUF", 4);
+  put32(out, 3);
+  put64(out, n_tensors);
+  put64(out, 4);
+  put_keys(out, dataset, (uint32_t)(tokens / CHUNK_TOKENS) + 1);
+  for (size_t i = 0; i < im->n_entries; i++) {
+    const entry *e = &im->entries[i];
+    if (!was_seen(e)) continue;
+    put_info(out, e, ".in_sum2", e->n_in, &offset);
+    put_info(out, e, ".counts", 1, &offset);
+  }
+  put_floats(out, NULL, 0);
+  for (size_t i = 0; i < im->n_entries; i++) {
+    const entry *e = &im->entries[i];
+    if (!was_seen(e)) continue;
+    put_floats(out, e->sums, e->n_mats * e->n_in);
+    put_floats(out, e->counts, e->n_mats);
+  }
+  return n_tensors > 0;
+}
+
+/* Under another name first, so that a file that was there is never half of a new one. */
+static aiinfra_status write_file(const aii_buf *bytes, const char *path, aii_mem *mem, aiinfra_error *err)
+{
+  aii_buf name;
+  aii_buf_init(&name, mem, 0);
+  aii_buf_fmt(&name, "%s.partial", path);
+  if (name.failed) {
+    aii_buf_free(&name);
+    return aii_fail(err, AIINFRA_ENOMEM, "no memory for a file name");
+  }
+  const char *partial = aii_buf_cstr(&name);
+  FILE *file = fopen(partial, "wb");
+  bool ok = file != NULL && fwrite(bytes->data, 1, bytes->len, file) == bytes->len;
+  int code = errno;
+  if (file != NULL && fclose(file) != 0 && ok) {
+    ok = false;
+    code = errno;
+  }
+  if (ok && rename(partial, path) != 0) {
+    ok = false;
+    code = errno;
+  }
+  aiinfra_status rc = ok ? AIINFRA_OK : aii_fail_errno(err, code, "write '%s'", path);
+  if (!ok && file != NULL) (void)remove(partial);
+  aii_buf_free(&name);
+  return rc;
+}
+
+aiinfra_status aiinfra_imatrix_save(aiinfra_imatrix *im, const char *path, const char *dataset, aiinfra_error *err)
+{
+  if (im == NULL || path == NULL) return aii_fail(err, AIINFRA_EINVAL, "imatrix or path is NULL");
+  aii_mem *mem = &im->model->rt->mem;
+  aii_buf out;
+  aii_buf_init(&out, mem, 0);
+  aii_device_lock(im->model->rt);
+  aiinfra_status rc = im->failed;
+  bool any = put_file(&out, im, dataset != NULL ? dataset : "");
+  aii_device_unlock(im->model->rt);
+  if (rc != AIINFRA_OK) rc = aii_fail(err, rc, "while observing: %s", im->why.message);
+  else if (!any) rc = aii_fail(err, AIINFRA_EINVAL, "the model has computed nothing yet: run text through it first");
+  else if (out.failed) rc = aii_fail(err, AIINFRA_ENOMEM, "no memory for an importance matrix of %zu bytes", out.len);
+  else rc = write_file(&out, path, mem, err);
+  aii_buf_free(&out);
+  return rc;
 }

@@ -90,6 +90,15 @@ typedef struct aii_recipe_tensor {
 /* The type that a recipe stores a tensor in; always one that its rows fit and aii_quantize_rows() can write. */
 aii_dtype aii_recipe_type(const aii_recipe *recipe, const aii_recipe_tensor *tensor);
 
+/* ---- importance matrices (importance.c) --------------------------------------------------------------------------- */
+
+/* EFORMAT: a GGUF file of something else. */
+aiinfra_status aii_importance_open(aii_mem *mem, const char *path, aii_gguf **out, aiinfra_error *err);
+/* The importance of the n_in columns of matrix `mat` of a tensor, for aii_quantize_rows(). Not *found: the file says
+ * nothing of it. EFORMAT: made for a model of another shape. */
+aiinfra_status aii_importance_get(const aii_gguf *imatrix, const char *name, size_t mat, size_t n_mats, size_t n_in,
+                                  float *out, bool *found, aiinfra_error *err);
+
 /* ---- the model ------------------------------------------------------------------------------------------------ */
 
 typedef struct aii_hparams {
