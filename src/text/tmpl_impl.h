@@ -51,13 +51,21 @@ typedef enum aii_tv_type {
   TV_METHOD
 } aii_tv_type;
 
+/* What kind of list or string it is, beside the type: Python tells these apart. */
+typedef enum aii_tv_look {
+  TL_PLAIN,
+  TL_TUPLE,
+  TL_VIEW,      /* keys, values or items of a mapping: has a length, but no order to point into */
+  TL_GENERATOR, /* what map, select and their like give: true, without a length, read once */
+  TL_SAFE       /* a string that `safe` or `escape` made: what "+" adds to it is escaped */
+} aii_tv_look;
+
 typedef struct aii_tlist aii_tlist;
 typedef struct aii_tmap aii_tmap;
 typedef struct aii_tmacro aii_tmacro;
 
 typedef struct aii_tv {
-  uint8_t type;
-  bool tuple; /* a list that Python would write with parentheses */
+  uint8_t type, look;
   uint32_t n; /* bytes of s */
   union {
     bool b;
@@ -233,6 +241,7 @@ typedef struct aii_trun {
   aii_tscope *scope, *globals;
   uint32_t depth, line;
   uint64_t steps;
+  int64_t now_s;
   size_t out_bytes; /* over all buffers */
   aiinfra_status rc;
   aiinfra_error *err;
@@ -269,6 +278,7 @@ aii_tv aii_tv_undefined(aii_tv name);
 bool aii_tv_is(aii_tv s, const char *text);
 bool aii_tv_truth(aii_tv v);
 bool aii_tv_number(aii_tv v, double *f); /* bool, int, float */
+bool aii_tv_indexed(aii_tv v);           /* a list or tuple, not a view or generator */
 const char *aii_tv_type_name(aii_tv v);
 bool aii_tv_equal(aii_trun *run, aii_tv a, aii_tv b, bool *equal);
 bool aii_tv_compare(aii_trun *run, aii_tv a, aii_tv b, int *order);
@@ -301,6 +311,7 @@ bool aii_t_method(aii_trun *run, aii_tv self, aii_tv name, const aii_targs *args
 bool aii_t_str_method(aii_trun *run, aii_tv self, aii_tv name, const aii_targs *args, aii_tv *out);
 bool aii_t_function(aii_trun *run, aii_tv name, const aii_targs *args, aii_tv *out);
 bool aii_t_is_function(aii_tv name);
+bool aii_t_escape(aii_trun *run, aii_tv v, aii_tv *out); /* for HTML; what is safe stays as it is */
 bool aii_t_strip(aii_trun *run, aii_tv s, aii_tv chars, bool left, bool right, aii_tv *out);
 bool aii_t_replace(aii_trun *run, aii_tv s, aii_tv from, aii_tv to, int64_t count, aii_tv *out);
 bool aii_t_case(aii_trun *run, aii_tv s, int how, aii_tv *out); /* 'u', 'l', 't', 'c' */

@@ -33,12 +33,14 @@ bool aii_t_strip(aii_trun *run, aii_tv s, aii_tv chars, bool left, bool right, a
   while (left && from < to && strips(s, from, chars, &len)) from += len;
   while (right && to > from && strips(s, char_before(s, to), chars, &len)) to = char_before(s, to);
   *out = aii_tv_strn(s.s + from, to - from);
+  out->look = s.look;
   return aii_t_step(run, (s.n - out->n) / 16);
 }
 
 bool aii_t_replace(aii_trun *run, aii_tv s, aii_tv from, aii_tv to, int64_t count, aii_tv *out)
 {
   if (!aii_tv_str(run, from, &from) || !aii_tv_str(run, to, &to)) return false;
+  if (s.look == TL_SAFE && (!aii_t_escape(run, from, &from) || !aii_t_escape(run, to, &to))) return false;
   aii_buf buf;
   aii_buf_init(&buf, run->mem, AII_T_MAX_OUTPUT);
   size_t at = 0;
@@ -53,7 +55,9 @@ bool aii_t_replace(aii_trun *run, aii_tv s, aii_tv from, aii_tv to, int64_t coun
     count--;
   }
   if (at < s.n) aii_buf_add(&buf, s.s + at, s.n - at);
-  return aii_t_step(run, (s.n + buf.len) / 16) && aii_tv_from_buf(run, &buf, out);
+  if (!aii_t_step(run, (s.n + buf.len) / 16) || !aii_tv_from_buf(run, &buf, out)) return false;
+  out->look = s.look;
+  return true;
 }
 
 bool aii_t_case(aii_trun *run, aii_tv s, int how, aii_tv *out)
@@ -77,14 +81,18 @@ bool aii_t_case(aii_trun *run, aii_tv s, int how, aii_tv *out)
     in_word = letter;
     i += (size_t)len;
   }
-  return aii_t_step(run, s.n / 16) && aii_tv_from_buf(run, &buf, out);
+  if (!aii_t_step(run, s.n / 16) || !aii_tv_from_buf(run, &buf, out)) return false;
+  out->look = s.look;
+  return true;
 }
 
 /* ---- splitting ----------------------------------------------------------------------------------------------------- */
 
 static bool add_part(aii_trun *run, aii_tv *list, aii_tv s, size_t from, size_t to)
 {
-  return aii_tv_append(run, list->list, aii_tv_strn(s.s + from, to - from));
+  aii_tv part = aii_tv_strn(s.s + from, to - from);
+  part.look = s.look;
+  return aii_tv_append(run, list->list, part);
 }
 
 static bool split_spaces(aii_trun *run, aii_tv s, int64_t max, aii_tv *out)
@@ -134,7 +142,8 @@ static bool split_right(aii_trun *run, aii_tv s, aii_tv sep, int64_t max, aii_tv
     to = at = at - sep.n;
   }
   return add_part(run, &backwards, s, 0, to) &&
-         aii_t_seq_filter(run, aii_tv_lit("reverse"), backwards, &(aii_targs){0}, out, &known);
+         aii_t_seq_filter(run, aii_tv_lit("reverse"), backwards, &(aii_targs){0}, out, &known) &&
+         aii_t_seq_filter(run, aii_tv_lit("list"), *out, &(aii_targs){0}, out, &known);
 }
 
 static bool split(aii_trun *run, aii_tv s, const aii_targs *args, bool right, aii_tv *out)

@@ -66,13 +66,14 @@ static void write_repr(aii_tv s, aii_buf *buf)
 
 static bool write_list(aii_trun *run, aii_tv v, aii_buf *buf)
 {
-  aii_buf_char(buf, v.tuple ? '(' : '[');
+  bool tuple = v.look == TL_TUPLE;
+  aii_buf_char(buf, tuple ? '(' : '[');
   for (size_t i = 0; i < v.list->n; i++) {
     if (i > 0) aii_buf_str(buf, ", ");
     if (!aii_tv_write(run, v.list->items[i], buf, true)) return false;
   }
-  if (v.tuple && v.list->n == 1) aii_buf_char(buf, ',');
-  aii_buf_char(buf, v.tuple ? ')' : ']');
+  if (tuple && v.list->n == 1) aii_buf_char(buf, ',');
+  aii_buf_char(buf, tuple ? ')' : ']');
   return true;
 }
 
@@ -239,6 +240,8 @@ static bool write_json(aii_trun *run, aii_tv v, const json_style *style, int64_t
 {
   bool ok = true;
   if (!aii_t_step(run, 1)) return false;
+  if (v.type == TV_LIST && !aii_tv_indexed(v))
+    return aii_t_fail(run, AIINFRA_EINVAL, "tojson: a generator or view is no JSON value; the filter list makes it one");
   switch (v.type) {
     case TV_NONE: aii_buf_str(buf, "null"); break;
     case TV_BOOL: aii_buf_str(buf, v.b ? "true" : "false"); break;

@@ -18,7 +18,7 @@ static aiinfra_status render(const char *source, const char *messages, const cha
                              aii_buf *out, aiinfra_error *err)
 {
   aii_template *tmpl = NULL;
-  aii_template_vars vars = {messages, tools, extra, "<s>", "</s>", true};
+  aii_template_vars vars = {messages, tools, extra, "<s>", "</s>", 0, true};
   aiinfra_status rc = aii_template_parse(&mem, source, strlen(source), &tmpl, err);
   if (rc == AIINFRA_OK) rc = aii_template_render(tmpl, &vars, out, err);
   aii_template_free(tmpl);
@@ -130,6 +130,7 @@ static void published_cases(void **state)
                               NULL,
                               json_string_value(json_object_get(c, "bos_token")),
                               json_string_value(json_object_get(c, "eos_token")),
+                              0,
                               true};
     aii_buf out;
     aiinfra_error err = {0};
