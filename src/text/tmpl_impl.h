@@ -191,12 +191,16 @@ typedef struct aii_tsource {
 aiinfra_status aii_tmpl_lex(aii_tsource *src);
 void aii_tmpl_lex_free(aii_tsource *src);
 
+/* What a macro's body speaks of, and so what the macro may be called with; in op of TK_MACRO and TK_CALLBLOCK. */
+typedef enum aii_tm_use { TM_VARARGS = 1, TM_KWARGS = 2, TM_CALLER = 4 } aii_tm_use;
+
 /* ---- parser (tmpl_parse.c, tmpl_expr.c) ----------------------------------------------------------------------------- */
 
 typedef struct aii_tparser {
   aii_arena *arena;
   const aii_ttok *tok;
   uint32_t nesting, loops;
+  uint8_t uses; /* aii_tm_use of the macro around this place */
   aiinfra_status rc;
   aiinfra_error *err;
 } aii_tparser;

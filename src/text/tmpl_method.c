@@ -111,10 +111,26 @@ static bool map_values(aii_trun *run, const aii_tmap *map, aii_tv *out)
   return true;
 }
 
+/* From a list of pairs. */
+static bool merge_pairs(aii_trun *run, aii_tmap *map, aii_tv list)
+{
+  aii_tlist *items, *pair;
+  if (!aii_tv_iterate(run, list, &items)) return false;
+  for (size_t i = 0; i < items->n; i++) {
+    if (!aii_tv_iterate(run, items->items[i], &pair)) return false;
+    if (pair->n != 2) return aii_t_fail(run, AIINFRA_EINVAL, "expected a mapping or a list of pairs");
+    if (!aii_tv_put(run, map, pair->items[0], pair->items[1])) return false;
+  }
+  return true;
+}
+
 static bool merge(aii_trun *run, aii_tmap *map, const aii_targs *args)
 {
   for (size_t i = 0; i < args->n; i++) {
-    if (args->items[i].type != TV_MAP) return aii_t_fail(run, AIINFRA_EINVAL, "expected a mapping");
+    if (args->items[i].type != TV_MAP) {
+      if (!merge_pairs(run, map, args->items[i])) return false;
+      continue;
+    }
     const aii_tmap *other = args->items[i].map;
     size_t n = other->n;
     for (size_t k = 0; k < n; k++) {

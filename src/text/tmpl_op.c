@@ -41,6 +41,18 @@ static bool join_lists(aii_trun *run, aii_tv a, aii_tv b, aii_tv *out)
   return true;
 }
 
+static bool repeat_list(aii_trun *run, aii_tv v, int64_t times, aii_tv *out)
+{
+  if (!aii_tv_list(run, 0, out)) return false;
+  out->look = v.look;
+  for (int64_t k = 0; k < times && v.list->n > 0; k++) {
+    for (size_t i = 0; i < v.list->n; i++) {
+      if (!aii_tv_append(run, out->list, v.list->items[i])) return false;
+    }
+  }
+  return true;
+}
+
 static bool repeat_string(aii_trun *run, aii_tv s, int64_t times, aii_tv *out)
 {
   if (times < 0) times = 0;
@@ -119,6 +131,8 @@ static bool arithmetic(aii_trun *run, aii_top op, aii_tv a, aii_tv b, aii_tv *ou
   if (op == TO_ADD && aii_tv_indexed(a) && aii_tv_indexed(b) && a.look == b.look) return join_lists(run, a, b, out);
   if (op == TO_MUL && a.type == TV_STR && b.type == TV_INT) return repeat_string(run, a, b.i, out);
   if (op == TO_MUL && a.type == TV_INT && b.type == TV_STR) return repeat_string(run, b, a.i, out);
+  if (op == TO_MUL && aii_tv_indexed(a) && b.type == TV_INT) return repeat_list(run, a, b.i, out);
+  if (op == TO_MUL && a.type == TV_INT && aii_tv_indexed(b)) return repeat_list(run, b, a.i, out);
   if (!aii_tv_number(a, &x) || !aii_tv_number(b, &y)) return bad_types(run, names[op], a, b);
   if (op == TO_POW) return power(run, a, b, x, y, out);
   if (op == TO_DIV || a.type == TV_FLOAT || b.type == TV_FLOAT) return float_op(run, op, x, y, out);
@@ -215,6 +229,8 @@ bool aii_t_attr(aii_trun *run, aii_tv container, aii_tv name, aii_tv *out)
     const aii_tv *found = aii_tv_get(container.map, name);
     if (found != NULL) *out = *found;
     return aii_t_step(run, container.map->n / 8);
+  } else if (container.type == TV_MACRO && aii_tv_is(name, "name")) {
+    *out = container.macro->node->value;
   }
   return true;
 }

@@ -128,11 +128,42 @@ static bool capture(aii_trun *run, const aii_tnode *node, aii_tv *out)
 
 /* ---- macros ------------------------------------------------------------------------------------------------------ */
 
+static bool is_parameter(const aii_tnode *node, aii_tv name)
+{
+  for (uint32_t i = 0; i < node->n_items; i++) {
+    aii_tv s = node->items[i]->value;
+    if (s.n == name.n && memcmp(s.s, name.s, s.n) == 0) return true;
+  }
+  return false;
+}
+
+/* What is given and is no parameter: varargs, kwargs and caller, where the body speaks of them. */
+static bool bind_rest(aii_trun *run, const aii_tnode *node, const aii_targs *args)
+{
+  aii_tv varargs, kwargs;
+  if (!aii_tv_list(run, 0, &varargs) || !aii_tv_map(run, &kwargs)) return false;
+  varargs.look = TL_TUPLE;
+  for (size_t i = node->n_items; i < args->n; i++) {
+    if ((node->op & TM_VARARGS) == 0)
+      return aii_t_fail(run, AIINFRA_EINVAL, "a macro of %u parameters called with %zu", node->n_items, args->n);
+    if (!aii_tv_append(run, varargs.list, args->items[i])) return false;
+  }
+  for (size_t i = 0; i < args->n_named; i++) {
+    aii_tv name = args->names[i];
+    bool caller = aii_tv_is(name, "caller") && (node->op & TM_CALLER) != 0;
+    if (is_parameter(node, name)) continue;
+    if (!caller && (node->op & TM_KWARGS) == 0)
+      return aii_t_fail(run, AIINFRA_EINVAL, "a macro has no parameter '%.*s'", (int)AII_MIN(name.n, 60), name.s);
+    if (!(caller ? aii_t_set(run, run->scope, name, args->named[i])
+                 : aii_tv_put(run, kwargs.map, name, args->named[i])))
+      return false;
+  }
+  return ((node->op & TM_VARARGS) == 0 || aii_t_set(run, run->scope, aii_tv_lit("varargs"), varargs)) &&
+         ((node->op & TM_KWARGS) == 0 || aii_t_set(run, run->scope, aii_tv_lit("kwargs"), kwargs));
+}
+
 static bool bind_parameters(aii_trun *run, const aii_tnode *node, const aii_targs *args)
 {
-  if (args->n > node->n_items) {
-    return aii_t_fail(run, AIINFRA_EINVAL, "a macro of %u parameters called with %zu", node->n_items, args->n);
-  }
   for (uint32_t i = 0; i < node->n_items; i++) {
     const aii_tnode *param = node->items[i];
     char name[64];
@@ -144,11 +175,7 @@ static bool bind_parameters(aii_trun *run, const aii_tnode *node, const aii_targ
     if (given == NULL && param->a != NULL && !aii_t_eval(run, param->a, &value)) return false;
     if (!aii_t_set(run, run->scope, param->value, value)) return false;
   }
-  for (size_t i = 0; i < args->n_named; i++) {
-    if (aii_tv_is(args->names[i], "caller") && !aii_t_set(run, run->scope, args->names[i], args->named[i]))
-      return false;
-  }
-  return true;
+  return bind_rest(run, node, args);
 }
 
 bool aii_t_call_macro(aii_trun *run, const aii_tmacro *macro, const aii_targs *args, aii_tv *out)

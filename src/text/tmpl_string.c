@@ -40,7 +40,7 @@ bool aii_t_strip(aii_trun *run, aii_tv s, aii_tv chars, bool left, bool right, a
 bool aii_t_replace(aii_trun *run, aii_tv s, aii_tv from, aii_tv to, int64_t count, aii_tv *out)
 {
   if (!aii_tv_str(run, from, &from) || !aii_tv_str(run, to, &to)) return false;
-  if (s.look == TL_SAFE && (!aii_t_escape(run, from, &from) || !aii_t_escape(run, to, &to))) return false;
+  if (s.look == TL_SAFE && !aii_t_escape(run, to, &to)) return false;
   aii_buf buf;
   aii_buf_init(&buf, run->mem, AII_T_MAX_OUTPUT);
   size_t at = 0;
@@ -74,10 +74,15 @@ bool aii_t_case(aii_trun *run, aii_tv s, int how, aii_tv *out)
     }
     utf8proc_category_t cat = utf8proc_category((utf8proc_int32_t)cp);
     bool letter = cat >= UTF8PROC_CATEGORY_LU && cat <= UTF8PROC_CATEGORY_LO;
-    bool up = how == 'u' || (how == 't' && !in_word) || (how == 'c' && i == 0);
-    utf8proc_int32_t c = up ? utf8proc_toupper((utf8proc_int32_t)cp) : utf8proc_tolower((utf8proc_int32_t)cp);
-    char encoded[4];
-    aii_buf_add(&buf, encoded, aii_utf8_encode((uint32_t)c, encoded));
+    bool title = (how == 't' && !in_word) || (how == 'c' && i == 0);
+    if (cp == 0xDF && (title || how == 'u')) { /* the one common letter that becomes two */
+      aii_buf_str(&buf, title ? "Ss" : "SS");
+    } else {
+      utf8proc_int32_t c = (utf8proc_int32_t)cp;
+      c = title ? utf8proc_totitle(c) : how == 'u' ? utf8proc_toupper(c) : utf8proc_tolower(c);
+      char encoded[4];
+      aii_buf_add(&buf, encoded, aii_utf8_encode((uint32_t)c, encoded));
+    }
     in_word = letter;
     i += (size_t)len;
   }

@@ -95,7 +95,7 @@ bool aii_tv_write(aii_trun *run, aii_tv v, aii_buf *buf, bool repr)
   bool ok = true;
   if (!aii_t_step(run, 1)) return false;
   switch (v.type) {
-    case TV_UNDEFINED: break;
+    case TV_UNDEFINED: aii_buf_str(buf, repr ? "Undefined" : ""); break;
     case TV_NONE: aii_buf_str(buf, "None"); break;
     case TV_BOOL: aii_buf_str(buf, v.b ? "True" : "False"); break;
     case TV_INT: aii_buf_fmt(buf, "%lld", (long long)v.i); break;
@@ -262,8 +262,8 @@ static bool write_json(aii_trun *run, aii_tv v, const json_style *style, int64_t
 
 bool aii_tv_tojson(aii_trun *run, aii_tv v, const aii_targs *args, aii_tv *out)
 {
-  const aii_tv *ascii = aii_t_arg(args, SIZE_MAX, "ensure_ascii"), *indent = aii_t_arg(args, 0, "indent");
-  const aii_tv *seps = aii_t_arg(args, SIZE_MAX, "separators"), *sort = aii_t_arg(args, SIZE_MAX, "sort_keys");
+  const aii_tv *ascii = aii_t_arg(args, 0, "ensure_ascii"), *indent = aii_t_arg(args, 1, "indent");
+  const aii_tv *seps = aii_t_arg(args, 2, "separators"), *sort = aii_t_arg(args, 3, "sort_keys");
   json_style style = {.indent = -1, .item_sep = aii_tv_lit(", "), .key_sep = aii_tv_lit(": ")};
   if (indent != NULL && indent->type == TV_INT && indent->i >= 0 && indent->i <= 32) {
     style.indent = indent->i;

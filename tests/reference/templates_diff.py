@@ -201,6 +201,106 @@ def cases(source):
                 "eos": "<EOS>", "add_generation_prompt": prompt, "now": NOW})
 
 
+# ---- the language itself: our own snippets -------------------------------------------------------------------------
+
+LITTLE = {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yo"}], "tools": None,
+          "extra": {"n": 3, "f": 1.5, "d": {"a": 1, "b": [True, None]}, "s": " x "}, "bos": "<s>", "eos": "</s>",
+          "add_generation_prompt": True, "now": NOW}
+SNIPPETS = [
+    # lists that jinja2 makes on demand
+    "{{ [1,2,3] | map('string') | list | tojson }} {{ d.items() | list }} {{ d.keys() | list }}",
+    "{{ [1,2,3] | map('string') | tojson }}",
+    "{{ d.items() | tojson }}",
+    "{{ messages | selectattr('role', 'equalto', 'nobody') and 'true' or 'false' }}",
+    "{{ messages | selectattr('role', 'equalto', 'nobody') | length }}",
+    "{% set g = [1,2] | map('abs') %}{{ g | join(',') }}|{{ g | join(',') }}|{{ g | first is defined }}",
+    "{% set g = [1,2,3] | select('odd') %}{{ g | first }}-{{ g | list }}",
+    "{{ (d.keys() | list)[0] }} {{ d.keys()[0] is defined }} {{ d.items() | length }} {{ d.values() is sequence }}",
+    "{{ [1,2] | reverse | list }} {{ 'abc' | reverse }} {{ [1,2] | reverse is iterable }}",
+    "{{ [3,1,2] | sort(reverse=true) }} {{ ['b','A'] | sort }} {{ [1,1,2] | unique | list }} {{ [1,2] == (1,2) }}",
+    # safe strings
+    "{{ '<' | safe + '<' }} {{ ('<' | e) ~ '<' }} {{ '<' + '<' | safe }} {{ ('a<' | safe).upper() + '&' }}",
+    "{{ ('a,b' | safe).split(',')[0] + '<' }} {{ ('<' | safe).replace('<', '>') }} {{ '<' | safe | replace('<','>') + '&' }}",
+    "{{ 'x<y' | escape | tojson }} {{ '<' | safe | trim + '<' }} {{ '<' | e | e }} {{ ('<' | safe) * 2 + '<' }}",
+    # names, scopes, namespaces
+    "{% set ns = namespace(a=1, b='x') %}{% set ns.c = ns.a + 1 %}{{ ns.a }}{{ ns.b }}{{ ns.c }}{{ ns.zzz is defined }}",
+    "{% set x = 1 %}{% if true %}{% set x = 2 %}{% endif %}{{ x }}{% for i in [1] %}{% set x = 3 %}{% endfor %}{{ x }}",
+    "{% set a, b = 1, 2 %}{{ a }}{{ b }}{% set (a, b) = (b, a) %}{{ a }}{{ b }}{% for a, b in [(1,2),[3,4]] %}{{ a+b }}{% endfor %}",
+    "{% for i in [1,2] %}{% for j in 'ab' %}{{ loop.index }}{{ j }}{{ loop.last }}{% endfor %}{{ loop.index0 }}{% endfor %}",
+    "{% for i in [1,2,3] %}{{ loop.previtem if loop.previtem is defined }}{{ loop.nextitem | default('-') }}{{ loop.cycle('x','y') }}{{ loop.revindex }}{% endfor %}",
+    "{% for i in [1,2,3] if i > 9 %}{{ i }}{% else %}none{% endfor %}{% for c in 'añb' %}{{ c }}.{% endfor %}",
+    "{% for k in d %}{{ k }}{% endfor %}{% for k, v in d | dictsort %}{{ k }}={{ v }}{% endfor %}{% for k, v in d | items %}{{ k }}{% endfor %}",
+    "{% for i in range(5) %}{% if i == 1 %}{% continue %}{% elif i == 4 %}{% break %}{% endif %}{{ i }}{% endfor %}",
+    "{% for i in [1,2,3] %}{% if loop.changed is defined %}{% endif %}{{ loop.length }}{% endfor %}{{ loop is defined }}",
+    # macros, call blocks, filter blocks
+    "{% macro f(a, b=2, c='z') %}{{ a }}{{ b }}{{ c }}{% endmacro %}{{ f(1) }}{{ f(1, c=3) }}{{ f(a='q', b=none) }}",
+    "{% macro f(a) %}{{ a }}{{ a is defined }}{% endmacro %}{{ f() }}",
+    "{% macro f(a) %}{{ varargs }}{{ kwargs }}{% endmacro %}{{ f(1, 2, k=3) }}",
+    "{% macro f(a) %}{{ a }}{% endmacro %}{{ f(1, 2) }}",
+    "{% macro f(a) %}{{ a }}{% endmacro %}{{ f(b=2) }}",
+    "{% macro w(t) %}<{{ t }}>{{ caller('in') }}</{{ t }}>{% endmacro %}{% call(x) w('b') %}[{{ x }}]{% endcall %}",
+    "{% macro f(n) %}{{ n }}{% if n %}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(3) }}{{ f.name }}",
+    "{% set y = 5 %}{% macro f() %}{{ y }}{% endmacro %}{% set y = 6 %}{{ f() }}",
+    "{% filter upper | trim %} ab {{ 'c' }} {% endfilter %}{% set t | upper %}q{{ 1 }}{% endset %}{{ t }}",
+    "{% generation %}a{{ 1 }}{% endgeneration %}b",
+    # undefined
+    "{{ nothing }}|{{ nothing is defined }}|{{ nothing or 'x' }}|{{ nothing | length }}|{{ nothing ~ 'y' }}|{{ [nothing] }}",
+    "{{ nothing.a }}", "{{ nothing['a'] }}", "{{ nothing() }}", "{{ nothing + 1 }}", "{{ d.q.r }}", "{{ d.q }}|{{ d['q'] | default('e') }}",
+    "{{ none.a is defined }}|{{ (none).a }}|{{ none | default('x') }}|{{ none | default('x', true) }}|{{ '' | d('y', true) }}",
+    "{% if nothing %}a{% else %}b{% endif %}{% for x in nothing %}c{% endfor %}{{ nothing == none }}{{ nothing in [1] }}",
+    "{{ nothing < 1 }}", "{{ 'x' in nothing }}", "{{ nothing | tojson }}", "{{ (1 if false) }}|{{ (1 if false) is defined }}",
+    "{{ messages[5] is defined }}{{ messages[5] }}{{ messages['x'] is defined }}{{ s.foo is defined }}{{ n.foo is defined }}",
+    # arithmetic and comparison
+    "{{ 7 // -2 }} {{ -7 % 3 }} {{ 7 % -3 }} {{ 7.5 // 2 }} {{ 2 ** 10 }} {{ 2 ** -1 }} {{ 1 / 4 }} {{ 10 / 5 }} {{ true + 1 }}",
+    "{{ 1 == 1.0 }} {{ 'a' < 'b' }} {{ [1, 2] < [1, 3] }} {{ 1 < 2 < 3 < 3 }} {{ 1 == true }} {{ '1' == 1 }} {{ none == false }}",
+    "{{ 'a' < 1 }}", "{{ 1 // 0 }}", "{{ 'a' * 3 ~ [1] * 2 }} {{ 3 * 'ab' }}", "{{ 'a' - 'b' }}", "{{ [1] + [2] }} {{ (1,) + (2,) }} {{ [1] ~ [2] }}",
+    "{{ -1 ** 2 }} {{ (-1) ** 2 }} {{ 2 + 3 ~ 'x' ~ 4 * 5 }} {{ not 1 == 2 }} {{ 1 if 0 else 2 if 0 else 3 }}",
+    "{{ 1.0 }} {{ 1e100 }} {{ 1.5e-10 }} {{ 123456789012345678 }} {{ 0.1 + 0.2 }} {{ 100 | float }} {{ '3.7' | int }} {{ '0x1f' | int(9) }}",
+    "{{ 2.5 | round }} {{ 3.5 | round | int }} {{ 2.567 | round(2) }} {{ 2.1 | round(0, 'ceil') }} {{ -3 | abs }} {{ [1, 2.5] | sum }}",
+    # strings
+    "{{ 'a-b-c'.split('-', 1) }} {{ 'a b  c'.split() }} {{ 'a-b-c'.rsplit('-', 1) }} {{ ' a b '.split(' ') }} {{ 'abc'.split('x') }}",
+    "{{ 'xxabxx'.strip('x') }} {{ 'abab'.replace('a', 'c', 1) }} {{ 'aé'.upper() }} {{ 'ß'.upper() }} {{ 'ǅ x'.title() }} {{ \"it's\".title() }}",
+    "{{ 'a\\nb\\n'.splitlines() }} {{ 'abc'.find('c') }} {{ 'éabc'.find('c') }} {{ 'aXbX'.count('X') }} {{ ','.join(['a', 'b']) }}",
+    "{{ 'abc'.startswith('ab') }} {{ 'abc'.endswith(('x', 'c')) }} {{ 'abc'.removeprefix('a') }} {{ 'a{}b{}'.format(1, 'x') }} {{ '{0}{k}'.format(1, k=2) }}",
+    "{{ '12'.isdigit() }} {{ 'ab'.isalpha() }} {{ ' '.isspace() }} {{ 'AB'.isupper() }} {{ 'abc'.capitalize() }} {{ 'aBC' | capitalize }} {{ 'a b' | title }}",
+    "{{ 'añb'[1] }} {{ 'añb'[::-1] }} {{ 'añb'[-2:] }} {{ 'abc'[5] is defined }} {{ 'abc'[1:10] }} {{ [1,2,3][-2:] }} {{ (1,2,3)[:2] }}",
+    "{{ 'it\\'s' ~ \"q\\\"\" ~ '\\t|\\x41|\\u00e9|\\n' }} {{ ['it\\'s', 'q\"', '\\n\\t', 'é', '\\\\'] }}",
+    "{{ ' a ' | trim }}|{{ 'xax' | trim('x') }}|{{ 'a\\nb\\n\\nc' | indent(2) }}|{{ 'a\\nb' | indent(2, true) }}|{{ 'a\\nb' | indent('> ') }}",
+    "{{ 'abc' | length }} {{ 'añ' | count }} {{ [1,2] | first }} {{ [1,2] | last }} {{ 'ab' | list }} {{ [] | first is defined }}",
+    "{{ ['a', 'b'] | join(', ') }} {{ [1, none, true] | join('-') }} {{ messages | join(',', attribute='role') }} {{ 'abc' | join('.') }}",
+    "{{ 'a' 'b' }} {{ 'a' in 'abc' }} {{ '' in 'abc' }} {{ 1 in [1.0] }} {{ 'a' not in ['b'] }} {{ 'k' in {'k': 1} }}",
+    # json
+    "{{ {'a': [1, 2.0, none, true, 'é<\\n'], 'b': {}} | tojson }} {{ [] | tojson(indent=2) }} {{ {'a': [1, {}]} | tojson(indent=2) }}",
+    "{{ {'b': 1, 'a': 'é'} | tojson(ensure_ascii=true, sort_keys=true) }} {{ {'a': 1} | tojson(separators=(',', ':')) }} {{ {1: 2, none: 3, true: 4} | tojson }}",
+    "{{ d | tojson(indent=4) }} {{ 1e16 | tojson }} {{ 1.5 | tojson }} {{ '\\u2028\\x7f' | tojson }} {{ (1, 2) | tojson }} {{ [1] | tojson(2) }}",
+    "{{ {'a': none, 'f': false, 't': (1,), 'n': {'k': [1.0, 'x']}} }} {{ [true, none, 'a'] | string }} {{ none | string }} {{ 1.0 | string }}",
+    # tests
+    "{{ 1 is number }} {{ true is number }} {{ 1 is integer }} {{ true is integer }} {{ 1.0 is float }} {{ true is boolean }} {{ 'a' is string }}",
+    "{{ d is mapping }} {{ [] is sequence }} {{ 'a' is sequence }} {{ 1 is iterable }} {{ 'a' is iterable }} {{ d is sequence }} {{ d is iterable }}",
+    "{{ 3 is odd }} {{ 4 is even }} {{ 6 is divisibleby 3 }} {{ 1 is eq 1 }} {{ 1 is lt(2) }} {{ 1 is in [1] }} {{ none is none }} {{ 'a' is lower }}",
+    "{{ x is not defined }} {{ n is defined and n > 2 }} {{ n is sameas n }} {{ true is true }} {{ 1 is true }} {{ range is callable }}",
+    # lists and dicts
+    "{% set l = [] %}{% set _ = l.append(1) %}{{ l }}{% set _ = l.extend([2, 3]) %}{{ l.pop() }}{{ l }}{{ l.index(2) }}{{ l.insert(0, 9) }}{{ l }}",
+    "{{ d.get('a') }} {{ d.get('z') }} {{ d.get('z', 'y') }} {{ dict(a=1, b=2) }} {{ dict([('k', 1)]) }} {{ d.copy() == d }} {{ d['a'] }}",
+    "{{ [1, 2, 3, 4] | select('even') | list }} {{ [1, none] | reject('none') | list }} {{ ['a', 'B'] | map('upper') | list }} {{ [[1], []] | map('length') | list }}",
+    "{{ messages | map(attribute='content') | list }} {{ messages | map(attribute='zz', default='-') | list }} {{ [3, 1] | min }} {{ [3, 1] | max }} {{ ['b', 'A'] | max }}",
+    "{{ [{'a': 2}, {'a': 1}] | sort(attribute='a') }} {{ [{'a': {'b': 1}}] | map(attribute='a.b') | list }} {{ {'b': 1, 'a': 2} | dictsort(by='value') }}",
+    # white space
+    "a\n  {%- if true %}\n b\n {%- endif -%}\n c", "a {{- 1 -}} b", "  {# c #}\nx", "  {#- c -#}\n x", "{% raw %} {{ x }} {% endraw %} y", "{%+ if true %} z {% endif %}",
+    "x\n{% if true -%}\n   y\n{%- endif %}\n\n\nz\n\n", "\t{% set a = 1 %}\n\t{{ a }}\n", "{{ 'a' }}\n{{ 'b' }}\n", "{% if true %}\n\n a\n{% endif %}", "a{% if true +%}\nb{% endif %}",
+    # errors
+    "{{ raise_exception('no ' ~ 'way') }}", "{{ 1 | zzz }}", "{{ 1 is zzz }}", "{% zzz %}", "{{ (1 }}", "{{ [1, }}", "{% if 1 %}", "{% endif %}", "{{ 'a }}", "{{ 1 1 }}",
+    "{% for x in 5 %}{% endfor %}", "{{ 5[0] is defined }}", "{{ 'a'.zzz() }}", "{{ {}['a'].b }}", "{{ d.a.b.c }}", "{% set 1 = 2 %}", "{{ int }}", "{{ range(3) | list }}",
+    "{% for a, b in [1] %}{% endfor %}", "{{ 'abc'.split('') }}", "{{ [1].index(5) }}", "{{ [] | max }}|", "{{ 'x' | int }} {{ 'x' | float }} {{ none | int }} {{ [] | first }}|",
+    "{{ strftime_now('%Y-%m-%d %H %b %A %j') }}", "{{ strftime_now('%d') + strftime_now('%B') }}", "{{ namespace(a=[1]).a }} {{ range(2, 8, 3) | list }} {{ range(3, 0, -1) | list }}",
+]
+
+
+def snippets():
+    for source in SNIPPETS:
+        yield source, {"template": source, **LITTLE}
+
+
 # ---- the other side ----------------------------------------------------------------------------------------------
 
 def build_tool(build):
@@ -238,13 +338,14 @@ def main():
     args.add_argument("--data", default=os.path.join(os.path.dirname(ROOT), "shared/data/chat-templates"))
     args.add_argument("--match", default="")
     args.add_argument("--hashes")
+    args.add_argument("--goldens", help="writes the snippets with what jinja2 makes of them")
     args.add_argument("--show", type=int, default=3, help="differences shown of each template")
     args = args.parse_args()
     process = build_tool(args.build)
     folder = os.path.join(args.data, "llama.cpp")
     sets = [(name, cases(open(os.path.join(folder, name), encoding="utf-8", newline="").read()))
             for name in sorted(os.listdir(folder)) if name.endswith(".jinja") and re.search(args.match, name)]
-    sets.append(("published", published(args.data)))
+    sets += [("published", published(args.data)), ("snippets", snippets())]
     total = bad = errors = 0
     hashes = {}
     for name, these in sets:
@@ -273,6 +374,10 @@ def main():
     if args.hashes:
         with open(args.hashes, "w", encoding="utf-8") as f:
             json.dump(hashes, f, indent=1)
+    if args.goldens:
+        with open(args.goldens, "w", encoding="utf-8") as f:
+            json.dump({**LITTLE, "cases": [[t, reference(c)[0]] for t, c in snippets()]}, f, indent=1, ensure_ascii=False)
+            f.write("\n")
     return 1 if bad else 0
 
 
