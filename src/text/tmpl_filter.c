@@ -22,7 +22,7 @@ static bool length(aii_trun *run, aii_tv v, aii_tv *out)
     default: return aii_t_fail(run, AIINFRA_EINVAL, "a %s has no length", aii_tv_type_name(v));
   }
   *out = aii_tv_int((int64_t)n);
-  return aii_t_step(run, v.type == TV_STR ? v.n / 64 : 0);
+  return aii_t_step(run, v.type == TV_STR ? v.n / 16 : 0);
 }
 
 static bool to_number(aii_tv v, double *f)
@@ -83,7 +83,8 @@ static bool indent(aii_trun *run, aii_tv v, const aii_targs *args, aii_tv *out)
     bool line = i + 1 < s.n && s.s[i] == '\n' && (s.s[i + 1] != '\n' || (blank != NULL && aii_tv_truth(*blank)));
     if (line) aii_buf_add(&buf, pad.s, pad.n);
   }
-  if (!aii_t_step(run, buf.len / 16) || !aii_tv_from_buf(run, &buf, out)) return false;
+  run->steps += s.n / 4;
+  if (!aii_tv_from_buf(run, &buf, out)) return false;
   out->look = s.look;
   return true;
 }
@@ -106,7 +107,8 @@ bool aii_t_escape(aii_trun *run, aii_tv v, aii_tv *out)
       aii_buf_char(&buf, s.s[i]);
     }
   }
-  if (!aii_t_step(run, s.n / 16) || !aii_tv_from_buf(run, &buf, out)) return false;
+  run->steps += s.n / 2;
+  if (!aii_tv_from_buf(run, &buf, out)) return false;
   out->look = TL_SAFE;
   return true;
 }

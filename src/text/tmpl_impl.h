@@ -10,12 +10,13 @@
 #include "src/text/text.h"
 
 enum {
-  AII_T_MAX_SOURCE = 1 << 20,  /* bytes of a template */
+  AII_T_MAX_SOURCE = 1 << 18,  /* bytes of a template */
   AII_T_MAX_NESTING = 64,      /* statements within statements, brackets within brackets */
   AII_T_MAX_HEIGHT = 300,      /* of an expression's tree: a + b + c has 3 */
   AII_T_MAX_DEPTH = 700,       /* evaluations within evaluations, macros included */
-  AII_T_MAX_STEPS = 2000000,   /* evaluations, copied items, scanned characters / 16 */
-  AII_T_MAX_ARENA = 48 << 20,  /* bytes of all values of one rendering */
+  AII_T_MAX_STEPS = 600000,    /* a step is some 40 ns of work: an evaluation, a copied item, 16 scanned bytes */
+  AII_T_STEPS_PER_BYTE = 4,    /* and so many more for each byte of messages and tools */
+  AII_T_MAX_ARENA = 48 << 20,  /* bytes of all values of one rendering; each 64 of them are a step, too */
   AII_T_MAX_OUTPUT = 16 << 20, /* bytes of output */
   AII_T_MAX_RANGE = 100000,    /* as jinja2's sandbox */
   AII_T_MAX_JSON_DEPTH = 100
@@ -242,9 +243,9 @@ typedef struct aii_trun {
   aii_arena arena;
   aii_mem *mem;
   aii_buf *out;
-  aii_tscope *scope, *globals;
+  aii_tscope *scope;
   uint32_t depth, line;
-  uint64_t steps;
+  uint64_t steps, max_steps;
   int64_t now_s;
   size_t out_bytes; /* over all buffers */
   aiinfra_status rc;
@@ -266,7 +267,7 @@ bool aii_t_eval(aii_trun *run, const aii_tnode *node, aii_tv *out);
 #define AII_T_BODY "(body)"
 bool aii_t_call_macro(aii_trun *run, const aii_tmacro *macro, const aii_targs *args, aii_tv *out);
 bool aii_t_set(aii_trun *run, aii_tscope *scope, aii_tv name, aii_tv value);
-const aii_tv *aii_t_lookup(const aii_trun *run, aii_tv name);
+const aii_tv *aii_t_lookup(aii_trun *run, aii_tv name);
 /* The n-th argument, or the one of that name; NULL: not given. */
 const aii_tv *aii_t_arg(const aii_targs *args, size_t nth, const char *name);
 bool aii_t_emit(aii_trun *run, const char *s, size_t n);

@@ -207,7 +207,7 @@ static bool range(aii_trun *run, const aii_targs *args, aii_tv *out)
   if (step == 0) return aii_t_fail(run, AIINFRA_EINVAL, "range: a step of 0");
   double n = ((double)to - (double)from) / (double)step;
   if (n > AII_T_MAX_RANGE) return aii_t_fail(run, AIINFRA_ELIMIT, "range: more than %d numbers", AII_T_MAX_RANGE);
-  if (!aii_tv_list(run, 0, out)) return false;
+  if (!aii_tv_list(run, n > 0 ? (size_t)n + 1 : 0, out)) return false;
   for (int64_t i = from; step > 0 ? i < to : i > to;) {
     if (!aii_tv_append(run, out->list, aii_tv_int(i))) return false;
     if (__builtin_add_overflow(i, step, &i)) break;
@@ -224,6 +224,7 @@ static bool now(aii_trun *run, const aii_targs *args, aii_tv *out)
   }
   memcpy(format, args->items[0].s, args->items[0].n);
   format[args->items[0].n] = '\0';
+  run->steps += 50;
   time_t seconds = run->now_s != 0 ? (time_t)run->now_s : (time_t)(aii_unix_ms() / 1000);
   if (localtime_r(&seconds, &tm) == NULL) return aii_t_fail(run, AIINFRA_EINTERNAL, "strftime_now: no local time");
 #pragma GCC diagnostic push

@@ -172,7 +172,7 @@ bool aii_t_contains(aii_trun *run, aii_tv container, aii_tv item, bool *found)
   if (container.type == TV_STR) {
     if (item.type != TV_STR) return bad_types(run, "in", item, container);
     *found = item.n == 0 || memmem(container.s, container.n, item.s, item.n) != NULL;
-    return aii_t_step(run, container.n / 64);
+    return aii_t_step(run, (container.n + item.n) / 16);
   }
   if (container.type == TV_MAP) {
     *found = aii_tv_get(container.map, item) != NULL;

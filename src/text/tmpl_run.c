@@ -30,13 +30,15 @@ bool aii_t_fail(aii_trun *run, aiinfra_status rc, const char *fmt, ...)
 bool aii_t_step(aii_trun *run, size_t n)
 {
   run->steps += n;
-  if (run->steps > AII_T_MAX_STEPS) return aii_t_fail(run, AIINFRA_ELIMIT, "more than %d steps", AII_T_MAX_STEPS);
+  if (run->steps > run->max_steps)
+    return aii_t_fail(run, AIINFRA_ELIMIT, "more than %llu steps", (unsigned long long)run->max_steps);
   return run->rc == AIINFRA_OK;
 }
 
 void *aii_t_new(aii_trun *run, size_t size)
 {
   void *p = aii_arena_new(&run->arena, size);
+  run->steps += size / 64; /* seen at the next step */
   if (p != NULL) return p;
   if (size > run->arena.limit || run->arena.used + size + 16 > run->arena.limit) {
     (void)aii_t_fail(run, AIINFRA_ELIMIT, "more than %d bytes of values", AII_T_MAX_ARENA);
@@ -56,10 +58,13 @@ bool aii_t_emit(aii_trun *run, const char *s, size_t n)
   return !run->out->failed || aii_t_fail(run, AIINFRA_ENOMEM, "no memory for output");
 }
 
-const aii_tv *aii_t_lookup(const aii_trun *run, aii_tv name)
+const aii_tv *aii_t_lookup(aii_trun *run, aii_tv name)
 {
+  size_t looked = 0;
   for (const aii_tscope *scope = run->scope; scope != NULL; scope = scope->parent) {
     const aii_tv *found = aii_tv_get(&scope->vars, name);
+    looked += 1 + scope->vars.n;
+    if (found != NULL || scope->parent == NULL) run->steps += looked / 8;
     if (found != NULL) return found;
   }
   return NULL;
@@ -351,6 +356,11 @@ static bool set_json(aii_trun *run, const char *name, const char *json)
 static bool set_globals(aii_trun *run, const aii_template_vars *vars)
 {
   aii_tv extra, v;
+  const char *inputs[] = {vars->messages_json, vars->tools_json, vars->extra_json};
+  run->max_steps = AII_T_MAX_STEPS;
+  for (size_t i = 0; i < AII_COUNT(inputs); i++) {
+    if (inputs[i] != NULL) run->max_steps += AII_T_STEPS_PER_BYTE * (uint64_t)strlen(inputs[i]);
+  }
   if (!set_json(run, "messages", vars->messages_json != NULL ? vars->messages_json : "[]")) return false;
   if (!set_json(run, "tools", vars->tools_json)) return false;
   v = aii_tv_lit(vars->bos_token != NULL ? vars->bos_token : "");
@@ -377,7 +387,7 @@ aiinfra_status aii_template_render(const aii_template *tmpl, const aii_template_
   aii_arena_init(&run.arena, tmpl->mem, AII_T_MAX_ARENA);
   aii_buf_init(&text, tmpl->mem, AII_T_MAX_OUTPUT);
   run.out = &text;
-  run.scope = run.globals = new_scope(&run, NULL);
+  run.scope = new_scope(&run, NULL);
   if (run.scope != NULL && set_globals(&run, vars)) (void)exec(&run, tmpl->root, &flow);
   if (run.rc == AIINFRA_OK) {
     aii_buf_add(out, aii_buf_cstr(&text), text.len);

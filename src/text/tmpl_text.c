@@ -98,8 +98,14 @@ bool aii_tv_write(aii_trun *run, aii_tv v, aii_buf *buf, bool repr)
     case TV_UNDEFINED: aii_buf_str(buf, repr ? "Undefined" : ""); break;
     case TV_NONE: aii_buf_str(buf, "None"); break;
     case TV_BOOL: aii_buf_str(buf, v.b ? "True" : "False"); break;
-    case TV_INT: aii_buf_fmt(buf, "%lld", (long long)v.i); break;
-    case TV_FLOAT: aii_tv_write_float(v.f, buf); break;
+    case TV_INT:
+      run->steps += 4;
+      aii_buf_fmt(buf, "%lld", (long long)v.i);
+      break;
+    case TV_FLOAT:
+      run->steps += 200;
+      aii_tv_write_float(v.f, buf);
+      break;
     case TV_STR:
       if (repr) {
         write_repr(v, buf);
@@ -110,6 +116,7 @@ bool aii_tv_write(aii_trun *run, aii_tv v, aii_buf *buf, bool repr)
     case TV_LIST:
     case TV_MAP:
       if (++run->depth > AII_T_MAX_DEPTH) return aii_t_fail(run, AIINFRA_ELIMIT, "values nested too deep");
+      run->steps += 2;
       ok = v.type == TV_LIST ? write_list(run, v, buf) : write_map(run, v.map, buf);
       run->depth--;
       break;
@@ -245,12 +252,16 @@ static bool write_json(aii_trun *run, aii_tv v, const json_style *style, int64_t
   switch (v.type) {
     case TV_NONE: aii_buf_str(buf, "null"); break;
     case TV_BOOL: aii_buf_str(buf, v.b ? "true" : "false"); break;
-    case TV_STR: json_string(v, style->ascii, buf); break;
+    case TV_STR:
+      run->steps += v.n / 4;
+      json_string(v, style->ascii, buf);
+      break;
     case TV_INT:
     case TV_FLOAT: return aii_tv_write(run, v, buf, false);
     case TV_LIST:
     case TV_MAP:
       if (++run->depth > AII_T_MAX_DEPTH) return aii_t_fail(run, AIINFRA_ELIMIT, "values nested too deep");
+      run->steps += 2 + (style->indent > 0 ? (size_t)(level * style->indent) / 8 : 0);
       ok = v.type == TV_LIST ? json_list(run, v.list, style, level, buf) : json_map(run, v.map, style, level, buf);
       run->depth--;
       break;
