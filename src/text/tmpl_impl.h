@@ -14,7 +14,7 @@ enum {
   AII_T_MAX_NESTING = 64,      /* statements within statements, brackets within brackets */
   AII_T_MAX_HEIGHT = 300,      /* of an expression's tree: a + b + c has 3 */
   AII_T_MAX_DEPTH = 700,       /* evaluations within evaluations, macros included */
-  AII_T_MAX_STEPS = 600000,    /* a step is some 40 ns of work: an evaluation, a copied item, 16 scanned bytes */
+  AII_T_MAX_STEPS = 500000,    /* a step is some 40 ns of work: an evaluation, a copied item, 16 scanned bytes */
   AII_T_STEPS_PER_BYTE = 4,    /* and so many more for each byte of messages and tools */
   AII_T_MAX_ARENA = 48 << 20,  /* bytes of all values of one rendering; each 64 of them are a step, too */
   AII_T_MAX_OUTPUT = 16 << 20, /* bytes of output */

@@ -1,9 +1,11 @@
 /* template_tool.c - renders chat templates for templates_diff.py: a JSON object a line in, a JSON object a line out.
  *
- * In: template, messages, tools, extra, bos, eos, add_generation_prompt, now (seconds). Out: text, or error.
+ * In: template, messages, tools, extra, bos, eos, add_generation_prompt, now (seconds), seed. Out: text or error, ms,
+ * and the hash of the text, begun with the seed.
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "lib/json/json.h"
 #include "src/text/text.h"
@@ -29,12 +31,18 @@ static void answer(aii_mem *mem, const json_t *in)
   aiinfra_error err = {0};
   aii_buf out;
   aii_buf_init(&out, mem, 0);
-  uint64_t start = aii_now_ns();
+  clock_t start = clock();
   aiinfra_status rc = aii_template_parse(mem, source, strlen(source), &tmpl, &err);
   if (rc == AIINFRA_OK) rc = aii_template_render(tmpl, &vars, &out, &err);
-  double ms = (double)(aii_now_ns() - start) * 1e-6;
+  double ms = (double)(clock() - start) * 1e3 / CLOCKS_PER_SEC; /* of this thread alone */
   json_t *line = rc == AIINFRA_OK ? json_pack("{ss%, sf}", "text", aii_buf_cstr(&out), out.len, "ms", ms)
                                   : json_pack("{ss, sf}", "error", err.message, "ms", ms);
+  const char *made = rc == AIINFRA_OK ? aii_buf_cstr(&out) : "error", *seed_text = json_string_value(json_object_get(in, "seed"));
+  uint64_t seed = seed_text != NULL ? strtoull(seed_text, NULL, 16) : 0;
+  char hash[17];
+  (void)snprintf(hash, sizeof hash, "%016llx",
+                 (unsigned long long)aii_hash64(made, rc == AIINFRA_OK ? out.len : strlen(made), seed));
+  json_object_set_new(line, "hash", json_string(hash));
   char *text = json_dumps(line, JSON_COMPACT);
   puts(text);
   fflush(stdout);
