@@ -15,6 +15,8 @@
 
 #include "aiinfra/model.h"
 
+#include "aiinfra/convert.h"
+
 #include "aiinfra/kv.h"
 
 #include "aiinfra/batcher.h"

@@ -25,7 +25,8 @@ static const command commands[] = {
     {"bench", cmd_bench, "measure a model's speed"},
     {"inspect", cmd_inspect, "what a model file says about itself"},
     {"tokenize", cmd_tokenize, "a text as a model sees it"},
-    {"convert", cmd_convert, "make a GGUF file"},
+    {"convert", cmd_convert, "write a model of any format as a GGUF file"},
+    {"quantize", cmd_quantize, "write a model with smaller weights"},
     {"version", cmd_version, "the library's version"},
     {"help", cmd_help, "this list"},
 };
