@@ -35,7 +35,7 @@ void aii_cpu_fail(aii_cpu *cpu, aiinfra_status status, const char *what);
 typedef void (*aii_range_fn)(void *arg, uint32_t worker, size_t first, size_t end);
 void aii_cpu_for(aii_cpu *cpu, size_t n, size_t grain, bool alone, aii_range_fn fn, void *arg);
 
-/* How the kernels read a weight. A weight with a device form has float rows there. */
+/* How the kernels read a weight. A weight with a device form has float rows there. (dtype.c has the first.) */
 aii_fmt aii_cpu_fmt(aii_dtype type);
 typedef struct aii_cpu_matrix {
   aii_fmt fmt;
@@ -45,8 +45,8 @@ typedef struct aii_cpu_matrix {
 aii_cpu_matrix aii_cpu_matrix_of(const aii_weight *w);
 const float *aii_cpu_vector_of(const aii_weight *w); /* NULL for NULL */
 
-/* Rows of activations for one product: what fits the second-level cache beside the weights. */
-uint32_t aii_cpu_matmul_cols(size_t x_row_bytes);
+/* Scratch that a product with such a weight takes. */
+size_t aii_cpu_matmul_scratch(const aii_cpu *cpu, aii_fmt fmt, uint32_t n_in, uint32_t n_out);
 
 void aii_cpu_embed(aii_backend *be, const aii_weight *w, const aii_rows *rows, float scale, float *out);
 void aii_cpu_rms_norm(aii_backend *be, const float *x, const aii_weight *w, uint32_t n_rows, uint32_t width, float eps,

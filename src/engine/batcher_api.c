@@ -1,7 +1,9 @@
 /* batcher_api.c - the public functions of aiinfra/batcher.h: check arguments, load options, call down. */
+#include <stdio.h>
+
 #include "src/engine/engine.h"
 
-enum { MOST_RUNNING = 4096, MOST_QUEUE = 1 << 20, MOST_STEP_TOKENS = 1 << 16 };
+enum { MOST_RUNNING = 4096, MOST_QUEUE = 1 << 20, MOST_STEP_TOKENS = 1 << 16, MOST_TEXTS = 1 << 20 };
 
 static aiinfra_status check_batcher_opts(const aiinfra_batcher_opts *o, aiinfra_error *err)
 {
@@ -41,11 +43,12 @@ aiinfra_status aiinfra_batcher_create(aiinfra_model *model, aiinfra_kv *kv, cons
 static aiinfra_status check_open(const aiinfra_batcher *b, aiinfra_error *err)
 {
   if (b->closing) return aii_fail(err, AIINFRA_ECLOSED, "the batcher is closing");
-  if (b->n_open >= b->opts.max_running + b->opts.max_queue)
+  uint32_t n_open = AII_MAX(b->n_open, b->n_groups);
+  if (n_open >= b->opts.max_running + b->opts.max_queue)
     return aii_fail(err, AIINFRA_EBUSY,
                     "%u requests are open, which is all that may run (%u) and wait (%u); submit again "
                     "when one has ended",
-                    b->n_open, b->opts.max_running, b->opts.max_queue);
+                    n_open, b->opts.max_running, b->opts.max_queue);
   return AIINFRA_OK;
 }
 
@@ -67,20 +70,52 @@ aiinfra_status aiinfra_batcher_generate(aiinfra_batcher *batcher, const aiinfra_
   return rc;
 }
 
+static aiinfra_status check_embed(const aiinfra_batcher *b, const aiinfra_embed_opts *o, aiinfra_error *err)
+{
+  char field[40];
+  if (o->texts == NULL || o->n_texts == 0) return aii_fail(err, AIINFRA_EINVAL, "there is no text to embed");
+  if (o->n_texts > MOST_TEXTS)
+    return aii_fail(err, AIINFRA_EINVAL, "%zu texts; at most %d are embedded at once", o->n_texts, MOST_TEXTS);
+  if (o->pooling < 0 || o->pooling > AIINFRA_POOLING_LAST)
+    return aii_fail(err, AIINFRA_EINVAL, "pooling is %d, must be an aiinfra_pooling", o->pooling);
+  if (o->normalize < -1 || o->normalize > 1)
+    return aii_fail(err, AIINFRA_EINVAL, "normalize is %d, must be -1, 0 or 1", o->normalize);
+  if (o->dimensions > b->model->hp.n_embd)
+    return aii_fail(err, AIINFRA_EINVAL, "dimensions is %u, the model's vectors have %u", o->dimensions,
+                    b->model->hp.n_embd);
+  for (size_t i = 0; i < o->n_texts; i++) {
+    (void)snprintf(field, sizeof field, "texts[%zu]", i);
+    if (o->texts[i] == NULL) return aii_fail(err, AIINFRA_EINVAL, "%s is NULL", field);
+    aiinfra_status rc = aii_check_text(o->texts[i], field, err);
+    if (rc != AIINFRA_OK) return rc;
+  }
+  return AIINFRA_OK;
+}
+
 aiinfra_status aiinfra_batcher_embed(aiinfra_batcher *batcher, const char *text, aiinfra_embed_cb on_vector, void *user,
                                      aiinfra_request **request, aiinfra_error *err)
 {
   if (request != NULL) *request = NULL;
   if (batcher == NULL) return aii_fail(err, AIINFRA_EINVAL, "batcher is NULL");
+  aiinfra_embed_opts opts = AIINFRA_EMBED_OPTS_INIT;
+  opts.texts = &text;
+  opts.n_texts = 1;
   aiinfra_status rc = check_open(batcher, err);
-  if (rc != AIINFRA_OK) return rc;
-  aii_gen *gen = aii_gen_new(batcher, user, err);
-  if (gen == NULL) return AIINFRA_ENOMEM;
-  gen->on_vector = on_vector;
-  rc = aii_gen_load_embed(gen, text, err);
-  if (rc == AIINFRA_OK) rc = aii_gen_start(gen, request, err);
-  if (rc != AIINFRA_OK) aii_gen_free(gen);
-  return rc;
+  if (rc == AIINFRA_OK) rc = check_embed(batcher, &opts, err);
+  return rc == AIINFRA_OK ? aii_group_start(batcher, &opts, NULL, on_vector, user, request, err) : rc;
+}
+
+aiinfra_status aiinfra_batcher_embed_texts(aiinfra_batcher *batcher, const aiinfra_embed_opts *opts,
+                                           aiinfra_embed_result_cb on_result, void *user, aiinfra_request **request,
+                                           aiinfra_error *err)
+{
+  if (request != NULL) *request = NULL;
+  if (batcher == NULL || opts == NULL) return aii_fail(err, AIINFRA_EINVAL, "batcher or opts is NULL");
+  aiinfra_embed_opts o;
+  aiinfra_status rc = check_open(batcher, err);
+  if (rc == AIINFRA_OK) rc = AII_OPTS_LOAD(&o, opts, priority, err);
+  if (rc == AIINFRA_OK) rc = check_embed(batcher, &o, err);
+  return rc == AIINFRA_OK ? aii_group_start(batcher, &o, on_result, NULL, user, request, err) : rc;
 }
 
 aiinfra_status aiinfra_batcher_get_stats(const aiinfra_batcher *batcher, aiinfra_batcher_stats *stats,

@@ -4,7 +4,11 @@
  * -> template. Each step validates what the next one uses. On failure everything made so far is given back.
  * Opening runs on the calling thread; the last reference may go on any thread.
  */
+#include <stdio.h>
+
 #include "src/model/arch.h"
+
+enum { MAX_POOLING = 3 };
 
 void aii_model_ref(aiinfra_model *m)
 {
@@ -146,9 +150,19 @@ static aiinfra_status set_context(aiinfra_model *m, uint32_t wanted, aiinfra_err
   return AIINFRA_OK;
 }
 
+/* GGUF's numbers of mean, cls and last are ours; others (none, a reranker's head) say nothing about a vector. */
+static void read_pooling(aiinfra_model *m)
+{
+  char key[96];
+  uint32_t pooling = 0;
+  (void)snprintf(key, sizeof key, "%s.pooling_type", m->arch->name);
+  if (aii_gguf_get_u32(m->gguf, key, &pooling) && pooling <= MAX_POOLING) m->pooling = (int32_t)pooling;
+}
+
 static aiinfra_status load_weights(aiinfra_model *m, const aiinfra_model_opts *opts, aiinfra_error *err)
 {
   aiinfra_status rc = aii_hparams_read(m->gguf, m->arch->name, &m->hp, err);
+  if (rc == AIINFRA_OK) read_pooling(m);
   if (rc == AIINFRA_OK) rc = set_context(m, opts->max_context, err);
   if (rc == AIINFRA_OK) rc = aii_gguf_load(m->gguf, opts->load_type, opts->progress, opts->progress_user, err);
   if (rc == AIINFRA_OK) rc = aii_tensors_bind(m, err);

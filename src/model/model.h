@@ -72,6 +72,29 @@ bool aii_gguf_get_str(const aii_gguf *gguf, const char *key, aii_str *out);
 /* Builds a vocabulary from the tokenizer keys (vocab.c). */
 aiinfra_status aii_vocab_from_gguf(aii_mem *mem, const aii_gguf *gguf, aii_vocab **out, aiinfra_error *err);
 
+/* ---- recipes of quantised files (recipe.c) ------------------------------------------------------------------------ */
+
+typedef struct aii_recipe {
+  const char *name; /* "Q4_K_M" */
+  aii_dtype base;
+  uint32_t file_type; /* general.file_type */
+} aii_recipe;
+const aii_recipe *aii_recipe_at(size_t i);           /* NULL behind the last */
+const aii_recipe *aii_recipe_find(const char *name); /* in any case; NULL: there is none */
+
+typedef struct aii_recipe_tensor {
+  const char *name; /* "blk.3.attn_v.weight" */
+  uint32_t n_dims;
+  uint64_t ne0;
+  uint32_t layer, n_layers; /* layer: 0 for tensors of no layer */
+  uint32_t n_experts;       /* of the model; 0: none */
+  uint32_t n_gqa;           /* query heads that share a key head */
+  bool is_output;           /* output.weight, or token_embd.weight where it serves as the output too */
+  bool has_importance;
+} aii_recipe_tensor;
+/* The type that a recipe stores a tensor in; always one that its rows fit and aii_quantize_rows() can write. */
+aii_dtype aii_recipe_type(const aii_recipe *recipe, const aii_recipe_tensor *tensor);
+
 /* ---- the model ------------------------------------------------------------------------------------------------ */
 
 typedef struct aii_hparams {
@@ -94,6 +117,7 @@ struct aiinfra_model {
   const char *tool_syntax; /* aii_output_syntax(); NULL: none */
   char *name;              /* general.name or the file's name */
   uint32_t max_context;
+  int32_t pooling; /* how its file wants hidden states pooled: an aiinfra_pooling; 0: it does not say */
   uint64_t n_params, weight_bytes;
   aii_weight tok_embd, output_norm, output; /* output: a copy of tok_embd's view when tied */
   bool tied, vocab_only;

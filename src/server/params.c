@@ -218,7 +218,8 @@ static aiinfra_status read_embedding(aii_params *p, aiinfra_error *err)
   if (!p->base64 && strcmp(format, "float") != 0)
     return aii_fail(err, AIINFRA_EINVAL, "encoding_format: must be \"float\" or \"base64\"");
   rc = get_int(p, "dimensions", &p->dimensions, err);
-  if (rc == AIINFRA_OK && p->dimensions < 0) rc = aii_fail(err, AIINFRA_EINVAL, "dimensions: must be positive");
+  if (rc == AIINFRA_OK && (p->dimensions < 0 || p->dimensions > INT32_MAX))
+    rc = aii_fail(err, AIINFRA_EINVAL, "dimensions: must be a positive number");
   return rc;
 }
 

@@ -64,6 +64,7 @@ static const aii_route routes[] = {
     {"/v1/chat/completions", "POST", aii_run_chat},
     {"/v1/completions", "POST", aii_run_completion},
     {"/v1/embeddings", "POST", aii_run_embeddings},
+    {"/v1/vector_stores/", "POST", aii_run_search},
     {"/v1/models", "GET", run_models},
     {"/v1/models/", "GET", run_model},
     {"/health", "GET", run_health},

@@ -150,6 +150,7 @@ typedef struct gm_shape {
   float rope_base, linear_factor; /* 0: the key is left out */
   bool bias, qk_norm, tied, rope_freqs;
   const char *chat_template; /* NULL: none */
+  uint32_t pooling;          /* 0: the key is left out */
   uint64_t seed;
 } gm_shape;
 
@@ -263,6 +264,7 @@ static inline void gm_model_keys(gguf_maker *m, const gm_shape *s)
   gm_arch_f32(m, s, "attention.layer_norm_rms_epsilon", 1e-5f);
   if (s->rope_base > 0) gm_arch_f32(m, s, "rope.freq_base", s->rope_base);
   if (s->linear_factor > 0) gm_arch_f32(m, s, "rope.scaling.factor", s->linear_factor);
+  if (s->pooling > 0) gm_arch_u32(m, s, "pooling_type", s->pooling);
   if (s->chat_template != NULL) gm_key_str(m, "tokenizer.chat_template", s->chat_template);
   gm_vocab(m, s->n_vocab);
 }

@@ -1,4 +1,5 @@
-/* test_model_open.c - memory runs out while a runtime is made, a model is opened, and a cache and a batcher with it. */
+/* test_model_open.c - memory runs out while a runtime is made, a model is opened, a cache and a batcher with it, and while
+ * its logits are looked at. */
 #include "tests/torture/scene.h"
 
 static aiinfra_status make_runtime(void *ctx)
@@ -52,6 +53,25 @@ static aiinfra_status use_vocabulary(void *ctx)
   return rc;
 }
 
+static aiinfra_status evaluate(void *ctx)
+{
+  static const aiinfra_token tokens[] = {1, 70, 71, 72};
+  static float logits[2 * 263];
+  aiinfra_eval *eval = NULL;
+  scene s;
+  aiinfra_status rc;
+  (void)ctx;
+  torture_pause("set-up");
+  rc = scene_open(&s);
+  torture_resume();
+  if (rc == AIINFRA_OK) rc = torture_made(aiinfra_eval_create(s.model, NULL, &eval, NULL), &eval, "eval_create");
+  if (rc == AIINFRA_OK) rc = aiinfra_eval_run(eval, tokens, 4, 2, logits, 2 * 263, NULL);
+  torture_check(rc != AIINFRA_OK || aiinfra_eval_length(eval) == 4, "the tokens are in the sequence");
+  aiinfra_eval_free(eval);
+  scene_close(&s);
+  return rc;
+}
+
 static void a_runtime(void **state)
 {
   (void)state;
@@ -70,10 +90,16 @@ static void a_vocabulary(void **state)
   assert_int_equal(torture_run("model.text", use_vocabulary, NULL, NULL), 0);
 }
 
+static void logits(void **state)
+{
+  (void)state;
+  assert_int_equal(torture_run("model.logits", evaluate, NULL, NULL), 0);
+}
+
 int main(void)
 {
   const struct CMUnitTest tests[] = {cmocka_unit_test(a_runtime), cmocka_unit_test(a_model),
-                                     cmocka_unit_test(a_vocabulary)};
+                                     cmocka_unit_test(a_vocabulary), cmocka_unit_test(logits)};
   scene_model();
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
