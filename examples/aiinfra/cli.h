@@ -104,13 +104,10 @@ int cmd_convert(int argc, char **argv);
 int cmd_forget(int argc, char **argv);
 int cmd_ingest(int argc, char **argv);
 int cmd_inspect(int argc, char **argv);
-<<<<<<< HEAD
-int cmd_quantize(int argc, char **argv);
-=======
 int cmd_kld(int argc, char **argv);
 int cmd_logits(int argc, char **argv);
 int cmd_perplexity(int argc, char **argv);
->>>>>>> main
+int cmd_quantize(int argc, char **argv);
 int cmd_remember(int argc, char **argv);
 int cmd_run(int argc, char **argv);
 int cmd_search(int argc, char **argv);

@@ -16,7 +16,7 @@ extern "C" {
 /** Options of aiinfra_convert(). Zero is the default of every field. */
 typedef struct aiinfra_convert_opts {
   size_t struct_size;           /**< sizeof this struct; set by AIINFRA_CONVERT_OPTS_INIT */
-  const char *type;             /**< of the matrices: "F32", "F16", "BF16", "Q8_0", "Q4_0"; NULL: as they are */
+  const char *type;             /**< of the matrices: "F16", "Q8_0", "Q4_K_M", ...; NULL: as they are */
   const char *imatrix;          /**< a GGUF file that says which columns matter, for types that search; NULL: none */
   const char *tokenizer;        /**< file with the tokenizer of a llama2.c checkpoint; NULL: looked for beside it */
   aiinfra_progress_fn progress; /**< called on the calling thread; may cancel; NULL: none */

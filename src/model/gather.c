@@ -15,7 +15,7 @@ static uint64_t view_elems(const aii_view *v)
 
 static size_t elem_bytes(uint32_t type)
 {
-  return type == GGUF_F64 ? 8 : type == AII_F32 ? 4 : 2;
+  return type == AII_F64 ? 8 : type == AII_F32 ? 4 : 2;
 }
 
 /* Whether the elements lie one behind the other. */
@@ -41,33 +41,19 @@ const uint8_t *aii_gather_in_place(const aii_gguf *g, size_t t)
 
 static aii_fmt fmt_of(uint32_t type)
 {
-  switch (type) {
-    case AII_F32: return AII_FMT_F32;
-    case AII_F16: return AII_FMT_F16;
-    case AII_BF16: return AII_FMT_BF16;
-    case AII_Q8_0: return AII_FMT_Q8_0;
-    case AII_Q4_0: return AII_FMT_Q4_0;
-    default: return AII_FMT_COUNT;
-  }
+  aii_fmt fmt = AII_FMT_F32;
+  while (fmt < AII_FMT_COUNT && aii_fmt_info(fmt)->gguf_type != type) fmt++;
+  return fmt;
 }
 
 bool aii_gguf_readable(uint32_t type)
 {
-  return type == GGUF_F64 || fmt_of(type) != AII_FMT_COUNT;
+  return fmt_of(type) != AII_FMT_COUNT;
 }
 
 static void to_floats(uint32_t type, const uint8_t *data, uint64_t n, float *out)
 {
-  if (type != GGUF_F64) {
-    aii_kernels_ref.dequant[fmt_of(type)](data, (size_t)n, out);
-    return;
-  }
-  for (uint64_t i = 0; i < n; i++) {
-    double value;
-    uint64_t bits = aii_load64(data + 8 * i);
-    memcpy(&value, &bits, sizeof value);
-    out[i] = (float)value;
-  }
+  aii_kernels_ref.dequant[fmt_of(type)](data, (size_t)n, out);
 }
 
 /* ---- views ------------------------------------------------------------------------------------------------------- */

@@ -42,7 +42,7 @@ typedef struct aii_view {
   uint64_t n[4], stride[4];
 } aii_view;
 
-enum { AII_VIEW_DIMS = 4, GGUF_F64 = 28, GGUF_MXFP4 = 39 };
+enum { AII_VIEW_DIMS = 4 };
 
 /* How a tensor of another format becomes one of GGUF: its elements are those of `n` views of equal size, one behind the
  * other, each number plus `add`. With `mxfp4` the views are pairs of bytes: nibbles and scales, to be interleaved. */

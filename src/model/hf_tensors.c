@@ -85,7 +85,7 @@ static uint32_t stored_type(const char *name, uint32_t n_dims, int32_t src)
 {
   bool router = strstr(name, "ffn_gate_inp") != NULL || strcmp(name, "position_embd.weight") == 0 ||
                 strcmp(name, "token_types.weight") == 0;
-  if (n_dims == 1 || src == GGUF_F64 || router || !ends_with(name, ".weight")) return AII_F32;
+  if (n_dims == 1 || src == AII_F64 || router || !ends_with(name, ".weight")) return AII_F32;
   return (uint32_t)src;
 }
 
@@ -107,7 +107,7 @@ static aii_view *add(const job *j, const char *to, uint32_t n_dims, const uint64
 
 static size_t elem_bytes(const job *j)
 {
-  return j->src->type == GGUF_F64 ? 8 : j->src->type == AII_F32 ? 4 : 2;
+  return j->src->type == AII_F64 ? 8 : j->src->type == AII_F32 ? 4 : 2;
 }
 
 /* The shape as GGUF has it: turned round, without leading ones ([1, n] is a vector). */
@@ -265,11 +265,11 @@ static aiinfra_status mxfp4(const job *j)
     uint64_t ne[3] = {32 * shape[2], shape[1] / parts, shape[0]};
     (void)snprintf(to, sizeof to, "%s%s", pair ? prefixes[part] : "", j->name->to);
     name_of(j, to, name);
-    aii_view *v = aii_hf_add_out(j->hf, name, GGUF_MXFP4, 3, ne, 2);
+    aii_view *v = aii_hf_add_out(j->hf, name, AII_MXFP4, 3, ne, 2);
     if (v == NULL) return AIINFRA_ENOMEM;
     j->hf->gguf->gathers[j->hf->gguf->n_gathers - 1].mxfp4 = true;
     v[0] = (aii_view){.data = j->src->data + part * shape[2] * 16,
-                      .type = GGUF_MXFP4,
+                      .type = AII_MXFP4,
                       .n = {shape[2], ne[1], ne[2], 1},
                       .stride = {1, parts * shape[2], shape[1] * shape[2], 0}};
     v[1] = v[0];
@@ -355,7 +355,7 @@ static aiinfra_status one_tensor(aii_hf *hf, const aii_st_tensor *src)
   if (j.name->how == HF_SKIP || beyond || (is_output(j.name) && (hf->arch->flags & HF_NO_OUTPUT) != 0)) {
     return AIINFRA_OK; /* layers beyond the last one predict further tokens, which this version does not use */
   }
-  bool numbers_only = src->type == AII_F32 || src->type == AII_F16 || src->type == AII_BF16 || src->type == GGUF_F64;
+  bool numbers_only = src->type == AII_F32 || src->type == AII_F16 || src->type == AII_BF16 || src->type == AII_F64;
   if (!numbers_only && j.name->how != HF_MXFP4 && j.name->how != HF_MXFP4_GATE_UP) {
     return aii_fail(hf->err, AIINFRA_ENOTSUP, "tensor '%.*s' is %s; weights must be F32, F16, BF16 or F64",
                     AII_SHOW(src->name), src->dtype);

@@ -4,41 +4,45 @@
  * two tensors for each tensor of the model: NAME.in_sum2, the sums of squared inputs of each column, and NAME.counts.
  */
 #include <stdio.h>
-#include <strings.h>
+#include <stdlib.h>
 
-#include "kernels/kernels.h"
 #include "src/model/recode.h"
 
 enum { STEP_FLOATS = 1 << 18 };
 
-static const struct {
-  const char *name;
-  uint32_t type, file_type;
-  aii_fmt fmt;
-} recipes[] = {{"F32", AII_F32, 0, AII_FMT_F32},
-               {"F16", AII_F16, 1, AII_FMT_F16},
-               {"BF16", AII_BF16, 32, AII_FMT_BF16},
-               {"Q8_0", AII_Q8_0, 7, AII_FMT_Q8_0},
-               {"Q4_0", AII_Q4_0, 2, AII_FMT_Q4_0}};
-
-static size_t find_recipe(const char *name)
+static aiinfra_status unknown_recipe(const char *name, aiinfra_error *err)
 {
-  size_t i = 0;
-  while (i < AII_COUNT(recipes) && strcasecmp(recipes[i].name, name) != 0) i++;
-  return i;
+  char known[256] = "";
+  const aii_recipe *recipe;
+  for (size_t i = 0, n = 0; (recipe = aii_recipe_at(i)) != NULL && n < sizeof known; i++) {
+    n += (size_t)snprintf(known + n, sizeof known - n, "%s%s", i > 0 ? ", " : "", recipe->name);
+  }
+  return aii_fail(err, AIINFRA_ENOTSUP, "type '%.32s' is not known; these are: %s", name, known);
+}
+
+/* A key of the architecture; the first element where layers differ. */
+static uint32_t arch_key(const aii_gguf *g, const char *name)
+{
+  char key[128];
+  aii_str arch = {"", 0};
+  int64_t value = 0;
+  (void)aii_gguf_get_str(g, "general.architecture", &arch);
+  (void)snprintf(key, sizeof key, "%.*s.%s", AII_SHOW(arch), name);
+  const aii_gguf_kv *kv = aii_gguf_find(g, key);
+  if (kv == NULL || kv->count == 0) return 0;
+  aii_gguf_type type = kv->type == AII_GGUF_ARRAY ? kv->elem_type : kv->type;
+  return aii_gguf_elem_i64(type, kv->data, 0, &value) && value > 0 && value < UINT32_MAX ? (uint32_t)value : 0;
 }
 
 aiinfra_status aii_recoder_init(aii_recoder *r, const aii_gguf *gguf, const char *recipe, const char *imatrix,
                                 aiinfra_error *err)
 {
-  *r = (aii_recoder){.mem = gguf->mem, .gguf = gguf, .recipe = recipe};
-  if (recipe != NULL && find_recipe(recipe) == AII_COUNT(recipes)) {
-    char known[256] = "";
-    for (size_t i = 0, n = 0; i < AII_COUNT(recipes) && n < sizeof known; i++) {
-      n += (size_t)snprintf(known + n, sizeof known - n, "%s%s", i > 0 ? ", " : "", recipes[i].name);
-    }
-    return aii_fail(err, AIINFRA_ENOTSUP, "type '%.32s' is not known; these are: %s", recipe, known);
-  }
+  *r = (aii_recoder){.mem = gguf->mem, .gguf = gguf};
+  if (recipe != NULL && (r->recipe = aii_recipe_find(recipe)) == NULL) return unknown_recipe(recipe, err);
+  uint32_t heads = arch_key(gguf, "attention.head_count"), kv_heads = arch_key(gguf, "attention.head_count_kv");
+  r->n_layers = arch_key(gguf, "block_count");
+  r->n_experts = arch_key(gguf, "expert_count");
+  r->n_gqa = kv_heads > 0 ? heads / kv_heads : 1;
   if (imatrix == NULL) return AIINFRA_OK;
   aiinfra_status rc = aii_gguf_open(r->mem, imatrix, &r->imatrix, err);
   return rc == AIINFRA_OK ? rc : aii_wrap(err, rc, "importance matrix");
@@ -54,53 +58,7 @@ void aii_recoder_free(aii_recoder *r)
 
 uint32_t aii_recoder_file_type(const aii_recoder *r)
 {
-  return r->recipe != NULL ? recipes[find_recipe(r->recipe)].file_type : UINT32_MAX;
-}
-
-/* ---- types ---------------------------------------------------------------------------------------------------------- */
-
-static bool has(aii_str name, const char *piece)
-{
-  size_t n = strlen(piece);
-  for (size_t i = 0; i + n <= name.n; i++) {
-    if (memcmp(name.p + i, piece, n) == 0) return true;
-  }
-  return false;
-}
-
-/* Norms, routers, tables of positions: small, and every error in them tells. */
-static bool stays_float(const aii_gguf_tensor *t)
-{
-  static const char *const small[] = {"_norm.", "ffn_gate_inp", "position_embd", "token_types", ".bias", "rope_"};
-  for (size_t i = 0; i < AII_COUNT(small); i++) {
-    if (has(t->name, small[i])) return true;
-  }
-  return t->n_dims < 2;
-}
-
-uint32_t aii_recoder_type(const aii_recoder *r, size_t t)
-{
-  const aii_gguf_tensor *tensor = &r->gguf->tensors[t];
-  if (r->recipe == NULL || !aii_gguf_readable(tensor->type) || stays_float(tensor)) return tensor->type;
-  uint32_t type = recipes[find_recipe(r->recipe)].type;
-  return tensor->ne[0] % aii_gguf_type_info(type)->block == 0 ? type : (uint32_t)AII_F16;
-}
-
-uint64_t aii_recoder_rows(const aii_recoder *r, size_t t)
-{
-  const aii_gguf_tensor *tensor = &r->gguf->tensors[t];
-  return tensor->ne[1] * tensor->ne[2] * tensor->ne[3];
-}
-
-uint64_t aii_recoder_row_bytes(const aii_recoder *r, size_t t, uint32_t type)
-{
-  const aii_dtype_traits *traits = aii_gguf_type_info(type);
-  return r->gguf->tensors[t].ne[0] / traits->block * traits->block_bytes;
-}
-
-uint64_t aii_recoder_step(const aii_recoder *r, size_t t)
-{
-  return AII_MIN(AII_MAX(STEP_FLOATS / r->gguf->tensors[t].ne[0], 1), aii_recoder_rows(r, t));
+  return r->recipe != NULL ? r->recipe->file_type : UINT32_MAX;
 }
 
 /* ---- importance ------------------------------------------------------------------------------------------------------- */
@@ -109,7 +67,8 @@ static const aii_gguf_tensor *importance_tensor(const aii_recoder *r, aii_str na
 {
   char full[128];
   int n = snprintf(full, sizeof full, "%.*s.%s", (int)AII_MIN(name.n, (size_t)100), name.p, kind);
-  const aii_gguf_tensor *t = n > 0 && (size_t)n < sizeof full ? aii_gguf_find_tensor(r->imatrix, full) : NULL;
+  bool there = r->imatrix != NULL && n > 0 && (size_t)n < sizeof full;
+  const aii_gguf_tensor *t = there ? aii_gguf_find_tensor(r->imatrix, full) : NULL;
   return t != NULL && t->type == AII_F32 ? t : NULL;
 }
 
@@ -147,19 +106,46 @@ static aiinfra_status importance_of(aii_recoder *r, const aii_gguf_tensor *t, ui
   return AIINFRA_OK;
 }
 
-/* ---- rows --------------------------------------------------------------------------------------------------------------- */
+/* ---- types ---------------------------------------------------------------------------------------------------------- */
 
-static aiinfra_status encode(uint32_t type, const float *x, uint64_t n_rows, uint64_t n, const float *importance,
-                             uint8_t *out)
+uint32_t aii_recoder_type(const aii_recoder *r, size_t t)
 {
-  aii_fmt fmt = AII_FMT_F32;
-  (void)importance; /* no format that is written by now searches */
-  for (size_t i = 0; i < AII_COUNT(recipes); i++) fmt = recipes[i].type == type ? recipes[i].fmt : fmt;
-  for (uint64_t i = 0; i < n_rows; i++) {
-    aii_kernels_ref.quant[fmt](x + i * n, (size_t)n, out + i * aii_fmt_row_bytes(fmt, (size_t)n));
-  }
-  return AIINFRA_OK;
+  char name[128];
+  const aii_gguf_tensor *tensor = &r->gguf->tensors[t];
+  bool numbers = tensor->type != AII_I8 && tensor->type != AII_I16 && tensor->type != AII_I32 && tensor->type != AII_I64;
+  if (r->recipe == NULL || !numbers || !aii_gguf_readable(tensor->type)) return tensor->type;
+  (void)snprintf(name, sizeof name, "%.*s", AII_SHOW(tensor->name));
+  bool embeds = strcmp(name, "token_embd.weight") == 0 && aii_gguf_find_tensor(r->gguf, "output.weight") == NULL;
+  aii_recipe_tensor what = {.name = name,
+                            .n_dims = tensor->n_dims,
+                            .ne0 = tensor->ne[0],
+                            .layer = strncmp(name, "blk.", 4) == 0 ? (uint32_t)strtoul(name + 4, NULL, 10) : 0,
+                            .n_layers = r->n_layers,
+                            .n_experts = r->n_experts,
+                            .n_gqa = r->n_gqa,
+                            .is_output = embeds || strcmp(name, "output.weight") == 0,
+                            .has_importance = importance_tensor(r, tensor->name, "in_sum2") != NULL};
+  return (uint32_t)aii_recipe_type(r->recipe, &what);
 }
+
+uint64_t aii_recoder_rows(const aii_recoder *r, size_t t)
+{
+  const aii_gguf_tensor *tensor = &r->gguf->tensors[t];
+  return tensor->ne[1] * tensor->ne[2] * tensor->ne[3];
+}
+
+uint64_t aii_recoder_row_bytes(const aii_recoder *r, size_t t, uint32_t type)
+{
+  const aii_dtype_traits *traits = aii_gguf_type_info(type);
+  return r->gguf->tensors[t].ne[0] / traits->block * traits->block_bytes;
+}
+
+uint64_t aii_recoder_step(const aii_recoder *r, size_t t)
+{
+  return AII_MIN(AII_MAX(STEP_FLOATS / r->gguf->tensors[t].ne[0], 1), aii_recoder_rows(r, t));
+}
+
+/* ---- rows --------------------------------------------------------------------------------------------------------------- */
 
 static aiinfra_status room(aii_recoder *r, size_t n, aiinfra_error *err)
 {
@@ -189,8 +175,8 @@ aiinfra_status aii_recoder_read(aii_recoder *r, size_t t, uint32_t type, uint64_
     uint64_t some = AII_MIN(n - at, each - (first + at) % each);
     rc = importance_of(r, tensor, (first + at) / each, &importance, err);
     if (rc == AIINFRA_OK) {
-      rc = encode(type, r->floats + at * width, some, width, importance,
-                  (uint8_t *)out + at * aii_recoder_row_bytes(r, t, type));
+      rc = aii_quantize_rows((aii_dtype)type, r->floats + at * width, (size_t)some, (size_t)width, importance,
+                             (uint8_t *)out + at * aii_recoder_row_bytes(r, t, type), err);
     }
     at += some;
   }
