@@ -14,10 +14,17 @@ static const char *full_key(const aii_hf *hf, const char *name, char out[96])
   return out;
 }
 
+/* Some configs name a window that is not used. */
+static bool has_window(const aii_hf *hf)
+{
+  return !json_is_false(json_object_get(hf->text, "use_sliding_window"));
+}
+
 static aiinfra_status put_one(aii_hf *hf, const aii_hf_key *key)
 {
   char name[96];
   const json_t *value = aii_hf_find(hf->text, key->from);
+  if (strcmp(key->key, "attention.sliding_window") == 0 && !has_window(hf)) return AIINFRA_OK;
   double number = json_is_boolean(value) ? json_is_true(value) : json_is_number(value) ? json_number_value(value)
                                                                                        : key->fallback;
   if (isnan(number)) return AIINFRA_OK;
@@ -83,7 +90,7 @@ static void put_windows(aii_hf *hf)
   const json_t *layers = json_object_get(hf->text, "layer_types");
   size_t n = json_array_size(layers);
   if (n == 0 || in_keys(hf->arch->keys, "attention.sliding_window_pattern") ||
-      aii_hf_find(hf->text, "sliding_window") == NULL) {
+      aii_hf_find(hf->text, "sliding_window") == NULL || !has_window(hf)) {
     return;
   }
   aii_put_array(&hf->w, full_key(hf, "attention.sliding_window_pattern", name), AII_GGUF_BOOL, n);
