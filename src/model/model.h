@@ -36,23 +36,28 @@ typedef struct aii_gguf_kv {
   aii_gguf_type elem_type; /* of an array */
   uint64_t count;          /* of an array; else 1 */
   const uint8_t *data;     /* in the mapping, unaligned, little-endian; a string: its length first */
+  size_t bytes;            /* of data */
 } aii_gguf_kv;
 
 typedef struct aii_gguf_tensor {
   aii_str name;
   uint32_t n_dims;
-  uint64_t ne[4]; /* ne[0] is contiguous; unused ones are 1 */
-  uint32_t type;  /* GGUF id; whether it can be computed with, aii_dtype_info() knows */
-  const uint8_t *data;
+  uint64_t ne[4];      /* ne[0] is contiguous; unused ones are 1 */
+  uint32_t type;       /* GGUF id; whether it can be computed with, aii_dtype_info() knows */
+  const uint8_t *data; /* NULL: not made yet, see aii_gguf_load() */
   uint64_t bytes;
 } aii_gguf_tensor;
 
 typedef struct aii_gguf aii_gguf;
-/* Maps and validates the whole directory: after success every kv and tensor lies inside the file. `bytes_only` opens a
- * memory image instead (fuzzing, tests); it is borrowed. */
+/* Maps and validates the whole directory: after success every kv and tensor lies inside the file, or one of the files
+ * of a split set. The other function opens a memory image instead (fuzzing, tests); it is borrowed. */
 aiinfra_status aii_gguf_open(aii_mem *mem, const char *path, aii_gguf **out, aiinfra_error *err);
 aiinfra_status aii_gguf_from_memory(aii_mem *mem, const void *bytes, size_t n, aii_gguf **out, aiinfra_error *err);
 void aii_gguf_free(aii_gguf *gguf);
+/* Gives every tensor data: what a file does not hold as it is gets made, one tensor at a time. With a type every matrix
+ * is also brought to it (load.c). */
+aiinfra_status aii_gguf_load(aii_gguf *gguf, const char *type, aiinfra_progress_fn progress, void *progress_user,
+                             aiinfra_error *err);
 size_t aii_gguf_n_kv(const aii_gguf *gguf);
 const aii_gguf_kv *aii_gguf_kv_at(const aii_gguf *gguf, size_t i);
 const aii_gguf_kv *aii_gguf_find(const aii_gguf *gguf, const char *key);

@@ -21,7 +21,7 @@ aiinfra_status aiinfra_model_open(aiinfra_runtime *runtime, const char *path, co
   if (runtime == NULL || path == NULL) return aii_fail(err, AIINFRA_EINVAL, "runtime or path is NULL");
   aiinfra_status rc = AII_OPTS_LOAD(&o, opts, vocab_only, err);
   if (rc == AIINFRA_OK) rc = check_opts(&o, err);
-  if (rc == AIINFRA_OK) rc = aii_gguf_open(&runtime->mem, path, &gguf, err);
+  if (rc == AIINFRA_OK) rc = aii_source_open(&runtime->mem, path, o.tokenizer, &gguf, err);
   if (rc != AIINFRA_OK) return rc;
   const char *slash = strrchr(path, '/');
   rc = aii_model_load(runtime, gguf, slash != NULL ? slash + 1 : path, &o, out, err);
