@@ -48,6 +48,8 @@ typedef struct aii_vocab_desc {
   int32_t add_space_prefix;             /* SPM, UGM; -1: default yes */
   int32_t remove_extra_spaces;          /* SPM, UGM: runs of white space are one, none at the ends; -1: default no */
   aii_str charsmap;                     /* SPM, UGM: SentencePiece's precompiled normalisation; n 0: none */
+  int32_t sep;                          /* WPM and RoBERTa's kin: behind a text; -1: none */
+  int32_t add_sep;                      /* -1: as the kind and pre say by default, 0: no, 1: yes */
 } aii_vocab_desc;
 
 typedef struct aii_vocab aii_vocab;
@@ -90,17 +92,19 @@ void aii_tokens_free(aii_tokens *tokens);
 aiinfra_status aii_tokenize(const aii_vocab *vocab, const char *text, size_t n, uint32_t flags, aii_tokens *out,
                             aiinfra_error *err);
 
-/* Streaming detokenizer: never hands out part of a UTF-8 sequence. SPM: the leading space of the whole text is
- * dropped when the prompt ended at its start (first_in_text). */
+/* Streaming detokenizer: never hands out part of a UTF-8 sequence. first_in_text: no token of the text came before, so
+ * that what only the first one prints or loses (a leading space) is right. */
 typedef struct aii_detok {
   const aii_vocab *vocab;
   bool special;
-  bool strip_space; /* the next piece loses one leading space */
-  uint8_t n_held;   /* bytes of an unfinished sequence */
+  bool first;      /* no token was printed yet */
+  uint8_t n_held;  /* bytes of an unfinished sequence */
+  uint32_t strip;  /* leading spaces that are still to be lost */
   char held[4];
 } aii_detok;
 void aii_detok_init(aii_detok *detok, const aii_vocab *vocab, bool special, bool first_in_text);
 void aii_detok_push(aii_detok *detok, aiinfra_token token, aii_buf *out);
+void aii_detok_bytes(aii_detok *detok, aiinfra_token token, aii_buf *out); /* the exact bytes, cut or not */
 void aii_detok_finish(aii_detok *detok, aii_buf *out); /* what is held becomes U+FFFD */
 
 /* ---- chat templates ------------------------------------------------------------------------------------------ */
