@@ -28,9 +28,28 @@ bool aii_bpe_before(const void *a, const void *b)
   return x->rank < y->rank || (x->rank == y->rank && x->left < y->left);
 }
 
-static const aii_pair *find_merge(const aii_vocab *v, uint32_t a, uint32_t b)
+/* What two symbols merge to, and how early. */
+typedef struct merge {
+  uint32_t rank, result; /* result UINT32_MAX: they do not */
+} merge;
+
+static merge merge_by_text(const aii_vocab *v, uint32_t a, uint32_t b)
 {
-  return aii_pairs_get(&v->merges, (uint64_t)a << 32 | b);
+  char text[2 * MAX_WHOLE];
+  aii_str left = aii_vocab_symbol(v, a), right = aii_vocab_symbol(v, b);
+  size_t n = left.n + right.n;
+  if (n > v->max_symbol_bytes || n > sizeof text) return (merge){0, UINT32_MAX};
+  memcpy(text, left.p, left.n);
+  memcpy(text + left.n, right.p, right.n);
+  uint32_t whole = aii_vocab_model_find(v, text, n);
+  return (merge){whole, whole};
+}
+
+static merge find_merge(const aii_vocab *v, uint32_t a, uint32_t b)
+{
+  if (v->spec.merge_by_text) return merge_by_text(v, a, b);
+  const aii_pair *m = aii_pairs_get(&v->merges, (uint64_t)a << 32 | b);
+  return m != NULL ? (merge){m->rank, m->value} : (merge){0, UINT32_MAX};
 }
 
 static aiinfra_status emit(aii_work *w, uint32_t id)
@@ -120,14 +139,14 @@ static size_t first_symbols(aii_work *w, const char *text, size_t len)
 static size_t merge_short(const aii_vocab *v, uint32_t *ids, size_t n)
 {
   for (;;) {
-    const aii_pair *best = NULL;
+    merge best = {UINT32_MAX, UINT32_MAX};
     size_t at = 0;
     for (size_t i = 0; i + 1 < n; i++) {
-      const aii_pair *m = find_merge(v, ids[i], ids[i + 1]);
-      if (m != NULL && (best == NULL || m->rank < best->rank)) best = m, at = i;
+      merge m = find_merge(v, ids[i], ids[i + 1]);
+      if (m.result != UINT32_MAX && m.rank < best.rank) best = m, at = i;
     }
-    if (best == NULL) return n;
-    ids[at] = best->value;
+    if (best.result == UINT32_MAX) return n;
+    ids[at] = best.result;
     memmove(&ids[at + 1], &ids[at + 2], (n - at - 2) * sizeof ids[0]);
     n--;
   }
@@ -138,9 +157,9 @@ static bool offer(aii_work *w, int32_t left)
   const symbol *symbols = w->items;
   if (left < 0 || symbols[left].next < 0) return true;
   uint32_t a = symbols[left].id, b = symbols[symbols[left].next].id;
-  const aii_pair *m = find_merge(w->vocab, a, b);
-  if (m == NULL) return true;
-  pair p = {m->rank, left, a, b};
+  merge m = find_merge(w->vocab, a, b);
+  if (m.result == UINT32_MAX) return true;
+  pair p = {m.rank, left, a, b};
   return aii_heap_push(&w->heap, &p);
 }
 
@@ -159,7 +178,7 @@ static bool merge_long(aii_work *w, size_t n)
     symbol *a = &symbols[p.left];
     if (a->gone || a->next < 0 || a->id != p.left_id || symbols[a->next].id != p.right_id) continue;
     symbol *b = &symbols[a->next];
-    a->id = find_merge(w->vocab, p.left_id, p.right_id)->value;
+    a->id = find_merge(w->vocab, p.left_id, p.right_id).result;
     b->gone = true;
     a->next = b->next;
     if (b->next >= 0) symbols[b->next].prev = p.left;

@@ -112,6 +112,7 @@ static bool decode_step(const aii_decode_step *step, aii_str s, bool first, aii_
 {
   int byte;
   switch (step->kind) {
+    case AII_DECODE_SUFFIX:
     case AII_DECODE_REPLACE: replace(s, step->from, step->to, to); break;
     case AII_DECODE_BYTE_LEVEL: byte_level(s, to); break;
     case AII_DECODE_BYTE_FALLBACK:
@@ -176,6 +177,7 @@ static void note_first(aii_vocab *v)
     v->first_differs |= (step->kind == AII_DECODE_META && step->flags != 0) || step->kind == AII_DECODE_WORDPIECE ||
                         step->kind == AII_DECODE_JOIN;
     v->split_errors |= step->kind == AII_DECODE_BYTE_FALLBACK && !v->spec.by_file;
+    v->holds_space |= step->kind == AII_DECODE_SUFFIX;
     fused |= step->kind == AII_DECODE_FUSE;
     if (fused && step->kind == AII_DECODE_STRIP) v->strip_first = step->flags & 0xFFFF;
   }

@@ -74,6 +74,11 @@ static void push(aii_detok *d, aiinfra_token token, bool whole, aii_buf *out)
   }
   if (shown) d->first = false;
   piece = strip(d, piece);
+  if (v->holds_space && piece.n > 0) {
+    if (d->space) aii_buf_char(out, ' ');
+    d->space = piece.p[piece.n - 1] == ' ';
+    piece.n -= d->space;
+  }
   if (whole) push_bytes(d, piece, out);
   if (!whole) aii_buf_add(out, piece.p, piece.n);
   aii_buf_free(&made);

@@ -166,6 +166,7 @@ typedef enum aii_decode_kind {
   AII_DECODE_WORDPIECE,     /* `from` is the prefix; flags 1: clean up */
   AII_DECODE_FUSE,          /* what follows concerns the whole text */
   AII_DECODE_STRIP,         /* `from` is the character; flags: how often at the start, << 16 at the end */
+  AII_DECODE_SUFFIX,        /* `from` becomes `to`, a space that waits for the next token */
   AII_DECODE_JOIN           /* spaces between tokens: no decoder */
 } aii_decode_kind;
 

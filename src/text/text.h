@@ -98,6 +98,7 @@ typedef struct aii_detok {
   const aii_vocab *vocab;
   bool special;
   bool first;      /* no token was printed yet */
+  bool space;      /* one waits for the next token */
   uint8_t n_held;  /* bytes of an unfinished sequence */
   uint32_t strip;  /* leading spaces that are still to be lost */
   char held[4];

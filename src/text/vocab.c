@@ -46,10 +46,10 @@ static aiinfra_status check_desc(const aii_vocab_desc *d, aiinfra_error *err)
 static aiinfra_status copy_texts(aii_vocab *v, const aii_vocab_desc *d, aiinfra_error *err)
 {
   /* Symbols beyond the vocabulary: at most both halves and the whole of each merge, and the 256 bytes. */
-  size_t bytes = 1024,
-         max_symbols = (size_t)d->n_tokens + (d->kind == AII_VOCAB_BPE ? 256 + 3u * (size_t)d->n_merges : 0);
+  bool beyond = d->kind == AII_VOCAB_BPE && v->spec.by_file;
+  size_t bytes = 1024, max_symbols = (size_t)d->n_tokens + (beyond ? 256 + 3u * (size_t)d->n_merges : 0);
   for (uint32_t i = 0; i < d->n_tokens; i++) bytes += d->tokens[i].n;
-  for (uint32_t i = 0; i < d->n_merges; i++) bytes += 2 * d->merges[i].n;
+  for (uint32_t i = 0; beyond && i < d->n_merges; i++) bytes += 2 * d->merges[i].n;
   if (bytes > INT32_MAX) return aii_fail(err, AIINFRA_ELIMIT, "the vocabulary has more than 2 GiB of text");
   v->text_bytes = bytes;
   v->text = aii_new_raw(v->mem, bytes);
@@ -143,12 +143,12 @@ static aiinfra_status build_trie(aii_vocab *v, aiinfra_error *err)
   return AIINFRA_OK;
 }
 
-static aiinfra_status build_model(aii_vocab *v, const aii_vocab_desc *d, const double *log_probs, aiinfra_error *err)
+static aiinfra_status build_model(aii_vocab *v, const aii_vocab_desc *d, const aii_vocab_spec *spec, aiinfra_error *err)
 {
   aiinfra_status rc = AIINFRA_OK;
-  if (d->kind == AII_VOCAB_BPE) rc = aii_vocab_build_merges(v, d, err);
+  if (d->kind == AII_VOCAB_BPE) rc = aii_vocab_build_merges(v, d, spec->merge_pairs, err);
   if (d->kind == AII_VOCAB_SPM) rc = build_scores(v, d, err);
-  if (d->kind == AII_VOCAB_UGM) rc = build_log_probs(v, d, log_probs, err);
+  if (d->kind == AII_VOCAB_UGM) rc = build_log_probs(v, d, spec->log_probs, err);
   if (rc == AIINFRA_OK && (d->kind == AII_VOCAB_UGM || d->kind == AII_VOCAB_WPM)) rc = build_trie(v, err);
   return rc;
 }
@@ -191,13 +191,14 @@ static aiinfra_status build(aii_vocab *v, const aii_vocab_desc *d, const aii_voc
   v->spec = *spec;
   v->spec.log_probs = NULL;
   v->spec.added = NULL;
+  v->spec.merge_pairs = NULL;
   bool a = own(v->mem, &v->spec.word_prefix), b = own(v->mem, &v->spec.cont_prefix),
        c = own(v->mem, &v->spec.word_suffix);
   if (!a || !b || !c) return aii_fail(err, AIINFRA_ENOMEM, "vocabulary");
   aiinfra_status rc = copy_texts(v, d, err);
   if (rc == AIINFRA_OK) rc = build_attrs(v, d, spec->added, err);
   if (rc == AIINFRA_OK) find_symbols(v);
-  if (rc == AIINFRA_OK) rc = build_model(v, d, spec->log_probs, err);
+  if (rc == AIINFRA_OK) rc = build_model(v, d, spec, err);
   if (rc == AIINFRA_OK) rc = split_words(v, err);
   if (rc == AIINFRA_OK) aii_vocab_apply_rules(v, d);
   if (rc == AIINFRA_OK) rc = aii_vocab_build_pieces(v, err);

@@ -54,6 +54,8 @@ typedef struct aii_vocab_spec {
   aii_str word_suffix;     /* BPE: behind its last piece */
   const double *log_probs; /* UGM; NULL: the description's scores */
   const uint8_t *added;    /* AII_TF_ of each token; NULL: none */
+  const aii_str *merge_pairs; /* in place of the description's merges: two texts a merge */
+  bool merge_by_text;         /* BPE: two symbols merge when their text is a token; the lowest number first */
   aiinfra_token before[AII_MAX_AROUND], behind[AII_MAX_AROUND];
   uint32_t n_before, n_behind;
 } aii_vocab_spec;
@@ -85,6 +87,7 @@ struct aii_vocab {
   } added[2];           /* in the text as it comes, in normalised text */
   int32_t bos, eos, unk, eot, eom, pad, sep;
   bool first_differs;   /* the first token prints something else than later ones */
+  bool holds_space;     /* a space at a piece's end waits for the next token */
   bool split_errors;    /* each byte of a broken sequence is a U+FFFD */
   uint32_t strip_first; /* spaces that the text as a whole loses */
   aii_byte_trie trie;
@@ -104,7 +107,8 @@ void aii_vocab_apply_rules(aii_vocab *vocab, const aii_vocab_desc *desc);
 /* vocab_added.c: the tries of tokens that are found before the model sees the text. */
 aiinfra_status aii_vocab_build_added(aii_vocab *vocab, aiinfra_error *err);
 /* vocab_merge.c: the symbols that merges name and the table of merges. */
-aiinfra_status aii_vocab_build_merges(aii_vocab *vocab, const aii_vocab_desc *desc, aiinfra_error *err);
+aiinfra_status aii_vocab_build_merges(aii_vocab *vocab, const aii_vocab_desc *desc, const aii_str *pairs,
+                                      aiinfra_error *err);
 /* decode.c: what each token prints; what one prints as the first of a text. */
 aiinfra_status aii_vocab_build_pieces(aii_vocab *vocab, aiinfra_error *err);
 void aii_vocab_decode(const aii_vocab *vocab, aiinfra_token token, bool first, aii_buf *out);
