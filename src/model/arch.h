@@ -45,6 +45,11 @@ aii_weight *aii_tensors_at(aiinfra_model *model, size_t *cursor);
 /* Fills inv_freq from base, scaling and rope_freqs.weight. */
 aiinfra_status aii_rope_init(aiinfra_model *model, aiinfra_error *err);
 
+/* The head of a reranker, if the file has one (head.c): fills model->head and counts its tensors. */
+aiinfra_status aii_head_bind(aiinfra_model *model, size_t *found, aiinfra_error *err);
+bool aii_head_owns(const aii_gguf_tensor *tensor);
+void aii_head_free(aii_mem *mem, aii_head *head);
+
 /* The most memory that this process may have: physical, or what its control group allows (memory.c). 0: not known. */
 uint64_t aii_memory_total(void);
 

@@ -23,6 +23,7 @@ static void destroy(aiinfra_model *m)
   for (size_t i = 0; i < m->n_uploaded; i++) rt->backend->ops->unload(rt->backend, aii_tensors_at(m, &cursor));
   aii_del(mem, m->layers, m->hp.n_layers * sizeof *m->layers);
   aii_del(mem, m->inv_freq, m->hp.n_rot / 2 * sizeof m->inv_freq[0]);
+  aii_head_free(mem, m->head);
   aii_template_free(m->tmpl);
   aii_vocab_free(m->vocab);
   aii_strfree(mem, m->template_text);

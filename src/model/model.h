@@ -67,6 +67,18 @@ bool aii_gguf_get_str(const aii_gguf *gguf, const char *key, aii_str *out);
 /* Builds a vocabulary from the tokenizer keys (vocab.c). */
 aiinfra_status aii_vocab_from_gguf(aii_mem *mem, const aii_gguf *gguf, aii_vocab **out, aiinfra_error *err);
 
+/* ---- the head of a reranker (head.c) ------------------------------------------------------------------------------ */
+
+typedef struct aii_head {
+  uint32_t n_embd, n_classes, yes;            /* yes: the class that means "relevant" */
+  float *dense, *dense_bias, *out, *out_bias; /* all but out may be NULL */
+  char *prompt;  /* how a query and a document become one text: holds {query} and {document}; NULL: as a pair */
+  bool two_seps; /* a pair has two separators in its middle */
+} aii_head;
+/* hidden [n_embd]: of the pooled token, after the output norm. scratch [n_embd]. The logistic function of it is the
+ * probability that the document is relevant. */
+double aii_head_score(const aii_head *head, const double *hidden, double *scratch);
+
 /* ---- the model ------------------------------------------------------------------------------------------------ */
 
 typedef struct aii_hparams {
@@ -95,6 +107,7 @@ struct aiinfra_model {
   bool tied, vocab_only;
   size_t n_uploaded;         /* leading weights that the backend has prepared */
   char *bos_text, *eos_text; /* for templates; "" when there is none */
+  aii_head *head;            /* NULL: none */
   aii_layer *layers;
   float *inv_freq; /* [n_rot / 2] */
 };

@@ -148,7 +148,9 @@ static aiinfra_status refuse_unknown(aiinfra_model *m, size_t found, aiinfra_err
   if (aii_gguf_find_tensor(m->gguf, "rope_freqs.weight") != NULL) found++;
   for (size_t i = 0; found != n && i < n; i++) {
     const aii_gguf_tensor *t = aii_gguf_tensor_at(m->gguf, i);
-    if (is_bound(m, t) || (t->name.n == 17 && memcmp(t->name.p, "rope_freqs.weight", 17) == 0)) continue;
+    if (is_bound(m, t) || (m->head != NULL && aii_head_owns(t)) ||
+        (t->name.n == 17 && memcmp(t->name.p, "rope_freqs.weight", 17) == 0))
+      continue;
     return aii_fail(err, AIINFRA_ENOTSUP, "tensor '%.*s' is not one that architecture '%s' has in this version",
                     AII_SHOW(t->name), m->arch->name);
   }
@@ -160,6 +162,7 @@ aiinfra_status aii_tensors_bind(aiinfra_model *m, aiinfra_error *err)
   size_t found = 0;
   aiinfra_status rc = bind_table(m, "", model_specs, AII_COUNT(model_specs), m, &found, err);
   if (rc == AIINFRA_OK) rc = bind_layers(m, &found, err);
+  if (rc == AIINFRA_OK) rc = aii_head_bind(m, &found, err);
   m->tied = m->output.n_out == 0;
   if (rc == AIINFRA_OK) rc = refuse_unknown(m, found, err);
   return rc;
