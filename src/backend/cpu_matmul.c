@@ -46,8 +46,7 @@ static void multiply_range(void *arg, uint32_t worker, size_t first, size_t end)
   job->k->matmul[job->fmt](&a);
 }
 
-/* Weight rows that a thread takes at a time. */
-static size_t row_grain(const aii_cpu *cpu, size_t row_bytes, uint32_t n_out)
+size_t aii_cpu_row_grain(const aii_cpu *cpu, size_t row_bytes, uint32_t n_out)
 {
   size_t share = n_out / (aii_pool_threads(cpu->pool) * RANGES_PER_THREAD);
   size_t grain = AII_MIN(W_CACHE_BYTES / row_bytes, share);
@@ -75,7 +74,7 @@ void aii_cpu_matmul(aii_backend *be, const aii_weight *w, const aii_weight *bias
                              .accumulate = accumulate,
                              .bias = aii_cpu_vector_of(bias),
                              .y_stride = w->n_out}};
-  size_t grain = row_grain(cpu, m.row_bytes, w->n_out);
+  size_t grain = aii_cpu_row_grain(cpu, m.row_bytes, w->n_out);
   for (uint32_t r = 0; r < n_rows; r += group) {
     uint32_t n = AII_MIN(group, n_rows - r);
     bool alone = (uint64_t)n * w->n_in * w->n_out < ALONE_PRODUCTS;
