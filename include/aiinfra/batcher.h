@@ -145,6 +145,31 @@ typedef struct aiinfra_embed_result {
 /** The terminal callback of aiinfra_batcher_embed_texts(); runs exactly once. Thread: loop. */
 typedef void (*aiinfra_embed_result_cb)(void *user, aiinfra_status status, const aiinfra_embed_result *result);
 
+/** Documents to score by a query. Everything is copied by the submission. Zero is the default of the other fields. */
+typedef struct aiinfra_rerank_opts {
+  size_t struct_size;            /**< sizeof this struct; set by AIINFRA_RERANK_OPTS_INIT */
+  const char *query;             /**< what is asked, as UTF-8 */
+  const char *const *documents;  /**< n_documents texts as UTF-8 */
+  size_t n_documents;            /**< length of documents, at least 1 */
+  uint64_t deadline_ms;          /**< from the submission; 0: none */
+  int32_t priority;              /**< higher goes first */
+  int32_t raw_scores;            /**< 0: probabilities, from 0 to 1; 1: logits, as the model has them */
+} aiinfra_rerank_opts;
+
+/** Initialiser of aiinfra_rerank_opts. */
+#define AIINFRA_RERANK_OPTS_INIT {sizeof(aiinfra_rerank_opts), NULL, NULL, 0, 0, 0, 0}
+
+/** The scores of some documents. Valid during the callback. */
+typedef struct aiinfra_rerank_result {
+  const float *scores;        /**< n_documents scores, in the order of the documents; NULL when it failed */
+  const aiinfra_error *error; /**< what went wrong; NULL when status is AIINFRA_OK */
+  uint64_t total_tokens;      /**< tokens computed: the query counts with every document */
+  size_t n_documents;         /**< scores; 0 when it failed */
+} aiinfra_rerank_result;
+
+/** The terminal callback of aiinfra_batcher_rerank(); runs exactly once. Thread: loop. */
+typedef void (*aiinfra_rerank_cb)(void *user, aiinfra_status status, const aiinfra_rerank_result *result);
+
 /** What a batcher has done and has to do. */
 typedef struct aiinfra_batcher_stats {
   size_t struct_size;        /**< sizeof this struct; set by the caller */
@@ -218,6 +243,20 @@ AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_batcher_embed_texts(aiinfra_
                                                                         const aiinfra_embed_opts *opts,
                                                                         aiinfra_embed_result_cb on_result, void *user,
                                                                         aiinfra_request **request, aiinfra_error *err);
+
+/**
+ * Scores documents by how well they answer a query, with the classification head of a reranker: query and document go
+ * through the model together, as the pair or the prompt that it was trained with. Higher is better. As
+ * aiinfra_batcher_embed_texts() in all else.
+ *
+ * @return AIINFRA_ENOTSUP  the model has no classification head: it is no reranker
+ *         AIINFRA_EBUSY, AIINFRA_EINVAL, AIINFRA_ECLOSED, AIINFRA_ENOMEM as aiinfra_batcher_embed_texts()
+ * Thread: loop.  Since: 0.1.
+ */
+AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_batcher_rerank(aiinfra_batcher *batcher,
+                                                                   const aiinfra_rerank_opts *opts,
+                                                                   aiinfra_rerank_cb on_result, void *user,
+                                                                   aiinfra_request **request, aiinfra_error *err);
 
 /**
  * Fills *stats, whose struct_size the caller has set.

@@ -71,7 +71,8 @@ typedef enum aii_gen_phase {
 /* What the host wrote, until it has become tokens and a grammar. */
 typedef struct aii_gen_input {
   const char *text, *messages_json, *tools_json, *tool_choice, *json_schema;
-  bool owned; /* copies, to be freed */
+  const char *query; /* text is a document to score by it */
+  bool owned;        /* copies, to be freed */
 } aii_gen_input;
 
 typedef struct aii_group aii_group;
@@ -99,7 +100,8 @@ typedef struct aii_gen {
   uint64_t last_token_ns;
   aii_group *group;      /* whose text this is; NULL: a generation */
   size_t index;          /* of the text in its group */
-  double *sum;           /* of the hidden states that are pooled, [n_embd] */
+  double *sum;           /* of the hidden states that are pooled, [n_embd]; then scratch [n_embd] */
+  double score;          /* of a document */
   uint32_t n_summed;     /* how many these are */
   aiinfra_status status; /* of the end; AIINFRA_OK until something failed */
   aiinfra_error error;
@@ -133,36 +135,50 @@ aiinfra_status aii_gen_prepare(aii_gen *gen, aiinfra_error *err);
 aiinfra_status aii_gen_take_token(aii_gen *gen, aii_plan_result *result, uint64_t now_ns); /* text of a sampled token */
 void aii_gen_deliver(aii_gen *gen); /* new output; the result and the end, when it has ended: the gen is gone then */
 
-/* ---- group: texts that are embedded together (group.c) ------------------------------------------------------------- */
+/* ---- group: texts that are embedded or scored together (group.c) --------------------------------------------------- */
+
+/* What the host wants of some texts, checked. */
+typedef struct aii_group_want {
+  const char *const *texts;
+  size_t n_texts;
+  const char *field; /* what the host calls them; a literal */
+  const char *query; /* scores the texts by it; NULL: vectors are wanted */
+  size_t n_dims;     /* floats that a text becomes */
+  int32_t pooling, priority;
+  bool normalize, raw_scores;
+  uint64_t deadline_ms;
+  aiinfra_embed_cb on_vector; /* one of these; or none */
+  aiinfra_embed_result_cb on_vectors;
+  aiinfra_rerank_cb on_scores;
+  void *user;
+} aii_group_want;
 
 struct aii_group {
   aiinfra_batcher *batcher;
   aiinfra_request *request;
   struct aii_group *next;
-  char **texts;       /* [n_texts] */
-  float *vectors;     /* [n_texts][n_dims] */
+  aii_group_want want; /* texts and query are ours */
+  char **texts;        /* [n_texts] */
+  char *query;
+  float *floats;      /* [n_texts][n_dims]: vectors or scores */
   uint32_t *n_tokens; /* [n_texts] */
   size_t n_texts, n_dims, n_started;
   uint32_t n_busy; /* started, not ended */
-  int32_t pooling, priority;
-  bool normalize;
   uint64_t deadline_ns;
   aiinfra_status status; /* AIINFRA_OK until something failed: then nothing more is started */
   aiinfra_error error;
-  aiinfra_embed_result_cb on_result;
-  aiinfra_embed_cb on_vector; /* of a single text */
-  void *user;
 };
 
-/* Copies what it needs and starts the first texts. opts: loaded. Loop thread, as all of these. */
-aiinfra_status aii_group_start(aiinfra_batcher *batcher, const aiinfra_embed_opts *opts,
-                               aiinfra_embed_result_cb on_result, aiinfra_embed_cb on_vector, void *user,
-                               aiinfra_request **request, aiinfra_error *err);
+/* Copies what it needs and starts the first texts. Loop thread, as all of these but the two for passes. */
+aiinfra_status aii_group_start(aiinfra_batcher *batcher, const aii_group_want *want, aiinfra_request **request,
+                               aiinfra_error *err);
 void aii_group_cancel(void *group);
 void aii_groups_pump(aiinfra_batcher *batcher);           /* starts texts that wait */
 void aii_groups_deliver(aiinfra_batcher *batcher);        /* calls back and frees those that have ended */
-bool aii_group_pools(const aii_gen *gen, uint32_t pos);   /* whether a token's hidden state is part of the vector */
 void aii_group_take(aii_gen *gen, aiinfra_status status); /* a member has ended */
+bool aii_group_pools(const aii_gen *gen, uint32_t pos);   /* whether a token's hidden state is part of the result */
+void aii_group_add(aii_gen *gen, const float *hidden);    /* adds it; worker */
+void aii_group_finish(aii_gen *gen);                      /* all have been added; worker */
 
 /* ---- pass: one forward pass (pass.c) ------------------------------------------------------------------------------ */
 

@@ -38,7 +38,7 @@ void aii_gen_free(aii_gen *gen)
   if (gen->grammar_state != NULL) aii_grammar_state_free(gen->grammar_state);
   if (gen->grammar != NULL) aii_grammar_free(gen->grammar);
   aii_del(mem, gen->seq.tokens, gen->cap_tokens * sizeof *gen->seq.tokens);
-  aii_del(mem, gen->sum, b->model->hp.n_embd * sizeof *gen->sum);
+  aii_del(mem, gen->sum, 2 * (size_t)b->model->hp.n_embd * sizeof *gen->sum);
   aii_del(mem, gen, sizeof *gen);
   aii_loop_drop(b->rt->loop);
 }

@@ -95,6 +95,11 @@ aiinfra_status aii_tensors_bind(aiinfra_model *model, aiinfra_error *err);
 /* Weight i of the model, in the order of layers; NULL behind the last. Absent ones and the tied output are left out. */
 aii_weight *aii_tensors_at(aiinfra_model *model, size_t *cursor);
 
+/* The head of a reranker, if the file has one (head.c): fills model->head and counts its tensors. */
+aiinfra_status aii_head_bind(aiinfra_model *model, size_t *found, aiinfra_error *err);
+bool aii_head_owns(const aii_gguf_tensor *tensor);
+void aii_head_free(aii_mem *mem, aii_head *head);
+
 /* The most memory that this process may have: physical, or what its control group allows (memory.c). 0: not known. */
 uint64_t aii_memory_total(void);
 

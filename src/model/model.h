@@ -104,6 +104,18 @@ aiinfra_status aii_importance_open(aii_mem *mem, const char *path, aii_gguf **ou
 aiinfra_status aii_importance_get(const aii_gguf *imatrix, const char *name, size_t mat, size_t n_mats, size_t n_in,
                                   float *out, bool *found, aiinfra_error *err);
 
+/* ---- the head of a reranker (head.c) ------------------------------------------------------------------------------ */
+
+typedef struct aii_head {
+  uint32_t n_embd, n_classes, yes;            /* yes: the class that means "relevant" */
+  float *dense, *dense_bias, *out, *out_bias; /* all but out may be NULL */
+  char *prompt;  /* how a query and a document become one text: holds {query} and {document}; NULL: as a pair */
+  bool two_seps; /* a pair has two separators in its middle */
+} aii_head;
+/* hidden [n_embd]: of the pooled token, after the output norm. scratch [n_embd]. The logistic function of it is the
+ * probability that the document is relevant. */
+double aii_head_score(const aii_head *head, const double *hidden, double *scratch);
+
 /* ---- the model ------------------------------------------------------------------------------------------------ */
 
 typedef enum aii_rope_scaling {
@@ -159,6 +171,7 @@ struct aiinfra_model {
   bool tied, vocab_only;
   size_t n_uploaded;         /* leading weights that the backend has prepared */
   char *bos_text, *eos_text; /* for templates; "" when there is none */
+  aii_head *head;            /* NULL: none */
   aii_layer *layers;
   aii_rope_table *rope; /* [2]: of most layers, and of those with a window where they differ */
 };

@@ -379,7 +379,7 @@ static aiinfra_status refuse_unknown(aiinfra_model *m, size_t found, aiinfra_err
   }
   for (size_t i = 0; found != n && i < n; i++) {
     const aii_gguf_tensor *t = aii_gguf_tensor_at(m->gguf, i);
-    if (is_bound(m, t)) continue;
+    if (is_bound(m, t) || (m->head != NULL && aii_head_owns(t))) continue;
     return aii_fail(err, AIINFRA_ENOTSUP, "tensor '%.*s' is not one that architecture '%s' has in this version",
                     AII_SHOW(t->name), m->arch->name);
   }
@@ -392,6 +392,7 @@ aiinfra_status aii_tensors_bind(aiinfra_model *m, aiinfra_error *err)
   uint32_t traits = traits_of(m, NULL);
   aiinfra_status rc = bind_table(m, "", model_specs, AII_COUNT(model_specs), m, traits, &found, err);
   if (rc == AIINFRA_OK) rc = bind_layers(m, &found, err);
+  if (rc == AIINFRA_OK) rc = aii_head_bind(m, &found, err);
   m->tied = m->output.n_out == 0;
   if (rc == AIINFRA_OK) rc = refuse_unknown(m, found, err);
   return rc;

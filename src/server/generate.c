@@ -10,7 +10,7 @@
 
 static void make_id(aii_exchange *x, aii_endpoint endpoint)
 {
-  static const char *const prefixes[] = {"", "chatcmpl-", "cmpl-", "embd-"};
+  static const char *const prefixes[] = {"", "chatcmpl-", "cmpl-", "embd-", "rerank-"};
   aiinfra_server *s = x->server;
   uint64_t n = ++s->next_id;
   (void)snprintf(x->id, sizeof x->id, "%s%016llx", prefixes[endpoint],

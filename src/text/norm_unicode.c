@@ -29,7 +29,8 @@ static bool decompose(points *p, aii_str in, utf8proc_option_t options)
     i += len > 0 ? (size_t)len : 1;
     if (len <= 0) cp = 0xFFFD;
     if (!aii_grow(p->mem, &p->items, &p->cap, p->n + MAX_DECOMPOSED, sizeof *p->items)) return false;
-    utf8proc_ssize_t n = utf8proc_decompose_char((utf8proc_int32_t)cp, p->items + p->n, MAX_DECOMPOSED, options, &boundary);
+    utf8proc_ssize_t n =
+        utf8proc_decompose_char((utf8proc_int32_t)cp, p->items + p->n, MAX_DECOMPOSED, options, &boundary);
     if (n <= 0 || n > MAX_DECOMPOSED) {
       p->items[p->n] = (utf8proc_int32_t)cp;
       n = 1;
@@ -87,8 +88,7 @@ bool aii_norm_unicode(aii_norm_kind kind, aii_str in, aii_buf *out)
   if (compat) options |= UTF8PROC_COMPAT;
   bool ok = decompose(&p, in, options) && order_marks(&p);
   if (ok && compose && p.n > 0) {
-    utf8proc_ssize_t n =
-        utf8proc_normalize_utf32(p.items, (utf8proc_ssize_t)p.n, UTF8PROC_COMPOSE | UTF8PROC_STABLE);
+    utf8proc_ssize_t n = utf8proc_normalize_utf32(p.items, (utf8proc_ssize_t)p.n, UTF8PROC_COMPOSE | UTF8PROC_STABLE);
     if (n >= 0) p.n = (size_t)n;
   }
   char bytes[4];

@@ -103,8 +103,8 @@ typedef enum aii_norm_kind {
   AII_NORM_PIECES      /* SentencePiece: charsmap by longest key, extra spaces, prefix, U+2581 */
 } aii_norm_kind;
 
-enum { AII_NORM_LEFT = 1, AII_NORM_RIGHT = 2 };                      /* AII_NORM_STRIP */
-enum { AII_NORM_EXTRA_SPACES = 1, AII_NORM_PREFIX = 2 };             /* AII_NORM_PIECES: remove, add */
+enum { AII_NORM_LEFT = 1, AII_NORM_RIGHT = 2 };          /* AII_NORM_STRIP */
+enum { AII_NORM_EXTRA_SPACES = 1, AII_NORM_PREFIX = 2 }; /* AII_NORM_PIECES: remove, add */
 
 typedef struct aii_norm_step {
   aii_norm_kind kind;

@@ -66,8 +66,8 @@ aiinfra_status aii_regex_compile(aii_mem *mem, aii_str pattern, aii_regex **out,
   if (how != NULL) {
     (void)pcre2_set_parens_nest_limit(how, 64);
     r->code = pcre2_compile((PCRE2_SPTR)pattern.p, pattern.n,
-                            PCRE2_UTF | PCRE2_UCP | PCRE2_AUTO_CALLOUT | PCRE2_NO_AUTO_POSSESS | PCRE2_NO_START_OPTIMIZE |
-                                PCRE2_NEVER_BACKSLASH_C,
+                            PCRE2_UTF | PCRE2_UCP | PCRE2_AUTO_CALLOUT | PCRE2_NO_AUTO_POSSESS |
+                                PCRE2_NO_START_OPTIMIZE | PCRE2_NEVER_BACKSLASH_C,
                             &code, &at, how);
   }
   pcre2_compile_context_free(how);

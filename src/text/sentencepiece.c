@@ -115,7 +115,8 @@ static aiinfra_status read_normalizer(reader *r, aii_str message)
     if (f.number == 4) r->extra_spaces = f.value != 0;
     if (f.number == 5) escape = f.value != 0;
   }
-  if (!broken && !escape) return aii_fail(r->hf.err, AIINFRA_ENOTSUP, "escape_whitespaces: false is not in this version");
+  if (!broken && !escape)
+    return aii_fail(r->hf.err, AIINFRA_ENOTSUP, "escape_whitespaces: false is not in this version");
   return broken ? broken_at(r, "the normalizer's part") : AIINFRA_OK;
 }
 

@@ -182,9 +182,9 @@ int main(void)
 {
   aii_mem_init(&mem, NULL, 0);
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(llama_spm),    cmocka_unit_test(gpt_2), cmocka_unit_test(falcon),
-      cmocka_unit_test(deepseek_llm), cmocka_unit_test(phi_3), cmocka_unit_test(bert_bge), cmocka_unit_test(loads_others),
-      cmocka_unit_test(linear_time),
+      cmocka_unit_test(llama_spm),    cmocka_unit_test(gpt_2),       cmocka_unit_test(falcon),
+      cmocka_unit_test(deepseek_llm), cmocka_unit_test(phi_3),       cmocka_unit_test(bert_bge),
+      cmocka_unit_test(loads_others), cmocka_unit_test(linear_time),
   };
   if (test_data("tokenizers/ggml-vocab/ggml-vocab-gpt-2.gguf") == NULL) return test_skip_all("no shared data");
   return cmocka_run_group_tests(tests, NULL, NULL);
