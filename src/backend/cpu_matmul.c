@@ -17,7 +17,7 @@ typedef struct matmul_job {
   aii_fmt fmt;
   aii_matmul_args args;
   const float *x; /* to quantise */
-  char *panels;   /* one a thread */
+  char *panels;   /* one a thread, where the format needs them */
   size_t panel_bytes;
 } matmul_job;
 
@@ -46,18 +46,14 @@ size_t aii_cpu_matmul_scratch(const aii_cpu *cpu, aii_fmt fmt, uint32_t n_in, ui
   return p.q8 ? group_size(p.x_bytes) * p.x_bytes : aii_pool_threads(cpu->pool) * p.panel_bytes;
 }
 
-void aii_cpu_multiply(const aii_kernels *k, aii_fmt fmt, const aii_matmul_args *args, void *panel)
+aii_fmt aii_cpu_decoded(const aii_kernels *k, aii_fmt fmt, aii_matmul_args *args, void *panel)
 {
-  if (fmt < AII_FMT_PRODUCTS) {
-    k->matmul[fmt](args);
-    return;
-  }
-  aii_matmul_args a = *args;
-  a.w = panel;
-  a.w_stride = a.n_in * sizeof(float);
-  for (size_t r = 0; r < a.n_rows; r++)
-    k->dequant[fmt]((const char *)args->w + r * args->w_stride, a.n_in, (float *)panel + r * a.n_in);
-  k->matmul[AII_FMT_F32](&a);
+  if (fmt < AII_FMT_PRODUCTS) return fmt;
+  for (size_t r = 0; r < args->n_rows; r++)
+    k->dequant[fmt]((const char *)args->w + r * args->w_stride, args->n_in, (float *)panel + r * args->n_in);
+  args->w = panel;
+  args->w_stride = args->n_in * sizeof(float);
+  return AII_FMT_F32;
 }
 
 static void quantise_range(void *arg, uint32_t worker, size_t first, size_t end)
@@ -78,7 +74,8 @@ static void multiply_range(void *arg, uint32_t worker, size_t first, size_t end)
   a.n_rows = (uint32_t)(end - first);
   a.y += first;
   if (a.bias != NULL) a.bias += first;
-  aii_cpu_multiply(job->k, job->fmt, &a, job->panel_bytes > 0 ? job->panels + worker * job->panel_bytes : NULL);
+  aii_fmt fmt = aii_cpu_decoded(job->k, job->fmt, &a, job->panels + worker * job->panel_bytes);
+  job->k->matmul[fmt](&a);
 }
 
 void aii_cpu_matmul(aii_backend *be, const aii_weight *w, const aii_weight *bias, const float *x, uint32_t n_rows,

@@ -97,6 +97,7 @@ typedef struct aii_template_vars {
   const char *tools_json;    /* an array; NULL: none */
   const char *extra_json;    /* an object of further variables; NULL: none */
   const char *bos_token, *eos_token;
+  int64_t now_s; /* what strftime_now() tells, in seconds since 1970, as local time; 0: the clock */
   bool add_generation_prompt;
 } aii_template_vars;
 /* Bounded steps, depth and output; raise_exception() in the template becomes EINVAL with its message. */
