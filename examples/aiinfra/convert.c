@@ -38,13 +38,14 @@ int cmd_convert(int argc, char **argv)
       {"imatrix", 0, CLI_TEXT, &opts.imatrix, 0, 0, "FILE", "importance matrix (GGUF), for types that use one"},
       {"tokenizer", 0, CLI_TEXT, &opts.tokenizer, 0, 0, "FILE", "of a llama2.c checkpoint; found beside it by default"},
       {0}};
-  const cli_command command = {"convert",
-                               "FROM TO.gguf",
-                               "Writes a model as one GGUF file. FROM is a Hugging Face folder, a llama2.c checkpoint,\n"
-                               "a GGUF file, or the first part of a split one.",
-                               options,
-                               2,
-                               2};
+  const cli_command command = {
+      "convert",
+      "FROM TO.gguf",
+      "Writes a model as one GGUF file. FROM is a Hugging Face folder, a llama2.c checkpoint,\n"
+      "a GGUF file, or the first part of a split one.",
+      options,
+      2,
+      2};
   int n, code;
   if (!cli_parse(&command, argc, argv, &n, &code)) return code;
   return convert("convert", argv[0], argv[1], &opts);
@@ -55,9 +56,12 @@ int cmd_quantize(int argc, char **argv)
   aiinfra_convert_opts opts = AIINFRA_CONVERT_OPTS_INIT;
   const cli_option options[] = {
       {"imatrix", 0, CLI_TEXT, &opts.imatrix, 0, 0, "FILE", "importance matrix (GGUF), for types that use one"}, {0}};
-  const cli_command command = {"quantize", "FROM TO.gguf TYPE",
+  const cli_command command = {"quantize",
+                               "FROM TO.gguf TYPE",
                                "Writes a model as one GGUF file with its matrices in TYPE, such as Q8_0 or Q4_0.",
-                               options, 3, 3};
+                               options,
+                               3,
+                               3};
   int n, code;
   if (!cli_parse(&command, argc, argv, &n, &code)) return code;
   opts.type = argv[2];

@@ -52,6 +52,12 @@ typedef struct aii_gather {
   bool mxfp4;
 } aii_gather;
 
+/* The data of a tensor that no file holds as it is. */
+typedef struct aii_made {
+  void *data; /* aligned; NULL: lies in a file */
+  size_t bytes;
+} aii_made;
+
 /* ---- the directory (gguf.c) ---------------------------------------------------------------------------------------- */
 
 struct aii_gguf {
@@ -60,14 +66,13 @@ struct aii_gguf {
   const uint8_t *bytes; /* the whole file, or the header that was written in its place */
   size_t size;
   aii_file_set files; /* all that is mapped */
-  aii_buf header;  /* of formats other than GGUF: what bytes points to */
-  aii_view *views; /* of formats other than GGUF: of all gathers */
+  aii_buf header;     /* of formats other than GGUF: what bytes points to */
+  aii_view *views;    /* of formats other than GGUF: of all gathers */
   size_t n_views, cap_views;
   aii_gather *gathers; /* one a tensor; none: every tensor lies in a file as it is */
   size_t n_gathers, cap_gathers;
-  aii_buf numbers;     /* floats that were computed, for views to point to */
-  void **made;         /* [n_tensors] what aii_gguf_load() made, aligned; NULL: nothing */
-  size_t *made_bytes;
+  aii_buf numbers; /* floats that were computed, for views to point to */
+  aii_made *made;  /* [n_tensors] by aii_gguf_load(); NULL: nothing was */
   uint32_t version;
   uint64_t alignment;
   size_t data_start, data_size; /* the section that tensor offsets count from */
@@ -122,7 +127,7 @@ void aii_put_elem_u32(aii_gguf_writer *w, uint32_t value);
 void aii_put_elem_f32(aii_gguf_writer *w, float value);
 void aii_put_elem_bool(aii_gguf_writer *w, bool value);
 void aii_put_elem_str(aii_gguf_writer *w, aii_str value);
-void aii_put_elem_bytes(aii_gguf_writer *w, uint64_t n); /* a text of n bytes, which the caller adds to w->kvs */
+void aii_put_elem_bytes(aii_gguf_writer *w, uint64_t n);    /* a text of n bytes, which the caller adds to w->kvs */
 void aii_put_kv(aii_gguf_writer *w, const aii_gguf_kv *kv); /* a copy */
 /* Places a tensor behind the last one. */
 void aii_put_tensor(aii_gguf_writer *w, aii_str name, uint32_t type, uint32_t n_dims, const uint64_t *ne,

@@ -167,8 +167,10 @@ static aiinfra_status read_config(aii_hf *hf)
   if (rc == AIINFRA_OK && json_object_get(hf->config, "quantization_config") != NULL &&
       strcmp(hf->arch->gguf, "gpt-oss") != 0) {
     const char *how = json_string_value(aii_hf_find(hf->config, "quantization_config.quant_method"));
-    rc = aii_fail(hf->err, AIINFRA_ENOTSUP, "weights quantised by '%.32s' are not read by this version; take the "
-                  "unquantised model", how != NULL ? how : "?");
+    rc = aii_fail(hf->err, AIINFRA_ENOTSUP,
+                  "weights quantised by '%.32s' are not read by this version; take the "
+                  "unquantised model",
+                  how != NULL ? how : "?");
   }
   if (rc != AIINFRA_OK) return rc;
   json_t *text = json_object_get(hf->config, "text_config");

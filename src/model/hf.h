@@ -15,19 +15,19 @@
 /* How a tensor becomes one of GGUF, or several. E: experts, shapes as in the file, the last dimension contiguous. */
 typedef enum aii_hf_how {
   HF_COPY = 0,
-  HF_SKIP,           /* is left out: what can be computed, or is not used */
-  HF_ROPE_Q,         /* rows (or a bias) in the order that rotates adjacent pairs; with as many heads as queries have */
-  HF_ROPE_K,         /* the same with as many as keys have */
-  HF_TRANSPOSED,     /* [in, out] */
-  HF_EXPERT,         /* one of E matrices, which are stacked */
-  HF_STACK_T,        /* [E, in, out] */
-  HF_GATE_UP,        /* [E, 2 x out, in]: the gate's rows, then those of up */
-  HF_GATE_UP_T,      /* [E, in, 2 x out], gate and up by turns */
-  HF_GATE_UP_BIAS,   /* [E, 2 x out], by turns */
-  HF_MXFP4,          /* [E, out, blocks, 16] bytes; the scales are the tensor ..._scales */
-  HF_MXFP4_GATE_UP,  /* [E, 2 x out, blocks, 16], rows by turns */
-  HF_KV_B,           /* DeepSeek's second matrix of keys and values, to be taken apart by head */
-  HF_POSITIONS       /* rows of padding come first and are cut off */
+  HF_SKIP,          /* is left out: what can be computed, or is not used */
+  HF_ROPE_Q,        /* rows (or a bias) in the order that rotates adjacent pairs; with as many heads as queries have */
+  HF_ROPE_K,        /* the same with as many as keys have */
+  HF_TRANSPOSED,    /* [in, out] */
+  HF_EXPERT,        /* one of E matrices, which are stacked */
+  HF_STACK_T,       /* [E, in, out] */
+  HF_GATE_UP,       /* [E, 2 x out, in]: the gate's rows, then those of up */
+  HF_GATE_UP_T,     /* [E, in, 2 x out], gate and up by turns */
+  HF_GATE_UP_BIAS,  /* [E, 2 x out], by turns */
+  HF_MXFP4,         /* [E, out, blocks, 16] bytes; the scales are the tensor ..._scales */
+  HF_MXFP4_GATE_UP, /* [E, 2 x out, blocks, 16], rows by turns */
+  HF_KV_B,          /* DeepSeek's second matrix of keys and values, to be taken apart by head */
+  HF_POSITIONS      /* rows of padding come first and are cut off */
 } aii_hf_how;
 
 typedef struct aii_hf_name {
@@ -44,12 +44,12 @@ typedef struct aii_hf_key {
 } aii_hf_key;
 
 typedef enum aii_hf_flags {
-  HF_PERMUTED = 1, /* q and k rotate adjacent pairs in GGUF: HF_ROPE_Q and HF_ROPE_K apply */
-  HF_NORM_PLUS = 2, /* norms are stored minus one */
-  HF_NO_OUTPUT = 4, /* the output matrix is the embedding */
-  HF_ENCODER = 8,   /* attends both ways; may pool */
-  HF_NO_ROPE = 16,  /* positions are learned */
-  HF_MLA = 32,      /* DeepSeek's compressed keys and values */
+  HF_PERMUTED = 1,     /* q and k rotate adjacent pairs in GGUF: HF_ROPE_Q and HF_ROPE_K apply */
+  HF_NORM_PLUS = 2,    /* norms are stored minus one */
+  HF_NO_OUTPUT = 4,    /* the output matrix is the embedding */
+  HF_ENCODER = 8,      /* attends both ways; may pool */
+  HF_NO_ROPE = 16,     /* positions are learned */
+  HF_MLA = 32,         /* DeepSeek's compressed keys and values */
   HF_ROTATES_ALL = 64, /* rope.dimension_count is written */
   HF_OFFSET = 128      /* positions count from behind the padding token */
 } aii_hf_flags;
@@ -82,7 +82,7 @@ typedef struct aii_hf {
   aii_mem *mem;
   aiinfra_error *err;
   const char *folder;
-  json_t *config, *text; /* text: the part about the language model; config itself as a rule */
+  json_t *config, *text;                 /* text: the part about the language model; config itself as a rule */
   json_t *generation, *tokenizer_config; /* NULL: no such file */
   const aii_hf_arch *arch;
   aii_gguf *gguf;

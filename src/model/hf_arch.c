@@ -102,21 +102,20 @@ static const aii_hf_name gpt_oss_names[] = {
     {NULL, NULL, HF_SKIP},
 };
 
-#define BERT_NAMES(positions)                                        \
-  {"embeddings.word_embeddings", "token_embd", HF_COPY},             \
-      {"embeddings.token_type_embeddings", "token_types", HF_COPY},  \
-      {"embeddings.position_embeddings", "position_embd", positions}, \
-      {"embeddings.LayerNorm", "token_embd_norm", HF_COPY},          \
-      {"embeddings.position_ids", "", HF_SKIP},                      \
-      {"embeddings.token_type_ids", "", HF_SKIP},                    \
-      {"encoder.layer.*.attention.self.query", "attn_q", HF_COPY},   \
-      {"encoder.layer.*.attention.self.key", "attn_k", HF_COPY},     \
-      {"encoder.layer.*.attention.self.value", "attn_v", HF_COPY},   \
-      {"encoder.layer.*.attention.output.dense", "attn_output", HF_COPY}, \
-      {"encoder.layer.*.attention.output.LayerNorm", "attn_output_norm", HF_COPY}, \
-      {"encoder.layer.*.intermediate.dense", "ffn_up", HF_COPY},     \
-      {"encoder.layer.*.output.dense", "ffn_down", HF_COPY},         \
-      {"encoder.layer.*.output.LayerNorm", "layer_output_norm", HF_COPY}
+#define BERT_NAMES(positions)                                                                                          \
+  {"embeddings.word_embeddings", "token_embd", HF_COPY}, {"embeddings.token_type_embeddings", "token_types", HF_COPY}, \
+      {"embeddings.position_embeddings", "position_embd", positions},                                                  \
+      {"embeddings.LayerNorm", "token_embd_norm", HF_COPY}, {"embeddings.position_ids", "", HF_SKIP},                  \
+      {"embeddings.token_type_ids", "", HF_SKIP}, {"encoder.layer.*.attention.self.query", "attn_q", HF_COPY},         \
+      {"encoder.layer.*.attention.self.key", "attn_k", HF_COPY},                                                       \
+      {"encoder.layer.*.attention.self.value", "attn_v", HF_COPY},                                                     \
+      {"encoder.layer.*.attention.output.dense", "attn_output", HF_COPY},                                              \
+      {"encoder.layer.*.attention.output.LayerNorm", "attn_output_norm", HF_COPY},                                     \
+      {"encoder.layer.*.intermediate.dense", "ffn_up", HF_COPY},                                                       \
+      {"encoder.layer.*.output.dense", "ffn_down", HF_COPY},                                                           \
+  {                                                                                                                    \
+    "encoder.layer.*.output.LayerNorm", "layer_output_norm", HF_COPY                                                   \
+  }
 
 static const aii_hf_name bert_names[] = {
     BERT_NAMES(HF_COPY),
@@ -181,7 +180,8 @@ static const aii_hf_name modern_bert_names[] = {
 };
 
 /* Parts of other kinds of models that lie beside the language model. */
-static const char *const foreign[] = {"vision_tower.", "vision_model.", "multi_modal_projector.", "audio_tower.", "mtp."};
+static const char *const foreign[] = {"vision_tower.", "vision_model.", "multi_modal_projector.", "audio_tower.",
+                                      "mtp."};
 
 /* ---- config keys --------------------------------------------------------------------------------------------------- */
 
@@ -288,7 +288,8 @@ static const aii_hf_arch rows[] = {
     {"BertForSequenceClassification", "bert", "bert", bert_rank_names, NULL, HF_ENCODER | HF_NO_ROPE},
     {"RobertaModel", "roberta", "bert", roberta_names, NULL, HF_ENCODER | HF_NO_ROPE | HF_OFFSET},
     {"XLMRobertaModel", "xlm-roberta", "bert", roberta_names, NULL, HF_ENCODER | HF_NO_ROPE | HF_OFFSET},
-    {"XLMRobertaForSequenceClassification", "xlm-roberta", "bert", roberta_names, NULL, HF_ENCODER | HF_NO_ROPE | HF_OFFSET},
+    {"XLMRobertaForSequenceClassification", "xlm-roberta", "bert", roberta_names, NULL,
+     HF_ENCODER | HF_NO_ROPE | HF_OFFSET},
     {"NomicBertModel", "nomic_bert", "nomic-bert", nomic_names, NULL, HF_ENCODER},
     {"ModernBertModel", "modernbert", "modern-bert", modern_bert_names, modern_bert_keys, HF_ENCODER},
     {"ModernBertForMaskedLM", "modernbert", "modern-bert", modern_bert_names, modern_bert_keys, HF_ENCODER},

@@ -25,8 +25,9 @@ static aiinfra_status put_one(aii_hf *hf, const aii_hf_key *key)
   char name[96];
   const json_t *value = aii_hf_find(hf->text, key->from);
   if (strcmp(key->key, "attention.sliding_window") == 0 && !has_window(hf)) return AIINFRA_OK;
-  double number = json_is_boolean(value) ? json_is_true(value) : json_is_number(value) ? json_number_value(value)
-                                                                                       : key->fallback;
+  double number = json_is_boolean(value)  ? json_is_true(value)
+                  : json_is_number(value) ? json_number_value(value)
+                                          : key->fallback;
   if (isnan(number)) return AIINFRA_OK;
   full_key(hf, key->key, name);
   if (key->kind == 'f') {

@@ -55,9 +55,11 @@ static aiinfra_status put_llama3(aii_hf *hf, const json_t *scaling, double base,
 {
   float factors[MAX_FACTORS / 2];
   double factor = number(scaling, "factor", 8), low = number(scaling, "low_freq_factor", 1);
-  double high = number(scaling, "high_freq_factor", 4), context = number(scaling, "original_max_position_embeddings", 8192);
+  double high = number(scaling, "high_freq_factor", 4),
+         context = number(scaling, "original_max_position_embeddings", 8192);
   if (n_rot < 2 || n_rot > MAX_FACTORS || !(factor > 0) || !(low > 0) || !(high > low) || !(base > 1)) {
-    return aii_fail(hf->err, AIINFRA_EFORMAT, "config.json: the parameters of RoPE scaling 'llama3' do not fit together");
+    return aii_fail(hf->err, AIINFRA_EFORMAT,
+                    "config.json: the parameters of RoPE scaling 'llama3' do not fit together");
   }
   for (uint32_t i = 0; i < n_rot / 2; i++) {
     double wave = 2 * 3.14159265358979323846 * pow(base, 2.0 * i / n_rot);
@@ -72,7 +74,8 @@ static aiinfra_status put_list(aii_hf *hf, const json_t *list, const char *name,
 {
   float factors[MAX_FACTORS / 2];
   if (json_array_size(list) != n || n > AII_COUNT(factors)) {
-    return aii_fail(hf->err, AIINFRA_EFORMAT, "config.json: the lists of RoPE scaling 'longrope' must have %u numbers", n);
+    return aii_fail(hf->err, AIINFRA_EFORMAT, "config.json: the lists of RoPE scaling 'longrope' must have %u numbers",
+                    n);
   }
   for (uint32_t i = 0; i < n; i++) factors[i] = (float)json_number_value(json_array_get(list, i));
   return aii_hf_add_numbers(hf, name, factors, n);
@@ -127,10 +130,12 @@ aiinfra_status aii_hf_put_rope(aii_hf *hf)
   uint32_t heads = aii_hf_count(hf, "num_attention_heads|n_head", 1), width = aii_hf_count(hf, "hidden_size|n_embd", 0);
   uint32_t head = aii_hf_count(hf, "qk_rope_head_dim|head_dim", heads > 0 ? width / heads : 0);
   double part = aii_hf_number(hf, "partial_rotary_factor|rope_parameters.partial_rotary_factor|rotary_emb_fraction", 1);
-  double base = aii_hf_number(hf, "rope_theta|rope_parameters.rope_theta|rope_parameters.full_attention.rope_theta|"
-                                  "rotary_emb_base|global_rope_theta", NAN);
-  double local = aii_hf_number(hf, "rope_local_base_freq|rope_parameters.sliding_attention.rope_theta|local_rope_theta",
-                               NAN);
+  double base = aii_hf_number(hf,
+                              "rope_theta|rope_parameters.rope_theta|rope_parameters.full_attention.rope_theta|"
+                              "rotary_emb_base|global_rope_theta",
+                              NAN);
+  double local =
+      aii_hf_number(hf, "rope_local_base_freq|rope_parameters.sliding_attention.rope_theta|local_rope_theta", NAN);
   uint32_t n_rot = part > 0 && part <= 1 ? (uint32_t)(part * head) : head;
   if ((hf->arch->flags & (HF_ROTATES_ALL | HF_MLA)) != 0 || part != 1) put_u32(hf, "dimension_count", n_rot);
   put_f32(hf, "freq_base", base);

@@ -20,7 +20,8 @@ typedef struct job {
 
 static aiinfra_status bad_shape(const job *j)
 {
-  return aii_fail(j->hf->err, AIINFRA_EFORMAT, "tensor '%.*s': its shape does not fit the config", AII_SHOW(j->src->name));
+  return aii_fail(j->hf->err, AIINFRA_EFORMAT, "tensor '%.*s': its shape does not fit the config",
+                  AII_SHOW(j->src->name));
 }
 
 /* ---- results ------------------------------------------------------------------------------------------------------ */
@@ -195,14 +196,14 @@ static aiinfra_status expert(const job *j)
   }
   aii_hf_out *out = &hf->outs[at - 1];
   aii_view *v = &hf->gguf->views[hf->gguf->gathers[at - 1].first + j->expert];
-  if (v->data != NULL || out->ne[0] != ne[0] || out->ne[1] != ne[1] || out->type != stored_type(name, 3, j->src->type)) {
-    return aii_fail(hf->err, AIINFRA_EFORMAT, "tensor '%.*s': experts of one layer must be alike, and each there once", AII_SHOW(j->src->name));
+  if (v->data != NULL || out->ne[0] != ne[0] || out->ne[1] != ne[1] ||
+      out->type != stored_type(name, 3, j->src->type)) {
+    return aii_fail(hf->err, AIINFRA_EFORMAT, "tensor '%.*s': experts of one layer must be alike, and each there once",
+                    AII_SHOW(j->src->name));
   }
   out->n_filled++;
-  *v = (aii_view){.data = j->src->data,
-                  .type = (uint32_t)j->src->type,
-                  .n = {ne[0], ne[1], 1, 1},
-                  .stride = {1, ne[0], 0, 0}};
+  *v = (aii_view){
+      .data = j->src->data, .type = (uint32_t)j->src->type, .n = {ne[0], ne[1], 1, 1}, .stride = {1, ne[0], 0, 0}};
   return AIINFRA_OK;
 }
 

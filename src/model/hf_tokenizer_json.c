@@ -65,8 +65,8 @@ static aiinfra_status find_pre(aii_hf_tokens *t, const json_t *json)
   for (size_t i = 0; i < json_array_size(steps); i++) add_rule(&rules, json_array_get(steps, i));
   const char *found = NULL, *text = aii_buf_cstr(&rules);
   for (size_t i = 0; i < AII_COUNT(known) && found == NULL; i++) {
-    bool same = known[i].front ? strncmp(text, known[i].rules, strlen(known[i].rules)) == 0
-                               : strcmp(text, known[i].rules) == 0;
+    bool same =
+        known[i].front ? strncmp(text, known[i].rules, strlen(known[i].rules)) == 0 : strcmp(text, known[i].rules) == 0;
     if (same) found = known[i].pre;
   }
   if (rules.failed) {
@@ -157,8 +157,8 @@ static void mark_unknown(aii_hf_tokens *t, const json_t *model)
 {
   const char *text = json_string_value(json_object_get(model, "unk_token"));
   int64_t id = text != NULL ? aii_pieces_find(&t->pieces, (aii_str){text, strlen(text)}) : -1;
-  if (text == NULL) id = json_is_integer(json_object_get(model, "unk_id"))
-                             ? json_integer_value(json_object_get(model, "unk_id")) : -1;
+  if (text == NULL)
+    id = json_is_integer(json_object_get(model, "unk_id")) ? json_integer_value(json_object_get(model, "unk_id")) : -1;
   if (id < 0 || (size_t)id >= t->pieces.n) return;
   t->pieces.items[id].type = AII_TOKEN_UNKNOWN;
   t->pieces.roles[ROLE_UNK] = (int32_t)id;
@@ -204,7 +204,8 @@ static aiinfra_status read_unigram(aii_hf_tokens *t, const json_t *json, const j
   const json_t *vocab = json_object_get(model, "vocab");
   aiinfra_status rc = AIINFRA_OK;
   for (size_t i = 0; i < json_array_size(vocab) && rc == AIINFRA_OK; i++) {
-    const json_t *text = json_array_get(json_array_get(vocab, i), 0), *score = json_array_get(json_array_get(vocab, i), 1);
+    const json_t *text = json_array_get(json_array_get(vocab, i), 0),
+                 *score = json_array_get(json_array_get(vocab, i), 1);
     aii_piece piece = {.text = {json_string_value(text), json_string_length(text)},
                        .score = (float)json_number_value(score),
                        .type = AII_TOKEN_NORMAL};

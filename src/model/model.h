@@ -42,8 +42,8 @@ typedef struct aii_gguf_kv {
 typedef struct aii_gguf_tensor {
   aii_str name;
   uint32_t n_dims;
-  uint64_t ne[4]; /* ne[0] is contiguous; unused ones are 1 */
-  uint32_t type;  /* GGUF id; whether it can be computed with, aii_dtype_info() knows */
+  uint64_t ne[4];      /* ne[0] is contiguous; unused ones are 1 */
+  uint32_t type;       /* GGUF id; whether it can be computed with, aii_dtype_info() knows */
   const uint8_t *data; /* NULL: not made yet, see aii_gguf_load() */
   uint64_t bytes;
 } aii_gguf_tensor;

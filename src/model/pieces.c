@@ -120,10 +120,10 @@ static void put_unigram(const aii_pieces *p, aii_gguf_writer *w)
 void aii_pieces_put(const aii_pieces *p, uint32_t n_vocab, aii_gguf_writer *w)
 {
   static const char *const models[] = {"llama", "t5", "gpt2", "bert"};
-  static const char *const roles[N_ROLES] = {
-      "tokenizer.ggml.bos_token_id",       "tokenizer.ggml.eos_token_id",     "tokenizer.ggml.unknown_token_id",
-      "tokenizer.ggml.seperator_token_id", "tokenizer.ggml.padding_token_id", "tokenizer.ggml.cls_token_id",
-      "tokenizer.ggml.mask_token_id"};
+  static const char *const roles[N_ROLES] = {"tokenizer.ggml.bos_token_id",     "tokenizer.ggml.eos_token_id",
+                                             "tokenizer.ggml.unknown_token_id", "tokenizer.ggml.seperator_token_id",
+                                             "tokenizer.ggml.padding_token_id", "tokenizer.ggml.cls_token_id",
+                                             "tokenizer.ggml.mask_token_id"};
   size_t n = AII_MAX(p->n, n_vocab);
   aii_put_str(w, "tokenizer.ggml.model", (aii_str){models[p->kind], strlen(models[p->kind])});
   aii_put_str(w, "tokenizer.ggml.pre", (aii_str){p->pre, strlen(p->pre)});

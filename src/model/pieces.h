@@ -23,13 +23,13 @@ typedef struct aii_pieces {
   aii_piece *items;
   size_t n, cap;
   aii_pieces_kind kind;
-  const char *pre;         /* of BPE */
-  int32_t roles[N_ROLES];  /* -1: none */
+  const char *pre;          /* of BPE */
+  int32_t roles[N_ROLES];   /* -1: none */
   int32_t add_bos, add_eos; /* -1: not said */
-  int32_t space_prefix;    /* -1: not said */
-  bool remove_spaces;      /* unigram */
-  bool plain_spaces;       /* texts have spaces where GGUF has U+2581 */
-  const uint8_t *charsmap; /* unigram; NULL: none */
+  int32_t space_prefix;     /* -1: not said */
+  bool remove_spaces;       /* unigram */
+  bool plain_spaces;        /* texts have spaces where GGUF has U+2581 */
+  const uint8_t *charsmap;  /* unigram; NULL: none */
   size_t charsmap_bytes;
 } aii_pieces;
 

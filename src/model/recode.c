@@ -112,7 +112,8 @@ uint32_t aii_recoder_type(const aii_recoder *r, size_t t)
 {
   char name[128];
   const aii_gguf_tensor *tensor = &r->gguf->tensors[t];
-  bool numbers = tensor->type != AII_I8 && tensor->type != AII_I16 && tensor->type != AII_I32 && tensor->type != AII_I64;
+  bool numbers =
+      tensor->type != AII_I8 && tensor->type != AII_I16 && tensor->type != AII_I32 && tensor->type != AII_I64;
   if (r->recipe == NULL || !numbers || !aii_gguf_readable(tensor->type)) return tensor->type;
   (void)snprintf(name, sizeof name, "%.*s", AII_SHOW(tensor->name));
   bool embeds = strcmp(name, "token_embd.weight") == 0 && aii_gguf_find_tensor(r->gguf, "output.weight") == NULL;

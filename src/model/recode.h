@@ -11,10 +11,10 @@
 typedef struct aii_recoder {
   aii_mem *mem;
   const aii_gguf *gguf;
-  const aii_recipe *recipe; /* NULL: every tensor keeps its type */
+  const aii_recipe *recipe;            /* NULL: every tensor keeps its type */
   uint32_t n_layers, n_experts, n_gqa; /* as aii_recipe_tensor has them */
-  aii_gguf *imatrix;  /* NULL: none */
-  float *floats;      /* room for some rows */
+  aii_gguf *imatrix;                   /* NULL: none */
+  float *floats;                       /* room for some rows */
   size_t n_floats;
   float *importance; /* room for a row */
   size_t n_importance;

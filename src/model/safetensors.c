@@ -98,9 +98,7 @@ static aiinfra_status take_numbers(scanner *s, uint64_t *out, uint32_t most, uin
   aiinfra_status rc = want(s, '[');
   if (rc != AIINFRA_OK || take(s, ']')) return rc;
   for (;;) {
-    if (*n == most) {
-      return aii_fail(s->err, AIINFRA_ENOTSUP, "a list of more than %u numbers in the header", most);
-    }
+    if (*n == most) { return aii_fail(s->err, AIINFRA_ENOTSUP, "a list of more than %u numbers in the header", most); }
     rc = take_number(s, &out[(*n)++]);
     if (rc != AIINFRA_OK || take(s, ']')) return rc;
     rc = want(s, ',');
@@ -120,9 +118,9 @@ static const dtype *find_dtype(aii_str name)
 {
   static const dtype all[] = {
       {"F32", 32, AII_F32}, {"F16", 16, AII_F16}, {"BF16", 16, AII_BF16}, {"F64", 64, AII_F64}, {"I8", 8, AII_I8},
-      {"I16", 16, AII_I16},      {"I32", 32, AII_I32},      {"I64", 64, AII_I64},        {"U8", 8, -1},         {"U16", 16, -1},
-      {"U32", 32, -1},      {"U64", 64, -1},      {"BOOL", 8, -1},        {"F8_E4M3", 8, -1},    {"F8_E5M2", 8, -1},
-      {"F8_E8M0", 8, -1},   {"C64", 64, -1},      {"F4", 4, -1},          {"F6_E2M3", 6, -1},    {"F6_E3M2", 6, -1},
+      {"I16", 16, AII_I16}, {"I32", 32, AII_I32}, {"I64", 64, AII_I64},   {"U8", 8, -1},        {"U16", 16, -1},
+      {"U32", 32, -1},      {"U64", 64, -1},      {"BOOL", 8, -1},        {"F8_E4M3", 8, -1},   {"F8_E5M2", 8, -1},
+      {"F8_E8M0", 8, -1},   {"C64", 64, -1},      {"F4", 4, -1},          {"F6_E2M3", 6, -1},   {"F6_E3M2", 6, -1},
   };
   for (size_t i = 0; i < AII_COUNT(all); i++) {
     if (strlen(all[i].name) == name.n && memcmp(all[i].name, name.p, name.n) == 0) return &all[i];
@@ -172,7 +170,10 @@ static aiinfra_status read_member(scanner *s, aii_st_tensor *t, const dtype **ty
   aiinfra_status rc = take_plain(s, "a member", &key);
   if (rc == AIINFRA_OK) rc = want(s, ':');
   if (rc != AIINFRA_OK) return rc;
-  unsigned now = is(key, "dtype") ? GOT_DTYPE : is(key, "shape") ? GOT_SHAPE : is(key, "data_offsets") ? GOT_OFFSETS : 0;
+  unsigned now = is(key, "dtype")          ? GOT_DTYPE
+                 : is(key, "shape")        ? GOT_SHAPE
+                 : is(key, "data_offsets") ? GOT_OFFSETS
+                                           : 0;
   if (now == 0 || (*got & now) != 0) return bad(s, now == 0 ? "an unknown member" : "a member appears twice");
   *got |= now;
   if (now == GOT_SHAPE) return take_numbers(s, t->shape, AII_ST_DIMS, &t->n_dims);
@@ -184,8 +185,8 @@ static aiinfra_status read_member(scanner *s, aii_st_tensor *t, const dtype **ty
   if (rc != AIINFRA_OK) return rc;
   *type = find_dtype(word);
   if (*type != NULL) return AIINFRA_OK;
-  return aii_fail(s->err, AIINFRA_ENOTSUP, "tensor '%.*s': type '%.*s' is not known to this version",
-                  AII_SHOW(t->name), AII_SHOW(word));
+  return aii_fail(s->err, AIINFRA_ENOTSUP, "tensor '%.*s': type '%.*s' is not known to this version", AII_SHOW(t->name),
+                  AII_SHOW(word));
 }
 
 static aiinfra_status read_tensor(scanner *s, aii_str name)

@@ -11,9 +11,9 @@ enum { AII_ST_DIMS = 8 };
 
 typedef struct aii_st_tensor {
   aii_str name;
-  const char *dtype; /* "F32", "BF16", "I64", ...: a static text */
-  int32_t type;      /* the GGUF id of the same numbers; -1: GGUF has none */
-  uint32_t n_dims;   /* 0: one number */
+  const char *dtype;           /* "F32", "BF16", "I64", ...: a static text */
+  int32_t type;                /* the GGUF id of the same numbers; -1: GGUF has none */
+  uint32_t n_dims;             /* 0: one number */
   uint64_t shape[AII_ST_DIMS]; /* the last one is contiguous */
   const uint8_t *data;
   uint64_t bytes;

@@ -65,7 +65,8 @@ static aiinfra_status read_piece(proto in, aii_pieces *out, aiinfra_error *err)
   bool bad = false;
   aii_piece piece = {.text = {"", 0}, .type = AII_TOKEN_NORMAL};
   while (next_field(&in, &f, &bad)) {
-    if (f.number == 1 && f.wire == 2) piece.text = (aii_str){(const char *)f.inside.at, (size_t)(f.inside.end - f.inside.at)};
+    if (f.number == 1 && f.wire == 2)
+      piece.text = (aii_str){(const char *)f.inside.at, (size_t)(f.inside.end - f.inside.at)};
     if (f.number == 2 && f.wire == 5) {
       uint32_t bits = aii_load32(f.inside.at);
       memcpy(&piece.score, &bits, sizeof bits);

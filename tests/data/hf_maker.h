@@ -61,9 +61,9 @@ static inline uint8_t *hm_finish(hf_maker *m, size_t *size)
 
 static inline void hm_write(const char *folder, const char *name, const void *bytes, size_t n)
 {
-  char path[600];
+  char path[1024];
   (void)mkdir(folder, 0755);
-  snprintf(path, sizeof path, "%s/%s", folder, name);
+  if (snprintf(path, sizeof path, "%s/%s", folder, name) >= (int)sizeof path) abort();
   if (test_write_file(path, bytes, n) != 0) abort();
 }
 
@@ -82,7 +82,7 @@ static inline void hm_weights(const char *folder, const char *name, hf_maker *m)
 
 /* A tokenizer.json of 8 tokens: <unk> <s> </s> and bytes of BPE that falls back on nothing. */
 #define HM_TOKENIZER                                                                                              \
-  "{\"added_tokens\":[{\"id\":0,\"content\":\"<s>\",\"special\":true},{\"id\":1,\"content\":\"</s>\","             \
+  "{\"added_tokens\":[{\"id\":0,\"content\":\"<s>\",\"special\":true},{\"id\":1,\"content\":\"</s>\","            \
   "\"special\":true}],\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"use_regex\":true},\"model\":{\"type\":\"BPE\"," \
   "\"vocab\":{\"<s>\":0,\"</s>\":1,\"a\":2,\"b\":3,\"c\":4,\"ab\":5,\"abc\":6},\"merges\":[\"a b\",[\"ab\",\"c\"]]}}"
 
@@ -98,9 +98,10 @@ static inline void hm_llama(const char *folder, bool shards)
   uint64_t r = 5;
   hm_text(folder, "config.json", HM_LLAMA);
   hm_text(folder, "tokenizer.json", HM_TOKENIZER);
-  hm_text(folder, "tokenizer_config.json", "{\"bos_token\":\"<s>\",\"eos_token\":{\"content\":\"</s>\"},"
-                                           "\"model_max_length\":1000000000000000019884624838656,"
-                                           "\"chat_template\":\"{{ messages[0].content }}\"}");
+  hm_text(folder, "tokenizer_config.json",
+          "{\"bos_token\":\"<s>\",\"eos_token\":{\"content\":\"</s>\"},"
+          "\"model_max_length\":1000000000000000019884624838656,"
+          "\"chat_template\":\"{{ messages[0].content }}\"}");
   hm_random(&m, "model.embed_tokens.weight", 8, 8, 0, &r);
   hm_random(&m, "model.norm.weight", 0, 8, 1, &r);
   hm_random(&m, "lm_head.weight", 8, 8, 0, &r);

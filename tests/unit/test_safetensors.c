@@ -76,7 +76,8 @@ static void test_headers(void **state)
 #define T(name, dtype, shape, from, to) \
   "\"" name "\":{\"dtype\":\"" dtype "\",\"shape\":" shape ",\"data_offsets\":[" from "," to "]}"
   expect("{}", 0, AIINFRA_OK, NULL);
-  expect("{ \"__metadata__\" : { \"format\" : \"p\\\"t\" } , " T("a", "F32", "[1]", "0", "4") " } ", 4, AIINFRA_OK, NULL);
+  expect("{ \"__metadata__\" : { \"format\" : \"p\\\"t\" } , " T("a", "F32", "[1]", "0", "4") " } ", 4, AIINFRA_OK,
+         NULL);
   expect("{" T("a", "F32", "[1]", "4", "8") "," T("b", "F32", "[1]", "0", "4") "}", 8, AIINFRA_OK, NULL);
   expect("{}", 1, AIINFRA_EFORMAT, "belong to no tensor");
   expect("{" T("a", "F32", "[1]", "0", "4") "}", 3, AIINFRA_EFORMAT, "cut short");
@@ -90,7 +91,8 @@ static void test_headers(void **state)
   expect("{" T("a", "F32", "[1]", "8", "4") "}", 4, AIINFRA_EFORMAT, NULL);
   expect("{" T("a", "Q9", "[1]", "0", "4") "}", 4, AIINFRA_ENOTSUP, "'Q9' is not known");
   expect("{" T("a", "F32", "[1,1,1,1,1,1,1,1,1]", "0", "4") "}", 4, AIINFRA_ENOTSUP, "more than 8");
-  expect("{" T("a", "F32", "[1]", "0", "4") "," T("a", "F32", "[1]", "4", "8") "}", 8, AIINFRA_EFORMAT, "'a' appears twice");
+  expect("{" T("a", "F32", "[1]", "0", "4") "," T("a", "F32", "[1]", "4", "8") "}", 8, AIINFRA_EFORMAT,
+         "'a' appears twice");
   expect("{" T("", "F32", "[1]", "0", "4") "}", 4, AIINFRA_EFORMAT, "empty");
   expect("{" T("a\\u0062", "F32", "[1]", "0", "4") "}", 4, AIINFRA_ENOTSUP, "escapes");
   expect("{\"a\":{\"dtype\":\"F32\",\"shape\":[1]}}", 0, AIINFRA_EFORMAT, "needs dtype");
