@@ -15,6 +15,7 @@
 
 #include "aiinfra/model.h"
 
+#include "aiinfra/imatrix.h"
 #include "aiinfra/convert.h"
 
 #include "aiinfra/kv.h"

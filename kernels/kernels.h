@@ -128,10 +128,19 @@ typedef struct aii_kernels {
   /* ---- norms and elements; out may be an input ---- */
   /* out = (x * (1 / sqrt(sum x^2 / n + eps))) * w; w NULL: not multiplied */
   void (*rms_norm)(const float *x, const float *w, uint32_t n, float eps, float *out);
-  void (*add)(float *x, const float *y, size_t n); /* x += y */
-  void (*scale)(float *x, float f, size_t n);      /* x *= f */
+  /* d = x - mean, the sum of x by the sixteen-lane sum; out = (d * (1 / sqrt(sum d^2 / n + eps))) * w + b; b NULL: none */
+  void (*layer_norm)(const float *x, const float *w, const float *b, uint32_t n, float eps, float *out);
+  void (*add)(float *x, const float *y, size_t n);                 /* x += y */
+  void (*scale)(float *x, float f, size_t n);                      /* x *= f */
+  void (*add_scaled)(float *x, const float *y, float f, size_t n); /* x = fma(f, y, x) */
   /* out = (gate / (1 + exp(-gate))) * up with the exp below */
   void (*silu_mul)(const float *gate, const float *up, size_t n, float *out);
+  /* out = gelu(gate) * up; up NULL: not multiplied. gelu by tanh: x / (1 + exp(-2 u)), u = sqrt(2/pi) (x + 0.044715 x^3),
+   * computed as x / (1 + exp(x * fma(x * x, -0.0713548162, -1.59576912))) */
+  void (*gelu_mul)(const float *gate, const float *up, size_t n, float *out);
+  /* gpt-oss: g = min(gate, 7), u = clamp(up, -7, 7); out = (g / (1 + exp(-1.702 g))) * (u + 1) */
+  void (*swiglu_oai)(const float *gate, const float *up, size_t n, float *out);
+  void (*softcap)(float *x, float cap, size_t n); /* x = cap * tanh(x * (1 / cap)) */
   /* out = exp(x), at most 2 ulp off; 0 for x < -86, inf beyond the range of float */
   void (*exp)(const float *x, size_t n, float *out);
 

@@ -16,10 +16,12 @@ typedef struct aii_levels {
   int lo, hi; /* 0 and 15 with a table */
 } aii_levels;
 
-/* value[i] = the level nearest to x[i] * inverse; n up to AII_QK. */
+/* value[i] = the level nearest to x[i] * inverse; n is at most 32. */
 void aii_fit_nearest(const aii_levels *levels, const float *x, float inverse, int n, float *value);
 int8_t aii_fit_index(const aii_levels *levels, float value); /* of a level */
 
+/* The sum of w * a * b over eight lanes, which the compiler keeps in registers; n is a multiple of 8. */
+float aii_fit_sum(const float *w, const float *a, const float *b, int n);
 /* w from x and its importance (NULL: 1); all equal where the importance has nothing to say. */
 void aii_fit_weights(const float *x, const float *importance, int n, float *w);
 /* The d, of either sign, that fits x ~ d * level best. n is 16 or 32. */

@@ -32,19 +32,16 @@ void aii_fit_nearest(const aii_levels *l, const float *x, float inverse, int n, 
     }
     return;
   }
-  float step[15], middle[15];
-  for (int k = 0; k < 15; k++) {
-    step[k] = (float)(l->table[k + 1] - l->table[k]);
-    middle[k] = (float)l->table[k] + step[k] / 2;
+  float v[32], level[32];
+  for (int i = 0; i < n; i++) {
+    v[i] = x[i] * inverse;
+    level[i] = (float)l->table[0];
   }
-  for (int i = 0; i < n; i += 8) { /* climbs where a middle is passed: exact, and no branch to be guessed */
-    float v[8], level[8];
-    for (int j = 0; j < 8; j++) v[j] = x[i + j] * inverse;
-    for (int j = 0; j < 8; j++) level[j] = (float)l->table[0];
-    for (int k = 0; k < 15; k++)
-      for (int j = 0; j < 8; j++) level[j] += v[j] > middle[k] ? step[k] : 0.0f;
-    memcpy(value + i, level, sizeof level);
+  for (int k = 0; k < 15; k++) { /* climbs where a middle is passed: exact, and no branch to be guessed */
+    float step = (float)(l->table[k + 1] - l->table[k]), middle = (float)l->table[k] + step / 2;
+    for (int i = 0; i < n; i++) level[i] += v[i] > middle ? step : 0.0f;
   }
+  memcpy(value, level, (size_t)n * sizeof *value);
 }
 
 int8_t aii_fit_index(const aii_levels *l, float value)
@@ -66,8 +63,7 @@ void aii_fit_weights(const float *x, const float *importance, int n, float *w)
     w[i] = (importance != NULL && total > 0 ? importance[i] : 1) * sqrtf(squares / (float)n + x[i] * x[i]);
 }
 
-/* sums of w*a*b over eight lanes, which the compiler keeps in registers */
-static float weighted(const float *w, const float *a, const float *b, int n)
+float aii_fit_sum(const float *w, const float *a, const float *b, int n)
 {
   float lane[8] = {0};
   for (int i = 0; i < n; i += 8)
@@ -88,7 +84,7 @@ static void try_scale(const aii_levels *l, const float *x, const float *w, int n
 {
   float value[32];
   aii_fit_nearest(l, x, inverse, n, value);
-  float xv = weighted(w, x, value, n), vv = weighted(w, value, value, n);
+  float xv = aii_fit_sum(w, x, value, n), vv = aii_fit_sum(w, value, value, n);
   if (vv > 0 && xv * xv > best->gain * vv) *best = (scale_fit){xv / vv, xv * xv / vv};
 }
 
@@ -133,7 +129,8 @@ static void try_scale_min(const min_problem *p, float m, float inverse, min_fit 
     v = v > 0 ? v : 0;
     q[i] = round_small(v < (float)p->q_max ? v : (float)p->q_max);
   }
-  float sum_q = weighted(p->w, q, ones, p->n), qq = weighted(p->w, q, q, p->n), xq = weighted(p->w, p->x, q, p->n);
+  float sum_q = aii_fit_sum(p->w, q, ones, p->n), qq = aii_fit_sum(p->w, q, q, p->n),
+        xq = aii_fit_sum(p->w, p->x, q, p->n);
   if (!(qq > 0)) return;
   float det = p->sum_w * qq - sum_q * sum_q;
   min_fit f = {xq / qq, 0, 0};
@@ -160,8 +157,8 @@ float aii_fit_scale_min(int q_max, const float *x, const float *w, int n, bool a
   if (lo > 0 && !any_min) lo = 0;
   *m = -lo;
   if (!(hi > lo)) return 0;
-  p.sum_w = weighted(w, ones, ones, n);
-  p.sum_x = weighted(w, x, ones, n);
+  p.sum_w = aii_fit_sum(w, ones, ones, n);
+  p.sum_x = aii_fit_sum(w, x, ones, n);
   min_fit best = {0, -lo, 0};
   for (int k = -CANDIDATES; k <= CANDIDATES; k++)
     try_scale_min(&p, -lo, ((float)q_max + STEP * (float)k) / (hi - lo), &best);

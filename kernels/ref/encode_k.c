@@ -51,14 +51,11 @@ static int sub_len(const k_block *b)
 static float levels_of(const k_block *b, int j, int s, int m, float *value)
 {
   int n = sub_len(b), first = j * n;
-  float scale = b->d * (float)s, min = b->dmin * (float)m, shifted[32] = {0}, error = 0;
+  float scale = b->d * (float)s, min = b->dmin * (float)m, shifted[32] = {0}, off[32];
   for (int i = 0; i < n; i++) shifted[i] = b->x[first + i] + min;
   aii_fit_nearest(&b->shape->levels, shifted, scale != 0 ? 1 / scale : 0, n, value);
-  for (int i = 0; i < n; i++) {
-    float off = shifted[i] - scale * value[i];
-    error += b->w[first + i] * off * off;
-  }
-  return error;
+  for (int i = 0; i < n; i++) off[i] = shifted[i] - scale * value[i];
+  return aii_fit_sum(b->w + first, off, off, n);
 }
 
 /* Moves the integers of every sub-block to the best of their neighbours. */

@@ -67,9 +67,14 @@ void aii_ref_matmul_bf16(const aii_matmul_args *args);
 void aii_ref_matmul_q8_0(const aii_matmul_args *args);
 void aii_ref_matmul_q4_0(const aii_matmul_args *args);
 void aii_ref_rms_norm(const float *x, const float *w, uint32_t n, float eps, float *out);
+void aii_ref_layer_norm(const float *x, const float *w, const float *b, uint32_t n, float eps, float *out);
 void aii_ref_add(float *x, const float *y, size_t n);
 void aii_ref_scale(float *x, float f, size_t n);
 void aii_ref_silu_mul(const float *gate, const float *up, size_t n, float *out);
+void aii_ref_add_scaled(float *x, const float *y, float f, size_t n);
+void aii_ref_gelu_mul(const float *gate, const float *up, size_t n, float *out);
+void aii_ref_swiglu_oai(const float *gate, const float *up, size_t n, float *out);
+void aii_ref_softcap(float *x, float cap, size_t n);
 void aii_ref_exp(const float *x, size_t n, float *out);
 void aii_ref_rope_norm(float *x, uint32_t n_heads, uint32_t head_dim, uint32_t n_rot, const float *cos,
                        const float *sin);

@@ -17,8 +17,8 @@ typedef struct matmul_job {
   aii_fmt fmt;
   aii_matmul_args args;
   const float *x; /* to quantise */
-  float *panels;  /* [thread][panel_rows][n_in]; NULL: the format has products */
-  size_t panel_rows;
+  char *panels;   /* one a thread, where the format needs them */
+  size_t panel_bytes;
 } matmul_job;
 
 static uint32_t group_size(size_t x_row_bytes)
@@ -27,36 +27,33 @@ static uint32_t group_size(size_t x_row_bytes)
   return cols < 12 ? 12 : cols > 120 ? 120 : (uint32_t)(cols / 12 * 12); /* a multiple of all register tiles */
 }
 
-/* Weight rows that a thread takes at a time. */
-static size_t row_grain(const aii_cpu *cpu, size_t row_bytes, uint32_t n_out)
+aii_cpu_plan aii_cpu_plan_of(const aii_cpu *cpu, aii_fmt fmt, uint32_t n_in, uint32_t n_out)
 {
+  aii_cpu_plan p = {.q8 = aii_fmt_takes_q8(fmt)};
+  bool decode = fmt >= AII_FMT_PRODUCTS;
+  size_t w_bytes = decode ? n_in * sizeof(float) : aii_fmt_row_bytes(fmt, n_in);
   size_t share = n_out / (aii_pool_threads(cpu->pool) * RANGES_PER_THREAD);
-  size_t grain = AII_MIN(W_CACHE_BYTES / row_bytes, share);
-  return AII_MAX(grain / 4 * 4, 4);
-}
-
-/* How one product is done: bytes of a row of activations as the kernel takes it, and of a row of weights. */
-typedef struct matmul_plan {
-  bool decode, q8;
-  size_t x_bytes, w_bytes, grain, scratch;
-  uint32_t group;
-} matmul_plan;
-
-static matmul_plan plan_of(const aii_cpu *cpu, aii_fmt fmt, uint32_t n_in, uint32_t n_out)
-{
-  matmul_plan p = {.decode = fmt >= AII_FMT_PRODUCTS, .q8 = aii_fmt_takes_q8(fmt)};
+  size_t grain = AII_MIN(W_CACHE_BYTES / w_bytes, share);
+  p.grain = AII_MAX(grain / 4 * 4, 4);
   p.x_bytes = p.q8 ? aii_q8_row_bytes(n_in) : n_in * sizeof(float);
-  p.w_bytes = p.decode ? n_in * sizeof(float) : aii_fmt_row_bytes(fmt, n_in);
-  p.group = group_size(p.x_bytes);
-  p.grain = row_grain(cpu, p.w_bytes, n_out);
-  if (p.q8) p.scratch = p.group * p.x_bytes;
-  if (p.decode) p.scratch = aii_pool_threads(cpu->pool) * p.grain * p.w_bytes;
+  if (decode) p.panel_bytes = p.grain * w_bytes;
   return p;
 }
 
 size_t aii_cpu_matmul_scratch(const aii_cpu *cpu, aii_fmt fmt, uint32_t n_in, uint32_t n_out)
 {
-  return plan_of(cpu, fmt, n_in, n_out).scratch;
+  aii_cpu_plan p = aii_cpu_plan_of(cpu, fmt, n_in, n_out);
+  return p.q8 ? group_size(p.x_bytes) * p.x_bytes : aii_pool_threads(cpu->pool) * p.panel_bytes;
+}
+
+aii_fmt aii_cpu_decoded(const aii_kernels *k, aii_fmt fmt, aii_matmul_args *args, void *panel)
+{
+  if (fmt < AII_FMT_PRODUCTS) return fmt;
+  for (size_t r = 0; r < args->n_rows; r++)
+    k->dequant[fmt]((const char *)args->w + r * args->w_stride, args->n_in, (float *)panel + r * args->n_in);
+  args->w = panel;
+  args->w_stride = args->n_in * sizeof(float);
+  return AII_FMT_F32;
 }
 
 static void quantise_range(void *arg, uint32_t worker, size_t first, size_t end)
@@ -77,16 +74,8 @@ static void multiply_range(void *arg, uint32_t worker, size_t first, size_t end)
   a.n_rows = (uint32_t)(end - first);
   a.y += first;
   if (a.bias != NULL) a.bias += first;
-  if (job->panels == NULL) {
-    job->k->matmul[job->fmt](&a);
-    return;
-  }
-  float *panel = job->panels + worker * job->panel_rows * a.n_in;
-  for (size_t r = 0; r < a.n_rows; r++)
-    job->k->dequant[job->fmt]((const char *)a.w + r * a.w_stride, a.n_in, panel + r * a.n_in);
-  a.w = panel;
-  a.w_stride = a.n_in * sizeof(float);
-  job->k->matmul[AII_FMT_F32](&a);
+  aii_fmt fmt = aii_cpu_decoded(job->k, job->fmt, &a, job->panels + worker * job->panel_bytes);
+  job->k->matmul[fmt](&a);
 }
 
 void aii_cpu_matmul(aii_backend *be, const aii_weight *w, const aii_weight *bias, const float *x, uint32_t n_rows,
@@ -94,9 +83,10 @@ void aii_cpu_matmul(aii_backend *be, const aii_weight *w, const aii_weight *bias
 {
   aii_cpu *cpu = aii_cpu_of(be);
   aii_cpu_matrix m = aii_cpu_matrix_of(w);
-  matmul_plan plan = plan_of(cpu, m.fmt, w->n_in, w->n_out);
-  void *scratch = NULL;
-  if (plan.scratch > 0 && (scratch = aii_cpu_scratch(cpu, plan.scratch)) == NULL) return;
+  aii_cpu_plan plan = aii_cpu_plan_of(cpu, m.fmt, w->n_in, w->n_out);
+  uint32_t group = group_size(plan.x_bytes);
+  void *scratch = aii_cpu_scratch(cpu, aii_cpu_matmul_scratch(cpu, m.fmt, w->n_in, w->n_out));
+  if (scratch == NULL && (plan.q8 || plan.panel_bytes > 0)) return;
 
   matmul_job job = {.k = cpu->k,
                     .fmt = m.fmt,
@@ -108,10 +98,10 @@ void aii_cpu_matmul(aii_backend *be, const aii_weight *w, const aii_weight *bias
                              .accumulate = accumulate,
                              .bias = aii_cpu_vector_of(bias),
                              .y_stride = w->n_out},
-                    .panels = plan.decode ? scratch : NULL,
-                    .panel_rows = plan.grain};
-  for (uint32_t r = 0; r < n_rows; r += plan.group) {
-    uint32_t n = AII_MIN(plan.group, n_rows - r);
+                    .panels = scratch,
+                    .panel_bytes = plan.panel_bytes};
+  for (uint32_t r = 0; r < n_rows; r += group) {
+    uint32_t n = AII_MIN(group, n_rows - r);
     bool alone = (uint64_t)n * w->n_in * w->n_out < ALONE_PRODUCTS;
     job.x = x + (size_t)r * w->n_in;
     job.args.x = plan.q8 ? scratch : job.x;

@@ -44,14 +44,17 @@ static void lay_out(aiinfra_kv *kv, const aiinfra_kv_opts *o)
 {
   const aii_hparams *hp = &kv->model->hp;
   size_t elem = o->dtype == AIINFRA_DTYPE_F32 ? 4 : 2;
-  size_t keys = (size_t)hp->n_kv_heads * o->block_tokens * hp->head_dim * elem;
+  size_t run = (size_t)hp->n_kv_heads * o->block_tokens * elem; /* of one element of all heads */
+  size_t keys = (run * hp->head_dim + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+  size_t values = (run * hp->value_dim + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
   kv->view = (aii_kv_view){.type = o->dtype == AIINFRA_DTYPE_F32 ? AII_F32 : AII_F16,
                            .n_layers = hp->n_layers,
                            .n_kv_heads = hp->n_kv_heads,
                            .head_dim = hp->head_dim,
+                           .value_dim = hp->value_dim,
                            .block_tokens = o->block_tokens};
-  kv->view.value_offset = (keys + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-  kv->view.layer_bytes = 2 * kv->view.value_offset;
+  kv->view.value_offset = keys;
+  kv->view.layer_bytes = keys + values;
   kv->view.block_bytes = kv->view.layer_bytes * hp->n_layers;
 }
 

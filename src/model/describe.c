@@ -112,14 +112,15 @@ static void add_hparams(aii_buf *out, const aiinfra_model *m)
   const aii_hparams *hp = &m->hp;
   aii_buf_fmt(out,
               ",\"hyper_parameters\":{\"n_vocab\":%u,\"n_embd\":%u,\"n_layers\":%u,\"n_heads\":%u,\"n_kv_heads\":%u,"
-              "\"head_dim\":%u,\"n_ff\":%u,\"n_rot\":%u,\"context\":%u,\"window\":%u,\"norm_eps\":",
-              hp->n_vocab, hp->n_embd, hp->n_layers, hp->n_heads, hp->n_kv_heads, hp->head_dim, hp->n_ff, hp->n_rot,
-              hp->train_context, hp->window);
+              "\"head_dim\":%u,\"value_dim\":%u,\"n_ff\":%u,\"n_rot\":%u,\"context\":%u,\"window\":%u,"
+              "\"n_experts\":%u,\"n_used_experts\":%u,\"norm_eps\":",
+              hp->n_vocab, hp->n_embd, hp->n_layers, hp->n_heads, hp->n_kv_heads, hp->head_dim, hp->value_dim, hp->n_ff,
+              hp->n_rot, hp->train_context, hp->window, hp->n_experts, hp->n_used_experts);
   add_number(out, (double)hp->norm_eps);
   aii_buf_str(out, ",\"rope_base\":");
   add_number(out, (double)hp->rope_base);
   aii_buf_str(out, ",\"rope_scale\":");
-  add_number(out, (double)hp->rope_scale);
+  add_number(out, hp->rope_factor > 0 ? 1 / (double)hp->rope_factor : 0);
   aii_buf_fmt(out, ",\"tied_embeddings\":%s}", m->tied ? "true" : "false");
 }
 

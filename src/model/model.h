@@ -95,15 +95,50 @@ typedef struct aii_recipe_tensor {
 /* The type that a recipe stores a tensor in; always one that its rows fit and aii_quantize_rows() can write. */
 aii_dtype aii_recipe_type(const aii_recipe *recipe, const aii_recipe_tensor *tensor);
 
+/* ---- importance matrices (importance.c) --------------------------------------------------------------------------- */
+
+/* EFORMAT: a GGUF file of something else. */
+aiinfra_status aii_importance_open(aii_mem *mem, const char *path, aii_gguf **out, aiinfra_error *err);
+/* The importance of the n_in columns of matrix `mat` of a tensor, for aii_quantize_rows(). Not *found: the file says
+ * nothing of it. EFORMAT: made for a model of another shape. */
+aiinfra_status aii_importance_get(const aii_gguf *imatrix, const char *name, size_t mat, size_t n_mats, size_t n_in,
+                                  float *out, bool *found, aiinfra_error *err);
+
 /* ---- the model ------------------------------------------------------------------------------------------------ */
 
+typedef enum aii_rope_scaling {
+  AII_SCALING_NONE,
+  AII_SCALING_LINEAR,
+  AII_SCALING_YARN,
+  AII_SCALING_LONGROPE
+} aii_rope_scaling;
+
+/* Numbers of one model. What an architecture does not have is 0; factors that change nothing are 1. */
 typedef struct aii_hparams {
-  uint32_t n_vocab, n_embd, n_layers, n_heads, n_kv_heads, head_dim, n_ff, n_rot, train_context, window;
-  float norm_eps, rope_base, rope_scale;
+  uint32_t n_vocab, n_embd, n_layers, n_heads, n_kv_heads, n_ff, train_context;
+  uint32_t head_dim, value_dim; /* of a key and of a value in the cache */
+  uint32_t window;              /* of the layers that have one */
+  float norm_eps, attn_scale, attn_softcap, logit_softcap;
+  float embd_scale, residual_scale, logit_scale; /* the last one divides */
+
+  uint32_t n_rot; /* dims of a head that rotate */
+  aii_rope_scaling rope_scaling;
+  uint32_t rope_context; /* of the training before scaling; 0: not told */
+  float rope_base, rope_local_base, rope_factor, rope_attn_factor, yarn_fast, yarn_slow, yarn_log_mul;
+
+  /* MLA: widths of compressed queries (0: not compressed) and of compressed keys and values, dims of a head's key and
+   * value. `latent`: the cache holds what is compressed, as one head; else it holds all heads. */
+  uint32_t q_lora, kv_lora, mla_key, mla_value;
+  bool latent;
+
+  uint32_t n_experts, n_used_experts, n_ff_exp, n_ff_shared, n_dense_layers, n_expert_groups, n_used_groups;
+  bool expert_sigmoid, expert_norm;
+  float expert_scale;
 } aii_hparams;
 
 typedef struct aii_layer aii_layer;
 typedef struct aii_arch aii_arch; /* a row of data: see arch.c */
+typedef struct aii_rope_table aii_rope_table;
 
 struct aiinfra_model {
   aiinfra_runtime *rt;
@@ -119,12 +154,13 @@ struct aiinfra_model {
   uint32_t max_context;
   int32_t pooling; /* how its file wants hidden states pooled: an aiinfra_pooling; 0: it does not say */
   uint64_t n_params, weight_bytes;
-  aii_weight tok_embd, output_norm, output; /* output: a copy of tok_embd's view when tied */
+  aii_weight tok_embd, pos_embd, output_norm, output_norm_bias;
+  aii_weight output; /* a copy of tok_embd's view when tied */
   bool tied, vocab_only;
   size_t n_uploaded;         /* leading weights that the backend has prepared */
   char *bos_text, *eos_text; /* for templates; "" when there is none */
   aii_layer *layers;
-  float *inv_freq; /* [n_rot / 2] */
+  aii_rope_table *rope; /* [2]: of most layers, and of those with a window where they differ */
 };
 
 void aii_model_ref(aiinfra_model *model);

@@ -51,11 +51,12 @@ static inline void runner_open(runner *r, const char *path, const aiinfra_runtim
                         .n_layers = hp->n_layers,
                         .n_kv_heads = hp->n_kv_heads,
                         .head_dim = hp->head_dim,
+                        .value_dim = hp->value_dim,
                         .block_tokens = block_tokens,
                         .n_blocks = n_blocks};
-  size_t keys = (size_t)hp->n_kv_heads * block_tokens * hp->head_dim * (kv_type == AII_F32 ? 4 : 2);
-  r->kv.value_offset = (keys + 63) & ~(size_t)63;
-  r->kv.layer_bytes = 2 * r->kv.value_offset;
+  size_t run = (size_t)hp->n_kv_heads * block_tokens * (kv_type == AII_F32 ? 4 : 2);
+  r->kv.value_offset = (run * hp->head_dim + 63) & ~(size_t)63;
+  r->kv.layer_bytes = r->kv.value_offset + ((run * hp->value_dim + 63) & ~(size_t)63);
   r->kv.block_bytes = r->kv.layer_bytes * hp->n_layers;
   aii_backend *be = r->rt->backend;
   runner_say("cache", be->ops->alloc(be, r->kv.block_bytes * n_blocks, &r->kv.base, &err), &err);

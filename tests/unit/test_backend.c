@@ -216,11 +216,11 @@ static void test_elementwise(void **state)
   machine one = new_machine(1, 0), four = new_machine(4, 0);
   float *a = random_floats(N), *b = random_floats(N), *want = random_floats(N), *got = malloc(N * 4);
   memcpy(got, want, N * 4);
-  one.be->ops->add(one.be, want, a, N);
-  four.be->ops->add(four.be, got, a, N);
+  one.be->ops->add(one.be, want, a, 1, N);
+  four.be->ops->add(four.be, got, a, 1, N);
   assert_memory_equal(want, got, N * 4);
-  one.be->ops->silu_mul(one.be, a, b, N, want);
-  four.be->ops->silu_mul(four.be, a, b, N, got);
+  one.be->ops->activate(one.be, AII_ACT_SILU, a, b, N, want);
+  four.be->ops->activate(four.be, AII_ACT_SILU, a, b, N, got);
   assert_memory_equal(want, got, N * 4);
   for (int i = 0; i < N; i += 97) {
     double exact = (double)a[i] / (1 + exp(-(double)a[i])) * (double)b[i];
@@ -296,6 +296,7 @@ static aii_kv_view new_cache(aii_dtype type, uint32_t block_tokens, uint32_t n_b
                     .n_layers = LAYERS,
                     .n_kv_heads = KV_HEADS,
                     .head_dim = DIM,
+                    .value_dim = DIM,
                     .block_tokens = block_tokens,
                     .n_blocks = n_blocks};
   kv.value_offset = KV_HEADS * (size_t)block_tokens * DIM * size;
@@ -335,8 +336,8 @@ static void forward(machine m, const aii_kv_view *kv, const uint32_t *table, his
   aii_rows rows = {.n_rows = n, .n_seqs = 1, .pos = pos, .seq = seq, .tables = &table};
   const size_t at = (size_t)first * KV_HEADS * DIM;
   m.be->ops->kv_write(m.be, kv, 1, &rows, h.k + at, h.v + at);
-  m.be->ops->attention(m.be, kv, 1, &rows, HEADS, 0.16f, window, h.q + (size_t)first * HEADS * DIM,
-                       out + (size_t)first * HEADS * DIM);
+  const aii_attn how = {.n_heads = HEADS, .scale = 0.16f, .window = window};
+  m.be->ops->attention(m.be, kv, 1, &rows, &how, h.q + (size_t)first * HEADS * DIM, out + (size_t)first * HEADS * DIM);
 }
 
 static void fill_table(uint32_t *table, uint32_t n_blocks, bool shuffled)
@@ -430,7 +431,8 @@ static void test_attention_batch(void **state)
   }
   aii_rows rows = {.n_rows = n, .n_seqs = 2, .pos = pos, .seq = seq, .tables = both};
   m.be->ops->kv_write(m.be, &kv, 1, &rows, k, v);
-  m.be->ops->attention(m.be, &kv, 1, &rows, HEADS, 0.16f, 0, q, together);
+  const aii_attn how = {.n_heads = HEADS, .scale = 0.16f};
+  m.be->ops->attention(m.be, &kv, 1, &rows, &how, q, together);
   assert_memory_equal(together, alone + (size_t)(LENGTH - 1) * HEADS * DIM, HEADS * DIM * 4);
   assert_memory_equal(together + HEADS * DIM, alone + floats, floats * 4);
   free(k);
