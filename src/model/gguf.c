@@ -39,9 +39,8 @@ void aii_gguf_free(aii_gguf *g)
 {
   if (g == NULL) return;
   aii_mem *mem = g->mem;
-  for (size_t i = 0; g->made != NULL && i < g->n_tensors; i++) aii_del_aligned(mem, g->made[i], g->made_bytes[i]);
+  for (size_t i = 0; g->made != NULL && i < g->n_tensors; i++) aii_del_aligned(mem, g->made[i].data, g->made[i].bytes);
   aii_del(mem, g->made, g->n_tensors * sizeof g->made[0]);
-  aii_del(mem, g->made_bytes, g->n_tensors * sizeof g->made_bytes[0]);
   aii_map_free(&g->keys);
   aii_map_free(&g->names);
   aii_del(mem, g->kvs, g->n_kv * sizeof g->kvs[0]);

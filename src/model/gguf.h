@@ -52,6 +52,12 @@ typedef struct aii_gather {
   bool mxfp4;
 } aii_gather;
 
+/* The data of a tensor that no file holds as it is. */
+typedef struct aii_made {
+  void *data; /* aligned; NULL: lies in a file */
+  size_t bytes;
+} aii_made;
+
 /* ---- the directory (gguf.c) ---------------------------------------------------------------------------------------- */
 
 struct aii_gguf {
@@ -66,8 +72,7 @@ struct aii_gguf {
   aii_gather *gathers; /* one a tensor; none: every tensor lies in a file as it is */
   size_t n_gathers, cap_gathers;
   aii_buf numbers; /* floats that were computed, for views to point to */
-  void **made;     /* [n_tensors] what aii_gguf_load() made, aligned; NULL: nothing */
-  size_t *made_bytes;
+  aii_made *made;  /* [n_tensors] by aii_gguf_load(); NULL: nothing was */
   uint32_t version;
   uint64_t alignment;
   size_t data_start, data_size; /* the section that tensor offsets count from */

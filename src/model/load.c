@@ -26,8 +26,7 @@ static aiinfra_status make(aii_recoder *r, aii_gguf *g, size_t t, aiinfra_error 
     return aii_fail(err, AIINFRA_ENOMEM, "no memory for the %llu bytes of tensor '%.*s'", (unsigned long long)bytes,
                     AII_SHOW(g->tensors[t].name));
   }
-  g->made[t] = data;
-  g->made_bytes[t] = (size_t)bytes;
+  g->made[t] = (aii_made){data, (size_t)bytes};
   aiinfra_status rc = AIINFRA_OK;
   for (uint64_t row = 0, step = aii_recoder_step(r, t); row < rows && rc == AIINFRA_OK; row += step) {
     rc = aii_recoder_read(r, t, type, row, AII_MIN(step, rows - row), data + row * row_bytes, err);
@@ -71,8 +70,7 @@ aiinfra_status aii_gguf_load(aii_gguf *g, const char *type, aiinfra_progress_fn 
   }
   if (rc == AIINFRA_OK && total > 0) {
     g->made = aii_new_array(g->mem, g->n_tensors, sizeof g->made[0]);
-    g->made_bytes = aii_new_array(g->mem, g->n_tensors, sizeof g->made_bytes[0]);
-    if (g->made == NULL || g->made_bytes == NULL) rc = aii_fail(err, AIINFRA_ENOMEM, "no memory for a list of tensors");
+    if (g->made == NULL) rc = aii_fail(err, AIINFRA_ENOMEM, "no memory for a list of tensors");
   }
   if (rc == AIINFRA_OK && total > 0) rc = make_all(&r, g, total, progress, progress_user, err);
   aii_recoder_free(&r);

@@ -77,7 +77,9 @@ static aiinfra_status upload(aiinfra_model *m, const aiinfra_model_opts *opts, a
     if (rc != AIINFRA_OK) return no_room(m, w, rc, err);
     m->n_uploaded++;
     done += (uint64_t)w->n_in * w->n_out * w->n_mats;
-    if (opts->progress != NULL && opts->progress(opts->progress_user, (double)done / (double)m->n_params) != 0) {
+    double fraction = (double)done / (double)m->n_params;
+    if (m->gguf->made != NULL) fraction = (1 + fraction) / 2;
+    if (opts->progress != NULL && opts->progress(opts->progress_user, fraction) != 0) {
       return aii_fail(err, AIINFRA_ECANCELED, "the progress callback cancelled the loading");
     }
   }
@@ -159,13 +161,26 @@ static void read_pooling(aiinfra_model *m)
   if (aii_gguf_get_u32(m->gguf, key, &pooling) && pooling <= MAX_POOLING) m->pooling = (int32_t)pooling;
 }
 
+/* Making tensors counts as the first half of the progress where there are any to make. */
+static int first_half(void *user, double fraction)
+{
+  const aiinfra_model_opts *opts = user;
+  return opts->progress(opts->progress_user, fraction / 2);
+}
+
+static aiinfra_status make_tensors(aiinfra_model *m, const aiinfra_model_opts *opts, aiinfra_error *err)
+{
+  aiinfra_model_opts copy = *opts;
+  return aii_gguf_load(m->gguf, opts->load_type, opts->progress != NULL ? first_half : NULL, &copy, err);
+}
+
 static aiinfra_status load_weights(aiinfra_model *m, const aiinfra_model_opts *opts, aiinfra_error *err)
 {
   aiinfra_status rc = aii_hparams_read(m->gguf, m->arch, &m->hp, err);
   if (rc == AIINFRA_OK) read_pooling(m);
   if (rc == AIINFRA_OK) rc = set_context(m, opts->max_context, err);
   if (rc == AIINFRA_OK) rc = aii_layers_plan(m, err);
-  if (rc == AIINFRA_OK) rc = aii_gguf_load(m->gguf, opts->load_type, opts->progress, opts->progress_user, err);
+  if (rc == AIINFRA_OK) rc = make_tensors(m, opts, err);
   if (rc == AIINFRA_OK) rc = aii_tensors_bind(m, err);
   if (rc == AIINFRA_OK) rc = check_fits(m, err);
   if (rc == AIINFRA_OK) rc = upload(m, opts, err);

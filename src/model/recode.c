@@ -1,7 +1,6 @@
 /* recode.c - rows of any stored type to rows of another one, by way of floats; and which type a tensor gets.
  *
- * Vectors, and matrices whose rows are no whole number of blocks, stay floats. An importance matrix is a GGUF file with
- * two tensors for each tensor of the model: NAME.in_sum2, the sums of squared inputs of each column, and NAME.counts.
+ * Which type is the recipe's to say (recipe.c); an importance matrix (importance.c) tells which columns matter.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,7 +43,7 @@ aiinfra_status aii_recoder_init(aii_recoder *r, const aii_gguf *gguf, const char
   r->n_experts = arch_key(gguf, "expert_count");
   r->n_gqa = kv_heads > 0 ? heads / kv_heads : 1;
   if (imatrix == NULL) return AIINFRA_OK;
-  aiinfra_status rc = aii_gguf_open(r->mem, imatrix, &r->imatrix, err);
+  aiinfra_status rc = aii_importance_open(r->mem, imatrix, &r->imatrix, err);
   return rc == AIINFRA_OK ? rc : aii_wrap(err, rc, "importance matrix");
 }
 
@@ -63,47 +62,38 @@ uint32_t aii_recoder_file_type(const aii_recoder *r)
 
 /* ---- importance ------------------------------------------------------------------------------------------------------- */
 
-static const aii_gguf_tensor *importance_tensor(const aii_recoder *r, aii_str name, const char *kind)
+static const char *name_of(const aii_gguf_tensor *t, char out[128])
 {
-  char full[128];
-  int n = snprintf(full, sizeof full, "%.*s.%s", (int)AII_MIN(name.n, (size_t)100), name.p, kind);
-  bool there = r->imatrix != NULL && n > 0 && (size_t)n < sizeof full;
-  const aii_gguf_tensor *t = there ? aii_gguf_find_tensor(r->imatrix, full) : NULL;
-  return t != NULL && t->type == AII_F32 ? t : NULL;
+  (void)snprintf(out, 128, "%.*s", AII_SHOW(t->name));
+  return out;
 }
 
-static float load_float(const aii_gguf_tensor *t, uint64_t i)
+static bool has_importance(const aii_recoder *r, const char *name)
 {
-  float value;
-  memcpy(&value, t->data + 4 * i, sizeof value);
-  return value;
+  char full[160];
+  (void)snprintf(full, sizeof full, "%s.in_sum2", name);
+  return r->imatrix != NULL && aii_gguf_find_tensor(r->imatrix, full) != NULL;
 }
 
 /* The weights of the columns of matrix m of a tensor, or NULL where the file has none. */
 static aiinfra_status importance_of(aii_recoder *r, const aii_gguf_tensor *t, uint64_t m, const float **out,
                                     aiinfra_error *err)
 {
-  *out = NULL;
-  if (r->imatrix == NULL) return AIINFRA_OK;
-  const aii_gguf_tensor *sums = importance_tensor(r, t->name, "in_sum2");
-  const aii_gguf_tensor *counts = importance_tensor(r, t->name, "counts");
-  if (sums == NULL || counts == NULL) return AIINFRA_OK;
-  if (sums->ne[0] != t->ne[0] || sums->ne[1] != t->ne[2] * t->ne[3] || counts->bytes != 4 * sums->ne[1]) {
-    return aii_fail(err, AIINFRA_EFORMAT, "the importance matrix does not fit tensor '%.*s': it is another model's",
-                    AII_SHOW(t->name));
-  }
+  char name[128];
+  bool found;
   size_t n = (size_t)t->ne[0];
+  *out = NULL;
+  if (r->imatrix == NULL || !has_importance(r, name_of(t, name))) return AIINFRA_OK;
   if (n > r->n_importance) {
     float *grown = aii_resize(r->mem, r->importance, r->n_importance * sizeof *grown, n * sizeof *grown);
     if (grown == NULL) return aii_fail(err, AIINFRA_ENOMEM, "no memory for %zu weights of columns", n);
     r->importance = grown;
     r->n_importance = n;
   }
-  float count = load_float(counts, m);
-  if (!(count > 0)) return AIINFRA_OK; /* this expert was never asked */
-  for (size_t i = 0; i < n; i++) r->importance[i] = load_float(sums, m * n + i) / count;
-  *out = r->importance;
-  return AIINFRA_OK;
+  aiinfra_status rc =
+      aii_importance_get(r->imatrix, name, (size_t)m, (size_t)(t->ne[2] * t->ne[3]), n, r->importance, &found, err);
+  if (rc == AIINFRA_OK && found) *out = r->importance;
+  return rc;
 }
 
 /* ---- types ---------------------------------------------------------------------------------------------------------- */
@@ -115,7 +105,7 @@ uint32_t aii_recoder_type(const aii_recoder *r, size_t t)
   bool numbers =
       tensor->type != AII_I8 && tensor->type != AII_I16 && tensor->type != AII_I32 && tensor->type != AII_I64;
   if (r->recipe == NULL || !numbers || !aii_gguf_readable(tensor->type)) return tensor->type;
-  (void)snprintf(name, sizeof name, "%.*s", AII_SHOW(tensor->name));
+  (void)name_of(tensor, name);
   bool embeds = strcmp(name, "token_embd.weight") == 0 && aii_gguf_find_tensor(r->gguf, "output.weight") == NULL;
   aii_recipe_tensor what = {.name = name,
                             .n_dims = tensor->n_dims,
@@ -125,7 +115,7 @@ uint32_t aii_recoder_type(const aii_recoder *r, size_t t)
                             .n_experts = r->n_experts,
                             .n_gqa = r->n_gqa,
                             .is_output = embeds || strcmp(name, "output.weight") == 0,
-                            .has_importance = importance_tensor(r, tensor->name, "in_sum2") != NULL};
+                            .has_importance = has_importance(r, name)};
   return (uint32_t)aii_recipe_type(r->recipe, &what);
 }
 

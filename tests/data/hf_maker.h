@@ -61,9 +61,9 @@ static inline uint8_t *hm_finish(hf_maker *m, size_t *size)
 
 static inline void hm_write(const char *folder, const char *name, const void *bytes, size_t n)
 {
-  char path[600];
+  char path[1024];
   (void)mkdir(folder, 0755);
-  snprintf(path, sizeof path, "%s/%s", folder, name);
+  if (snprintf(path, sizeof path, "%s/%s", folder, name) >= (int)sizeof path) abort();
   if (test_write_file(path, bytes, n) != 0) abort();
 }
 
