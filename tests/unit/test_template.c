@@ -333,13 +333,22 @@ static void endless(void **state)
 static void deep(void **state)
 {
   (void)state;
-  static const char *const table[][3] = {
-      {"{{ ", "(", "1 }}"},       {"{{ ", "[", " }}"},         {"{{ ", "not ", "1 }}"},
-      {"{{ ", "-", "1 }}"},       {"{{ 1", "+1", " }}"},       {"{{ a", ".a", " }}"},
-      {"{{ a", "()", " }}"},      {"{{ 1", "|abs", " }}"},     {"", "{% if 1 %}", ""},
-      {"{{ 1", " < 2", " }}"},    {"{{ ", "1 if 1 else ", "1 }}"}, {"", "{% for a in [1] %}", "{{ a }}"},
-      {"{% raw %}", "{% ", ""},   {"", "{#", ""},              {"", "{{", ""},
-      {"{% if 0 %}", "{% elif 0 %}", "{% endif %}{{ x.y }}"}};
+  static const char *const table[][3] = {{"{{ ", "(", "1 }}"},
+                                         {"{{ ", "[", " }}"},
+                                         {"{{ ", "not ", "1 }}"},
+                                         {"{{ ", "-", "1 }}"},
+                                         {"{{ 1", "+1", " }}"},
+                                         {"{{ a", ".a", " }}"},
+                                         {"{{ a", "()", " }}"},
+                                         {"{{ 1", "|abs", " }}"},
+                                         {"", "{% if 1 %}", ""},
+                                         {"{{ 1", " < 2", " }}"},
+                                         {"{{ ", "1 if 1 else ", "1 }}"},
+                                         {"", "{% for a in [1] %}", "{{ a }}"},
+                                         {"{% raw %}", "{% ", ""},
+                                         {"", "{#", ""},
+                                         {"", "{{", ""},
+                                         {"{% if 0 %}", "{% elif 0 %}", "{% endif %}{{ x.y }}"}};
   for (size_t i = 0; i < AII_COUNT(table); i++) {
     aii_buf source;
     aii_buf_init(&source, &mem, 0);
@@ -361,9 +370,13 @@ int main(void)
 {
   setenv("TZ", "UTC", 1);
   aii_mem_init(&mem, NULL, 0);
-  const struct CMUnitTest tests[] = {cmocka_unit_test(language), cmocka_unit_test(fails),
-                                     cmocka_unit_test(published_cases), cmocka_unit_test(own_snippets),
-                                     cmocka_unit_test(published_templates), cmocka_unit_test(hostile),
-                                     cmocka_unit_test(endless), cmocka_unit_test(deep)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(language),
+                                     cmocka_unit_test(fails),
+                                     cmocka_unit_test(published_cases),
+                                     cmocka_unit_test(own_snippets),
+                                     cmocka_unit_test(published_templates),
+                                     cmocka_unit_test(hostile),
+                                     cmocka_unit_test(endless),
+                                     cmocka_unit_test(deep)};
   return cmocka_run_group_tests(tests, NULL, tear_down);
 }
