@@ -11,7 +11,7 @@
 #include "aiinfra/imatrix.h"
 #include "src/model/model.h"
 
-enum { ROW_FLOATS = 1 << 16, CHUNK_TOKENS = 512, ALIGNMENT = 32 };
+enum { ROW_FLOATS = 1 << 16, MAX_IDS = 1 << 12, CHUNK_TOKENS = 512, ALIGNMENT = 32 };
 
 /* What the weights of one tensor met; a tensor of experts is n_mats weights. */
 typedef struct entry {
@@ -28,6 +28,7 @@ struct aiinfra_imatrix {
   size_t n_entries;
   float *rows; /* [row_floats] host memory */
   size_t row_floats;
+  int32_t ids[MAX_IDS];
   aiinfra_status failed;
   aiinfra_error why;
 };
@@ -56,24 +57,44 @@ static void add_row(entry *e, size_t mat, const float *x)
   e->counts[mat]++;
 }
 
-static void observe(aiinfra_imatrix *im, const aii_weight *w, const float *x, size_t n_rows)
+/* Row i / repeat of x meets matrix ids[i]; ids NULL: matrices take turns. */
+static void observe(aiinfra_imatrix *im, const aii_weight *w, const int32_t *ids, const float *x, uint32_t repeat,
+                    size_t n)
 {
   aii_backend *be = im->model->rt->backend;
   entry *e = find_entry(im, w->source);
-  if (e == NULL || e->n_in != w->n_in) return;
-  size_t group = im->row_floats / e->n_in;
-  for (size_t r = 0; r < n_rows && im->failed == AIINFRA_OK; r += group) {
-    size_t n = AII_MIN(group, n_rows - r);
-    im->failed = be->ops->to_host(be, im->rows, x + r * e->n_in, n * e->n_in * sizeof *x, &im->why);
-    for (size_t i = 0; i < n && im->failed == AIINFRA_OK; i++) add_row(e, 0, im->rows + i * e->n_in);
+  size_t n_mats = AII_MAX(w->n_mats, 1u);
+  if (e == NULL || e->n_in != w->n_in || e->n_mats < n_mats || repeat == 0 || repeat > MAX_IDS) return;
+  size_t group = AII_MAX(AII_MIN(im->row_floats / e->n_in, MAX_IDS / repeat), 1u);
+  for (size_t at = 0; at < n && im->failed == AIINFRA_OK; at += group * repeat) {
+    size_t len = AII_MIN(group * repeat, n - at), n_x = (len - 1) / repeat + 1;
+    im->failed = be->ops->to_host(be, im->rows, x + at / repeat * e->n_in, n_x * e->n_in * sizeof *x, &im->why);
+    if (ids != NULL && im->failed == AIINFRA_OK)
+      im->failed = be->ops->to_host(be, im->ids, ids + at, len * sizeof *ids, &im->why);
+    for (size_t i = 0; i < len && im->failed == AIINFRA_OK; i++) {
+      size_t mat = ids != NULL ? (size_t)im->ids[i] : (at + i) % n_mats;
+      if (mat < n_mats) add_row(e, mat, im->rows + i / repeat * e->n_in);
+    }
   }
+}
+
+static aiinfra_imatrix *observer(const aii_backend *be)
+{
+  return AII_CONTAINER((aii_backend_ops *)(uintptr_t)be->observed, aiinfra_imatrix, ops);
 }
 
 static void observed_matmul(aii_backend *be, const aii_weight *w, const aii_weight *bias, const float *x,
                             uint32_t n_rows, bool accumulate, float *y)
 {
-  observe(AII_CONTAINER((aii_backend_ops *)(uintptr_t)be->observed, aiinfra_imatrix, ops), w, x, n_rows);
+  observe(observer(be), w, NULL, x, 1, n_rows);
   be->ops->matmul(be, w, bias, x, n_rows, accumulate, y);
+}
+
+static void observed_matmul_ids(aii_backend *be, const aii_weight *w, const aii_weight *bias, const int32_t *ids,
+                                const float *x, uint32_t repeat, uint32_t n, float *y)
+{
+  observe(observer(be), w, ids, x, repeat, n);
+  be->ops->matmul_ids(be, w, bias, ids, x, repeat, n, y);
 }
 
 /* ---- create, free ---------------------------------------------------------------------------------------------- */
@@ -158,6 +179,7 @@ aiinfra_status aiinfra_imatrix_create(aiinfra_model *model, aiinfra_imatrix **ou
   aii_model_ref(model);
   im->ops = *model->rt->backend->ops;
   im->ops.matmul = observed_matmul;
+  im->ops.matmul_ids = observed_matmul_ids;
   aiinfra_status rc = make_entries(im, err);
   if (rc == AIINFRA_OK) rc = attach(im, err);
   if (rc != AIINFRA_OK) {
