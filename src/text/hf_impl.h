@@ -20,6 +20,7 @@ typedef struct aii_hf {
   aii_str *pairs; /* two a merge */
   size_t cap_pairs;
   aii_map model; /* the model's own tokens */
+  aii_map others; /* added ones that it does not have */
   uint32_t n_model, max_added;
   bool any_added;
 } aii_hf;

@@ -59,7 +59,7 @@ typedef struct aii_trie {
   bool first[256]; /* bytes that texts begin with */
 } aii_trie;
 
-bool aii_trie_add(aii_mem *mem, aii_trie *trie, aii_str text, int32_t token); /* the last one of equal texts holds */
+bool aii_trie_add(aii_mem *mem, aii_trie *trie, aii_str text, int32_t token, bool replace); /* an equal text */
 bool aii_trie_link(aii_mem *mem, aii_trie *trie);                             /* fail and out, before aii_trie_find */
 void aii_trie_free(aii_mem *mem, aii_trie *trie);
 /* The leftmost, there longest text in s[from..n). False: none. */
