@@ -137,7 +137,7 @@ static bool in_trie(const aii_vocab *v, uint32_t token)
 static aiinfra_status build_trie(aii_vocab *v, aiinfra_error *err)
 {
   for (uint32_t i = 0; i < v->n_tokens; i++) {
-    if (in_trie(v, i) && !aii_trie_add(v->mem, &v->pieces, aii_vocab_symbol(v, i), (int32_t)i)) {
+    if (in_trie(v, i) && !aii_trie_add(v->mem, &v->pieces, aii_vocab_symbol(v, i), (int32_t)i, true)) {
       return aii_fail(err, AIINFRA_ENOMEM, "trie of %u tokens", v->n_tokens);
     }
   }
