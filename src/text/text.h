@@ -134,11 +134,51 @@ bool aii_grammar_complete(const aii_grammar_state *state); /* nothing but end of
 
 /* ---- what the model wrote ------------------------------------------------------------------------------------ */
 
-/* Splits finished output into text before the calls and an OpenAI tool_calls array (JSON; empty when none): id,
- * type "function", function {name, arguments as a JSON string}. Malformed calls: EFORMAT. */
-aiinfra_status aii_output_parse(aii_mem *mem, const char *text, size_t n, const char *syntax, aii_buf *content,
-                                aii_buf *tool_calls_json, aiinfra_error *err);
-/* The tool syntax that a chat template declares: "hermes" when it holds "<tool_call>", else NULL. */
-const char *aii_output_syntax(const char *chat_template);
+/* How a model writes tool calls, and what it puts around its reasoning: found by its chat template. */
+typedef struct aii_out_format aii_out_format;
+typedef struct aii_output_syntax {
+  const aii_out_format *format;       /* NULL: the template declares no calls */
+  const char *think, *think_end;      /* NULL: no reasoning */
+} aii_output_syntax;
+
+aii_output_syntax aii_output_detect(const char *chat_template); /* NULL: none */
+const aii_out_format *aii_output_format(const char *name);      /* NULL: no such format */
+const char *aii_output_format_name(const aii_out_format *format);
+
+/* Takes a model's output apart while it is written: content, reasoning, calls. What comes out does not depend on where
+ * the input was cut. Text that may begin a marker is held back until it is decided. One owner. */
+typedef struct aii_output aii_output;
+typedef struct aii_output_opts {
+  aii_output_syntax syntax;
+  const char *tools_json; /* OpenAI tools: which calls are meant, and of which type arguments are; NULL: no calls */
+  const char *prompt;     /* the rendered prompt, n_prompt bytes: its end may have opened the reasoning; may be NULL */
+  size_t n_prompt;
+  uint64_t seed; /* of the ids of calls: the same seed and output give the same ids */
+  bool keep_reasoning; /* as part of the content, with its markers */
+  bool json;           /* content is one JSON value: a code fence around it is dropped */
+} aii_output_opts;
+aiinfra_status aii_output_create(aii_mem *mem, const aii_output_opts *opts, aii_output **out, aiinfra_error *err);
+void aii_output_free(aii_output *output);
+aiinfra_status aii_output_push(aii_output *output, const char *text, size_t n, aiinfra_error *err); /* ENOMEM */
+aiinfra_status aii_output_finish(aii_output *output, aiinfra_error *err);
+/* Whether a control token's text is part of what is looked for; other control tokens are no output. */
+bool aii_output_wants(const aii_output *output, const char *text, size_t n);
+
+typedef enum aii_output_kind { AII_OUT_CONTENT, AII_OUT_REASONING, AII_OUT_CALL } aii_output_kind;
+typedef struct aii_output_delta {
+  aii_output_kind kind;
+  uint32_t index;       /* of the call */
+  const char *id, *name; /* of a call's first delta; else NULL */
+  const char *text;     /* content, reasoning, or more of the arguments: n bytes, valid until the next push */
+  size_t n;
+} aii_output_delta;
+bool aii_output_next(aii_output *output, aii_output_delta *delta); /* false: nothing new */
+
+/* All so far. */
+const char *aii_output_content(const aii_output *output, size_t *n);
+const char *aii_output_reasoning(const aii_output *output, size_t *n);
+size_t aii_output_calls(const aii_output *output);                     /* complete ones */
+bool aii_output_cut(const aii_output *output);                         /* it ended within a call */
+void aii_output_calls_json(const aii_output *output, aii_buf *out);    /* the complete calls, as OpenAI's tool_calls */
 
 #endif
