@@ -107,8 +107,7 @@ void aii_out_text(aii_output *o, char byte)
     aii_buf_char(&o->space, byte);
     return;
   }
-  if (!o->said && byte == '{' && o->calls_on && o->state == OS_CONTENT && f != NULL &&
-      (f->open[0] == NULL || f->rewrite == aii_out_python) && !o->in_call) {
+  if (!o->said && byte == '{' && o->calls_on && o->state == OS_CONTENT && f->bare && !o->in_call) {
     aii_out_begin_call(o, "");
     o->bare = true;
     aii_out_again(o, &byte, 1);

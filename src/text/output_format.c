@@ -40,6 +40,8 @@ static const aii_out_format FORMATS[] = {
      .close = {"```" DS_CALL_END, DS_CALL_END},
      .drop = {DS_CALLS_BEGIN, DS_CALLS_END}},
     {.name = "deepseek-v3.1",
+     .grammar = OG_NAMED,
+     .tail = DS_CALL_END,
      .needles = {DS_SEP},
      .form = OF_NAMED,
      .open = {DS_CALL_BEGIN},
@@ -134,6 +136,9 @@ static const aii_out_format FORMATS[] = {
      .value_end = "</param>",
      .end = "</function>"},
     {.name = "functionary-v3.1",
+     .grammar = OG_NAMED,
+     .tail = "</function>",
+     .between = "",
      .needles = {"<function="},
      .form = OF_NAMED,
      .open = {"<function="},
@@ -145,7 +150,15 @@ static const aii_out_format FORMATS[] = {
      .open = {">>>"},
      .name_end = "\n",
      .content_name = "all"},
+    {.name = "mistral-v3",
+     .grammar = OG_LIST,
+     .needles = {"[TOOL_CALLS]["},
+     .form = OF_NAMED,
+     .open = {"[TOOL_CALLS]"},
+     .name_end = "[ARGS]"},
     {.name = "mistral",
+     .grammar = OG_NAMED,
+     .between = "",
      .needles = {"[TOOL_CALLS]"},
      .form = OF_NAMED,
      .open = {"[TOOL_CALLS]"},
@@ -170,11 +183,17 @@ static const aii_out_format FORMATS[] = {
      .open = {"<|tools_prefix|>"},
      .close = {"<|tools_suffix|>"}},
     {.name = "nemotron",
+     .grammar = OG_LIST,
+     .tail = "</TOOLCALL>",
      .needles = {"<TOOLCALL>"},
      .form = OF_JSON,
      .open = {"<TOOLCALL>"},
      .close = {"</TOOLCALL>"}},
-    {.name = "gigachat-3.1", .needles = {"<|function_call|>"}, .form = OF_JSON, .open = {"<|function_call|>"}},
+    {.name = "gigachat-3.1",
+     .needles = {"<|function_call|>"},
+     .form = OF_JSON,
+     .grammar = OG_OBJECT,
+     .open = {"<|function_call|>"}},
     {.name = "gigachat-3",
      .needles = {"function call", "<|role_sep|>"},
      .form = OF_JSON,
@@ -209,34 +228,46 @@ static const aii_out_format FORMATS[] = {
      .close = {"<|tool_call_end|>"},
      .rewrite = aii_out_python},
     {.name = "apriel",
+     .grammar = OG_LIST,
+     .tail = "</tool_calls>",
      .needles = {"<tool_calls>["},
      .form = OF_JSON,
      .open = {"<tool_calls>"},
      .close = {"</tool_calls>"}},
     {.name = "granite",
+     .grammar = OG_LIST,
      .needles = {"<|tool_call|>"},
      .form = OF_JSON,
      .open = {"<|tool_call|>"},
      .drop = {"<response>", "</response>"}},
     {.name = "phi-4",
+     .grammar = OG_LIST,
+     .tail = "<|/tool_call|>",
      .needles = {"<|tool|>"},
      .form = OF_JSON,
      .open = {"<|tool_call|>", "functools"},
      .close = {"<|/tool_call|>"}},
-    {.name = "functools", .needles = {"functools["}, .form = OF_JSON, .open = {"functools"}},
+    {.name = "functools", .needles = {"functools["}, .form = OF_JSON, .grammar = OG_LIST, .open = {"functools"}},
     {.name = "hermes",
+     .grammar = OG_OBJECT,
+     .lead = "\n",
+     .tail = "\n</tool_call>",
+     .between = "\n",
      .needles = {"<tool_call>"},
      .form = OF_JSON,
      .in_reasoning = true,
      .open = {"<tool_call>"},
      .close = {"</tool_call>"}},
     {.name = "llama3",
+     .grammar = OG_OBJECT,
+     .bare = true,
+     .args_key = "parameters",
      .needles = {"<|start_header_id|>", "{\"name\": ", "\"parameters\": "},
      .form = OF_JSON,
      .open = {"<|python_tag|>"},
      .close = {";"},
      .rewrite = aii_out_python},
-    {.name = "json", .needles = {"{\"name\": ", "\"arguments\": "}, .form = OF_JSON},
+    {.name = "json", .needles = {"{\"name\": ", "\"arguments\": "}, .form = OF_JSON, .grammar = OG_OBJECT, .bare = true},
 };
 
 static const struct {
@@ -287,6 +318,16 @@ const aii_out_format *aii_output_format(const char *name)
 const char *aii_output_format_name(const aii_out_format *format)
 {
   return format != NULL ? format->name : NULL;
+}
+
+bool aii_grammar_knows(const aii_out_format *format, bool lazy)
+{
+  return format != NULL && format->grammar != OG_NONE && !(lazy && format->bare);
+}
+
+bool aii_output_calls_end_reasoning(const aii_out_format *format)
+{
+  return format->in_reasoning;
 }
 
 static bool holds(const char *text, const char *part, size_t n)

@@ -40,11 +40,14 @@ typedef enum aii_out_form {
   OF_HARMONY /* messages with headers that tell channel and recipient */
 } aii_out_form;
 
+/* How the grammar of forced and of triggered calls is built (gram_tools.c). */
+typedef enum aii_out_grammar { OG_NONE, OG_OBJECT, OG_LIST, OG_NAMED } aii_out_grammar;
+
 struct aii_out_format {
   const char *name;
   const char *needles[3]; /* texts that a template of this format holds; all of them */
   const char *absent;     /* and one that it does not */
-  const char *open[3];    /* texts that begin a call; none: an object that names a tool is one */
+  const char *open[3];    /* texts that begin a call */
   const char *close[3];   /* dropped right behind a call */
   const char *drop[6];    /* dropped wherever they stand */
   const char *name_end;
@@ -55,8 +58,12 @@ struct aii_out_format {
   const char *id_prefix;                           /* the name is an id: this, then the name, then ":0" */
   /* Rewrites what stands behind `open` and is no JSON to "name\0{arguments}\0..."; false: it is no call. */
   bool (*rewrite)(aii_out_span text, aii_buf *out);
-  uint8_t form;
-  bool in_reasoning; /* a call ends the reasoning */
+  uint8_t form, grammar; /* grammar: aii_out_grammar */
+  const char *lead, *tail;   /* of the grammar: between open and the call, and behind it */
+  const char *between;       /* and between calls; NULL: one call only */
+  const char *args_key;      /* NULL: "arguments" */
+  bool bare;                 /* an object that names a tool is a call without a marker, too */
+  bool in_reasoning;         /* a call ends the reasoning */
   bool key_is_name;  /* {"name": arguments} */
   bool attributes;   /* the key ends at a quote; behind it may be string="true", up to ">" */
   bool nested;       /* values may be tags themselves */

@@ -52,6 +52,18 @@ void aii_specials_free(aii_mem *mem, aii_specials *sp)
   aii_del(mem, sp->nodes, sp->cap * sizeof *sp->nodes);
 }
 
+bool aii_vocab_spells_control(const aii_vocab *vocab, const char *text, size_t n)
+{
+  const aii_specials *sp = &vocab->specials;
+  uint32_t node = 0;
+  for (size_t i = 0; i < n; i++) {
+    node = child_of(sp, node, (uint8_t)text[i]);
+    if (node == 0) return false;
+    if (sp->nodes[node].token >= 0 && !sp->nodes[node].user) return true;
+  }
+  return n > 0;
+}
+
 int32_t aii_specials_match(const aii_specials *sp, const char *text, size_t n, bool control, size_t *len)
 {
   int32_t best = -1;
