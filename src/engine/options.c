@@ -154,8 +154,8 @@ size_t aii_gen_input_bytes(const aii_gen *gen)
 aiinfra_status aii_gen_own_input(aii_gen *gen, aiinfra_error *err)
 {
   aii_mem *mem = &gen->batcher->rt->mem;
-  const char **fields[] = {&gen->input.text, &gen->input.messages_json, &gen->input.tools_json, &gen->input.tool_choice,
-                           &gen->input.json_schema, &gen->input.variables_json};
+  const char **fields[] = {&gen->input.text,        &gen->input.messages_json, &gen->input.tools_json,
+                           &gen->input.tool_choice, &gen->input.json_schema,   &gen->input.variables_json};
   bool failed = false;
   gen->input.owned = true;
   for (size_t i = 0; i < AII_COUNT(fields); i++) {
@@ -169,8 +169,8 @@ aiinfra_status aii_gen_own_input(aii_gen *gen, aiinfra_error *err)
 void aii_gen_drop_input(aii_gen *gen)
 {
   aii_gen_input *in = &gen->input;
-  const char *texts[] = {in->text, in->messages_json, in->tools_json, in->tool_choice, in->json_schema,
-                         in->variables_json};
+  const char *texts[] = {in->text,        in->messages_json, in->tools_json,
+                         in->tool_choice, in->json_schema,   in->variables_json};
   for (size_t i = 0; in->owned && i < AII_COUNT(texts); i++)
     aii_strfree(&gen->batcher->rt->mem, (char *)(uintptr_t)texts[i]);
   memset(in, 0, sizeof *in);

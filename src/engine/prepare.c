@@ -87,7 +87,7 @@ static aiinfra_status make_tools_grammar(aii_gen *gen, aii_output_syntax *syntax
   const char *choice = gen->input.tool_choice != NULL ? gen->input.tool_choice : "auto";
   bool lazy = strcmp(choice, "auto") == 0, can = aii_grammar_knows(syntax->format, lazy);
   if (syntax->format != NULL && syntax->think != NULL && lazy && !aii_output_calls_end_reasoning(syntax->format))
-    can = false; /* a call in the reasoning is none */
+    can = false;                       /* a call in the reasoning is none */
   if (lazy && !can) return AIINFRA_OK; /* what calls there are will be found */
   if (!can) syntax->format = aii_output_format(fallback_format);
   aiinfra_status rc = aii_grammar_from_tools(&gen->batcher->rt->mem, gen->input.tools_json, choice,

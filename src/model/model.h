@@ -84,10 +84,10 @@ struct aiinfra_model {
   const aii_arch *arch; /* NULL: vocab_only, of an architecture that does not run */
   aii_hparams hp;
   aii_vocab *vocab;
-  aii_template *tmpl;      /* NULL: none */
-  char *template_text;     /* NULL: none */
+  aii_template *tmpl;       /* NULL: none */
+  char *template_text;      /* NULL: none */
   aii_output_syntax syntax; /* how it writes calls and reasoning, by its template */
-  char *name;              /* general.name or the file's name */
+  char *name;               /* general.name or the file's name */
   uint32_t max_context;
   uint64_t n_params, weight_bytes;
   aii_weight tok_embd, output_norm, output; /* output: a copy of tok_embd's view when tied */

@@ -135,8 +135,7 @@ aiinfra_status aiinfra_model_render_chat(const aiinfra_model *model, const aiinf
   *out_text = NULL;
   aiinfra_status rc = AII_OPTS_LOAD(&o, opts, add_generation_prompt, err);
   if (rc != AIINFRA_OK) return rc;
-  if (model == NULL || o.messages_json == NULL)
-    return aii_fail(err, AIINFRA_EINVAL, "model or messages_json is NULL");
+  if (model == NULL || o.messages_json == NULL) return aii_fail(err, AIINFRA_EINVAL, "model or messages_json is NULL");
   aii_buf buf;
   aii_buf_init(&buf, &model->rt->mem, MAX_RENDERED_BYTES);
   rc = aii_model_render(model, &o, false, &buf, err);

@@ -29,7 +29,7 @@ struct aii_grammar_state {
   uint32_t place, held; /* held: the configuration behind the trigger */
   bool done, stuck;
   size_t n_trigger;
-  uint32_t *fail; /* of the trigger's matcher (Knuth, Morris, Pratt) */
+  uint32_t *fail;       /* of the trigger's matcher (Knuth, Morris, Pratt) */
   aiinfra_token *marks; /* control tokens that count */
   size_t n_marks, cap_marks;
   size_t n_words;

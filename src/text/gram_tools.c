@@ -20,8 +20,7 @@ static const char *or_nothing(const char *text)
 /* What a call says of one tool, before `next`. */
 static uint32_t call_text(aii_gb *b, const aii_out_format *f, const char *name, uint32_t arguments, uint32_t next)
 {
-  if (f->grammar == OG_NAMED)
-    return aii_gb_str(b, name, aii_gb_str(b, f->name_end, aii_gb_call(b, arguments, next)));
+  if (f->grammar == OG_NAMED) return aii_gb_str(b, name, aii_gb_str(b, f->name_end, aii_gb_call(b, arguments, next)));
   uint32_t at = aii_gb_call(b, arguments, aii_gb_space(b, aii_gb_str(b, "}", next)));
   at = aii_gb_str(b, "\":", aii_gb_space(b, at));
   at = aii_gb_str(b, f->args_key != NULL ? f->args_key : "arguments", at);
@@ -82,7 +81,8 @@ static void calls(aii_gb *b, const aii_out_format *f, const json_t *tools, const
   if (list) {
     aii_gb_define(b, call, all);
     uint32_t tail = aii_gb_str(b, "]", aii_gb_str(b, or_nothing(f->tail), 0));
-    aii_gb_define(b, root, aii_gb_str(b, open, aii_gb_str(b, "[", aii_gb_call(b, call, more_calls(b, call, ", ", tail)))));
+    aii_gb_define(b, root,
+                  aii_gb_str(b, open, aii_gb_str(b, "[", aii_gb_call(b, call, more_calls(b, call, ", ", tail)))));
     return;
   }
   aii_gb_define(b, call, aii_gb_str(b, open, aii_gb_str(b, or_nothing(f->lead), all)));

@@ -419,8 +419,8 @@ aiinfra_status aii_output_create(aii_mem *mem, const aii_output_opts *opts, aii_
   o->json = opts->json;
   o->seed = opts->seed;
   o->hash = 0xCBF29CE484222325u;
-  aii_buf *bufs[] = {&o->content, &o->reasoning, &o->space, &o->pending, &o->queue, &o->raw,
-                     &o->word,    &o->value,     &o->early, &o->end_tag};
+  aii_buf *bufs[] = {&o->content, &o->reasoning, &o->space, &o->pending, &o->queue,
+                     &o->raw,     &o->word,      &o->value, &o->early,   &o->end_tag};
   for (size_t i = 0; i < AII_COUNT(bufs); i++) aii_buf_init(bufs[i], mem, 0);
   aiinfra_status rc = AIINFRA_OK;
   if (opts->tools_json != NULL)
@@ -443,8 +443,8 @@ aiinfra_status aii_output_create(aii_mem *mem, const aii_output_opts *opts, aii_
 void aii_output_free(aii_output *o)
 {
   if (o == NULL) return;
-  aii_buf *bufs[] = {&o->content, &o->reasoning, &o->space, &o->pending, &o->queue, &o->raw,
-                     &o->word,    &o->value,     &o->early, &o->end_tag};
+  aii_buf *bufs[] = {&o->content, &o->reasoning, &o->space, &o->pending, &o->queue,
+                     &o->raw,     &o->word,      &o->value, &o->early,   &o->end_tag};
   for (size_t i = 0; i < AII_COUNT(bufs); i++) aii_buf_free(bufs[i]);
   for (size_t i = 0; i < o->n_calls; i++) {
     aii_buf_free(&o->calls[i].name);

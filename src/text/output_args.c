@@ -93,8 +93,8 @@ static const json_t *inner_schema(const json_t *schema, const char *key, unsigne
 {
   size_t i;
   json_t *item;
-  const json_t *found = key != NULL ? json_object_get(json_object_get(schema, "properties"), key)
-                                    : json_object_get(schema, "items");
+  const json_t *found =
+      key != NULL ? json_object_get(json_object_get(schema, "properties"), key) : json_object_get(schema, "items");
   if (found != NULL || depth > 4) return found;
   json_array_foreach(json_object_get(schema, "anyOf"), i, item)
   {

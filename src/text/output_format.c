@@ -267,7 +267,11 @@ static const aii_out_format FORMATS[] = {
      .open = {"<|python_tag|>"},
      .close = {";"},
      .rewrite = aii_out_python},
-    {.name = "json", .needles = {"{\"name\": ", "\"arguments\": "}, .form = OF_JSON, .grammar = OG_OBJECT, .bare = true},
+    {.name = "json",
+     .needles = {"{\"name\": ", "\"arguments\": "},
+     .form = OF_JSON,
+     .grammar = OG_OBJECT,
+     .bare = true},
 };
 
 static const struct {

@@ -20,10 +20,10 @@
 
 enum {
   AII_OUT_MAX_MARKERS = 24,
-  AII_OUT_MAX_MARKER = 96,   /* bytes of one */
-  AII_OUT_MAX_NAME = 256,    /* bytes of a tool's name with what stands around it */
-  AII_OUT_MAX_AGAIN = 4096,  /* bytes that are looked at again when they turn out to be no call */
-  AII_OUT_MAX_DEPTH = 32     /* values within values, where they have to be rewritten */
+  AII_OUT_MAX_MARKER = 96,  /* bytes of one */
+  AII_OUT_MAX_NAME = 256,   /* bytes of a tool's name with what stands around it */
+  AII_OUT_MAX_AGAIN = 4096, /* bytes that are looked at again when they turn out to be no call */
+  AII_OUT_MAX_DEPTH = 32    /* values within values, where they have to be rewritten */
 };
 
 typedef struct aii_out_span {
@@ -58,15 +58,15 @@ struct aii_out_format {
   const char *id_prefix;                           /* the name is an id: this, then the name, then ":0" */
   /* Rewrites what stands behind `open` and is no JSON to "name\0{arguments}\0..."; false: it is no call. */
   bool (*rewrite)(aii_out_span text, aii_buf *out);
-  uint8_t form, grammar; /* grammar: aii_out_grammar */
-  const char *lead, *tail;   /* of the grammar: between open and the call, and behind it */
-  const char *between;       /* and between calls; NULL: one call only */
-  const char *args_key;      /* NULL: "arguments" */
-  bool bare;                 /* an object that names a tool is a call without a marker, too */
-  bool in_reasoning;         /* a call ends the reasoning */
-  bool key_is_name;  /* {"name": arguments} */
-  bool attributes;   /* the key ends at a quote; behind it may be string="true", up to ">" */
-  bool nested;       /* values may be tags themselves */
+  uint8_t form, grammar;   /* grammar: aii_out_grammar */
+  const char *lead, *tail; /* of the grammar: between open and the call, and behind it */
+  const char *between;     /* and between calls; NULL: one call only */
+  const char *args_key;    /* NULL: "arguments" */
+  bool bare;               /* an object that names a tool is a call without a marker, too */
+  bool in_reasoning;       /* a call ends the reasoning */
+  bool key_is_name;        /* {"name": arguments} */
+  bool attributes;         /* the key ends at a quote; behind it may be string="true", up to ">" */
+  bool nested;             /* values may be tags themselves */
 };
 
 /* Which of the format's texts is part of text, or holds it. */
@@ -164,7 +164,7 @@ struct aii_output {
 
   /* a call */
   bool in_call, announced, in_array;
-  bool bare; /* no marker opened it: only the name of a tool makes it a call */
+  bool bare;     /* no marker opened it: only the name of a tool makes it a call */
   aii_buf raw;   /* from its marker on, until it has a name */
   aii_buf word;  /* name, key, header */
   aii_buf value; /* a member or argument */
@@ -181,8 +181,8 @@ struct aii_output {
 };
 
 /* output.c */
-void aii_out_text(aii_output *o, char byte);        /* a byte of content or reasoning */
-void aii_out_enter(aii_output *o, aii_out_state s); /* another state: its markers */
+void aii_out_text(aii_output *o, char byte);             /* a byte of content or reasoning */
+void aii_out_enter(aii_output *o, aii_out_state s);      /* another state: its markers */
 bool aii_out_announce(aii_output *o, aii_out_span name); /* false: no call of that name */
 void aii_out_args(aii_output *o, const char *text, size_t n);
 void aii_out_call_done(aii_output *o); /* back to content or the array */
@@ -195,7 +195,7 @@ void aii_out_begin_call(aii_output *o, const char *marker);
 void aii_out_call_byte(aii_output *o, char byte);     /* states from OS_OPEN on */
 void aii_out_named(aii_output *o, aii_out_event how); /* a name has ended */
 void aii_out_param(aii_output *o, aii_out_event event);
-void aii_out_rewritten(aii_output *o);                /* a raw call has ended */
-void aii_out_header(aii_output *o);                   /* a harmony header has ended */
+void aii_out_rewritten(aii_output *o); /* a raw call has ended */
+void aii_out_header(aii_output *o);    /* a harmony header has ended */
 
 #endif

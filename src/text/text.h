@@ -104,7 +104,8 @@ typedef struct aii_template_vars {
   const char *tools_json;    /* an array; NULL: none */
   const char *extra_json;    /* an object of further variables; NULL: none */
   const char *bos_token, *eos_token;
-  const aii_vocab *guard; /* strings of the three that spell its control tokens get an AII_GUARD before each; NULL: no */
+  const aii_vocab
+      *guard;    /* strings of the three that spell its control tokens get an AII_GUARD before each; NULL: no */
   int64_t now_s; /* what strftime_now() tells, in seconds since 1970, as local time; 0: the clock */
   bool add_generation_prompt;
 } aii_template_vars;
@@ -145,8 +146,8 @@ bool aii_grammar_complete(const aii_grammar_state *state); /* nothing but end of
 /* How a model writes tool calls, and what it puts around its reasoning: found by its chat template. */
 typedef struct aii_out_format aii_out_format;
 typedef struct aii_output_syntax {
-  const aii_out_format *format;       /* NULL: the template declares no calls */
-  const char *think, *think_end;      /* NULL: no reasoning */
+  const aii_out_format *format;  /* NULL: the template declares no calls */
+  const char *think, *think_end; /* NULL: no reasoning */
 } aii_output_syntax;
 
 aii_output_syntax aii_output_detect(const char *chat_template); /* NULL: none */
@@ -164,7 +165,7 @@ typedef struct aii_output_opts {
   const char *tools_json; /* OpenAI tools: which calls are meant, and of which type arguments are; NULL: no calls */
   const char *prompt;     /* the rendered prompt, n_prompt bytes: its end may have opened the reasoning; may be NULL */
   size_t n_prompt;
-  uint64_t seed; /* of the ids of calls: the same seed and output give the same ids */
+  uint64_t seed;       /* of the ids of calls: the same seed and output give the same ids */
   bool keep_reasoning; /* as part of the content, with its markers */
   bool json;           /* content is one JSON value: a code fence around it is dropped */
 } aii_output_opts;
@@ -178,9 +179,9 @@ bool aii_output_wants(const aii_output *output, const char *text, size_t n);
 typedef enum aii_output_kind { AII_OUT_CONTENT, AII_OUT_REASONING, AII_OUT_CALL } aii_output_kind;
 typedef struct aii_output_delta {
   aii_output_kind kind;
-  uint32_t index;       /* of the call */
+  uint32_t index;        /* of the call */
   const char *id, *name; /* of a call's first delta; else NULL */
-  const char *text;     /* content, reasoning, or more of the arguments: n bytes, valid until the next push */
+  const char *text;      /* content, reasoning, or more of the arguments: n bytes, valid until the next push */
   size_t n;
 } aii_output_delta;
 bool aii_output_next(aii_output *output, aii_output_delta *delta); /* false: nothing new */
@@ -188,8 +189,8 @@ bool aii_output_next(aii_output *output, aii_output_delta *delta); /* false: not
 /* All so far. */
 const char *aii_output_content(const aii_output *output, size_t *n);
 const char *aii_output_reasoning(const aii_output *output, size_t *n);
-size_t aii_output_calls(const aii_output *output);                     /* complete ones */
-bool aii_output_cut(const aii_output *output);                         /* it ended within a call */
-void aii_output_calls_json(const aii_output *output, aii_buf *out);    /* the complete calls, as OpenAI's tool_calls */
+size_t aii_output_calls(const aii_output *output);                  /* complete ones */
+bool aii_output_cut(const aii_output *output);                      /* it ended within a call */
+void aii_output_calls_json(const aii_output *output, aii_buf *out); /* the complete calls, as OpenAI's tool_calls */
 
 #endif

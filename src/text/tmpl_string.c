@@ -13,8 +13,8 @@ static bool space_at(aii_tv s, size_t i, size_t *len)
   int n = aii_utf8_decode(s.s + i, s.n - i, &cp);
   *len = n > 0 ? (size_t)n : 1;
   if (n <= 0) return false;
-  return cp == 0x85 || cp == 0xA0 || cp == 0x1680 ||
-         (cp >= 0x2000 && cp <= 0x200A) || cp == 0x2028 || cp == 0x2029 || cp == 0x202F || cp == 0x205F || cp == 0x3000;
+  return cp == 0x85 || cp == 0xA0 || cp == 0x1680 || (cp >= 0x2000 && cp <= 0x200A) || cp == 0x2028 || cp == 0x2029 ||
+         cp == 0x202F || cp == 0x205F || cp == 0x3000;
 }
 
 /* The start of the character that ends at `end`. */

@@ -248,7 +248,8 @@ static bool write_json(aii_trun *run, aii_tv v, const json_style *style, int64_t
   bool ok = true;
   if (!aii_t_step(run, 1)) return false;
   if (v.type == TV_LIST && !aii_tv_indexed(v))
-    return aii_t_fail(run, AIINFRA_EINVAL, "tojson: a generator or view is no JSON value; the filter list makes it one");
+    return aii_t_fail(run, AIINFRA_EINVAL,
+                      "tojson: a generator or view is no JSON value; the filter list makes it one");
   switch (v.type) {
     case TV_NONE: aii_buf_str(buf, "null"); break;
     case TV_BOOL: aii_buf_str(buf, v.b ? "true" : "false"); break;

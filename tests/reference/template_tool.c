@@ -37,7 +37,8 @@ static void answer(aii_mem *mem, const json_t *in)
   double ms = (double)(clock() - start) * 1e3 / CLOCKS_PER_SEC; /* of this thread alone */
   json_t *line = rc == AIINFRA_OK ? json_pack("{ss%, sf}", "text", aii_buf_cstr(&out), out.len, "ms", ms)
                                   : json_pack("{ss, sf}", "error", err.message, "ms", ms);
-  const char *made = rc == AIINFRA_OK ? aii_buf_cstr(&out) : "error", *seed_text = json_string_value(json_object_get(in, "seed"));
+  const char *made = rc == AIINFRA_OK ? aii_buf_cstr(&out) : "error",
+             *seed_text = json_string_value(json_object_get(in, "seed"));
   uint64_t seed = seed_text != NULL ? strtoull(seed_text, NULL, 16) : 0;
   char hash[17];
   (void)snprintf(hash, sizeof hash, "%016llx",

@@ -110,20 +110,28 @@ static parsed parse_all_ways(const aii_output_opts *opts, const char *text)
 
 /* ---- our own cases, one and more for each format --------------------------------------------------------------------- */
 
-#define TOOLS                                                                                                   \
-  "[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"parameters\":{\"type\":\"object\",\"properties\":{"  \
-  "\"n\":{\"type\":\"integer\"},\"s\":{\"type\":\"string\"},\"l\":{\"type\":\"array\",\"items\":{\"type\":"     \
-  "\"string\"}},\"m\":{\"type\":[\"string\",\"null\"]}}}}},{\"type\":\"function\",\"function\":{\"name\":"      \
+#define TOOLS                                                                                                 \
+  "[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"parameters\":{\"type\":\"object\",\"properties\":{" \
+  "\"n\":{\"type\":\"integer\"},\"s\":{\"type\":\"string\"},\"l\":{\"type\":\"array\",\"items\":{\"type\":"   \
+  "\"string\"}},\"m\":{\"type\":[\"string\",\"null\"]}}}}},{\"type\":\"function\",\"function\":{\"name\":"    \
   "\"g\"}}]"
 
 typedef struct own_case {
   const char *format, *think, *prompt, *text, *content, *reasoning, *calls; /* "~" at the end: cut off there */
 } own_case;
 
-#define DS_BEGIN "<\xEF\xBD\x9Ctool\xE2\x96\x81" "call\xE2\x96\x81" "begin\xEF\xBD\x9C>"
+#define DS_BEGIN                  \
+  "<\xEF\xBD\x9Ctool\xE2\x96\x81" \
+  "call\xE2\x96\x81"              \
+  "begin\xEF\xBD\x9C>"
 #define DS_SEP "<\xEF\xBD\x9Ctool\xE2\x96\x81sep\xEF\xBD\x9C>"
-#define DS_END "<\xEF\xBD\x9Ctool\xE2\x96\x81" "call\xE2\x96\x81" "end\xEF\xBD\x9C>"
-#define DSML "\xEF\xBD\x9C" "DSML\xEF\xBD\x9C"
+#define DS_END                    \
+  "<\xEF\xBD\x9Ctool\xE2\x96\x81" \
+  "call\xE2\x96\x81"              \
+  "end\xEF\xBD\x9C>"
+#define DSML     \
+  "\xEF\xBD\x9C" \
+  "DSML\xEF\xBD\x9C"
 
 static const own_case OWN[] = {
     /* hermes: text stays as it is written; white space alone is none */
@@ -158,10 +166,12 @@ static const own_case OWN[] = {
      "", "", "f|{\"n\": 1, \"s\": \"1\", \"m\": null, \"l\": [\"a\"]}"},
     {"qwen3-coder", NULL, NULL, "<function=g>\n</function>", "", "", "g|{}"},
     {"qwen3-coder", NULL, NULL, "<function=f>\n<parameter=s>\nx", "", "", "f|~"},
-    {"glm", NULL, NULL, "<tool_call>f\n<arg_key>n</arg_key>\n<arg_value>1</arg_value>\n</tool_call>\n<tool_call>g</tool_call>",
-     "", "", "f|{\"n\": 1}\ng|{}"},
+    {"glm", NULL, NULL,
+     "<tool_call>f\n<arg_key>n</arg_key>\n<arg_value>1</arg_value>\n</tool_call>\n<tool_call>g</tool_call>", "", "",
+     "f|{\"n\": 1}\ng|{}"},
     {"hunyuan", NULL, NULL,
-     "<tool_calls:opensource>\n<tool_call:opensource>f<tool_sep:opensource>\n<arg_key:opensource>s</arg_key:opensource>\n"
+     "<tool_calls:opensource>\n<tool_call:opensource>f<tool_sep:opensource>\n<arg_key:opensource>s</"
+     "arg_key:opensource>\n"
      "<arg_value:opensource>x</arg_value:opensource>\n</tool_call:opensource>\n</tool_calls:opensource>",
      "", "", "f|{\"s\": \"x\"}"},
     {"seed-oss", "<seed:think>", NULL,
@@ -169,10 +179,11 @@ static const own_case OWN[] = {
      "</seed:tool_call>",
      "b\n", "a", "f|{\"s\": \"x\\ny\"}"},
     {"minimax-m2", NULL, NULL,
-     "<minimax:tool_call>\n<invoke name=\"f\">\n<parameter name=\"n\">2</parameter>\n</invoke>\n</minimax:tool_call>", "",
-     "", "f|{\"n\": 2}"},
+     "<minimax:tool_call>\n<invoke name=\"f\">\n<parameter name=\"n\">2</parameter>\n</invoke>\n</minimax:tool_call>",
+     "", "", "f|{\"n\": 2}"},
     {"minimax-m3", NULL, NULL,
-     "]<]minimax[>[<tool_call>\n]<]minimax[>[<invoke name=\"f\">]<]minimax[>[<l>]<]minimax[>[<item>a]<]minimax[>[</item>]<]"
+     "]<]minimax[>[<tool_call>\n]<]minimax[>[<invoke "
+     "name=\"f\">]<]minimax[>[<l>]<]minimax[>[<item>a]<]minimax[>[</item>]<]"
      "minimax[>[</l>]<]minimax[>[</invoke>\n]<]minimax[>[</tool_call>",
      "", "", "f|{\"l\": [\"a\"]}"},
     {"minicpm", NULL, NULL,
@@ -183,11 +194,13 @@ static const own_case OWN[] = {
      "parameter>\n<" DSML "parameter name=\"n\" string=\"false\">1</" DSML "parameter>\n</" DSML "invoke>\n</" DSML
      "function_calls>",
      "", "", "f|{\"s\": \"1\", \"n\": 1}"},
-    {"deepseek-v3", NULL, NULL, DS_BEGIN "function" DS_SEP "f\n```json\n{\"n\": 1}\n```" DS_END, "", "", "f|{\"n\": 1}"},
+    {"deepseek-v3", NULL, NULL, DS_BEGIN "function" DS_SEP "f\n```json\n{\"n\": 1}\n```" DS_END, "", "",
+     "f|{\"n\": 1}"},
     {"deepseek-v3.1", NULL, NULL, "x" DS_BEGIN "f" DS_SEP "{\"n\": 1}" DS_END DS_BEGIN "g" DS_SEP "{}", "x", "",
      "f|{\"n\": 1}\ng|{}"},
     {"kimi", NULL, NULL,
-     "<|tool_calls_section_begin|><|tool_call_begin|>functions.f:0<|tool_call_argument_begin|>{\"n\":1}<|tool_call_end|>"
+     "<|tool_calls_section_begin|><|tool_call_begin|>functions.f:0<|tool_call_argument_begin|>{\"n\":1}<|tool_call_end|"
+     ">"
      "<|tool_calls_section_end|>",
      "", "", "functions.f:0|f|{\"n\":1}"},
     {"mistral", NULL, NULL, "[TOOL_CALLS][{\"name\": \"f\", \"arguments\": {\"n\": 1}, \"id\": \"abcdefghi\"}]", "", "",
@@ -200,21 +213,21 @@ static const own_case OWN[] = {
      "<|START_THINKING|>a<|END_THINKING|><|START_ACTION|>[\n {\"tool_call_id\": \"0\", \"tool_name\": \"f\", "
      "\"parameters\": {}}\n]<|END_ACTION|>",
      "", "a", "0|f|{}"},
-    {"command-r-plus", NULL, NULL, "Action:\n```json\n[{\"tool_name\": \"f\", \"parameters\": {\"n\": 1}}]\n```", "", "",
-     "f|{\"n\": 1}"},
+    {"command-r-plus", NULL, NULL, "Action:\n```json\n[{\"tool_name\": \"f\", \"parameters\": {\"n\": 1}}]\n```", "",
+     "", "f|{\"n\": 1}"},
     {"apertus", NULL, NULL, "<|tools_prefix|>[{\"f\": {\"n\": 1}}, {\"g\": {}}]<|tools_suffix|>", "", "",
      "f|{\"n\": 1}\ng|{}"},
     {"nemotron", NULL, NULL, "<TOOLCALL>[{\"name\": \"f\", \"arguments\": {}}]</TOOLCALL>", "", "", "f|{}"},
     {"granite", NULL, NULL, "<|tool_call|>[{\"name\": \"f\", \"arguments\": {}}]", "", "", "f|{}"},
     {"phi-4", NULL, NULL, "<|tool_call|>[{\"name\": \"f\", \"arguments\": {}}]<|/tool_call|>", "", "", "f|{}"},
-    {"functools", NULL, NULL, "functools.wraps, functools[{\"name\": \"f\", \"arguments\": {}}]", "functools.wraps, ", "",
-     "f|{}"},
+    {"functools", NULL, NULL, "functools.wraps, functools[{\"name\": \"f\", \"arguments\": {}}]", "functools.wraps, ",
+     "", "f|{}"},
     {"gigachat-3.1", NULL, NULL, "Hi<|function_call|>{\"name\": \"f\", \"arguments\": {}}", "Hi", "", "f|{}"},
-    {"solar", NULL, NULL, "<|tool_calls|><|tool_call:begin|>id1<|tool_call:name|>f<|tool_call:args|>{}<|tool_call:end|>",
-     "", "", "id1|f|{}"},
-    {"gemma-4", NULL, NULL,
-     "<|tool_call>call:f{s:<|\"|>a \"b\"<|\"|>,n:1,l:[<|\"|>x<|\"|>],m:null}<tool_call|>", "", "",
-     "f|{\"s\": \"a \\\"b\\\"\", \"n\": 1, \"l\": [\"x\"], \"m\": null}"},
+    {"solar", NULL, NULL,
+     "<|tool_calls|><|tool_call:begin|>id1<|tool_call:name|>f<|tool_call:args|>{}<|tool_call:end|>", "", "",
+     "id1|f|{}"},
+    {"gemma-4", NULL, NULL, "<|tool_call>call:f{s:<|\"|>a \"b\"<|\"|>,n:1,l:[<|\"|>x<|\"|>],m:null}<tool_call|>", "",
+     "", "f|{\"s\": \"a \\\"b\\\"\", \"n\": 1, \"l\": [\"x\"], \"m\": null}"},
     {"lfm2", NULL, NULL, "<|tool_call_start|>[f(s=\"a\\n\", n=-1, m=None), g()]<|tool_call_end|>ok", "ok", "",
      "f|{\"s\": \"a\\n\", \"n\": -1, \"m\": null}\ng|{}"},
     {"llama3", NULL, NULL, "{\"name\": \"f\", \"parameters\": {\"n\": 1}}", "", "", "f|{\"n\": 1}"},
@@ -319,22 +332,40 @@ static void detection(void **state)
   assert_null(aii_output_detect(NULL).format);
   assert_null(aii_output_format("nonsense"));
   assert_string_equal(aii_output_detect("a</think>").think, "<think>");
-  static const char *const table[][2] = {
-      {"Qwen-Qwen3-0.6B", "hermes"},          {"Qwen3-Coder", "qwen3-coder"},
-      {"meta-llama-Llama-3.1-8B-Instruct", "llama3"}, {"mistralai-Mistral-Nemo-Instruct-2407", "mistral"},
-      {"deepseek-ai-DeepSeek-R1-Distill-Qwen-32B", "deepseek-v3"}, {"deepseek-ai-DeepSeek-V3.1", "deepseek-v3.1"},
-      {"deepseek-ai-DeepSeek-V3.2", "deepseek-dsml"}, {"ibm-granite-granite-3.3-2B-Instruct", "granite"},
-      {"ibm-granite-granite-4.0", "hermes"}, {"openai-gpt-oss-120b", "harmony"},
-      {"meetkai-functionary-medium-v3.1", "functionary-v3.1"}, {"meetkai-functionary-medium-v3.2", "functionary-v3.2"},
-      {"CohereForAI-c4ai-command-r7b-12-2024-tool_use", "command-r7b"}, {"GLM-4.6", "glm"},
-      {"CohereForAI-c4ai-command-r-plus-tool_use", "command-r-plus"}, {"Kimi-K2-Thinking", "kimi"},
-      {"MiniMax-M2", "minimax-m2"}, {"MiniMax-M3", "minimax-m3"}, {"tencent-Hy3", "hunyuan"},
-      {"google-gemma-4-31B-it", "gemma-4"}, {"LFM2.5-8B-A1B", "lfm2"}, {"LFM2-8B-A1B", "lfm2"},
-      {"fireworks-ai-llama-3-firefunction-v2", "functools"}, {"unsloth-Apriel-1.5", "apriel"},
-      {"upstage-Solar-Open-100B", "solar"}, {"ByteDance-Seed-OSS", "seed-oss"}, {"openbmb-MiniCPM5-1B", "minicpm"},
-      {"Apertus-8B-Instruct", "apertus"}, {"NVIDIA-Nemotron-Nano-v2", "nemotron"}, {"poolside-Laguna-XS.2", "glm"},
-      {"GigaChat3-10B-A1.8B", "gigachat-3"}, {"GigaChat3.1-10B-A1.8B", "gigachat-3.1"},
-      {"google-gemma-2-2b-it", NULL}, {"microsoft-Phi-3.5-mini-instruct", NULL}};
+  static const char *const table[][2] = {{"Qwen-Qwen3-0.6B", "hermes"},
+                                         {"Qwen3-Coder", "qwen3-coder"},
+                                         {"meta-llama-Llama-3.1-8B-Instruct", "llama3"},
+                                         {"mistralai-Mistral-Nemo-Instruct-2407", "mistral-v3"},
+                                         {"deepseek-ai-DeepSeek-R1-Distill-Qwen-32B", "deepseek-v3"},
+                                         {"deepseek-ai-DeepSeek-V3.1", "deepseek-v3.1"},
+                                         {"deepseek-ai-DeepSeek-V3.2", "deepseek-dsml"},
+                                         {"ibm-granite-granite-3.3-2B-Instruct", "granite"},
+                                         {"ibm-granite-granite-4.0", "hermes"},
+                                         {"openai-gpt-oss-120b", "harmony"},
+                                         {"meetkai-functionary-medium-v3.1", "functionary-v3.1"},
+                                         {"meetkai-functionary-medium-v3.2", "functionary-v3.2"},
+                                         {"CohereForAI-c4ai-command-r7b-12-2024-tool_use", "command-r7b"},
+                                         {"GLM-4.6", "glm"},
+                                         {"CohereForAI-c4ai-command-r-plus-tool_use", "command-r-plus"},
+                                         {"Kimi-K2-Thinking", "kimi"},
+                                         {"MiniMax-M2", "minimax-m2"},
+                                         {"MiniMax-M3", "minimax-m3"},
+                                         {"tencent-Hy3", "hunyuan"},
+                                         {"google-gemma-4-31B-it", "gemma-4"},
+                                         {"LFM2.5-8B-A1B", "lfm2"},
+                                         {"LFM2-8B-A1B", "lfm2"},
+                                         {"fireworks-ai-llama-3-firefunction-v2", "functools"},
+                                         {"unsloth-Apriel-1.5", "apriel"},
+                                         {"upstage-Solar-Open-100B", "solar"},
+                                         {"ByteDance-Seed-OSS", "seed-oss"},
+                                         {"openbmb-MiniCPM5-1B", "minicpm"},
+                                         {"Apertus-8B-Instruct", "apertus"},
+                                         {"NVIDIA-Nemotron-Nano-v2", "nemotron"},
+                                         {"poolside-Laguna-XS.2", "glm"},
+                                         {"GigaChat3-10B-A1.8B", "gigachat-3"},
+                                         {"GigaChat3.1-10B-A1.8B", "gigachat-3.1"},
+                                         {"google-gemma-2-2b-it", NULL},
+                                         {"microsoft-Phi-3.5-mini-instruct", NULL}};
   if (test_data("chat-templates/llama.cpp") == NULL) test_skip("no shared data");
   for (size_t i = 0; i < AII_COUNT(table); i++) {
     char path[128];
@@ -355,7 +386,7 @@ static char *tools_of(const json_t *c)
   json_t *tools = json_array(), *tool;
   size_t i;
   json_array_foreach(json_object_get(c, "tools"), i, tool)
-    json_array_append_new(tools, json_pack("{ss, sO}", "type", "function", "function", tool));
+      json_array_append_new(tools, json_pack("{ss, sO}", "type", "function", "function", tool));
   char *text = json_array_size(tools) > 0 ? json_dumps(tools, 0) : NULL;
   json_decref(tools);
   return text;
@@ -365,14 +396,12 @@ static void render_prompt(const char *source, const char *tools, bool thinking, 
 {
   aii_template *tmpl = NULL;
   aiinfra_error err = {0};
-  aii_template_vars vars = {"[{\"role\":\"user\",\"content\":\"Hey\"}]",
-                            tools,
-                            thinking ? "{\"enable_thinking\":true,\"thinking\":true}"
-                                     : "{\"enable_thinking\":false,\"thinking\":false}",
-                            "",
-                            "",
-                            1,
-                            true};
+  aii_template_vars vars = {.messages_json = "[{\"role\":\"user\",\"content\":\"Hey\"}]",
+                            .tools_json = tools,
+                            .extra_json = thinking ? "{\"enable_thinking\":true,\"thinking\":true}"
+                                                   : "{\"enable_thinking\":false,\"thinking\":false}",
+                            .now_s = 1,
+                            .add_generation_prompt = true};
   assert_int_equal(aii_template_parse(&mem, source, strlen(source), &tmpl, &err), AIINFRA_OK);
   aiinfra_status rc = aii_template_render(tmpl, &vars, out, &err);
   if (rc != AIINFRA_OK && tools == NULL) { /* Command R+ cannot do without */
