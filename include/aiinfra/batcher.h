@@ -125,6 +125,68 @@ typedef void (*aiinfra_result_cb)(void *user, aiinfra_status status, const aiinf
 typedef void (*aiinfra_embed_cb)(void *user, aiinfra_status status, const float *vector, size_t n_dims,
                                  uint32_t n_tokens, const aiinfra_error *error);
 
+/** How the hidden states of a text become one vector. The numbers are those of GGUF's pooling_type. */
+typedef enum aiinfra_pooling {
+  AIINFRA_POOLING_DEFAULT = 0, /**< as the model's file says; the mean where it says nothing */
+  AIINFRA_POOLING_MEAN = 1,    /**< the mean over all tokens */
+  AIINFRA_POOLING_CLS = 2,     /**< that of the first token */
+  AIINFRA_POOLING_LAST = 3     /**< that of the last token */
+} aiinfra_pooling;
+
+/** Texts to embed. Everything is copied by the submission. Zero is the default of every field but the texts. */
+typedef struct aiinfra_embed_opts {
+  size_t struct_size;        /**< sizeof this struct; set by AIINFRA_EMBED_OPTS_INIT */
+  const char *const *texts;  /**< n_texts texts as UTF-8, of any lengths */
+  size_t n_texts;            /**< length of texts, at least 1 */
+  uint64_t deadline_ms;      /**< from the submission; 0: none */
+  uint32_t dimensions;       /**< only the first so many elements of each vector, cut off before it is normalised, for
+                                  models that were trained to be cut (Matryoshka); 0: all */
+  int32_t pooling;           /**< an aiinfra_pooling; 0: as the model's file says */
+  int32_t normalize;         /**< scale to unit length: 0: default (on), 1: on, -1: off */
+  int32_t priority;          /**< higher goes first */
+} aiinfra_embed_opts;
+
+/** Initialiser of aiinfra_embed_opts. */
+#define AIINFRA_EMBED_OPTS_INIT {sizeof(aiinfra_embed_opts), NULL, 0, 0, 0, 0, 0, 0}
+
+/** The vectors of some texts. Valid during the callback. */
+typedef struct aiinfra_embed_result {
+  const float *vectors;       /**< n_texts vectors of n_dims floats, in the order of the texts; NULL when it failed */
+  const uint32_t *n_tokens;   /**< the tokens of each text; NULL when it failed */
+  const aiinfra_error *error; /**< what went wrong; NULL when status is AIINFRA_OK */
+  uint64_t total_tokens;      /**< the tokens of all texts */
+  size_t n_texts;             /**< vectors; 0 when it failed */
+  size_t n_dims;              /**< elements of a vector; 0 when it failed */
+} aiinfra_embed_result;
+
+/** The terminal callback of aiinfra_batcher_embed_texts(); runs exactly once. Thread: loop. */
+typedef void (*aiinfra_embed_result_cb)(void *user, aiinfra_status status, const aiinfra_embed_result *result);
+
+/** Documents to score by a query. Everything is copied by the submission. Zero is the default of the other fields. */
+typedef struct aiinfra_rerank_opts {
+  size_t struct_size;            /**< sizeof this struct; set by AIINFRA_RERANK_OPTS_INIT */
+  const char *query;             /**< what is asked, as UTF-8 */
+  const char *const *documents;  /**< n_documents texts as UTF-8 */
+  size_t n_documents;            /**< length of documents, at least 1 */
+  uint64_t deadline_ms;          /**< from the submission; 0: none */
+  int32_t priority;              /**< higher goes first */
+  int32_t raw_scores;            /**< 0: probabilities, from 0 to 1; 1: logits, as the model has them */
+} aiinfra_rerank_opts;
+
+/** Initialiser of aiinfra_rerank_opts. */
+#define AIINFRA_RERANK_OPTS_INIT {sizeof(aiinfra_rerank_opts), NULL, NULL, 0, 0, 0, 0}
+
+/** The scores of some documents. Valid during the callback. */
+typedef struct aiinfra_rerank_result {
+  const float *scores;        /**< n_documents scores, in the order of the documents; NULL when it failed */
+  const aiinfra_error *error; /**< what went wrong; NULL when status is AIINFRA_OK */
+  uint64_t total_tokens;      /**< tokens computed: the query counts with every document */
+  size_t n_documents;         /**< scores; 0 when it failed */
+} aiinfra_rerank_result;
+
+/** The terminal callback of aiinfra_batcher_rerank(); runs exactly once. Thread: loop. */
+typedef void (*aiinfra_rerank_cb)(void *user, aiinfra_status status, const aiinfra_rerank_result *result);
+
 /** What a batcher has done and has to do. */
 typedef struct aiinfra_batcher_stats {
   size_t struct_size;        /**< sizeof this struct; set by the caller */
@@ -173,7 +235,7 @@ AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_batcher_generate(aiinfra_bat
                                                                      aiinfra_request **request, aiinfra_error *err);
 
 /**
- * Embeds a text: the mean over its tokens of the model's last hidden state, scaled to unit length.
+ * Embeds a text with the defaults of aiinfra_embed_opts: pooled as the model's file says, scaled to unit length.
  *
  * @return as aiinfra_batcher_generate()
  * Thread: loop.  Since: 0.1.
@@ -181,6 +243,37 @@ AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_batcher_generate(aiinfra_bat
 AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_batcher_embed(aiinfra_batcher *batcher, const char *text,
                                                                   aiinfra_embed_cb on_vector, void *user,
                                                                   aiinfra_request **request, aiinfra_error *err);
+
+/**
+ * Embeds texts. They run beside each other and beside all other requests; a vector does not depend on what else runs.
+ * Texts that find no room in the queue wait until there is some. The first text that fails ends the whole request.
+ *
+ * @param on_result  the terminal callback; may be NULL
+ * @param request    receives a handle that the caller frees; may be NULL
+ * @return AIINFRA_EBUSY    the queue has no room for the first text: submit again when a request has ended
+ *         AIINFRA_EINVAL   no text, a bad option, or the first text does not fit the model's context or the cache
+ *         AIINFRA_ECLOSED  the batcher is closing
+ *         AIINFRA_ENOTSUP, AIINFRA_ENOMEM
+ * Thread: loop.  Since: 0.1.
+ */
+AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_batcher_embed_texts(aiinfra_batcher *batcher,
+                                                                        const aiinfra_embed_opts *opts,
+                                                                        aiinfra_embed_result_cb on_result, void *user,
+                                                                        aiinfra_request **request, aiinfra_error *err);
+
+/**
+ * Scores documents by how well they answer a query, with the classification head of a reranker: query and document go
+ * through the model together, as the pair or the prompt that it was trained with. Higher is better. As
+ * aiinfra_batcher_embed_texts() in all else.
+ *
+ * @return AIINFRA_ENOTSUP  the model has no classification head: it is no reranker
+ *         AIINFRA_EBUSY, AIINFRA_EINVAL, AIINFRA_ECLOSED, AIINFRA_ENOMEM as aiinfra_batcher_embed_texts()
+ * Thread: loop.  Since: 0.1.
+ */
+AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_batcher_rerank(aiinfra_batcher *batcher,
+                                                                   const aiinfra_rerank_opts *opts,
+                                                                   aiinfra_rerank_cb on_result, void *user,
+                                                                   aiinfra_request **request, aiinfra_error *err);
 
 /**
  * Fills *stats, whose struct_size the caller has set.

@@ -62,7 +62,7 @@ static void destroy(aiinfra_batcher *b)
 
 static bool idle(const aiinfra_batcher *b)
 {
-  return b->n_users == 0 && b->n_open == 0 && !b->pass.out && !b->turn_posted && !b->in_turn;
+  return b->n_users == 0 && b->n_open == 0 && b->groups == NULL && !b->pass.out && !b->turn_posted && !b->in_turn;
 }
 
 void aii_batcher_turn(aiinfra_batcher *b)
@@ -70,9 +70,11 @@ void aii_batcher_turn(aiinfra_batcher *b)
   const aii_plan *plan;
   b->in_turn = true;
   collect_ended(b);
+  aii_groups_pump(b);
   if (aii_sched_step(b->sched, aii_now_ns(), &plan)) aii_pass_submit(b, plan);
   aii_meter_plan(b);
   for (aii_gen *gen; (gen = next_out(b)) != NULL;) aii_gen_deliver(gen);
+  aii_groups_deliver(b);
   b->in_turn = false;
   if (b->closing && idle(b)) destroy(b);
 }
@@ -190,6 +192,7 @@ void aii_batcher_close(aiinfra_batcher *b, aiinfra_close_cb closed, void *user)
   b->closed = closed;
   b->closed_user = user;
   for (aii_gen *gen = b->open; gen != NULL; gen = gen->next) aii_gen_cancel(gen);
+  for (aii_group *group = b->groups; group != NULL; group = group->next) aii_group_cancel(group);
   if (closed == NULL && idle(b)) destroy(b);
   else aii_batcher_wake(b);
 }

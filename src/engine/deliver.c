@@ -3,8 +3,6 @@
  * aii_gen_take_token() turns a sampled token into text and decides whether it ends the sequence, before the next plan
  * is made; aii_gen_deliver() calls the host back, after the next job is on its way. Loop thread.
  */
-#include <math.h>
-
 #include "src/engine/engine.h"
 
 /* ---- a token ----------------------------------------------------------------------------------------------------- */
@@ -172,35 +170,6 @@ static void call_result(aii_gen *gen, aiinfra_status status, aiinfra_finish fini
   aii_loop_leave(gen->batcher->rt->loop);
 }
 
-/* The mean of the hidden states, scaled to unit length; false when it has none. Summed and scaled in double, row by row
- * in the order of the text: the same bits in any batch. */
-static bool unit_vector(const aii_gen *gen, float *out)
-{
-  uint32_t n = gen->batcher->model->hp.n_embd;
-  double squares = 0.0;
-  for (uint32_t i = 0; i < n; i++) {
-    double mean = gen->sum[i] / gen->seq.n_prompt;
-    squares += mean * mean;
-  }
-  if (!(squares > 0.0) || !isfinite(squares)) return false;
-  double scale = 1.0 / (sqrt(squares) * gen->seq.n_prompt);
-  for (uint32_t i = 0; i < n; i++) out[i] = (float)(gen->sum[i] * scale);
-  return true;
-}
-
-static aiinfra_status call_vector(aii_gen *gen, aiinfra_status status)
-{
-  if (status == AIINFRA_OK && !unit_vector(gen, gen->vector))
-    gen->status = status = aii_fail(&gen->error, AIINFRA_EINTERNAL, "the model's hidden states have no finite length");
-  bool good = status == AIINFRA_OK;
-  if (gen->on_vector == NULL) return status;
-  aii_loop_enter(gen->batcher->rt->loop);
-  gen->on_vector(gen->user, status, good ? gen->vector : NULL, good ? gen->batcher->model->hp.n_embd : 0,
-                 gen->seq.n_prompt, good ? NULL : &gen->error);
-  aii_loop_leave(gen->batcher->rt->loop);
-  return status;
-}
-
 /* The last of the text, and the calls in it: complete ones, when none was cut off. */
 static aiinfra_status finish_output(aii_gen *gen, aii_buf *calls, aiinfra_error *err)
 {
@@ -237,14 +206,15 @@ static void end(aii_gen *gen)
   aiinfra_finish finish;
   aiinfra_status status;
   if (gen->seq.embed) {
-    status = call_vector(gen, status_of(gen));
+    status = status_of(gen);
     finish = finish_of(gen, false);
+    aii_group_take(gen, status);
   } else {
     status = end_generation(gen, &finish);
   }
   aii_meter_end(gen, finish, aii_now_ns());
   aii_gen_free(gen);
-  aii_request_end(request, status);
+  if (request != NULL) aii_request_end(request, status);
 }
 
 void aii_gen_deliver(aii_gen *gen)

@@ -21,21 +21,27 @@ static aiinfra_status blame(aiinfra_error *err, aiinfra_status rc, const char *f
 
 /* ---- prompt ----------------------------------------------------------------------------------------------------- */
 
+/* The tokens become the prompt, if making them went well. */
+static aiinfra_status keep_tokens(aii_gen *gen, aii_tokens *tokens, aiinfra_status rc, aiinfra_error *err)
+{
+  if (rc == AIINFRA_OK && tokens->n > UINT32_MAX / 2)
+    rc = aii_fail(err, AIINFRA_EINVAL, "the prompt has %zu tokens", tokens->n);
+  if (rc != AIINFRA_OK) {
+    aii_tokens_free(tokens);
+    return rc;
+  }
+  gen->seq.tokens = tokens->items;
+  gen->cap_tokens = tokens->cap;
+  gen->seq.n_prompt = (uint32_t)tokens->n;
+  return AIINFRA_OK;
+}
+
 static aiinfra_status tokenize(aii_gen *gen, const char *text, size_t n, uint32_t flags, aiinfra_error *err)
 {
   aii_tokens tokens;
   aii_tokens_init(&tokens, &gen->batcher->rt->mem);
   aiinfra_status rc = aii_tokenize(gen->batcher->model->vocab, text, n, flags, &tokens, err);
-  if (rc == AIINFRA_OK && tokens.n > UINT32_MAX / 2)
-    rc = aii_fail(err, AIINFRA_EINVAL, "the prompt has %zu tokens", tokens.n);
-  if (rc != AIINFRA_OK) {
-    aii_tokens_free(&tokens);
-    return rc;
-  }
-  gen->seq.tokens = tokens.items;
-  gen->cap_tokens = tokens.cap;
-  gen->seq.n_prompt = (uint32_t)tokens.n;
-  return AIINFRA_OK;
+  return keep_tokens(gen, &tokens, rc, err);
 }
 
 /* The template writes the model's own markers, the begin of the sequence among them. */
@@ -55,8 +61,71 @@ static aiinfra_status tokenize_messages(aii_gen *gen, aii_buf *text, aiinfra_err
   return tokenize(gen, aii_buf_cstr(text), text->len, TOKENIZE_SPECIAL | AII_TOKENIZE_GUARDED, err);
 }
 
+/* Replaces {query} and {document} of a reranker's own prompt. */
+static void fill_prompt(const char *prompt, const char *query, const char *document, aii_buf *out)
+{
+  static const char query_mark[] = "{query}", document_mark[] = "{document}";
+  while (*prompt != '\0') {
+    size_t n = strcspn(prompt, "{");
+    aii_buf_add(out, prompt, n);
+    prompt += n;
+    if (strncmp(prompt, query_mark, sizeof query_mark - 1) == 0) {
+      aii_buf_str(out, query);
+      prompt += sizeof query_mark - 1;
+    } else if (strncmp(prompt, document_mark, sizeof document_mark - 1) == 0) {
+      aii_buf_str(out, document);
+      prompt += sizeof document_mark - 1;
+    } else if (*prompt != '\0') {
+      aii_buf_char(out, *prompt++);
+    }
+  }
+}
+
+static aiinfra_status add_end(const aii_gen *gen, aii_tokens *tokens, bool again, aiinfra_error *err)
+{
+  aiinfra_token end = aii_vocab_eos(gen->batcher->model->vocab);
+  if (end < 0 || (!again && tokens->n > 0 && tokens->items[tokens->n - 1] == end)) return AIINFRA_OK;
+  if (!aii_grow(tokens->mem, &tokens->items, &tokens->cap, tokens->n + 1, sizeof *tokens->items))
+    return aii_fail(err, AIINFRA_ENOMEM, "no memory for %zu tokens", tokens->n + 1);
+  tokens->items[tokens->n++] = end;
+  return AIINFRA_OK;
+}
+
+/* Begin, query, end, (end,) document, end: as encoders were trained on pairs. */
+static aiinfra_status make_pair(const aii_gen *gen, aii_tokens *out, aiinfra_error *err)
+{
+  const aiinfra_model *m = gen->batcher->model;
+  const char *query = gen->input.query, *document = gen->input.text;
+  aiinfra_status rc = aii_tokenize(m->vocab, query, strlen(query), TOKENIZE_BOS, out, err);
+  if (rc == AIINFRA_OK) rc = add_end(gen, out, false, err);
+  if (rc == AIINFRA_OK && m->head->two_seps) rc = add_end(gen, out, true, err);
+  if (rc == AIINFRA_OK) rc = aii_tokenize(m->vocab, document, strlen(document), 0, out, err);
+  return rc == AIINFRA_OK ? add_end(gen, out, false, err) : rc;
+}
+
+static aiinfra_status tokenize_pair(aii_gen *gen, aiinfra_error *err)
+{
+  const aiinfra_model *m = gen->batcher->model;
+  aii_tokens tokens;
+  aii_buf text;
+  aii_tokens_init(&tokens, &gen->batcher->rt->mem);
+  aii_buf_init(&text, &gen->batcher->rt->mem, 0);
+  aiinfra_status rc;
+  if (m->head->prompt == NULL) {
+    rc = make_pair(gen, &tokens, err);
+  } else {
+    fill_prompt(m->head->prompt, gen->input.query, gen->input.text, &text);
+    rc = text.failed
+             ? aii_fail(err, AIINFRA_ENOMEM, "no memory for a prompt")
+             : aii_tokenize(m->vocab, aii_buf_cstr(&text), text.len, TOKENIZE_SPECIAL | TOKENIZE_BOS, &tokens, err);
+  }
+  aii_buf_free(&text);
+  return keep_tokens(gen, &tokens, rc, err);
+}
+
 static aiinfra_status make_prompt(aii_gen *gen, aii_buf *rendered, aiinfra_error *err)
 {
+  if (gen->input.query != NULL) return tokenize_pair(gen, err);
   if (gen->input.text != NULL) return tokenize(gen, gen->input.text, strlen(gen->input.text), TOKENIZE_BOS, err);
   if (gen->input.messages_json != NULL) return tokenize_messages(gen, rendered, err);
   return AIINFRA_OK; /* tokens: copied already */
