@@ -54,7 +54,7 @@ typedef struct aiinfra_generate_opts {
   const char *messages_json;    /**< the prompt as OpenAI chat messages, rendered with the model's template */
   const char *tools_json;       /**< OpenAI tools for the template; NULL: none */
   const char *tool_choice;      /**< with tools: "none", "auto" (default), "required" or a function's name;
-                                     "auto" makes no calls when the template does not know <tool_call> */
+                                     "auto" makes no calls when the model's template knows none */
   const char *json_schema;      /**< the output obeys this JSON Schema, by grammar; with tools only when tool_choice
                                      is "none"; NULL: free text */
   const char *const *stop;      /**< n_stop strings that end the output and are not part of it */
@@ -69,11 +69,22 @@ typedef struct aiinfra_generate_opts {
   int32_t priority;             /**< higher goes first */
   int32_t ignore_eos;           /**< 1: end-of-generation tokens do not end it */
   int32_t want_special;         /**< 1: control tokens appear in the text */
+  const char *variables_json;   /**< with messages: an object of further variables for the template, such as
+                                     {"enable_thinking": false}; NULL: none */
 } aiinfra_generate_opts;
 
 /** Initialiser of aiinfra_generate_opts. */
 #define AIINFRA_GENERATE_OPTS_INIT \
-  {sizeof(aiinfra_generate_opts), NULL, 0, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0, 0, 0, 0.0f, 0, 0.0f, 0.0f, 0, 0, 0}
+  {sizeof(aiinfra_generate_opts), NULL, 0, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0, 0, 0, 0.0f, 0, 0.0f, 0.0f, 0, 0, 0, NULL}
+
+/** More of a tool call as it is generated. Valid during the callback. */
+typedef struct aiinfra_call_delta {
+  const char *id;        /**< with the call's first piece; else NULL */
+  const char *name;      /**< of the function, with the call's first piece; else NULL */
+  const char *arguments; /**< n_bytes more bytes of the arguments, a JSON object in the end; NUL behind; may be empty */
+  size_t n_bytes;        /**< length of arguments */
+  size_t index;          /**< of the call among those of this generation */
+} aiinfra_call_delta;
 
 /** A piece of output as it is generated. Valid during the callback. */
 typedef struct aiinfra_chunk {
@@ -81,11 +92,14 @@ typedef struct aiinfra_chunk {
   size_t n_bytes;               /**< length of text */
   const aiinfra_token *tokens;  /**< n_tokens tokens generated since the last chunk */
   size_t n_tokens;              /**< length of tokens */
+  const char *reasoning;        /**< more of what the model thinks before it answers: as text; may be empty */
+  size_t reasoning_bytes;       /**< length of reasoning */
+  const aiinfra_call_delta *call; /**< more of a tool call; NULL: none. Several come in several chunks */
 } aiinfra_chunk;
 
 /** How a generation ended. Valid during the callback. */
 typedef struct aiinfra_result {
-  const char *text;            /**< the whole output as UTF-8; text_bytes long */
+  const char *text;            /**< the whole output as UTF-8, without reasoning and calls; text_bytes long */
   size_t text_bytes;           /**< length of text */
   const char *tool_calls_json; /**< OpenAI tool_calls array when finish is AIINFRA_FINISH_TOOL; else NULL */
   const aiinfra_error *error;  /**< what went wrong; NULL when status is AIINFRA_OK */
@@ -96,6 +110,9 @@ typedef struct aiinfra_result {
   uint32_t n_cached;           /**< of these, found in the prefix cache */
   uint32_t n_generated;        /**< tokens generated */
   int32_t finish;              /**< an aiinfra_finish */
+  const char *reasoning;       /**< what the model thought before it answered; reasoning_bytes long */
+  size_t reasoning_bytes;      /**< length of reasoning */
+  size_t cut_call;             /**< 1: the output ended within a tool call, which is lost */
 } aiinfra_result;
 
 /** Receives output while it is generated. Thread: loop. */

@@ -124,8 +124,31 @@ AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_model_detokenize(const aiinf
                                                                      int special, char **out_text, size_t *out_bytes,
                                                                      aiinfra_error *err);
 
+/** What aiinfra_model_render_chat() renders. Zero is the default of every field. */
+typedef struct aiinfra_render_opts {
+  size_t struct_size;            /**< sizeof this struct; set by AIINFRA_RENDER_OPTS_INIT */
+  const char *messages_json;     /**< an array in the shape of OpenAI's chat messages */
+  const char *tools_json;        /**< an array in the shape of OpenAI's tools; NULL: none */
+  const char *variables_json;    /**< an object of further variables for the template, such as enable_thinking */
+  int64_t now_s;                 /**< what strftime_now() tells, in seconds since 1970, as local time; 0: the clock */
+  int64_t add_generation_prompt; /**< 1: ends with the opening of the assistant's turn */
+} aiinfra_render_opts;
+
+/** Initialiser of aiinfra_render_opts. */
+#define AIINFRA_RENDER_OPTS_INIT {sizeof(aiinfra_render_opts), NULL, NULL, NULL, 0, 0}
+
 /**
  * Renders a chat with the model's own template.
+ *
+ * @return as aiinfra_model_render()
+ * Thread: any.  Since: 0.1.
+ */
+AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_model_render_chat(const aiinfra_model *model,
+                                                                      const aiinfra_render_opts *opts,
+                                                                      char **out_text, aiinfra_error *err);
+
+/**
+ * Renders a chat with the model's own template: aiinfra_model_render_chat() without further variables.
  *
  * @param messages_json  an array in the shape of OpenAI's chat messages
  * @param tools_json     an array in the shape of OpenAI's tools; NULL: none

@@ -44,20 +44,19 @@ typedef struct aii_stream {
   size_t n_sent;  /* bytes of these that the host has */
   char *stops[AII_MAX_STOPS];
   size_t n_stops;
-  size_t longest;      /* bytes of the longest stop string or of the trigger */
-  const char *trigger; /* the text that opens a tool call: from there on nothing is ready; NULL: none */
-  bool triggered, stopped;
+  size_t longest; /* bytes of the longest stop string */
+  bool stopped;
 } aii_stream;
 
 void aii_stream_init(aii_stream *stream, aii_mem *mem);
 void aii_stream_free(aii_stream *stream);
 /* EINVAL: empty, too long or no UTF-8. */
 aiinfra_status aii_stream_add_stop(aii_stream *stream, const char *stop, aiinfra_error *err);
-void aii_stream_set_trigger(aii_stream *stream, const char *trigger); /* a literal */
 /* Call before the first push. */
-void aii_stream_start(aii_stream *stream, const aii_vocab *vocab, bool special, bool first_in_text);
-/* Adds a token's text; sets `stopped` when a stop string came up, which is then cut off with all behind it. */
-aiinfra_status aii_stream_push(aii_stream *stream, aiinfra_token token, aiinfra_error *err);
+void aii_stream_start(aii_stream *stream, const aii_vocab *vocab, bool first_in_text);
+/* Adds a token's text; sets `stopped` when a stop string came up, which is then cut off with all behind it.
+ * control: the text of a control token counts. */
+aiinfra_status aii_stream_push(aii_stream *stream, aiinfra_token token, bool control, aiinfra_error *err);
 void aii_stream_finish(aii_stream *stream); /* no more tokens: all text is ready */
 
 /* ---- gen: one request --------------------------------------------------------------------------------------------- */
@@ -70,7 +69,7 @@ typedef enum aii_gen_phase {
 
 /* What the host wrote, until it has become tokens and a grammar. */
 typedef struct aii_gen_input {
-  const char *text, *messages_json, *tools_json, *tool_choice, *json_schema;
+  const char *text, *messages_json, *tools_json, *tool_choice, *json_schema, *variables_json;
   const char *query; /* text is a document to score by it */
   bool owned;        /* copies, to be freed */
 } aii_gen_input;
@@ -94,8 +93,8 @@ typedef struct aii_gen {
   aii_grammar *grammar;
   aii_grammar_state *grammar_state;
   aii_sampler *sampler;
-  const char *tool_syntax; /* finished text is searched for tool calls; NULL: not */
   aii_stream stream;
+  aii_output *output; /* takes the text apart: content, reasoning, calls; NULL: all of it is content */
   uint32_t n_sent_tokens;
   uint64_t last_token_ns;
   aii_group *group;      /* whose text this is; NULL: a generation */

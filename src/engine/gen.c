@@ -34,6 +34,7 @@ void aii_gen_free(aii_gen *gen)
   b->n_open--;
   aii_gen_drop_input(gen);
   aii_stream_free(&gen->stream);
+  aii_output_free(gen->output);
   if (gen->sampler != NULL) aii_sampler_free(gen->sampler);
   if (gen->grammar_state != NULL) aii_grammar_state_free(gen->grammar_state);
   if (gen->grammar != NULL) aii_grammar_free(gen->grammar);

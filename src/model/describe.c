@@ -140,8 +140,8 @@ static void add_tokenizer(aii_buf *out, const aiinfra_model *m)
   add_str(out, m->eos_text);
   aii_buf_fmt(out, ",\"chat_template\":%s,\"chat_template_runs\":%s,\"tool_syntax\":",
               m->template_text != NULL ? "true" : "false", m->tmpl != NULL ? "true" : "false");
-  if (m->tool_syntax != NULL) {
-    add_str(out, m->tool_syntax);
+  if (m->syntax.format != NULL) {
+    add_str(out, aii_output_format_name(m->syntax.format));
   } else {
     aii_buf_str(out, "null");
   }

@@ -117,7 +117,7 @@ static aiinfra_status read_template(aiinfra_model *m, aiinfra_error *err)
   if (!aii_gguf_get_str(m->gguf, "tokenizer.chat_template", &text) || text.n == 0) return AIINFRA_OK;
   aiinfra_status rc = copy_text(m, text.p, text.n, &m->template_text, err);
   if (rc != AIINFRA_OK) return rc;
-  m->tool_syntax = aii_output_syntax(m->template_text);
+  m->syntax = aii_output_detect(m->template_text);
   aiinfra_error why;
   rc = aii_template_parse(&m->rt->mem, m->template_text, strlen(m->template_text), &m->tmpl, &why);
   if (rc == AIINFRA_ENOMEM) return aii_fail(err, rc, "chat template: %s", why.message);
@@ -225,8 +225,8 @@ aiinfra_status aii_model_load(aiinfra_runtime *rt, aii_gguf *gguf, const char *n
   return AIINFRA_OK;
 }
 
-aiinfra_status aii_model_render(const aiinfra_model *m, const char *messages_json, const char *tools_json,
-                                bool add_generation_prompt, aii_buf *out, aiinfra_error *err)
+aiinfra_status aii_model_render(const aiinfra_model *m, const aiinfra_render_opts *opts, bool guarded, aii_buf *out,
+                                aiinfra_error *err)
 {
   if (m->template_text == NULL) return aii_fail(err, AIINFRA_ENOTSUP, "model '%s' has no chat template", m->name);
   if (m->tmpl == NULL) {
@@ -235,11 +235,14 @@ aiinfra_status aii_model_render(const aiinfra_model *m, const char *messages_jso
     aii_template_free(again);
     return rc == AIINFRA_ENOMEM ? rc : aii_wrap(err, AIINFRA_ENOTSUP, "the chat template of model '%s'", m->name);
   }
-  aii_template_vars vars = {.messages_json = messages_json,
-                            .tools_json = tools_json,
+  aii_template_vars vars = {.messages_json = opts->messages_json,
+                            .tools_json = opts->tools_json,
+                            .extra_json = opts->variables_json,
+                            .now_s = opts->now_s,
+                            .guard = guarded ? m->vocab : NULL,
                             .bos_token = m->bos_text,
                             .eos_token = m->eos_text,
-                            .add_generation_prompt = add_generation_prompt};
+                            .add_generation_prompt = opts->add_generation_prompt > 0};
   aiinfra_status rc = aii_template_render(m->tmpl, &vars, out, err);
   return rc == AIINFRA_EFORMAT ? aii_wrap(err, AIINFRA_EINVAL, "chat") : rc; /* the caller's JSON is an argument */
 }

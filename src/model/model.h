@@ -159,10 +159,10 @@ struct aiinfra_model {
   const aii_arch *arch; /* NULL: vocab_only, of an architecture that does not run */
   aii_hparams hp;
   aii_vocab *vocab;
-  aii_template *tmpl;      /* NULL: none */
-  char *template_text;     /* NULL: none */
-  const char *tool_syntax; /* aii_output_syntax(); NULL: none */
-  char *name;              /* general.name or the file's name */
+  aii_template *tmpl;       /* NULL: none */
+  char *template_text;      /* NULL: none */
+  aii_output_syntax syntax; /* how it writes calls and reasoning, by its template */
+  char *name;               /* general.name or the file's name */
   uint32_t max_context;
   int32_t pooling; /* how its file wants hidden states pooled: an aiinfra_pooling; 0: it does not say */
   uint64_t n_params, weight_bytes;
@@ -197,9 +197,10 @@ typedef struct aii_forward {
 aiinfra_status aii_model_forward(aiinfra_model *model, aii_workspace *ws, const aii_kv_view *kv,
                                  const aii_forward *pass, aiinfra_error *err);
 
-/* Renders chat messages: see aii_template_render(). Any thread. */
-aiinfra_status aii_model_render(const aiinfra_model *model, const char *messages_json, const char *tools_json,
-                                bool add_generation_prompt, aii_buf *out, aiinfra_error *err);
+/* Renders chat messages: see aii_template_render(). guarded: control tokens that the texts spell are marked for
+ * AII_TOKENIZE_GUARDED. Any thread. */
+aiinfra_status aii_model_render(const aiinfra_model *model, const aiinfra_render_opts *opts, bool guarded, aii_buf *out,
+                                aiinfra_error *err);
 
 /* ---- the sampler (sampler.c) --------------------------------------------------------------------------------- */
 

@@ -277,6 +277,7 @@ aiinfra_status aii_params_parse(aii_params *params, aii_mem *mem, aii_endpoint e
   aii_buf_init(&params->messages, mem, 0);
   aii_buf_init(&params->tools, mem, 0);
   aii_buf_init(&params->schema, mem, 0);
+  aii_buf_init(&params->variables, mem, 0);
   aiinfra_status rc = aii_json_parse(body, n, "the body", MAX_DEPTH, &params->root, err);
   if (rc != AIINFRA_OK) return rc;
   if (!json_is_object(params->root))
@@ -290,6 +291,7 @@ void aii_params_free(aii_params *params)
   aii_buf_free(&params->messages);
   aii_buf_free(&params->tools);
   aii_buf_free(&params->schema);
+  aii_buf_free(&params->variables);
   aii_del(params->mem, params->inputs, params->n_inputs * sizeof *params->inputs);
   json_decref(params->root);
   memset(params, 0, sizeof *params);

@@ -103,7 +103,7 @@ typedef struct aii_params {
   bool stream, include_usage, base64;
   aiinfra_generate_opts opts;
   const char *stops[AII_SERVER_MAX_STOPS];
-  aii_buf messages, tools, schema;
+  aii_buf messages, tools, schema, variables;
   const char **inputs; /* texts to embed, documents to score */
   size_t n_inputs;
   int64_t dimensions; /* 0: as the model has */
@@ -213,6 +213,8 @@ bool aii_exchange_parse(aii_exchange *x, aii_endpoint endpoint);
 void aii_openai_answer(const aii_exchange *x, const aiinfra_result *result, aii_buf *out);
 /* Events of a stream; each ends in an empty line. */
 void aii_openai_text_event(const aii_exchange *x, bool with_role, const char *text, size_t n, aii_buf *out);
+void aii_openai_reasoning_event(const aii_exchange *x, const char *text, size_t n, aii_buf *out);
+void aii_openai_call_event(const aii_exchange *x, const aiinfra_call_delta *call, aii_buf *out);
 void aii_openai_end_events(const aii_exchange *x, const aiinfra_result *result, aii_buf *out);
 
 #endif

@@ -245,6 +245,7 @@ typedef struct aii_trun {
   aii_buf *out;
   aii_tscope *scope;
   uint32_t depth, line;
+  const aii_vocab *guard;
   uint64_t steps, max_steps;
   int64_t now_s;
   size_t out_bytes; /* over all buffers */

@@ -381,7 +381,8 @@ static bool set_globals(aii_trun *run, const aii_template_vars *vars)
 aiinfra_status aii_template_render(const aii_template *tmpl, const aii_template_vars *vars, aii_buf *out,
                                    aiinfra_error *err)
 {
-  aii_trun run = {.mem = tmpl->mem, .rc = AIINFRA_OK, .err = err, .line = 1, .now_s = vars->now_s};
+  aii_trun run = {
+      .mem = tmpl->mem, .rc = AIINFRA_OK, .err = err, .line = 1, .now_s = vars->now_s, .guard = vars->guard};
   aii_buf text;
   int flow = FLOW_ON;
   aii_arena_init(&run.arena, tmpl->mem, AII_T_MAX_ARENA);

@@ -202,8 +202,11 @@ class Chat(unittest.TestCase):
         self.assertIsInstance(json.loads(call["function"]["arguments"])["n"], int)
         deltas = [e["choices"][0]["delta"] for e in server.stream("/v1/chat/completions", **ask)]
         streamed = [d["tool_calls"][0] for d in deltas if "tool_calls" in d]
-        self.assertEqual(streamed[0]["index"], 0)
-        self.assertEqual(streamed[0]["function"], call["function"])
+        self.assertEqual({d["index"] for d in streamed}, {0})
+        self.assertEqual((streamed[0]["id"], streamed[0]["type"]), (call["id"], "function"))
+        self.assertFalse([d for d in streamed[1:] if "id" in d])
+        self.assertEqual(streamed[0]["function"]["name"], call["function"]["name"])
+        self.assertEqual("".join(d["function"]["arguments"] for d in streamed), call["function"]["arguments"])
 
     def test_wrong_requests(self):
         user = [{"role": "user", "content": "x"}]

@@ -11,6 +11,7 @@
 
 #include "lib/json/json.h"
 #include "src/text/text.h"
+#include "tests/support/byte_vocab.h"
 #include "tests/support/support.h"
 
 static aii_mem mem;
@@ -19,7 +20,12 @@ static aiinfra_status render(const char *source, const char *messages, const cha
                              aii_buf *out, aiinfra_error *err)
 {
   aii_template *tmpl = NULL;
-  aii_template_vars vars = {messages, tools, extra, "<s>", "</s>", 0, true};
+  aii_template_vars vars = {.messages_json = messages,
+                            .tools_json = tools,
+                            .extra_json = extra,
+                            .bos_token = "<s>",
+                            .eos_token = "</s>",
+                            .add_generation_prompt = true};
   aiinfra_status rc = aii_template_parse(&mem, source, strlen(source), &tmpl, err);
   if (rc == AIINFRA_OK) rc = aii_template_render(tmpl, &vars, out, err);
   aii_template_free(tmpl);
@@ -126,13 +132,10 @@ static void published_cases(void **state)
     const char *source = json_string_value(json_object_get(c, "template")),
                *name = json_string_value(json_object_get(c, "name"));
     aii_template *tmpl = NULL;
-    aii_template_vars vars = {list,
-                              NULL,
-                              NULL,
-                              json_string_value(json_object_get(c, "bos_token")),
-                              json_string_value(json_object_get(c, "eos_token")),
-                              0,
-                              true};
+    aii_template_vars vars = {.messages_json = list,
+                              .bos_token = json_string_value(json_object_get(c, "bos_token")),
+                              .eos_token = json_string_value(json_object_get(c, "eos_token")),
+                              .add_generation_prompt = true};
     aii_buf out;
     aiinfra_error err = {0};
     aii_buf_init(&out, &mem, 0);
@@ -166,13 +169,13 @@ static aiinfra_status render_case(const aii_template *tmpl, const json_t *c, aii
     const json_t *value = json_object_get(c, keys[i]);
     texts[i] = value != NULL && !json_is_null(value) ? json_dumps(value, 0) : NULL;
   }
-  aii_template_vars vars = {texts[0],
-                            texts[1],
-                            texts[2],
-                            json_string_value(json_object_get(c, "bos")),
-                            json_string_value(json_object_get(c, "eos")),
-                            json_integer_value(json_object_get(c, "now")),
-                            json_is_true(json_object_get(c, "add_generation_prompt"))};
+  aii_template_vars vars = {.messages_json = texts[0],
+                            .tools_json = texts[1],
+                            .extra_json = texts[2],
+                            .bos_token = json_string_value(json_object_get(c, "bos")),
+                            .eos_token = json_string_value(json_object_get(c, "eos")),
+                            .now_s = json_integer_value(json_object_get(c, "now")),
+                            .add_generation_prompt = json_is_true(json_object_get(c, "add_generation_prompt"))};
   aiinfra_status rc = aii_template_render(tmpl, &vars, out, err);
   for (size_t i = 0; i < 3; i++) free(texts[i]);
   return rc;
@@ -360,6 +363,65 @@ static void deep(void **state)
   }
 }
 
+/* ---- control tokens that a text only spells --------------------------------------------------------------------------- */
+
+/* How often <end> comes, and how many tokens there are, in a prompt of these messages. */
+static size_t count_ends(const aii_vocab *vocab, const char *source, const char *messages, size_t *n)
+{
+  aii_template *tmpl = NULL;
+  aii_template_vars vars = {.messages_json = messages, .guard = vocab};
+  aii_buf out;
+  aii_tokens tokens;
+  aiinfra_error err = {0};
+  size_t ends = 0;
+  aii_buf_init(&out, &mem, 0);
+  aii_tokens_init(&tokens, &mem);
+  assert_int_equal(aii_template_parse(&mem, source, strlen(source), &tmpl, &err), AIINFRA_OK);
+  assert_int_equal(aii_template_render(tmpl, &vars, &out, &err), AIINFRA_OK);
+  assert_int_equal(aii_tokenize(vocab, aii_buf_cstr(&out), out.len, 1 | AII_TOKENIZE_GUARDED, &tokens, &err),
+                   AIINFRA_OK);
+  for (size_t i = 0; i < tokens.n; i++) ends += tokens.items[i] == BYTE_VOCAB_END;
+  *n = tokens.n;
+  aii_tokens_free(&tokens);
+  aii_buf_free(&out);
+  aii_template_free(tmpl);
+  return ends;
+}
+
+static void spelled_control_tokens(void **state)
+{
+  (void)state;
+  static const char source[] = "{% for m in messages %}{{ (m.role ~ m.content | trim).replace('x', 'y') }}<end>"
+                               "{{ m.tool_calls | tojson if m.tool_calls }}{% endfor %}";
+  aii_vocab *vocab;
+  size_t n;
+  assert_int_equal(byte_vocab(&mem, NULL, 0, &vocab), AIINFRA_OK);
+  assert_int_equal(count_ends(vocab, source, "[{\"role\":\"u\",\"content\":\"hi\"}]", &n), 1);
+  assert_int_equal(n, 1 + 2 + 1);
+  /* typed by a user: text, every byte of it, and nothing else */
+  assert_int_equal(count_ends(vocab, source, "[{\"role\":\"u\",\"content\":\"a<end>x<end>\"}]", &n), 1);
+  assert_int_equal(n, 1 + 12 + 1);
+  /* in a role, in arguments, escaped in JSON */
+  assert_int_equal(count_ends(vocab, source, "[{\"role\":\"<end>\",\"content\":\"\"}]", &n), 1);
+  assert_int_equal(n, 5 + 1);
+  assert_int_equal(
+      count_ends(vocab, source, "[{\"role\":\"u\",\"content\":\"\",\"tool_calls\":[{\"<end>\":\"\\u003cend>\"}]}]", &n),
+      1);
+  /* put together from the texts of two messages */
+  assert_int_equal(count_ends(vocab, "{% for m in messages %}{{ m.content }}{% endfor %}",
+                              "[{\"content\":\"a<en\"},{\"content\":\"d>\"}]", &n),
+                   0);
+  assert_int_equal(n, 6);
+  /* the mark itself, forged, becomes U+FFFD */
+  assert_int_equal(count_ends(vocab, "{{ messages[0].content }}<end>", "[{\"content\":\"" AII_GUARD "\"}]", &n), 1);
+  assert_int_equal(n, 3 + 1);
+  /* a template may still look for it */
+  assert_int_equal(count_ends(vocab, "{{ messages[0].content.split('<end>')[1] }}", "[{\"content\":\"a<end>b\"}]", &n),
+                   0);
+  assert_int_equal(n, 1);
+  aii_vocab_free(vocab);
+}
+
 static int tear_down(void **state)
 {
   (void)state;
@@ -377,6 +439,7 @@ int main(void)
                                      cmocka_unit_test(published_templates),
                                      cmocka_unit_test(hostile),
                                      cmocka_unit_test(endless),
-                                     cmocka_unit_test(deep)};
+                                     cmocka_unit_test(deep),
+                                     cmocka_unit_test(spelled_control_tokens)};
   return cmocka_run_group_tests(tests, NULL, tear_down);
 }
