@@ -15,6 +15,9 @@
 
 #include "aiinfra/model.h"
 
+#include "aiinfra/imatrix.h"
+#include "aiinfra/convert.h"
+
 #include "aiinfra/kv.h"
 
 #include "aiinfra/batcher.h"

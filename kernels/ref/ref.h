@@ -37,6 +37,19 @@ static inline float aii_bf16_to_f32(uint16_t v)
   return f;
 }
 
+/* What a nibble means: IQ4_NL and IQ4_XS; MXFP4 and NVFP4 (doubled, so that they are integers). */
+extern const int8_t aii_iq4_levels[16];
+extern const int8_t aii_fp4_levels[16];
+
+/* Half of a power of two by its E8M0 exponent: 2^(e - 128). */
+static inline float aii_e8m0_half(uint8_t e)
+{
+  uint32_t u = e < 2 ? 0x200000u << e : (uint32_t)(e - 1) << 23;
+  float f;
+  memcpy(&f, &u, sizeof f);
+  return f;
+}
+
 void aii_ref_dequant_f32(const void *row, size_t n, float *out);
 void aii_ref_dequant_f16(const void *row, size_t n, float *out);
 void aii_ref_dequant_bf16(const void *row, size_t n, float *out);

@@ -1,11 +1,11 @@
 /* kernels/ref/table.c - the reference as a table. */
-#include "kernels/ref/ref.h"
+#include "kernels/ref/decode.h"
 
 const aii_kernels aii_kernels_ref = {
     .name = "ref",
     .isa = AIINFRA_ISA_REF,
     .dequant = {aii_ref_dequant_f32, aii_ref_dequant_f16, aii_ref_dequant_bf16, aii_ref_dequant_q8_0,
-                aii_ref_dequant_q4_0},
+                aii_ref_dequant_q4_0, AII_DECODERS},
     .quant = {aii_ref_quant_f32, aii_ref_quant_f16, aii_ref_quant_bf16, aii_ref_quant_q8_0, aii_ref_quant_q4_0},
     .quant_q8 = aii_ref_quant_q8,
     .matmul = {aii_ref_matmul_f32, aii_ref_matmul_f16, aii_ref_matmul_bf16, aii_ref_matmul_q8_0, aii_ref_matmul_q4_0},

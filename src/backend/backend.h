@@ -16,8 +16,35 @@
 #include "aiinfra/runtime.h"
 #include "lib/base/base.h"
 
-/* Element types: GGUF ids. Rows of a block type have a multiple of `block` elements. */
-typedef enum aii_dtype { AII_F32 = 0, AII_F16 = 1, AII_Q4_0 = 2, AII_Q8_0 = 8, AII_BF16 = 30 } aii_dtype;
+/* Element types that can be computed with: GGUF ids. Rows of a block type have a multiple of `block` elements. */
+typedef enum aii_dtype {
+  AII_F32 = 0,
+  AII_F16 = 1,
+  AII_Q4_0 = 2,
+  AII_Q4_1 = 3,
+  AII_Q5_0 = 6,
+  AII_Q5_1 = 7,
+  AII_Q8_0 = 8,
+  AII_Q2_K = 10,
+  AII_Q3_K = 11,
+  AII_Q4_K = 12,
+  AII_Q5_K = 13,
+  AII_Q6_K = 14,
+  AII_IQ4_NL = 20,
+  AII_IQ4_XS = 23,
+  AII_I8 = 24,
+  AII_I16 = 25,
+  AII_I32 = 26,
+  AII_I64 = 27,
+  AII_F64 = 28,
+  AII_BF16 = 30,
+  AII_TQ1_0 = 34,
+  AII_TQ2_0 = 35,
+  AII_MXFP4 = 39,
+  AII_NVFP4 = 40,
+  AII_Q1_0 = 41,
+  AII_Q2_0 = 42
+} aii_dtype;
 
 typedef struct aii_dtype_traits {
   const char *name; /* "Q8_0" */
@@ -25,6 +52,16 @@ typedef struct aii_dtype_traits {
   uint32_t block_bytes;
 } aii_dtype_traits;
 const aii_dtype_traits *aii_dtype_info(uint32_t gguf_type); /* NULL: not known */
+
+/* Rows of floats to rows of a type, one behind the other at dst. importance (NULL: all equal) has n_per_row weights of
+ * the squared error, one a column. ENOTSUP: a type that can only be read. EINVAL: rows of no whole number of blocks, a
+ * value that is not finite or too large for the type; the message names its place. Rows are independent of each other:
+ * threads may take some each. (quantize.c) */
+aiinfra_status aii_quantize_rows(aii_dtype type, const float *src, size_t n_rows, size_t n_per_row,
+                                 const float *importance, void *dst, aiinfra_error *err);
+/* The reverse, exact. ENOTSUP, EINVAL as above. */
+aiinfra_status aii_dequantize_rows(aii_dtype type, const void *src, size_t n_rows, size_t n_per_row, float *dst,
+                                   aiinfra_error *err);
 
 /* A weight on a device. `source` stays mapped as long as the weight lives (the backend may use it in place). */
 typedef struct aii_weight {
@@ -162,6 +199,7 @@ typedef struct aii_backend_ops {
 
 struct aii_backend {
   const aii_backend_ops *ops;
+  const aii_backend_ops *observed; /* NULL, or what forward passes use instead: it looks on, and calls ops */
   aii_mem *mem;
 };
 

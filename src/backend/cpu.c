@@ -67,18 +67,6 @@ void aii_cpu_for(aii_cpu *cpu, size_t n, size_t grain, bool alone, aii_range_fn 
 
 /* ---- weights ---- */
 
-aii_fmt aii_cpu_fmt(aii_dtype type)
-{
-  switch (type) {
-    case AII_F32: return AII_FMT_F32;
-    case AII_F16: return AII_FMT_F16;
-    case AII_BF16: return AII_FMT_BF16;
-    case AII_Q8_0: return AII_FMT_Q8_0;
-    case AII_Q4_0: return AII_FMT_Q4_0;
-  }
-  return AII_FMT_COUNT;
-}
-
 aii_cpu_matrix aii_cpu_matrix_of(const aii_weight *w)
 {
   aii_cpu_matrix m = {.fmt = w->device != NULL ? AII_FMT_F32 : aii_cpu_fmt(w->type),
@@ -122,9 +110,9 @@ static aiinfra_status cpu_upload(aii_backend *be, aii_weight *w, aiinfra_error *
     for (size_t r = 0; r < rows; r++) cpu->k->dequant[fmt]((const char *)w->source + r * row, w->n_in, f + r * w->n_in);
     w->device = f;
     w->device_bytes = bytes;
-  } else if (aii_fmt_quantised(fmt)) { /* now, so that the product itself never lacks memory */
-    size_t x_row = aii_q8_row_bytes(w->n_in);
-    if (aii_cpu_scratch(cpu, aii_cpu_matmul_cols(x_row) * x_row) == NULL) {
+  } else if (fmt != AII_FMT_F32) { /* now, so that the product itself never lacks memory */
+    size_t bytes = aii_cpu_matmul_scratch(cpu, fmt, w->n_in, w->n_out);
+    if (bytes > 0 && aii_cpu_scratch(cpu, bytes) == NULL) {
       cpu->failed = AIINFRA_OK;
       return aii_fail(err, AIINFRA_ENOMEM, "scratch memory for rows of %u elements", w->n_in);
     }

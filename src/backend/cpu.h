@@ -46,11 +46,19 @@ typedef struct aii_cpu_matrix {
 aii_cpu_matrix aii_cpu_matrix_of(const aii_weight *w);
 const float *aii_cpu_vector_of(const aii_weight *w); /* NULL for NULL */
 
-/* Weight rows that a thread takes at a time. */
-size_t aii_cpu_row_grain(const aii_cpu *cpu, size_t row_bytes, uint32_t n_out);
-
-/* Rows of activations for one product: what fits the second-level cache beside the weights. */
-uint32_t aii_cpu_matmul_cols(size_t x_row_bytes);
+/* How a product with such a weight is done (cpu_matmul.c). */
+typedef struct aii_cpu_plan {
+  bool q8;            /* rows of activations are quantised first */
+  size_t x_bytes;     /* of such a row */
+  size_t grain;       /* weight rows that a thread takes at a time */
+  size_t panel_bytes; /* that a thread needs to decode them; 0: the format has products of its own */
+} aii_cpu_plan;
+aii_cpu_plan aii_cpu_plan_of(const aii_cpu *cpu, aii_fmt fmt, uint32_t n_in, uint32_t n_out);
+/* The format that *args is multiplied in. One without products of its own: its weight rows, at most `grain`, are decoded
+ * into the thread's own panel, which then is what *args multiplies. */
+aii_fmt aii_cpu_decoded(const aii_kernels *k, aii_fmt fmt, aii_matmul_args *args, void *panel);
+/* Scratch of aii_cpu_matmul(). */
+size_t aii_cpu_matmul_scratch(const aii_cpu *cpu, aii_fmt fmt, uint32_t n_in, uint32_t n_out);
 
 void aii_cpu_embed(aii_backend *be, const aii_weight *w, const aii_rows *rows, float scale, float *out);
 void aii_cpu_rms_norm(aii_backend *be, const float *x, const aii_weight *w, uint32_t n_rows, uint32_t width, float eps,

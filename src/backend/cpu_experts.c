@@ -116,8 +116,9 @@ typedef struct experts_job {
   const aii_weight *w;
   const float *bias, *x;
   float *y;
-  char *q8; /* NULL: floats are multiplied as they are */
-  size_t x_bytes, mat_bytes, grain, n_ranges;
+  char *q8;     /* NULL: floats are multiplied as they are */
+  char *panels; /* one a thread, where the format needs them */
+  size_t x_bytes, mat_bytes, panel_bytes, grain, n_ranges;
   uint32_t repeat;
   uint32_t *pairs;   /* sorted by expert */
   uint32_t *begin;   /* [n_active + 1] where an expert's pairs begin */
@@ -135,7 +136,6 @@ static void quantise_range(void *arg, uint32_t worker, size_t first, size_t end)
 static void multiply_range(void *arg, uint32_t worker, size_t first, size_t end)
 {
   const experts_job *job = arg;
-  (void)worker;
   for (size_t i = first; i < end; i++) {
     size_t active = i / job->n_ranges, row = i % job->n_ranges * job->grain, n_out = job->w->n_out;
     size_t expert = job->experts[active];
@@ -149,11 +149,12 @@ static void multiply_range(void *arg, uint32_t worker, size_t first, size_t end)
         .bias = job->bias != NULL ? job->bias + expert * n_out + row : NULL,
         .y_stride = n_out,
     };
+    aii_fmt fmt = aii_cpu_decoded(job->k, job->fmt, &a, job->panels + worker * job->panel_bytes);
     for (uint32_t p = job->begin[active]; p < job->begin[active + 1]; p++) {
       size_t pair = job->pairs[p], x = pair / job->repeat;
       a.x = job->q8 != NULL ? (const void *)(job->q8 + x * job->x_bytes) : job->x + x * job->w->n_in;
       a.y = job->y + pair * n_out + row;
-      job->k->matmul[job->fmt](&a);
+      job->k->matmul[fmt](&a);
     }
   }
 }
@@ -188,18 +189,18 @@ void aii_cpu_matmul_ids(aii_backend *be, const aii_weight *w, const aii_weight *
   aii_cpu *cpu = aii_cpu_of(be);
   aii_cpu_matrix m = aii_cpu_matrix_of(w);
   uint32_t n_experts = AII_MAX(w->n_mats, 1u), n_x = (n - 1) / repeat + 1;
-  size_t x_bytes = aii_fmt_quantised(m.fmt) ? aii_q8_row_bytes(w->n_in) : w->n_in * sizeof(float);
+  aii_cpu_plan plan = aii_cpu_plan_of(cpu, m.fmt, w->n_in, w->n_out);
   for (uint32_t i = 0; i < n; i++) {
     if (expert_of(ids, i, n_experts) >= n_experts) {
       aii_cpu_fail(cpu, AIINFRA_EINTERNAL, "a row was routed to an expert that is not there");
       return;
     }
   }
-  size_t q8_bytes = aii_fmt_quantised(m.fmt) ? n_x * x_bytes : 0;
+  size_t q8_bytes = plan.q8 ? n_x * plan.x_bytes : 0, panels = aii_pool_threads(cpu->pool) * plan.panel_bytes;
   size_t numbers = n + 3 * (size_t)n_experts + 1;
-  char *scratch = aii_cpu_scratch(cpu, q8_bytes + numbers * sizeof(uint32_t));
+  char *scratch = aii_cpu_scratch(cpu, panels + q8_bytes + numbers * sizeof(uint32_t));
   if (scratch == NULL) return;
-  uint32_t *lists = (uint32_t *)(void *)(scratch + q8_bytes);
+  uint32_t *lists = (uint32_t *)(void *)(scratch + panels + q8_bytes);
   experts_job job = {.k = cpu->k,
                      .fmt = m.fmt,
                      .m = m,
@@ -207,10 +208,12 @@ void aii_cpu_matmul_ids(aii_backend *be, const aii_weight *w, const aii_weight *
                      .bias = aii_cpu_vector_of(bias),
                      .x = x,
                      .y = y,
-                     .q8 = q8_bytes > 0 ? scratch : NULL,
-                     .x_bytes = x_bytes,
+                     .q8 = plan.q8 ? scratch + panels : NULL,
+                     .panels = scratch,
+                     .x_bytes = plan.x_bytes,
+                     .panel_bytes = plan.panel_bytes,
                      .mat_bytes = m.row_bytes * w->n_out,
-                     .grain = aii_cpu_row_grain(cpu, m.row_bytes, w->n_out),
+                     .grain = plan.grain,
                      .repeat = repeat,
                      .pairs = lists,
                      .experts = lists + n,

@@ -8,6 +8,7 @@
 #ifndef AII_MODEL_ARCH_H
 #define AII_MODEL_ARCH_H
 
+#include "aiinfra/convert.h"
 #include "src/model/gguf.h"
 
 typedef enum aii_norm_kind { AII_NORM_RMS, AII_NORM_LAYER } aii_norm_kind;
@@ -118,6 +119,10 @@ uint64_t aii_memory_total(void);
 /* Makes a model of an opened file, which it then owns, also on failure (model.c). `name` stands in for general.name. */
 aiinfra_status aii_model_load(aiinfra_runtime *rt, aii_gguf *gguf, const char *name, const aiinfra_model_opts *opts,
                               aiinfra_model **out, aiinfra_error *err);
+
+/* aiinfra_convert(), whose options were loaded to the full struct (convert.c). */
+aiinfra_status aii_convert(aii_mem *mem, const char *from, const char *to, const aiinfra_convert_opts *opts,
+                           aiinfra_error *err);
 
 /* The JSON of aiinfra_model_describe() (describe.c). */
 void aii_model_describe(const aiinfra_model *model, aii_buf *out);

@@ -248,7 +248,7 @@ aiinfra_status aii_model_forward(aiinfra_model *m, aii_workspace *ws, const aii_
   aiinfra_status rc = check(m, ws, kv, f, err);
   if (rc != AIINFRA_OK) return aii_wrap(err, rc, "forward pass");
   aii_backend *be = m->rt->backend;
-  pass p = {m, ws, be, be->ops, kv, &f->rows, f->rows.n_rows};
+  pass p = {m, ws, be, be->observed != NULL ? be->observed : be->ops, kv, &f->rows, f->rows.n_rows};
   bool latent = m->hp.kv_lora != 0;
   embed(&p);
   for (uint32_t l = 0; l < m->hp.n_layers; l++) {

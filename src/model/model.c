@@ -165,6 +165,7 @@ static aiinfra_status load_weights(aiinfra_model *m, const aiinfra_model_opts *o
   if (rc == AIINFRA_OK) read_pooling(m);
   if (rc == AIINFRA_OK) rc = set_context(m, opts->max_context, err);
   if (rc == AIINFRA_OK) rc = aii_layers_plan(m, err);
+  if (rc == AIINFRA_OK) rc = aii_gguf_load(m->gguf, opts->load_type, opts->progress, opts->progress_user, err);
   if (rc == AIINFRA_OK) rc = aii_tensors_bind(m, err);
   if (rc == AIINFRA_OK) rc = check_fits(m, err);
   if (rc == AIINFRA_OK) rc = upload(m, opts, err);

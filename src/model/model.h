@@ -36,23 +36,28 @@ typedef struct aii_gguf_kv {
   aii_gguf_type elem_type; /* of an array */
   uint64_t count;          /* of an array; else 1 */
   const uint8_t *data;     /* in the mapping, unaligned, little-endian; a string: its length first */
+  size_t bytes;            /* of data */
 } aii_gguf_kv;
 
 typedef struct aii_gguf_tensor {
   aii_str name;
   uint32_t n_dims;
-  uint64_t ne[4]; /* ne[0] is contiguous; unused ones are 1 */
-  uint32_t type;  /* GGUF id; whether it can be computed with, aii_dtype_info() knows */
-  const uint8_t *data;
+  uint64_t ne[4];      /* ne[0] is contiguous; unused ones are 1 */
+  uint32_t type;       /* GGUF id; whether it can be computed with, aii_dtype_info() knows */
+  const uint8_t *data; /* NULL: not made yet, see aii_gguf_load() */
   uint64_t bytes;
 } aii_gguf_tensor;
 
 typedef struct aii_gguf aii_gguf;
-/* Maps and validates the whole directory: after success every kv and tensor lies inside the file. `bytes_only` opens a
- * memory image instead (fuzzing, tests); it is borrowed. */
+/* Maps and validates the whole directory: after success every kv and tensor lies inside the file, or one of the files
+ * of a split set. The other function opens a memory image instead (fuzzing, tests); it is borrowed. */
 aiinfra_status aii_gguf_open(aii_mem *mem, const char *path, aii_gguf **out, aiinfra_error *err);
 aiinfra_status aii_gguf_from_memory(aii_mem *mem, const void *bytes, size_t n, aii_gguf **out, aiinfra_error *err);
 void aii_gguf_free(aii_gguf *gguf);
+/* Gives every tensor data: what a file does not hold as it is gets made, one tensor at a time. With a type every matrix
+ * is also brought to it (load.c). */
+aiinfra_status aii_gguf_load(aii_gguf *gguf, const char *type, aiinfra_progress_fn progress, void *progress_user,
+                             aiinfra_error *err);
 size_t aii_gguf_n_kv(const aii_gguf *gguf);
 const aii_gguf_kv *aii_gguf_kv_at(const aii_gguf *gguf, size_t i);
 const aii_gguf_kv *aii_gguf_find(const aii_gguf *gguf, const char *key);
@@ -78,6 +83,38 @@ typedef struct aii_head {
 /* hidden [n_embd]: of the pooled token, after the output norm. scratch [n_embd]. The logistic function of it is the
  * probability that the document is relevant. */
 double aii_head_score(const aii_head *head, const double *hidden, double *scratch);
+
+/* ---- recipes of quantised files (recipe.c) ------------------------------------------------------------------------ */
+
+typedef struct aii_recipe {
+  const char *name; /* "Q4_K_M" */
+  aii_dtype base;
+  uint32_t file_type; /* general.file_type */
+} aii_recipe;
+const aii_recipe *aii_recipe_at(size_t i);           /* NULL behind the last */
+const aii_recipe *aii_recipe_find(const char *name); /* in any case; NULL: there is none */
+
+typedef struct aii_recipe_tensor {
+  const char *name; /* "blk.3.attn_v.weight" */
+  uint32_t n_dims;
+  uint64_t ne0;
+  uint32_t layer, n_layers; /* layer: 0 for tensors of no layer */
+  uint32_t n_experts;       /* of the model; 0: none */
+  uint32_t n_gqa;           /* query heads that share a key head */
+  bool is_output;           /* output.weight, or token_embd.weight where it serves as the output too */
+  bool has_importance;
+} aii_recipe_tensor;
+/* The type that a recipe stores a tensor in; always one that its rows fit and aii_quantize_rows() can write. */
+aii_dtype aii_recipe_type(const aii_recipe *recipe, const aii_recipe_tensor *tensor);
+
+/* ---- importance matrices (importance.c) --------------------------------------------------------------------------- */
+
+/* EFORMAT: a GGUF file of something else. */
+aiinfra_status aii_importance_open(aii_mem *mem, const char *path, aii_gguf **out, aiinfra_error *err);
+/* The importance of the n_in columns of matrix `mat` of a tensor, for aii_quantize_rows(). Not *found: the file says
+ * nothing of it. EFORMAT: made for a model of another shape. */
+aiinfra_status aii_importance_get(const aii_gguf *imatrix, const char *name, size_t mat, size_t n_mats, size_t n_in,
+                                  float *out, bool *found, aiinfra_error *err);
 
 /* ---- the model ------------------------------------------------------------------------------------------------ */
 

@@ -262,10 +262,11 @@ static uint32_t traits_of(const aiinfra_model *m, const aii_layer *l)
 static aiinfra_status check_type(const aii_gguf_tensor *t, aiinfra_error *err)
 {
   if (aii_dtype_info(t->type) != NULL) return AIINFRA_OK;
-  return aii_fail(err, AIINFRA_ENOTSUP,
-                  "tensor '%.*s' is %s; this version computes with F32, F16, BF16, Q8_0 and Q4_0: convert the model to "
-                  "one of these",
-                  AII_SHOW(t->name), aii_gguf_type_info(t->type)->name);
+  return aii_fail(
+      err, AIINFRA_ENOTSUP,
+      "tensor '%.*s' is %s, which this version cannot compute with: convert the model to another type, such "
+      "as Q4_K_M",
+      AII_SHOW(t->name), aii_gguf_type_info(t->type)->name);
 }
 
 /* The tensor as a weight, when its type and its shape are right. */

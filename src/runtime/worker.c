@@ -53,6 +53,7 @@ static void unlock_device(aii_worker *worker)
 static void *worker_main(void *arg)
 {
   aii_worker *worker = arg;
+  aii_thread_prefer_others();
   for (aii_job *job; (job = next_job(worker)) != NULL;) {
     lock_device(worker);
     job->run(job);

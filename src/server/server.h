@@ -37,13 +37,18 @@ enum {
 
 typedef struct aii_exchange aii_exchange;
 
-/* ---- server (server.c, models.c) ----------------------------------------------------------------------------------- */
+/* ---- server (server.c, models.c, search.c) ----------------------------------------------------------------------------------- */
 
 typedef struct aii_served {
   char *name;
   aiinfra_batcher *batcher;
   int64_t created; /* seconds since 1970 */
 } aii_served;
+
+typedef struct aii_searched {
+  char *name;
+  aiinfra_memory *memory;
+} aii_searched;
 
 struct aiinfra_server {
   aiinfra_runtime *rt;
@@ -60,6 +65,8 @@ struct aiinfra_server {
   bool kick_posted, closing, stop_now;
   aii_served *models;
   size_t n_models, cap_models;
+  aii_searched *memories;
+  size_t n_memories, cap_memories;
   aii_exchange *open; /* every exchange that has not been freed */
   uint32_t n_open, n_connected;
   uint64_t next_id;
@@ -80,6 +87,8 @@ aiinfra_status aii_listen(const char *host, uint16_t port, int *fd, int *bound_p
 
 aiinfra_status aii_models_add(aiinfra_server *server, const char *name, aiinfra_batcher *batcher, aiinfra_error *err);
 void aii_models_free(aiinfra_server *server);
+aiinfra_status aii_memories_add(aiinfra_server *server, const char *name, aiinfra_memory *memory, aiinfra_error *err);
+void aii_memories_free(aiinfra_server *server);
 const aii_served *aii_models_find(const aiinfra_server *server, const char *name); /* NULL or "": the default */
 
 /* ---- params: a request's body, checked (params.c, chat.c) ----------------------------------------------------------- */
@@ -189,6 +198,7 @@ void aii_run_chat(aii_exchange *x);       /* generate.c */
 void aii_run_completion(aii_exchange *x); /* generate.c */
 void aii_run_embeddings(aii_exchange *x); /* embeddings.c */
 void aii_run_rerank(aii_exchange *x);     /* rerank.c */
+void aii_run_search(aii_exchange *x);     /* search.c */
 
 /* The batcher has ended the exchange's request: true when the client is still there. */
 bool aii_exchange_took(aii_exchange *x);

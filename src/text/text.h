@@ -13,7 +13,10 @@
 
 typedef enum aii_vocab_kind {
   AII_VOCAB_SPM = 1, /* SentencePiece BPE: "llama" in GGUF */
-  AII_VOCAB_BPE = 2  /* byte-level BPE: "gpt2" in GGUF */
+  AII_VOCAB_BPE = 2, /* BPE by ranked merges: "gpt2" in GGUF */
+  AII_VOCAB_WPM = 3, /* WordPiece: "bert" in GGUF */
+  AII_VOCAB_UGM = 4, /* Unigram: "t5" in GGUF */
+  AII_VOCAB_WORD = 5 /* whole words: Hugging Face's WordLevel */
 } aii_vocab_kind;
 
 typedef enum aii_token_attr { /* GGUF's token types */
@@ -42,13 +45,31 @@ typedef struct aii_vocab_desc {
   const aii_str *merges;                /* BPE: "a b", rank = index */
   int32_t bos, eos, unk, eot, eom, pad; /* -1: none (the caller applies the defaults of the file format) */
   int32_t add_bos, add_eos;             /* -1: as the kind and pre say by default, 0: no, 1: yes */
-  int32_t add_space_prefix;             /* SPM; -1: default yes */
+  int32_t add_space_prefix;             /* SPM, UGM; -1: default yes */
+  int32_t remove_extra_spaces;          /* SPM, UGM: runs of white space are one, none at the ends; -1: default no */
+  aii_str charsmap;                     /* SPM, UGM: SentencePiece's precompiled normalisation; n 0: none */
+  int32_t sep;                          /* WPM and RoBERTa's kin: behind a text; -1: none */
+  int32_t add_sep;                      /* -1: as the kind and pre say by default, 0: no, 1: yes */
 } aii_vocab_desc;
 
 typedef struct aii_vocab aii_vocab;
 
 aiinfra_status aii_vocab_create(aii_mem *mem, const aii_vocab_desc *desc, aii_vocab **out, aiinfra_error *err);
 void aii_vocab_free(aii_vocab *vocab);
+
+/* Vocabularies as other programs keep them. `config` is the bytes of tokenizer_config.json, or NULL: names of special
+ * tokens, add_bos_token, added_tokens_decoder. Malformed: EFORMAT; a part that this version does not have: ENOTSUP
+ * with its name and place. */
+aiinfra_status aii_vocab_from_hf_json(aii_mem *mem, const char *json, size_t n, const char *config, size_t config_n,
+                                      aii_vocab **out, aiinfra_error *err); /* tokenizer.json */
+/* Lines "<base64> <rank>". pre: the pre-tokenizer by its name in GGUF ("gpt-4o", "qwen2", "llama-bpe"). */
+aiinfra_status aii_vocab_from_tiktoken(aii_mem *mem, const char *file, size_t n, const char *pre, const char *config,
+                                       size_t config_n, aii_vocab **out, aiinfra_error *err);
+aiinfra_status aii_vocab_from_sentencepiece(aii_mem *mem, const char *model, size_t n, const char *config,
+                                            size_t config_n, aii_vocab **out, aiinfra_error *err); /* tokenizer.model */
+/* BERT's vocab.txt: a token a line. */
+aiinfra_status aii_vocab_from_wordpiece(aii_mem *mem, const char *file, size_t n, const char *config, size_t config_n,
+                                        aii_vocab **out, aiinfra_error *err);
 
 uint32_t aii_vocab_size(const aii_vocab *vocab);
 int32_t aii_vocab_bos(const aii_vocab *vocab); /* -1: none */
@@ -71,18 +92,21 @@ void aii_tokens_free(aii_tokens *tokens);
 aiinfra_status aii_tokenize(const aii_vocab *vocab, const char *text, size_t n, uint32_t flags, aii_tokens *out,
                             aiinfra_error *err);
 
-/* Streaming detokenizer: never hands out part of a UTF-8 sequence. SPM: the leading space of the whole text is
- * dropped when the prompt ended at its start (first_in_text). */
+/* Streaming detokenizer: never hands out part of a UTF-8 sequence. first_in_text: no token of the text came before, so
+ * that what only the first one prints or loses (a leading space) is right. */
 typedef struct aii_detok {
   const aii_vocab *vocab;
   bool special;
-  bool strip_space; /* the next piece loses one leading space */
-  uint8_t n_held;   /* bytes of an unfinished sequence */
+  bool first;     /* no token was printed yet */
+  bool space;     /* one waits for the next token */
+  uint8_t n_held; /* bytes of an unfinished sequence */
+  uint32_t strip; /* leading spaces that are still to be lost */
   char held[4];
 } aii_detok;
 void aii_detok_init(aii_detok *detok, const aii_vocab *vocab, bool special, bool first_in_text);
 void aii_detok_push(aii_detok *detok, aiinfra_token token, aii_buf *out);
-void aii_detok_finish(aii_detok *detok, aii_buf *out); /* what is held becomes U+FFFD */
+void aii_detok_bytes(aii_detok *detok, aiinfra_token token, aii_buf *out); /* the exact bytes, cut or not */
+void aii_detok_finish(aii_detok *detok, aii_buf *out);                     /* what is held becomes U+FFFD */
 
 /* ---- chat templates ------------------------------------------------------------------------------------------ */
 
@@ -97,6 +121,7 @@ typedef struct aii_template_vars {
   const char *tools_json;    /* an array; NULL: none */
   const char *extra_json;    /* an object of further variables; NULL: none */
   const char *bos_token, *eos_token;
+  int64_t now_s; /* what strftime_now() tells, in seconds since 1970, as local time; 0: the clock */
   bool add_generation_prompt;
 } aii_template_vars;
 /* Bounded steps, depth and output; raise_exception() in the template becomes EINVAL with its message. */

@@ -53,7 +53,7 @@ bool aii_tv_truth(aii_tv v)
     case TV_INT: return v.i != 0;
     case TV_FLOAT: return v.f != 0;
     case TV_STR: return v.n > 0;
-    case TV_LIST: return v.list->n > 0;
+    case TV_LIST: return v.list->n > 0 || v.look == TL_GENERATOR;
     case TV_MAP: return v.map->n > 0;
     default: return true;
   }
@@ -67,6 +67,11 @@ bool aii_tv_number(aii_tv v, double *f)
     case TV_FLOAT: *f = v.f; return true;
     default: return false;
   }
+}
+
+bool aii_tv_indexed(aii_tv v)
+{
+  return v.type == TV_LIST && (v.look == TL_PLAIN || v.look == TL_TUPLE);
 }
 
 const char *aii_tv_type_name(aii_tv v)
@@ -108,7 +113,7 @@ bool aii_tv_equal(aii_trun *run, aii_tv a, aii_tv b, bool *equal)
     *equal = a.i == b.i;
   } else if (aii_tv_number(a, &x) && aii_tv_number(b, &y)) {
     *equal = x == y;
-  } else if (a.type != b.type) {
+  } else if (a.type != b.type || (a.type == TV_LIST && a.look != b.look)) {
     return true;
   } else if (a.type == TV_STR) {
     *equal = a.n == b.n && memcmp(a.s, b.s, a.n) == 0;
@@ -250,8 +255,15 @@ bool aii_tv_put(aii_trun *run, aii_tmap *map, aii_tv key, aii_tv value)
 bool aii_tv_iterate(aii_trun *run, aii_tv v, aii_tlist **out)
 {
   aii_tv list;
-  if (v.type == TV_LIST) {
+  if (v.type == TV_LIST && v.look != TL_GENERATOR) {
     *out = v.list;
+    return true;
+  }
+  if (v.type == TV_LIST) { /* read once, then empty */
+    if (!aii_tv_list(run, 0, &list)) return false;
+    *list.list = *v.list;
+    *out = list.list;
+    *v.list = (aii_tlist){0};
     return true;
   }
   if (v.type == TV_MAP) {

@@ -449,6 +449,43 @@ class Own(unittest.TestCase):
         self.assertNotIn("secret", said)
         self.assertEqual(code, 0, said)
 
+    def test_search(self):
+        with tempfile.TemporaryDirectory() as folder:
+            db, path = os.path.join(folder, "s.db"), os.path.join(folder, "zoo.md")
+            with open(path, "w") as f:
+                f.write("# Zoo\n\nThe giraffe eats acacia leaves.\n\n# Port\n\nThe ferry leaves at noon.\n")
+            subprocess.run([AIINFRA, "ingest", "--db", db, path], check=True, capture_output=True)
+            subprocess.run([AIINFRA, "remember", "--db", db, "My giraffe is called Gus."], check=True, capture_output=True)
+            own = Server("--db", db)
+            try:
+                self.check_search(own, path)
+            finally:
+                code, said = own.stop()
+            self.assertEqual(code, 0, said)
+
+    def check_search(self, own, path):
+        search = "/v1/vector_stores/default/search"
+        status, _, body = own.ask("POST", search, {"query": "What does the giraffe eat?"})
+        page = json.loads(body)
+        self.assertEqual((status, page["object"], page["has_more"]), (200, "vector_store.search_results.page", False))
+        self.assertEqual(page["search_query"], ["What does the giraffe eat?"])
+        first = page["data"][0]
+        self.assertTrue(first["filename"].endswith("zoo.md"), first)
+        self.assertIn("acacia", first["content"][0]["text"])
+        self.assertTrue(0 < first["score"] <= 1 and isinstance(first["attributes"], dict))
+        self.assertTrue(any("Gus" in hit["content"][0]["text"] for hit in page["data"]))
+        _, _, body = own.ask("POST", search, {"query": ["ferry"], "max_num_results": 1})
+        self.assertEqual(len(json.loads(body)["data"]), 1)
+        for fields, param in ((dict(), "query"), (dict(query=3), "query"), (dict(query=["a", "b"]), "query"),
+                              (dict(query="a", max_num_results=51), "max_num_results"),
+                              (dict(query="a", filters={"type": "eq"}), "filters"),
+                              (dict(query="a", rewrite_query=True), "rewrite_query")):
+            status, _, body = own.ask("POST", search, fields)
+            self.assertEqual((status, json.loads(body)["error"]["param"]), (400, param), body)
+        for path in ("/v1/vector_stores/other/search", "/v1/vector_stores/default", "/v1/vector_stores//search"):
+            self.assertEqual(own.ask("POST", path, {"query": "a"})[0], 404)
+        self.assertEqual(own.ask("POST", search, b"{")[0], 400)
+
     def test_stops_with_work_in_flight(self):
         own = Server()
         sockets = [socket.create_connection(("127.0.0.1", own.port), 30) for _ in range(6)]

@@ -14,6 +14,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
       "{\"n\":3}",
       "<s>",
       "</s>",
+      0,
       true};
   aiinfra_error err = {0};
   aii_mem_init(&mem, NULL, 128u << 20);

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "lib/json/json.h"
 #include "src/text/text.h"
@@ -18,7 +19,7 @@ static aiinfra_status render(const char *source, const char *messages, const cha
                              aii_buf *out, aiinfra_error *err)
 {
   aii_template *tmpl = NULL;
-  aii_template_vars vars = {messages, tools, extra, "<s>", "</s>", true};
+  aii_template_vars vars = {messages, tools, extra, "<s>", "</s>", 0, true};
   aiinfra_status rc = aii_template_parse(&mem, source, strlen(source), &tmpl, err);
   if (rc == AIINFRA_OK) rc = aii_template_render(tmpl, &vars, out, err);
   aii_template_free(tmpl);
@@ -130,6 +131,7 @@ static void published_cases(void **state)
                               NULL,
                               json_string_value(json_object_get(c, "bos_token")),
                               json_string_value(json_object_get(c, "eos_token")),
+                              0,
                               true};
     aii_buf out;
     aiinfra_error err = {0};
@@ -154,6 +156,124 @@ static void published_cases(void **state)
   free(text);
 }
 
+/* ---- what jinja2 made, as tests/reference/templates_diff.py wrote it down ------------------------------------------ */
+
+static aiinfra_status render_case(const aii_template *tmpl, const json_t *c, aii_buf *out, aiinfra_error *err)
+{
+  const char *keys[] = {"messages", "tools", "extra"};
+  char *texts[3];
+  for (size_t i = 0; i < 3; i++) {
+    const json_t *value = json_object_get(c, keys[i]);
+    texts[i] = value != NULL && !json_is_null(value) ? json_dumps(value, 0) : NULL;
+  }
+  aii_template_vars vars = {texts[0],
+                            texts[1],
+                            texts[2],
+                            json_string_value(json_object_get(c, "bos")),
+                            json_string_value(json_object_get(c, "eos")),
+                            json_integer_value(json_object_get(c, "now")),
+                            json_is_true(json_object_get(c, "add_generation_prompt"))};
+  aiinfra_status rc = aii_template_render(tmpl, &vars, out, err);
+  for (size_t i = 0; i < 3; i++) free(texts[i]);
+  return rc;
+}
+
+static json_t *goldens(void)
+{
+  json_t *root;
+  char *text = test_read_file(test_path("tests/data/template_cases.json"), NULL);
+  assert_int_equal(aii_json_parse(text, strlen(text), "cases", 0, &root, NULL), AIINFRA_OK);
+  free(text);
+  return root;
+}
+
+static void own_snippets(void **state)
+{
+  (void)state;
+  json_t *root = goldens(), *pair;
+  size_t i;
+  json_array_foreach(json_object_get(root, "snippets"), i, pair)
+  {
+    const char *source = json_string_value(json_array_get(pair, 0)),
+               *expected = json_string_value(json_array_get(pair, 1)); /* NULL: an error */
+    aii_template *tmpl = NULL;
+    aii_buf out;
+    aiinfra_error err = {0};
+    aii_buf_init(&out, &mem, 0);
+    aiinfra_status rc = aii_template_parse(&mem, source, strlen(source), &tmpl, &err);
+    if (rc == AIINFRA_OK) rc = render_case(tmpl, json_object_get(root, "little"), &out, &err);
+    if ((rc == AIINFRA_OK) != (expected != NULL)) fail_msg("%s: %s", source, err.message);
+    if (expected != NULL) assert_string_equal(aii_buf_cstr(&out), expected);
+    aii_buf_free(&out);
+    aii_template_free(tmpl);
+  }
+  json_decref(root);
+}
+
+static uint64_t hash_all(const char *source, size_t n, const json_t *cases)
+{
+  aii_template *tmpl = NULL;
+  aiinfra_error err = {0};
+  uint64_t hash = 0;
+  size_t i;
+  json_t *c;
+  assert_int_equal(aii_template_parse(&mem, source, n, &tmpl, &err), AIINFRA_OK);
+  json_array_foreach(cases, i, c)
+  {
+    aii_buf out;
+    aii_buf_init(&out, &mem, 0);
+    bool good = render_case(tmpl, c, &out, &err) == AIINFRA_OK;
+    hash = aii_hash64(good ? aii_buf_cstr(&out) : "error", good ? out.len : 5, hash);
+    aii_buf_free(&out);
+  }
+  aii_template_free(tmpl);
+  return hash;
+}
+
+static void published_templates(void **state)
+{
+  (void)state;
+  if (test_data("chat-templates/llama.cpp") == NULL) test_skip("no shared data");
+  json_t *root = goldens(), *expected;
+  const char *name;
+  json_object_foreach(json_object_get(root, "hashes"), name, expected)
+  {
+    char path[256], hash[17];
+    size_t n = 0;
+    snprintf(path, sizeof path, "chat-templates/llama.cpp/%s", name);
+    if (test_data(path) == NULL) fail_msg("%s is missing", path);
+    char *source = test_read_file(test_data(path), &n);
+    snprintf(hash, sizeof hash, "%016llx", (unsigned long long)hash_all(source, n, json_object_get(root, "cases")));
+    if (strcmp(hash, json_string_value(expected)) != 0)
+      fail_msg("%s renders otherwise than jinja2; tests/reference/templates_diff.py shows where", name);
+    free(source);
+  }
+  json_decref(root);
+}
+
+/* ---- hostile ones ---------------------------------------------------------------------------------------------------- */
+
+/* Whoever measures under a sanitizer or valgrind measures those. */
+#ifdef __SANITIZE_ADDRESS__
+enum { PATIENCE = 40 };
+#else
+enum { PATIENCE = 1 };
+#endif
+
+static void ends_soon(const char *source)
+{
+  aii_buf out;
+  aiinfra_error err = {0};
+  aii_buf_init(&out, &mem, 0);
+  clock_t start = clock(); /* of this process: a busy machine does not count */
+  assert_int_not_equal(render(source, "[]", NULL, NULL, &out, &err), AIINFRA_OK);
+  double ms = (double)(clock() - start) * 1e3 / CLOCKS_PER_SEC;
+  if (ms > 50 * PATIENCE) fail_msg("%.60s: %.0f ms", source, ms);
+  assert_true(err.message[0] != '\0');
+  assert_int_equal(out.len, 0);
+  aii_buf_free(&out);
+}
+
 static void hostile(void **state)
 {
   (void)state;
@@ -162,16 +282,81 @@ static void hostile(void **state)
     snprintf(name, sizeof name, "malformed/jinja-hostile/%02d.jinja", i);
     if (test_data(name) == NULL) test_skip("no shared data");
     char *source = test_read_file(test_data(name), NULL);
-    aii_buf out;
-    aiinfra_error err = {0};
-    aii_buf_init(&out, &mem, 0);
-    uint64_t start = aii_now_ns();
-    assert_int_not_equal(render(source, "[]", NULL, NULL, &out, &err), AIINFRA_OK);
-    assert_true(aii_now_ns() - start < 5000000000u);
-    assert_true(err.message[0] != '\0');
-    assert_int_equal(out.len, 0);
-    aii_buf_free(&out);
+    ends_soon(source);
     free(source);
+  }
+}
+
+static void endless(void **state)
+{
+  (void)state;
+#define MANY "{% for i in range(99999) %}{% for j in range(99999) %}"
+#define END "{% endfor %}{% endfor %}"
+#define BIG "{% set a = 'a' * 1000000 %}{% set b = 'a' * 500000 ~ 'b' %}"
+  static const char *const table[] = {
+      MANY END,
+      MANY "x" END,
+      "{% set ns = namespace(x=0) %}" MANY "{% set ns.x = ns.x + 1 %}" END,
+      "{{ 'x' * 2000000000 }}",
+      "{% set a = 'x' * 15000000 %}" MANY "{{ a | length }}" END,
+      "{% set ns = namespace(x='ab') %}{% for i in range(64) %}{% set ns.x = ns.x + ns.x %}{% endfor %}",
+      "{% set ns = namespace(x=[1]) %}{% for i in range(64) %}{% set ns.x = ns.x + ns.x %}{% endfor %}",
+      "{% set ns = namespace(x='') %}" MANY "{% set ns.x = ns.x ~ 'abcdefgh' %}" END,
+      "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
+      "{% macro m(n) %}{% if n %}{{ m(n-1) }}{{ m(n-1) }}{% endif %}{% endmacro %}{{ m(60) }}",
+      "{% macro m(n) %}{{ caller(n) }}{% endmacro %}{% macro r(n) %}{% call(x) m(n) %}{{ r(x+1) }}{% endcall %}"
+      "{% endmacro %}{{ r(0) }}",
+      "{% set a = 'a' * 4000 %}" MANY "{{ a | replace('a', 'bb') | length }}" END,
+      BIG MANY "{{ b in a }}" END,
+      BIG MANY "{{ a.count(b) }}{{ a.find(b) }}" END,
+      BIG "{{ a.rfind(b) }}",
+      BIG "{{ a.rsplit(b, 3) | length }}{{ a.strip('b' * 500000 ~ 'a') }}",
+      BIG MANY "{{ a.isalpha() }}{{ a.title() }}" END,
+      MANY "{{ [3, 2, 1] | sort }}{{ range(999) | unique | list | length }}" END,
+      "{% set d = dict() %}" MANY "{% set _ = d.update({i ~ j: i}) %}" END,
+      "{% set l = range(9999) | list %}" MANY "{{ l | tojson | length }}{{ l | join('abcdef') | length }}" END,
+      "{% set l = [] %}{% set _ = l.append(l) %}{{ l }}",
+      "{% set l = [] %}{% set _ = l.append(l) %}{{ l | tojson }}",
+      "{% set l = [] %}{% set _ = l.append(l) %}{% set k = [] %}{% set _ = k.append(k) %}{{ l == k }}",
+      "{% set ns = namespace(x=[1]) %}{% for i in range(64) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ns.x }}",
+      "{% set a = 'a\n' * 100000 %}" MANY "{{ a | indent(1000) | length }}" END,
+      "{% set a = '<' * 1000000 %}" MANY "{{ a | e | length }}" END,
+      MANY "{{ 1.1 ** 300 }}" END,
+      MANY "{{ strftime_now('%c%c%c%c%c%c') }}" END,
+      "{{ 9 ** 9 ** 9 }}",
+      "{{ range(1000000000) | list }}",
+  };
+  for (size_t i = 0; i < AII_COUNT(table); i++) ends_soon(table[i]);
+}
+
+/* begin, then what is said many times, then end */
+static void deep(void **state)
+{
+  (void)state;
+  static const char *const table[][3] = {{"{{ ", "(", "1 }}"},
+                                         {"{{ ", "[", " }}"},
+                                         {"{{ ", "not ", "1 }}"},
+                                         {"{{ ", "-", "1 }}"},
+                                         {"{{ 1", "+1", " }}"},
+                                         {"{{ a", ".a", " }}"},
+                                         {"{{ a", "()", " }}"},
+                                         {"{{ 1", "|abs", " }}"},
+                                         {"", "{% if 1 %}", ""},
+                                         {"{{ 1", " < 2", " }}"},
+                                         {"{{ ", "1 if 1 else ", "1 }}"},
+                                         {"", "{% for a in [1] %}", "{{ a }}"},
+                                         {"{% raw %}", "{% ", ""},
+                                         {"", "{#", ""},
+                                         {"", "{{", ""},
+                                         {"{% if 0 %}", "{% elif 0 %}", "{% endif %}{{ x.y }}"}};
+  for (size_t i = 0; i < AII_COUNT(table); i++) {
+    aii_buf source;
+    aii_buf_init(&source, &mem, 0);
+    aii_buf_str(&source, table[i][0]);
+    while (source.len < 250000) aii_buf_str(&source, table[i][1]);
+    aii_buf_str(&source, table[i][2]);
+    ends_soon(aii_buf_cstr(&source));
+    aii_buf_free(&source);
   }
 }
 
@@ -183,8 +368,15 @@ static int tear_down(void **state)
 
 int main(void)
 {
+  setenv("TZ", "UTC", 1);
   aii_mem_init(&mem, NULL, 0);
-  const struct CMUnitTest tests[] = {cmocka_unit_test(language), cmocka_unit_test(fails),
-                                     cmocka_unit_test(published_cases), cmocka_unit_test(hostile)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(language),
+                                     cmocka_unit_test(fails),
+                                     cmocka_unit_test(published_cases),
+                                     cmocka_unit_test(own_snippets),
+                                     cmocka_unit_test(published_templates),
+                                     cmocka_unit_test(hostile),
+                                     cmocka_unit_test(endless),
+                                     cmocka_unit_test(deep)};
   return cmocka_run_group_tests(tests, NULL, tear_down);
 }

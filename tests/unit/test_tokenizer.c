@@ -53,7 +53,7 @@ static bool prints_back(const aii_vocab *vocab, const aii_tokens *tokens, const 
   return same;
 }
 
-static void conform(const char *name)
+static void conform(const char *name, bool reversible)
 {
   aii_vocab *vocab = load(name);
   if (vocab == NULL) test_skip("no shared data for %s", name);
@@ -79,7 +79,7 @@ static void conform(const char *name)
       print_message("\n");
       wrong++;
     }
-    if (!prints_back(vocab, &tokens, text, n)) {
+    if (reversible && !prints_back(vocab, &tokens, text, n)) {
       print_message("%s, string %zu is not printed back\n", name, cases);
       wrong++;
     }
@@ -98,27 +98,33 @@ static void conform(const char *name)
 static void llama_spm(void **state)
 {
   (void)state;
-  conform("llama-spm");
+  conform("llama-spm", true);
 }
 static void gpt_2(void **state)
 {
   (void)state;
-  conform("gpt-2");
+  conform("gpt-2", true);
 }
 static void falcon(void **state)
 {
   (void)state;
-  conform("falcon");
+  conform("falcon", true);
 }
 static void deepseek_llm(void **state)
 {
   (void)state;
-  conform("deepseek-llm");
+  conform("deepseek-llm", true);
 }
 static void phi_3(void **state)
 {
   (void)state;
-  conform("phi-3");
+  conform("phi-3", true);
+}
+
+static void bert_bge(void **state)
+{
+  (void)state;
+  conform("bert-bge", false);
 }
 
 /* Processor time of this thread to tokenize n bytes of one repeated unit; checks that the text comes back. */
@@ -176,9 +182,9 @@ int main(void)
 {
   aii_mem_init(&mem, NULL, 0);
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(llama_spm),    cmocka_unit_test(gpt_2), cmocka_unit_test(falcon),
-      cmocka_unit_test(deepseek_llm), cmocka_unit_test(phi_3), cmocka_unit_test(loads_others),
-      cmocka_unit_test(linear_time),
+      cmocka_unit_test(llama_spm),    cmocka_unit_test(gpt_2),       cmocka_unit_test(falcon),
+      cmocka_unit_test(deepseek_llm), cmocka_unit_test(phi_3),       cmocka_unit_test(bert_bge),
+      cmocka_unit_test(loads_others), cmocka_unit_test(linear_time),
   };
   if (test_data("tokenizers/ggml-vocab/ggml-vocab-gpt-2.gguf") == NULL) return test_skip_all("no shared data");
   return cmocka_run_group_tests(tests, NULL, NULL);
