@@ -295,7 +295,7 @@ aiinfra_status aiinfra_imatrix_save(aiinfra_imatrix *im, const char *path, const
   aii_buf_init(&out, mem, 0);
   aii_device_lock(im->model->rt);
   aiinfra_status rc = im->failed != AIINFRA_OK ? aii_fail(err, im->failed, "while observing: %s", im->why.message)
-                                              : put_file(im, dataset != NULL ? dataset : "", &out, err);
+                                               : put_file(im, dataset != NULL ? dataset : "", &out, err);
   aii_device_unlock(im->model->rt);
   if (rc == AIINFRA_OK) rc = write_file(&out, path, mem, err);
   aii_buf_free(&out);
