@@ -76,7 +76,7 @@ static void clean_up(aii_buf *text, aii_buf *spare)
 {
   static const struct {
     const char *from, *to;
-  } rules[] = {{" .", "."},     {" ?", "?"},     {" !", "!"},          {" ,", ","},   {" ' ", "'"},  {" n't", "n't"},
+  } rules[] = {{" .", "."},   {" ?", "?"},           {" !", "!"},   {" ,", ","},     {" ' ", "'"},   {" n't", "n't"},
                {" 'm", "'m"}, {" do not", " don't"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}};
   for (size_t i = 0; i < AII_COUNT(rules); i++) {
     aii_buf_clear(spare);
@@ -103,7 +103,8 @@ static void wordpiece(const aii_decode_step *step, aii_str s, bool first, aii_bu
 static aii_str strip(const aii_decode_step *step, aii_str s)
 {
   aii_str c = step->from;
-  for (uint32_t i = step->flags & 0xFFFF; i > 0 && s.n >= c.n && memcmp(s.p, c.p, c.n) == 0; i--) s.p += c.n, s.n -= c.n;
+  for (uint32_t i = step->flags & 0xFFFF; i > 0 && s.n >= c.n && memcmp(s.p, c.p, c.n) == 0; i--)
+    s.p += c.n, s.n -= c.n;
   for (uint32_t i = step->flags >> 16; i > 0 && s.n >= c.n && memcmp(s.p + s.n - c.n, c.p, c.n) == 0; i--) s.n -= c.n;
   return s;
 }

@@ -58,8 +58,8 @@ static aiinfra_status wordpiece(aii_hf *hf, const json_t *o, const char *path)
   aii_str prefix = aii_hf_str(o, "prefix");
   if (prefix.p == NULL) prefix = (aii_str){"##", 2};
   if (fused(hf)) return not_behind_fuse(hf, path, "WordPiece");
-  return step(hf,
-              (aii_decode_step){.kind = AII_DECODE_WORDPIECE, .from = prefix, .flags = aii_hf_flag(o, "cleanup", true)});
+  return step(
+      hf, (aii_decode_step){.kind = AII_DECODE_WORDPIECE, .from = prefix, .flags = aii_hf_flag(o, "cleanup", true)});
 }
 
 static aiinfra_status bpe(aii_hf *hf, const json_t *o, const char *path)
@@ -84,7 +84,8 @@ static aiinfra_status replace(aii_hf *hf, const json_t *o, const char *path)
 
 static aiinfra_status strip(aii_hf *hf, const json_t *o, const char *path)
 {
-  json_int_t start = json_integer_value(json_object_get(o, "start")), stop = json_integer_value(json_object_get(o, "stop"));
+  json_int_t start = json_integer_value(json_object_get(o, "start")),
+             stop = json_integer_value(json_object_get(o, "stop"));
   aii_str c = aii_hf_str(o, "content");
   if (c.p == NULL || c.n == 0 || start < 0 || stop < 0 || start > UINT16_MAX || stop > UINT16_MAX) {
     return aii_fail(hf->err, AIINFRA_EFORMAT, "%s: Strip needs a character 'content' and small counts", path);
@@ -97,9 +98,14 @@ static aiinfra_status strip(aii_hf *hf, const json_t *o, const char *path)
 
 aiinfra_status aii_hf_decoder(aii_hf *hf, const json_t *decoder, const char *path)
 {
-  static const aii_hf_kind kinds[] = {{"ByteLevel", byte_level}, {"ByteFallback", byte_fallback}, {"Fuse", fuse},
-                                      {"Metaspace", metaspace},  {"WordPiece", wordpiece},        {"BPEDecoder", bpe},
-                                      {"Replace", replace},      {"Strip", strip}};
+  static const aii_hf_kind kinds[] = {{"ByteLevel", byte_level},
+                                      {"ByteFallback", byte_fallback},
+                                      {"Fuse", fuse},
+                                      {"Metaspace", metaspace},
+                                      {"WordPiece", wordpiece},
+                                      {"BPEDecoder", bpe},
+                                      {"Replace", replace},
+                                      {"Strip", strip}};
   if (decoder == NULL || json_is_null(decoder)) return step(hf, (aii_decode_step){.kind = AII_DECODE_JOIN});
   return aii_hf_component(hf, decoder, path, kinds, AII_COUNT(kinds), "decoders");
 }

@@ -131,7 +131,8 @@ aiinfra_status aii_hf_pattern(aii_hf *hf, const json_t *obj, const char *path, a
   return aii_fail(hf->err, AIINFRA_EFORMAT, "%s.pattern: expected a String or a Regex that is not empty", path);
 }
 
-static aiinfra_status read_one(aii_hf *hf, const json_t *obj, const char *path, const aii_hf_kind *kinds, size_t n_kinds)
+static aiinfra_status read_one(aii_hf *hf, const json_t *obj, const char *path, const aii_hf_kind *kinds,
+                               size_t n_kinds)
 {
   const char *type = json_string_value(json_object_get(obj, "type"));
   if (type == NULL) return aii_fail(hf->err, AIINFRA_EFORMAT, "%s: expected an object with a type", path);

@@ -71,7 +71,8 @@ static aiinfra_status read_merges(aii_hf *hf, const json_t *model)
     aii_str text = {json_string_value(merge), json_string_length(merge)}, *pair = &hf->pairs[2 * i];
     pair[0] = (aii_str){json_string_value(a), json_string_length(a)};
     pair[1] = (aii_str){json_string_value(b), json_string_length(b)};
-    bool ok = json_is_string(merge) ? split_merge(hf, text, &pair[0], &pair[1]) : pair[0].p != NULL && pair[1].p != NULL;
+    bool ok =
+        json_is_string(merge) ? split_merge(hf, text, &pair[0], &pair[1]) : pair[0].p != NULL && pair[1].p != NULL;
     if (!ok) return aii_fail(hf->err, AIINFRA_EFORMAT, "model.merges[%zu]: expected two tokens", i);
   }
   return AIINFRA_OK;

@@ -80,11 +80,19 @@ static aiinfra_status precompiled(aii_hf *hf, const json_t *o, const char *path)
 
 aiinfra_status aii_hf_normalizer(aii_hf *hf, const json_t *norm, const char *path)
 {
-  static const aii_hf_kind kinds[] = {
-      {"BertNormalizer", bert}, {"NFC", plain},     {"NFD", plain},     {"NFKC", plain},
-      {"NFKD", plain},          {"Lowercase", plain}, {"StripAccents", plain}, {"Nmt", plain},
-      {"ByteLevel", plain},     {"Strip", strip},   {"Prepend", prepend}, {"Replace", replace},
-      {"Precompiled", precompiled}};
+  static const aii_hf_kind kinds[] = {{"BertNormalizer", bert},
+                                      {"NFC", plain},
+                                      {"NFD", plain},
+                                      {"NFKC", plain},
+                                      {"NFKD", plain},
+                                      {"Lowercase", plain},
+                                      {"StripAccents", plain},
+                                      {"Nmt", plain},
+                                      {"ByteLevel", plain},
+                                      {"Strip", strip},
+                                      {"Prepend", prepend},
+                                      {"Replace", replace},
+                                      {"Precompiled", precompiled}};
   if (norm == NULL || json_is_null(norm)) return AIINFRA_OK;
   return aii_hf_component(hf, norm, path, kinds, AII_COUNT(kinds), "normalizers");
 }

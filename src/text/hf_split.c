@@ -12,10 +12,8 @@ static aiinfra_status step(aii_hf *hf, aii_split_step s)
 
 static aiinfra_status expr_step(aii_hf *hf, const char *name, aii_behavior behavior, bool invert)
 {
-  return step(hf, (aii_split_step){.kind = AII_SPLIT_EXPR,
-                                   .behavior = behavior,
-                                   .invert = invert,
-                                   .expr = aii_expr_by_name(name)});
+  return step(hf, (aii_split_step){
+                      .kind = AII_SPLIT_EXPR, .behavior = behavior, .invert = invert, .expr = aii_expr_by_name(name)});
 }
 
 static aiinfra_status read_behavior(aii_hf *hf, const json_t *o, const char *path, aii_behavior *out)
@@ -117,10 +115,14 @@ static aiinfra_status split(aii_hf *hf, const json_t *o, const char *path)
 
 aiinfra_status aii_hf_pre_tokenizer(aii_hf *hf, const json_t *pre, const char *path)
 {
-  static const aii_hf_kind kinds[] = {{"BertPreTokenizer", bert},       {"ByteLevel", byte_level},
-                                      {"Metaspace", metaspace},         {"Whitespace", whitespace},
-                                      {"WhitespaceSplit", whitespace_split}, {"Punctuation", punctuation},
-                                      {"Digits", digits},               {"CharDelimiterSplit", delimiter},
+  static const aii_hf_kind kinds[] = {{"BertPreTokenizer", bert},
+                                      {"ByteLevel", byte_level},
+                                      {"Metaspace", metaspace},
+                                      {"Whitespace", whitespace},
+                                      {"WhitespaceSplit", whitespace_split},
+                                      {"Punctuation", punctuation},
+                                      {"Digits", digits},
+                                      {"CharDelimiterSplit", delimiter},
                                       {"Split", split}};
   aii_pipeline *p = &hf->spec.pipe;
   if (pre == NULL || json_is_null(pre)) return AIINFRA_OK;

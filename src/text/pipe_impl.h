@@ -60,7 +60,7 @@ typedef struct aii_trie {
 } aii_trie;
 
 bool aii_trie_add(aii_mem *mem, aii_trie *trie, aii_str text, int32_t token, bool replace); /* an equal text */
-bool aii_trie_link(aii_mem *mem, aii_trie *trie);                             /* fail and out, before aii_trie_find */
+bool aii_trie_link(aii_mem *mem, aii_trie *trie); /* fail and out, before aii_trie_find */
 void aii_trie_free(aii_mem *mem, aii_trie *trie);
 /* The leftmost, there longest text in s[from..n). False: none. */
 bool aii_trie_find(const aii_trie *trie, const char *s, size_t from, size_t n, size_t *at, size_t *len, int32_t *token);
@@ -103,8 +103,8 @@ typedef enum aii_norm_kind {
   AII_NORM_PIECES      /* SentencePiece: charsmap by longest key, extra spaces, prefix, U+2581 */
 } aii_norm_kind;
 
-enum { AII_NORM_LEFT = 1, AII_NORM_RIGHT = 2 };                      /* AII_NORM_STRIP */
-enum { AII_NORM_EXTRA_SPACES = 1, AII_NORM_PREFIX = 2 };             /* AII_NORM_PIECES: remove, add */
+enum { AII_NORM_LEFT = 1, AII_NORM_RIGHT = 2 };          /* AII_NORM_STRIP */
+enum { AII_NORM_EXTRA_SPACES = 1, AII_NORM_PREFIX = 2 }; /* AII_NORM_PIECES: remove, add */
 
 typedef struct aii_norm_step {
   aii_norm_kind kind;

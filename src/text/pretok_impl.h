@@ -52,19 +52,19 @@ bool aii_in_set(uint32_t cp, aii_range_set set);
 typedef enum aii_alt_op {
   AII_ALT_END, /* no more alternatives */
   AII_ALT_RUN,
-  AII_ALT_CONTRACTION,  /* 's 't 're 've 'm 'll 'd */
-  AII_ALT_CASED,        /* [U]*[D]+ | [U]+[D]*, each with a contraction behind it */
-  AII_ALT_NEWLINES,     /* \s*[\r\n]+ */
-  AII_ALT_BEFORE,       /* \s+(?!\S) */
-  AII_ALT_TO_END,       /* \s+$ */
-  AII_ALT_POWERS,       /* \s{512}(?!\S) | \s{256}(?!\S) | ... | \s{1} */
-  AII_ALT_GROUPS,       /* digits in threes, from the right */
-  AII_ALT_GROUPS_WORD,  /* \d{1,3}(?=(?:\d{3})*\b) */
-  AII_ALT_PHRASE,       /* (?:\p{L}\p{M}*(?: \p{L}\p{M}*)*)+ */
-  AII_ALT_MARKED,       /* [ASCII punctuation][A-Za-z]+ */
-  AII_ALT_SENTINEL,     /* <sentinel:[0-9]+> */
-  AII_ALT_IMAGE,        /* IMGIMG[A-I]{1,4}Z */
-  AII_ALT_TEXT          /* extra, as it is */
+  AII_ALT_CONTRACTION, /* 's 't 're 've 'm 'll 'd */
+  AII_ALT_CASED,       /* [U]*[D]+ | [U]+[D]*, each with a contraction behind it */
+  AII_ALT_NEWLINES,    /* \s*[\r\n]+ */
+  AII_ALT_BEFORE,      /* \s+(?!\S) */
+  AII_ALT_TO_END,      /* \s+$ */
+  AII_ALT_POWERS,      /* \s{512}(?!\S) | \s{256}(?!\S) | ... | \s{1} */
+  AII_ALT_GROUPS,      /* digits in threes, from the right */
+  AII_ALT_GROUPS_WORD, /* \d{1,3}(?=(?:\d{3})*\b) */
+  AII_ALT_PHRASE,      /* (?:\p{L}\p{M}*(?: \p{L}\p{M}*)*)+ */
+  AII_ALT_MARKED,      /* [ASCII punctuation][A-Za-z]+ */
+  AII_ALT_SENTINEL,    /* <sentinel:[0-9]+> */
+  AII_ALT_IMAGE,       /* IMGIMG[A-I]{1,4}Z */
+  AII_ALT_TEXT         /* extra, as it is */
 } aii_alt_op;
 
 typedef enum aii_lead { AII_LEAD_NONE, AII_LEAD_SPACE, AII_LEAD_WHITE, AII_LEAD_OTHER } aii_lead;

@@ -6,8 +6,14 @@
  */
 #include "src/text/pretok_impl.h"
 
-#define CONTRACTION(any) {.op = AII_ALT_CONTRACTION, .any_case = (any)}
-#define RUN(...) {.op = AII_ALT_RUN, __VA_ARGS__}
+#define CONTRACTION(any)                         \
+  {                                              \
+    .op = AII_ALT_CONTRACTION, .any_case = (any) \
+  }
+#define RUN(...)                   \
+  {                                \
+    .op = AII_ALT_RUN, __VA_ARGS__ \
+  }
 #define CLASS(c) .cls = (c)
 #define NOT(c) .cls = (c), .negate = true
 #define AFTER_SPACE .lead = AII_LEAD_SPACE
@@ -15,14 +21,20 @@
 #define AFTER_NO(c) .lead = AII_LEAD_OTHER, .not_lead = (c)
 #define W {.op = AII_ALT_NEWLINES}, {.op = AII_ALT_BEFORE}, RUN(CLASS(PC_SPACE))
 /* [^\r\n\p{L}\p{N}]?[U]*[D]+, then the same with [U]+[D]* */
-#define CASED(u, d, ...) {.op = AII_ALT_CASED, AFTER_NO(PC_L | PC_N), .up = (u), .low = (d), __VA_ARGS__}
+#define CASED(u, d, ...)                                                           \
+  {                                                                                \
+    .op = AII_ALT_CASED, AFTER_NO(PC_L | PC_N), .up = (u), .low = (d), __VA_ARGS__ \
+  }
 #define LM (PC_L | PC_M)
 #define LN_SPACE (PC_L | PC_N | PC_SPACE)
 
 static const aii_expr EXPRS[] = {
     /* 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S); a space left over is a gap */
     {"gpt2",
-     {CONTRACTION(false), RUN(AFTER_SPACE, CLASS(PC_L)), RUN(AFTER_SPACE, CLASS(PC_N)), RUN(AFTER_SPACE, NOT(LN_SPACE)),
+     {CONTRACTION(false),
+      RUN(AFTER_SPACE, CLASS(PC_L)),
+      RUN(AFTER_SPACE, CLASS(PC_N)),
+      RUN(AFTER_SPACE, NOT(LN_SPACE)),
       {.op = AII_ALT_BEFORE}}},
     /* C|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|W */
     {"llama3",
@@ -47,7 +59,9 @@ static const aii_expr EXPRS[] = {
       RUN(AFTER_SPACE, NOT(LN_SPACE), .tail = "\r\n/", .one_tail = true),
       W}},
     {"jais2",
-     {CONTRACTION(true), RUN(AFTER_NO(PC_L | PC_N), CLASS(PC_L)), RUN(CLASS(PC_N), .most = 3),
+     {CONTRACTION(true),
+      RUN(AFTER_NO(PC_L | PC_N), CLASS(PC_L)),
+      RUN(CLASS(PC_N), .most = 3),
       RUN(AFTER_SPACE, NOT(LN_SPACE), .tail = "\r\n"),
       {.op = AII_ALT_NEWLINES},
       {.op = AII_ALT_POWERS}}},
@@ -67,8 +81,10 @@ static const aii_expr EXPRS[] = {
      {RUN(CLASS(PC_HAN)), CASED(PC_UP, PC_LOW, .contraction = true, .without = PC_HAN), RUN(CLASS(PC_N), .most = 3),
       RUN(AFTER_SPACE, NOT(LN_SPACE), .tail = "\r\n"), W}},
     {"deepseek3",
-     {{.op = AII_ALT_MARKED}, RUN(AFTER_NO(PC_L | PC_P | PC_S), CLASS(LM)),
-      RUN(AFTER_SPACE, CLASS(PC_P | PC_S), .tail = "\r\n"), W}},
+     {{.op = AII_ALT_MARKED},
+      RUN(AFTER_NO(PC_L | PC_P | PC_S), CLASS(LM)),
+      RUN(AFTER_SPACE, CLASS(PC_P | PC_S), .tail = "\r\n"),
+      W}},
     {"bloom", {RUN(AFTER_SPACE, NOT(PC_SPACE), .set = AII_SET_BLOOM)}},
     {"digit", {RUN(CLASS(PC_N), .most = 1)}},
     {"digits", {RUN(CLASS(PC_N))}},
@@ -162,10 +178,11 @@ static const struct {
     {"tekken", "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+|"
                "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*|\\p{N}| "
                "?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"},
-    {"o200k",
-     "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|"
-     "'d)?|[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*(?i:'s|'t|'re|'ve|'m|"
-     "'ll|'d)?|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"},
+    {"o200k", "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+(?i:'s|'t|'re|'"
+              "ve|'m|'ll|"
+              "'d)?|[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*(?i:'s|'t|"
+              "'re|'ve|'m|"
+              "'ll|'d)?|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"},
     {"deepseek3", "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| "
                   "?[\\p{P}\\p{S}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"},
     {"ds3-cjk", "[\xE4\xB8\x80-\xE9\xBE\xA5\xE3\x81\x80-\xE3\x82\x9F\xE3\x82\xA0-\xE3\x83\xBF]+"},

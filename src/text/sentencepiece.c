@@ -115,7 +115,8 @@ static aiinfra_status read_normalizer(reader *r, aii_str message)
     if (f.number == 4) r->extra_spaces = f.value != 0;
     if (f.number == 5) escape = f.value != 0;
   }
-  if (!broken && !escape) return aii_fail(r->hf.err, AIINFRA_ENOTSUP, "escape_whitespaces: false is not in this version");
+  if (!broken && !escape)
+    return aii_fail(r->hf.err, AIINFRA_ENOTSUP, "escape_whitespaces: false is not in this version");
   return broken ? broken_at(r, "the normalizer's part") : AIINFRA_OK;
 }
 
@@ -165,7 +166,10 @@ static aiinfra_status finish(reader *r, aii_vocab **out)
   d->tokens = hf->tokens;
   d->types = hf->types;
   d->scores = scores;
-  rc = aii_vocab_create(hf->mem, d, out, hf->err);
+  aii_vocab_spec spec;
+  rc = aii_vocab_gguf_spec(hf->mem, d, &spec, hf->err);
+  spec.float_scores = true;
+  if (rc == AIINFRA_OK) rc = aii_vocab_build(hf->mem, d, &spec, out, hf->err);
   aii_del(hf->mem, scores, d->n_tokens * sizeof *scores);
   return rc;
 }

@@ -97,16 +97,16 @@ aiinfra_status aii_tokenize(const aii_vocab *vocab, const char *text, size_t n, 
 typedef struct aii_detok {
   const aii_vocab *vocab;
   bool special;
-  bool first;      /* no token was printed yet */
-  bool space;      /* one waits for the next token */
-  uint8_t n_held;  /* bytes of an unfinished sequence */
-  uint32_t strip;  /* leading spaces that are still to be lost */
+  bool first;     /* no token was printed yet */
+  bool space;     /* one waits for the next token */
+  uint8_t n_held; /* bytes of an unfinished sequence */
+  uint32_t strip; /* leading spaces that are still to be lost */
   char held[4];
 } aii_detok;
 void aii_detok_init(aii_detok *detok, const aii_vocab *vocab, bool special, bool first_in_text);
 void aii_detok_push(aii_detok *detok, aiinfra_token token, aii_buf *out);
 void aii_detok_bytes(aii_detok *detok, aiinfra_token token, aii_buf *out); /* the exact bytes, cut or not */
-void aii_detok_finish(aii_detok *detok, aii_buf *out); /* what is held becomes U+FFFD */
+void aii_detok_finish(aii_detok *detok, aii_buf *out);                     /* what is held becomes U+FFFD */
 
 /* ---- chat templates ------------------------------------------------------------------------------------------ */
 

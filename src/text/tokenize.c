@@ -39,7 +39,8 @@ aiinfra_status aii_work_nothing_fits(aii_work *w, const char *text, size_t n)
   if (n == 1 && (uint8_t)text[0] >= 128) {
     return aii_fail(w->err, AIINFRA_EINVAL, "the vocabulary has no token for the byte 0x%02X", (uint8_t)text[0]);
   }
-  return aii_fail(w->err, AIINFRA_EINVAL, "the vocabulary has no token for \"%.*s\"", (int)AII_MIN(n, (size_t)40), text);
+  return aii_fail(w->err, AIINFRA_EINVAL, "the vocabulary has no token for \"%.*s\"", (int)AII_MIN(n, (size_t)40),
+                  text);
 }
 
 /* ---- pieces and words ---------------------------------------------------------------------------------------------- */

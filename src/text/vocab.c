@@ -63,7 +63,8 @@ static aiinfra_status copy_texts(aii_vocab *v, const aii_vocab_desc *d, aiinfra_
     aii_str s = d->tokens[i];
     bool hole = s.n == 0 && d->types != NULL && d->types[i] == AII_TOKEN_UNUSED;
     if (s.n > 0) memcpy(v->text + at, s.p, s.n);
-    if (!hole && !aii_map_set(&v->by_text, v->text + at, s.n, i)) return aii_fail(err, AIINFRA_ENOMEM, "index of tokens");
+    if (!hole && !aii_map_set(&v->by_text, v->text + at, s.n, i))
+      return aii_fail(err, AIINFRA_ENOMEM, "index of tokens");
     v->max_symbol_bytes = AII_MAX(v->max_symbol_bytes, (uint32_t)s.n);
     at += (uint32_t)s.n;
     v->text_at[i + 1] = at;
@@ -123,6 +124,7 @@ static aiinfra_status build_log_probs(aii_vocab *v, const aii_vocab_desc *d, con
     if (counts) least = fmin(least, v->log_probs[i]);
   }
   v->unk_log_prob = (isfinite(least) ? least : 0) - UNKNOWN_PENALTY;
+  if (v->spec.float_scores) v->unk_log_prob = (double)(float)v->unk_log_prob;
   return AIINFRA_OK;
 }
 
@@ -167,8 +169,9 @@ static bool joins_words(aii_str s)
 /* Where no token goes from one word into the next, words can be merged one by one, and remembered. */
 static aiinfra_status split_words(aii_vocab *v, aiinfra_error *err)
 {
-  bool merges = v->kind == AII_VOCAB_SPM || (v->kind == AII_VOCAB_BPE && !v->spec.byte_level && !v->spec.ignore_merges &&
-                                             v->spec.cont_prefix.n == 0 && v->spec.word_suffix.n == 0);
+  bool merges =
+      v->kind == AII_VOCAB_SPM || (v->kind == AII_VOCAB_BPE && !v->spec.byte_level && !v->spec.ignore_merges &&
+                                   v->spec.cont_prefix.n == 0 && v->spec.word_suffix.n == 0);
   if (!merges || v->spec.pipe.n_split > 0 || aii_vocab_model_find(v, META, 3) == UINT32_MAX) return AIINFRA_OK;
   for (uint32_t i = 0; i < v->n_tokens; i++) {
     if ((v->flags[i] & AII_TF_OUTSIDE) == 0 && joins_words(aii_vocab_symbol(v, i))) return AIINFRA_OK;

@@ -10,8 +10,8 @@ static const aii_str META_STR = {META, 3}, SPACE_STR = {" ", 1};
 
 static bool sentencepiece_steps(aii_mem *mem, const aii_vocab_desc *d, aii_pipeline *p)
 {
-  uint32_t flags = (d->add_space_prefix != 0 ? AII_NORM_PREFIX : 0u) |
-                   (d->remove_extra_spaces > 0 ? AII_NORM_EXTRA_SPACES : 0u);
+  uint32_t flags =
+      (d->add_space_prefix != 0 ? AII_NORM_PREFIX : 0u) | (d->remove_extra_spaces > 0 ? AII_NORM_EXTRA_SPACES : 0u);
   return aii_pipe_norm(mem, p, (aii_norm_step){.kind = AII_NORM_PIECES, .flags = flags, .from = d->charsmap});
 }
 
@@ -37,7 +37,8 @@ static bool meta_decoders(aii_mem *mem, bool strip, aii_pipeline *p)
   return aii_pipe_decode(mem, p, (aii_decode_step){.kind = AII_DECODE_REPLACE, .from = META_STR, .to = SPACE_STR}) &&
          aii_pipe_decode(mem, p, (aii_decode_step){.kind = AII_DECODE_BYTE_FALLBACK}) &&
          aii_pipe_decode(mem, p, (aii_decode_step){.kind = AII_DECODE_FUSE}) &&
-         (!strip || aii_pipe_decode(mem, p, (aii_decode_step){.kind = AII_DECODE_STRIP, .flags = 1, .from = SPACE_STR}));
+         (!strip ||
+          aii_pipe_decode(mem, p, (aii_decode_step){.kind = AII_DECODE_STRIP, .flags = 1, .from = SPACE_STR}));
 }
 
 static bool bpe_steps(aii_mem *mem, const aii_pretok *pre, aii_vocab_spec *s)

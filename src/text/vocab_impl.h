@@ -6,14 +6,14 @@
 
 /* Flags of a token. */
 enum {
-  AII_TF_EOG = 1,         /* ends generation */
-  AII_TF_RSTRIP = 2,      /* found in text it swallows the white space behind it */
-  AII_TF_CONTROL = 4,     /* control or unknown: prints nothing unless special */
-  AII_TF_LSTRIP = 8,      /* it swallows the white space before it */
+  AII_TF_EOG = 1,          /* ends generation */
+  AII_TF_RSTRIP = 2,       /* found in text it swallows the white space behind it */
+  AII_TF_CONTROL = 4,      /* control or unknown: prints nothing unless special */
+  AII_TF_LSTRIP = 8,       /* it swallows the white space before it */
   AII_TF_SINGLE_WORD = 16, /* found only where no word character touches it */
-  AII_TF_NORMALIZED = 32, /* found in normalised text */
-  AII_TF_ADDED = 64,      /* found in text before the model sees it */
-  AII_TF_OUTSIDE = 128    /* the model does not know it */
+  AII_TF_NORMALIZED = 32,  /* found in normalised text */
+  AII_TF_ADDED = 64,       /* found in text before the model sees it */
+  AII_TF_OUTSIDE = 128     /* the model does not know it */
 };
 
 /* ---- the byte trie of all pieces, for grammar masks (byte_trie.c) ---------------------------------------------- */
@@ -47,13 +47,14 @@ typedef struct aii_vocab_spec {
   bool by_file;      /* GGUF's rules: attributes decide what is found and printed */
   bool byte_level;   /* BPE: text is bytes, spelled by stand-ins */
   bool byte_fallback, fuse_unk, ignore_merges;
-  bool last_merge_holds;  /* of equal ones */
-  uint32_t max_word_chars; /* WPM; 0: no bound */
-  aii_str word_prefix;     /* WPM: before a word's first piece */
-  aii_str cont_prefix;     /* WPM, BPE: before its other pieces */
-  aii_str word_suffix;     /* BPE: behind its last piece */
-  const double *log_probs; /* UGM; NULL: the description's scores */
-  const uint8_t *added;    /* AII_TF_ of each token; NULL: none */
+  bool float_scores;          /* UGM: sums are rounded to single precision, which decides ties as SentencePiece does */
+  bool last_merge_holds;      /* of equal ones */
+  uint32_t max_word_chars;    /* WPM; 0: no bound */
+  aii_str word_prefix;        /* WPM: before a word's first piece */
+  aii_str cont_prefix;        /* WPM, BPE: before its other pieces */
+  aii_str word_suffix;        /* BPE: behind its last piece */
+  const double *log_probs;    /* UGM; NULL: the description's scores */
+  const uint8_t *added;       /* AII_TF_ of each token; NULL: none */
   const aii_str *merge_pairs; /* in place of the description's merges: two texts a merge */
   bool merge_by_text;         /* BPE: two symbols merge when their text is a token; the lowest number first */
   aiinfra_token before[AII_MAX_AROUND], behind[AII_MAX_AROUND];
@@ -67,8 +68,8 @@ struct aii_vocab {
   uint32_t n_tokens;
   char *text; /* the tokens as in the file, end to end, with the symbols that only merges name */
   size_t text_bytes;
-  uint32_t *text_at; /* n_symbols + 1 offsets into text */
-  aii_buf piece;     /* what they print when they are not the first */
+  uint32_t *text_at;  /* n_symbols + 1 offsets into text */
+  aii_buf piece;      /* what they print when they are not the first */
   uint32_t *piece_at; /* n_tokens + 1 offsets */
   float *scores;      /* SPM */
   double *log_probs;  /* UGM */

@@ -101,7 +101,8 @@ aiinfra_status aii_vocab_build_merges(aii_vocab *v, const aii_vocab_desc *d, con
 {
   uint32_t n = d->n_tokens;
   aiinfra_status rc = AIINFRA_OK;
-  if (!aii_pairs_reserve(v->mem, &v->merges, d->n_merges)) return aii_fail(err, AIINFRA_ENOMEM, "%u merges", d->n_merges);
+  if (!aii_pairs_reserve(v->mem, &v->merges, d->n_merges))
+    return aii_fail(err, AIINFRA_ENOMEM, "%u merges", d->n_merges);
   if (v->spec.byte_level) rc = intern_bytes(v, &n, err);
   if (rc == AIINFRA_OK && pairs != NULL) return add_pairs(v, pairs, d->n_merges, err);
   for (uint32_t i = 0; i < d->n_merges && rc == AIINFRA_OK; i++) rc = add_merge(v, &n, i, d->merges[i], err);
