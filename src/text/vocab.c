@@ -124,6 +124,7 @@ static aiinfra_status build_log_probs(aii_vocab *v, const aii_vocab_desc *d, con
     if (counts) least = fmin(least, v->log_probs[i]);
   }
   v->unk_log_prob = (isfinite(least) ? least : 0) - UNKNOWN_PENALTY;
+  if (v->spec.float_scores) v->unk_log_prob = (double)(float)v->unk_log_prob;
   return AIINFRA_OK;
 }
 
