@@ -130,8 +130,7 @@ aiinfra_status aii_gen_load(aii_gen *gen, const aiinfra_generate_opts *opts, aii
 size_t aii_gen_input_bytes(const aii_gen *gen)
 {
   const aii_gen_input *in = &gen->input;
-  const char *texts[] = {in->text, in->messages_json, in->tools_json, in->json_schema, in->query,
-                         in->variables_json};
+  const char *texts[] = {in->text, in->messages_json, in->tools_json, in->json_schema, in->query, in->variables_json};
   size_t n = 0;
   for (size_t i = 0; i < AII_COUNT(texts); i++) n += texts[i] != NULL ? strlen(texts[i]) : 0;
   return n;
