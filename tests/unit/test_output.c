@@ -310,6 +310,30 @@ static void ids(void **state)
   parsed_free(&c);
 }
 
+static void memory_runs_out(void **state)
+{
+  (void)state;
+  static const char text[] = "<think>a</think>b<tool_call>{\"arguments\":{\"n\":1},\"name\":\"f\"}</tool_call>";
+  aii_output_opts opts = {.syntax = {aii_output_format("hermes"), "<think>", "</think>"}, .tools_json = TOOLS};
+  bool done = false;
+  for (size_t limit = 1; !done; limit += 16) {
+    aii_mem small;
+    aii_output *output = NULL;
+    aii_output_delta d;
+    aiinfra_error err = {0};
+    aii_mem_init(&small, NULL, limit);
+    aiinfra_status rc = aii_output_create(&small, &opts, &output, &err);
+    assert_true((rc == AIINFRA_OK) == (output != NULL));
+    if (rc == AIINFRA_OK) rc = aii_output_push(output, text, strlen(text), &err);
+    if (rc == AIINFRA_OK) rc = aii_output_finish(output, &err);
+    done = rc == AIINFRA_OK;
+    if (!done) assert_int_equal(rc, AIINFRA_ENOMEM);
+    while (output != NULL && aii_output_next(output, &d)) continue;
+    aii_output_free(output);
+    assert_int_equal(small.used_bytes, 0);
+  }
+}
+
 static void no_tools(void **state)
 {
   (void)state;
@@ -508,7 +532,8 @@ static int tear_down(void **state)
 int main(void)
 {
   aii_mem_init(&mem, NULL, 0);
-  const struct CMUnitTest tests[] = {cmocka_unit_test(own_cases), cmocka_unit_test(ids), cmocka_unit_test(no_tools),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(own_cases), cmocka_unit_test(ids),
+                                     cmocka_unit_test(no_tools),  cmocka_unit_test(memory_runs_out),
                                      cmocka_unit_test(detection), cmocka_unit_test(published_cases)};
   return cmocka_run_group_tests(tests, NULL, tear_down);
 }

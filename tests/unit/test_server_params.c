@@ -98,7 +98,14 @@ static void tools(void **state)
   (void)snprintf(body, sizeof body, "%s\"required\"}", head);
   assert_int_equal(parse(AII_CHAT, body), AIINFRA_OK);
   assert_string_equal(params.opts.tool_choice, "required");
+  assert_null(params.opts.variables_json);
   done();
+  (void)snprintf(body, sizeof body, "%s\"auto\",\"chat_template_kwargs\":{\"enable_thinking\":false}}", head);
+  assert_int_equal(parse(AII_CHAT, body), AIINFRA_OK);
+  assert_string_equal(params.opts.variables_json, "{\"enable_thinking\":false}");
+  done();
+  (void)snprintf(body, sizeof body, "%s\"auto\",\"chat_template_kwargs\":1}", head);
+  refused(AII_CHAT, body, AIINFRA_EINVAL, "chat_template_kwargs");
 }
 
 static void wrong_fields_are_named(void **state)
