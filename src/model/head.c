@@ -70,10 +70,21 @@ static uint32_t find_yes(const aiinfra_model *m, uint32_t n_classes)
   return n_classes - 1;
 }
 
+/* RoBERTa and its kin put two separators between a pair, BERT one; Unigram vocabularies are XLM-RoBERTa's. */
+static bool takes_two_seps(const aii_gguf *gguf)
+{
+  aii_str kind = {"", 0};
+  (void)aii_gguf_get_str(gguf, "tokenizer.ggml.model", &kind);
+  bool two = kind.n == 2 && memcmp(kind.p, "t5", 2) == 0;
+  if (kind.n == 4 && memcmp(kind.p, "bert", 4) == 0) return false;
+  (void)aii_gguf_get_bool(gguf, "tokenizer.ggml.add_sep_token", &two);
+  return two;
+}
+
 static aiinfra_status read_prompt(aiinfra_model *m, aii_head *h, aiinfra_error *err)
 {
   aii_str text;
-  (void)aii_gguf_get_bool(m->gguf, "tokenizer.ggml.add_sep_token", &h->two_seps);
+  h->two_seps = takes_two_seps(m->gguf);
   if (!aii_gguf_get_str(m->gguf, "tokenizer.chat_template.rerank", &text) || text.n == 0) return AIINFRA_OK;
   if (text.n > MAX_TEMPLATE_BYTES || memchr(text.p, 0, text.n) != NULL)
     return aii_fail(err, AIINFRA_EFORMAT, "key 'tokenizer.chat_template.rerank' is longer than %d bytes, or no text",
