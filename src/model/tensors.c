@@ -106,11 +106,11 @@ static const tensor_spec layer_specs[] = {
     LAYER("attn_output.weight", o, O, EMBD, ALWAYS, NEVER),
     LAYER("attn_output.bias", o_bias, EMBD, ONE, ALL_BIAS, MAY_BIAS),
     LAYER("post_attention_norm.weight", attn_post_norm, EMBD, ONE, POST_NORM, NEVER),
-    LAYER("post_attention_norm.weight", ffn_norm, EMBD, ONE, FFN_NORM_BY_ATTN, NEVER),
     LAYER("attn_output_norm.weight", attn_sum_norm, EMBD, ONE, SUM_NORM, NEVER),
     LAYER("attn_output_norm.bias", attn_sum_norm_bias, EMBD, ONE, SUM_NORM | NORM_BIAS, NEVER),
     LAYER("layer_output_norm.weight", ffn_sum_norm, EMBD, ONE, SUM_NORM, NEVER),
     LAYER("layer_output_norm.bias", ffn_sum_norm_bias, EMBD, ONE, SUM_NORM | NORM_BIAS, NEVER),
+    LAYER("post_attention_norm.weight", ffn_norm, EMBD, ONE, FFN_NORM_BY_ATTN, NEVER),
     LAYER("ffn_norm.weight", ffn_norm, EMBD, ONE, FFN_NORM, NEVER),
     LAYER("ffn_norm.bias", ffn_norm_bias, EMBD, ONE, FFN_NORM | NORM_BIAS, NEVER),
     LAYER("post_ffw_norm.weight", ffn_post_norm, EMBD, ONE, POST_NORM, NEVER),
@@ -430,7 +430,7 @@ aii_weight *aii_tensors_at(aiinfra_model *m, size_t *cursor)
     } else {
       i -= AII_COUNT(model_specs);
       const tensor_spec *spec = &layer_specs[i % n_layer];
-      if (i % n_layer > 0 && spec[-1].offset == spec->offset) continue; /* a second name of the same weight */
+      if (i % n_layer > 0 && spec[-1].offset == spec->offset) continue; /* another name of it, next to the first */
       w = weight_at(&m->layers[i / n_layer], spec->offset);
     }
     if (w->n_out == 0) continue;
