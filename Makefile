@@ -54,7 +54,7 @@ Q := $(if $(V),,@)
 say = $(if $(V),@:,@printf '  %-5s %s\n')
 
 # ---- system libraries: asked at recipe time, once ------------------------------------------------------------
-PKGS := libuv sqlite3 jansson libutf8proc
+PKGS := libuv sqlite3 jansson libutf8proc libpcre2-8
 ifneq ($(WITH_SERVER),0)
 PKGS += libmicrohttpd
 endif

@@ -16,6 +16,7 @@
 #include "aiinfra/model.h"
 
 #include "aiinfra/imatrix.h"
+#include "aiinfra/convert.h"
 
 #include "aiinfra/kv.h"
 

@@ -36,6 +36,21 @@ typedef struct small_block {
   uint8_t q[32];
 } small_block;
 
+/* x over its largest magnitude, so that no square over- or underflows, and the weights of its errors. */
+static float load_units(const float *x, const float *importance, float unit_x[32], float w[32])
+{
+  float unit = 0;
+  for (int i = 0; i < 32; i++) unit = fabsf(x[i]) > unit ? fabsf(x[i]) : unit;
+  for (int i = 0; i < 32; i++) unit_x[i] = unit > 0 ? x[i] / unit : 0;
+  aii_fit_weights(unit_x, importance, 32, w);
+  return unit;
+}
+
+static float half_of(float f)
+{
+  return aii_f16_to_f32(aii_f32_to_f16(f));
+}
+
 static uint8_t to_level(float v, int q_max)
 {
   return !(v > 0) ? 0 : v < (float)q_max ? (uint8_t)v : (uint8_t)q_max;
@@ -46,9 +61,8 @@ static void scaled_block(const float *x, const float *importance, int middle, sm
 {
   if (importance != NULL) {
     const aii_levels levels = {NULL, -middle, middle - 1};
-    float w[32], value[32];
-    aii_fit_weights(x, importance, 32, w);
-    b->d = aii_f16_to_f32(aii_f32_to_f16(aii_fit_scale(&levels, x, w, 32)));
+    float unit_x[32], w[32], value[32], unit = load_units(x, importance, unit_x, w);
+    b->d = half_of(aii_fit_scale(&levels, unit_x, w, 32) * unit);
     aii_fit_nearest(&levels, x, b->d != 0 ? 1 / b->d : 0, 32, value);
     for (int i = 0; i < 32; i++) b->q[i] = (uint8_t)((int)value[i] + middle);
     return;
@@ -71,10 +85,9 @@ static void ranged_block(const float *x, const float *importance, int q_max, sma
   b->d = (hi - lo) / (float)q_max;
   b->m = lo;
   if (importance != NULL) {
-    float w[32], minus;
-    aii_fit_weights(x, importance, 32, w);
-    b->d = aii_f16_to_f32(aii_f32_to_f16(aii_fit_scale_min(q_max, x, w, 32, true, &minus)));
-    b->m = aii_f16_to_f32(aii_f32_to_f16(-minus));
+    float unit_x[32], w[32], minus, unit = load_units(x, importance, unit_x, w);
+    b->d = half_of(aii_fit_scale_min(q_max, unit_x, w, 32, true, &minus) * unit);
+    b->m = half_of(-minus * unit);
   }
   float inverse = b->d != 0 ? 1 / b->d : 0;
   for (int i = 0; i < 32; i++) b->q[i] = to_level((x[i] - b->m) * inverse + 0.5f, q_max);
@@ -140,10 +153,10 @@ void aii_encode_iq4_nl(const float *x, const float *importance, size_t n, void *
   const aii_levels levels = {aii_iq4_levels, 0, 15};
   unsigned char *p = row;
   for (size_t i = 0; i < n; i += 32, p += 18) {
-    float w[32], value[32];
+    float unit_x[32], w[32], value[32];
     uint8_t q[32];
-    aii_fit_weights(x + i, importance != NULL ? importance + i : NULL, 32, w);
-    aii_store_half(p, aii_fit_scale(&levels, x + i, w, 32));
+    float unit = load_units(x + i, importance != NULL ? importance + i : NULL, unit_x, w);
+    aii_store_half(p, aii_fit_scale(&levels, unit_x, w, 32) * unit);
     float d = aii_f16_to_f32(aii_load_u16(p));
     aii_fit_nearest(&levels, x + i, d != 0 ? 1 / d : 0, 32, value);
     for (int k = 0; k < 32; k++) q[k] = (uint8_t)aii_fit_index(&levels, value[k]);
@@ -190,7 +203,10 @@ static float trit_scale(const float *x, uint8_t trit[AII_QK])
   float d = 0;
   for (int i = 0; i < AII_QK; i++) d = fabsf(x[i]) > d ? fabsf(x[i]) : d;
   float inverse = d != 0 ? 1 / d : 0;
-  for (int i = 0; i < AII_QK; i++) trit[i] = (uint8_t)(roundf(x[i] * inverse) + 1);
+  for (int i = 0; i < AII_QK; i++) {
+    float t = x[i] * inverse;
+    trit[i] = (uint8_t)(1 + (t >= 0.5f) - (t <= -0.5f));
+  }
   return d;
 }
 

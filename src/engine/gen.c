@@ -34,11 +34,12 @@ void aii_gen_free(aii_gen *gen)
   b->n_open--;
   aii_gen_drop_input(gen);
   aii_stream_free(&gen->stream);
+  aii_output_free(gen->output);
   if (gen->sampler != NULL) aii_sampler_free(gen->sampler);
   if (gen->grammar_state != NULL) aii_grammar_state_free(gen->grammar_state);
   if (gen->grammar != NULL) aii_grammar_free(gen->grammar);
   aii_del(mem, gen->seq.tokens, gen->cap_tokens * sizeof *gen->seq.tokens);
-  aii_del(mem, gen->sum, b->model->hp.n_embd * sizeof *gen->sum);
+  aii_del(mem, gen->sum, 2 * (size_t)b->model->hp.n_embd * sizeof *gen->sum);
   aii_del(mem, gen, sizeof *gen);
   aii_loop_drop(b->rt->loop);
 }

@@ -1,12 +1,13 @@
-/* group.c - texts that are embedded together: one request, one callback, a gen for each text.
+/* group.c - texts that are embedded, or scored by a query, together: one request, one callback, a gen for each text.
  *
  * The happy path is: copy the texts, start as many as may run at once; whenever a turn of the batcher finds room, start
  * more; each text that ends leaves its vector here; when all have, call back. So a long list never fills the queue, and
  * texts that find it full wait here. The first failure, a cancel or the deadline stops the list: what is in flight is
  * cancelled, and the callback comes when the last of it has ended.
  *
- * A vector is the mean of the pooled hidden states, cut to the wanted dimensions and scaled. All of it in double, in
- * the order of the text: the same bits in any batch. Loop thread.
+ * A vector is the mean of the pooled hidden states, cut to the wanted dimensions and scaled; a score is what the model's
+ * head makes of one hidden state. All of it in double, in the order of the text: the same bits in any batch. Loop
+ * thread, but for aii_group_add() and aii_group_finish().
  */
 #include <math.h>
 
@@ -20,29 +21,34 @@ static void free_group(aii_group *g)
   aii_mem *mem = &b->rt->mem;
   for (size_t i = 0; g->texts != NULL && i < g->n_texts; i++) aii_strfree(mem, g->texts[i]);
   aii_del(mem, g->texts, g->n_texts * sizeof *g->texts);
-  aii_del(mem, g->vectors, g->n_texts * g->n_dims * sizeof *g->vectors);
+  aii_strfree(mem, g->query);
+  aii_del(mem, g->floats, g->n_texts * g->n_dims * sizeof *g->floats);
   aii_del(mem, g->n_tokens, g->n_texts * sizeof *g->n_tokens);
   aii_del(mem, g, sizeof *g);
 }
 
-static aiinfra_status copy_texts(aii_group *g, const aiinfra_embed_opts *o, aiinfra_error *err)
+static aiinfra_status copy_texts(aii_group *g, const aii_group_want *want, aiinfra_error *err)
 {
   aii_mem *mem = &g->batcher->rt->mem;
   size_t n_floats;
   g->texts = aii_new_array(mem, g->n_texts, sizeof *g->texts);
   g->n_tokens = aii_new_array(mem, g->n_texts, sizeof *g->n_tokens);
-  if (aii_size_mul(g->n_texts, g->n_dims, &n_floats)) g->vectors = aii_new_array(mem, n_floats, sizeof *g->vectors);
-  bool failed = g->texts == NULL || g->n_tokens == NULL || g->vectors == NULL;
+  if (aii_size_mul(g->n_texts, g->n_dims, &n_floats)) g->floats = aii_new_array(mem, n_floats, sizeof *g->floats);
+  g->want.texts = NULL; /* the host's: from here on they are ours */
+  g->want.query = NULL;
+  if (want->query != NULL) g->query = aii_strdup(mem, want->query);
+  bool failed =
+      g->texts == NULL || g->n_tokens == NULL || g->floats == NULL || (want->query != NULL && g->query == NULL);
   for (size_t i = 0; i < g->n_texts && !failed; i++) {
-    g->texts[i] = aii_strdup(mem, o->texts[i]);
+    g->texts[i] = aii_strdup(mem, want->texts[i]);
     failed = g->texts[i] == NULL;
   }
   if (failed)
-    return aii_fail(err, AIINFRA_ENOMEM, "no memory for %zu vectors of %zu dimensions", g->n_texts, g->n_dims);
+    return aii_fail(err, AIINFRA_ENOMEM, "no memory for %zu texts and %zu floats of each", g->n_texts, g->n_dims);
   return AIINFRA_OK;
 }
 
-static aii_group *new_group(aiinfra_batcher *b, const aiinfra_embed_opts *o, aiinfra_error *err)
+static aii_group *new_group(aiinfra_batcher *b, const aii_group_want *want, aiinfra_error *err)
 {
   aii_group *g = aii_new(&b->rt->mem, sizeof *g);
   if (g == NULL) {
@@ -50,13 +56,11 @@ static aii_group *new_group(aiinfra_batcher *b, const aiinfra_embed_opts *o, aii
     return NULL;
   }
   g->batcher = b;
-  g->n_texts = o->n_texts;
-  g->n_dims = o->dimensions != 0 ? o->dimensions : b->model->hp.n_embd;
-  g->pooling = o->pooling != 0 ? o->pooling : b->model->pooling != 0 ? b->model->pooling : AIINFRA_POOLING_MEAN;
-  g->normalize = o->normalize >= 0;
-  g->priority = o->priority;
-  g->deadline_ns = aii_deadline(o->deadline_ms);
-  if (copy_texts(g, o, err) == AIINFRA_OK) return g;
+  g->want = *want;
+  g->n_texts = want->n_texts;
+  g->n_dims = want->n_dims;
+  g->deadline_ns = aii_deadline(want->deadline_ms);
+  if (copy_texts(g, want, err) == AIINFRA_OK) return g;
   free_group(g);
   return NULL;
 }
@@ -83,7 +87,7 @@ static void unlink_group(aii_group *g)
 
 bool aii_group_pools(const aii_gen *gen, uint32_t pos)
 {
-  switch (gen->group->pooling) {
+  switch (gen->group->want.pooling) {
     case AIINFRA_POOLING_CLS: return pos == 0;
     case AIINFRA_POOLING_LAST: return pos + 1 == gen->seq.n_prompt;
     default: return true;
@@ -118,10 +122,12 @@ static aiinfra_status start_text(aii_group *g, aiinfra_error *err)
   gen->group = g;
   gen->index = g->n_started;
   gen->input.text = g->texts[gen->index];
+  gen->input.query = g->query;
   gen->seq.embed = gen->seq.no_cache = true;
-  gen->seq.priority = g->priority;
+  gen->seq.whole = !b->model->hp.causal;
+  gen->seq.priority = g->want.priority;
   gen->seq.deadline_ns = g->deadline_ns;
-  gen->sum = aii_new_array(&b->rt->mem, b->model->hp.n_embd, sizeof *gen->sum);
+  gen->sum = aii_new_array(&b->rt->mem, 2 * (size_t)b->model->hp.n_embd, sizeof *gen->sum);
   if (rc == AIINFRA_OK && gen->sum == NULL) rc = aii_fail(err, AIINFRA_ENOMEM, "no memory for a vector");
   if (rc == AIINFRA_OK) rc = aii_gen_start_member(gen, err);
   if (rc != AIINFRA_OK) {
@@ -136,7 +142,7 @@ static aiinfra_status start_text(aii_group *g, aiinfra_error *err)
 /* What is wrong with one text of several is said with its number. */
 static aiinfra_status blame(const aii_group *g, size_t index, aiinfra_status rc, aiinfra_error *err)
 {
-  return g->n_texts > 1 && rc == AIINFRA_EINVAL ? aii_wrap(err, rc, "texts[%zu]", index) : rc;
+  return g->n_texts > 1 && rc == AIINFRA_EINVAL ? aii_wrap(err, rc, "%s[%zu]", g->want.field, index) : rc;
 }
 
 /* Starts texts until there is no room. The queue being full is no failure but before the first one. */
@@ -164,15 +170,12 @@ void aii_groups_pump(aiinfra_batcher *b)
   }
 }
 
-aiinfra_status aii_group_start(aiinfra_batcher *b, const aiinfra_embed_opts *opts, aiinfra_embed_result_cb on_result,
-                               aiinfra_embed_cb on_vector, void *user, aiinfra_request **request, aiinfra_error *err)
+aiinfra_status aii_group_start(aiinfra_batcher *b, const aii_group_want *want, aiinfra_request **request,
+                               aiinfra_error *err)
 {
   aiinfra_error why;
-  aii_group *g = new_group(b, opts, err);
+  aii_group *g = new_group(b, want, err);
   if (g == NULL) return AIINFRA_ENOMEM;
-  g->on_result = on_result;
-  g->on_vector = on_vector;
-  g->user = user;
   g->request = aii_request_new(b->rt, aii_group_cancel, g);
   aiinfra_status rc = g->request != NULL ? AIINFRA_OK : aii_fail(&why, AIINFRA_ENOMEM, "no memory for a request");
   if (rc == AIINFRA_OK) rc = pump(g, &why);
@@ -193,6 +196,19 @@ aiinfra_status aii_group_start(aiinfra_batcher *b, const aiinfra_embed_opts *opt
 
 /* ---- the end ----------------------------------------------------------------------------------------------------- */
 
+void aii_group_add(aii_gen *gen, const float *hidden)
+{
+  uint32_t n = gen->batcher->model->hp.n_embd;
+  if (gen->n_summed++ == 0) memset(gen->sum, 0, n * sizeof *gen->sum);
+  for (uint32_t i = 0; i < n; i++) gen->sum[i] += (double)hidden[i];
+}
+
+void aii_group_finish(aii_gen *gen)
+{
+  const aiinfra_model *m = gen->batcher->model;
+  if (gen->group->query != NULL) gen->score = aii_head_score(m->head, gen->sum, gen->sum + m->hp.n_embd);
+}
+
 /* False when a vector to be normalised has no finite length. */
 static bool make_vector(const aii_gen *gen, float *out)
 {
@@ -202,20 +218,27 @@ static bool make_vector(const aii_gen *gen, float *out)
     double mean = gen->sum[i] / n;
     squares += mean * mean;
   }
-  if (!isfinite(squares) || (g->normalize && !(squares > 0.0))) return false;
-  if (g->normalize) scale = 1.0 / (sqrt(squares) * n);
+  if (!isfinite(squares) || (g->want.normalize && !(squares > 0.0))) return false;
+  if (g->want.normalize) scale = 1.0 / (sqrt(squares) * n);
   for (size_t i = 0; i < g->n_dims; i++) out[i] = (float)(gen->sum[i] * scale);
   return true;
+}
+
+static bool make_score(const aii_gen *gen, float *out)
+{
+  *out = (float)(gen->group->want.raw_scores ? gen->score : 1.0 / (1.0 + exp(-gen->score)));
+  return isfinite(gen->score);
 }
 
 void aii_group_take(aii_gen *gen, aiinfra_status status)
 {
   aii_group *g = gen->group;
   aiinfra_error *err = &gen->error;
+  float *out = g->floats + gen->index * g->n_dims;
   g->n_busy--;
   g->n_tokens[gen->index] = gen->seq.n_prompt;
-  if (status == AIINFRA_OK && !make_vector(gen, g->vectors + gen->index * g->n_dims))
-    status = aii_fail(err, AIINFRA_EINTERNAL, "the model's hidden states have no finite length");
+  if (status == AIINFRA_OK && !(g->query != NULL ? make_score(gen, out) : make_vector(gen, out)))
+    status = aii_fail(err, AIINFRA_EINTERNAL, "the model's hidden states are not finite");
   if (status != AIINFRA_OK) stop(g, blame(g, gen->index, status, err), err);
   else if (g->n_started < g->n_texts) aii_batcher_wake(g->batcher);
 }
@@ -227,19 +250,19 @@ static bool has_ended(const aii_group *g)
 
 static void call(const aii_group *g)
 {
+  const aii_group_want *w = &g->want;
   bool good = g->status == AIINFRA_OK;
-  aiinfra_embed_result result = {.error = good ? NULL : &g->error};
-  for (size_t i = 0; i < g->n_texts; i++) result.total_tokens += g->n_tokens[i];
-  if (good) {
-    result.vectors = g->vectors;
-    result.n_tokens = g->n_tokens;
-    result.n_texts = g->n_texts;
-    result.n_dims = g->n_dims;
-  }
+  const aiinfra_error *error = good ? NULL : &g->error;
+  const float *floats = good ? g->floats : NULL;
+  uint64_t total = 0;
+  size_t n = good ? g->n_texts : 0, n_dims = good ? g->n_dims : 0;
+  for (size_t i = 0; i < g->n_texts; i++) total += g->n_tokens[i];
+  aiinfra_embed_result vectors = {floats, good ? g->n_tokens : NULL, error, total, n, n_dims};
+  aiinfra_rerank_result scores = {floats, error, total, n};
   aii_loop_enter(g->batcher->rt->loop);
-  if (g->on_result != NULL) g->on_result(g->user, g->status, &result);
-  if (g->on_vector != NULL)
-    g->on_vector(g->user, g->status, result.vectors, result.n_dims, g->n_tokens[0], result.error);
+  if (w->on_vectors != NULL) w->on_vectors(w->user, g->status, &vectors);
+  if (w->on_scores != NULL) w->on_scores(w->user, g->status, &scores);
+  if (w->on_vector != NULL) w->on_vector(w->user, g->status, floats, n_dims, g->n_tokens[0], error);
   aii_loop_leave(g->batcher->rt->loop);
 }
 

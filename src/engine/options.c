@@ -72,6 +72,7 @@ static aiinfra_status check(const aii_gen *gen, const aiinfra_generate_opts *o, 
   if (rc == AIINFRA_OK) rc = aii_check_text(o->tools_json, "tools_json", err);
   if (rc == AIINFRA_OK) rc = aii_check_text(o->tool_choice, "tool_choice", err);
   if (rc == AIINFRA_OK) rc = aii_check_text(o->json_schema, "json_schema", err);
+  if (rc == AIINFRA_OK) rc = aii_check_text(o->variables_json, "variables_json", err);
   if (rc != AIINFRA_OK) return rc;
   if (!is_flag(o->ignore_eos) || !is_flag(o->want_special))
     return aii_fail(err, AIINFRA_EINVAL, "ignore_eos and want_special must be 0 or 1");
@@ -113,7 +114,8 @@ aiinfra_status aii_gen_load(aii_gen *gen, const aiinfra_generate_opts *opts, aii
                                .messages_json = o.messages_json,
                                .tools_json = none ? NULL : o.tools_json,
                                .tool_choice = o.tool_choice,
-                               .json_schema = o.json_schema};
+                               .json_schema = o.json_schema,
+                               .variables_json = o.variables_json};
   gen->sampling = (aii_sampling){.temperature = o.temperature, .top_k = o.top_k, .top_p = o.top_p, .min_p = o.min_p};
   gen->sampling.seed = o.seed != 0 ? o.seed : aii_rng_u64(&gen->batcher->rng);
   gen->max_tokens = o.max_tokens;
@@ -128,7 +130,7 @@ aiinfra_status aii_gen_load(aii_gen *gen, const aiinfra_generate_opts *opts, aii
 size_t aii_gen_input_bytes(const aii_gen *gen)
 {
   const aii_gen_input *in = &gen->input;
-  const char *texts[] = {in->text, in->messages_json, in->tools_json, in->json_schema};
+  const char *texts[] = {in->text, in->messages_json, in->tools_json, in->json_schema, in->query, in->variables_json};
   size_t n = 0;
   for (size_t i = 0; i < AII_COUNT(texts); i++) n += texts[i] != NULL ? strlen(texts[i]) : 0;
   return n;
@@ -137,8 +139,8 @@ size_t aii_gen_input_bytes(const aii_gen *gen)
 aiinfra_status aii_gen_own_input(aii_gen *gen, aiinfra_error *err)
 {
   aii_mem *mem = &gen->batcher->rt->mem;
-  const char **fields[] = {&gen->input.text, &gen->input.messages_json, &gen->input.tools_json, &gen->input.tool_choice,
-                           &gen->input.json_schema};
+  const char **fields[] = {&gen->input.text,        &gen->input.messages_json, &gen->input.tools_json,
+                           &gen->input.tool_choice, &gen->input.json_schema,   &gen->input.variables_json};
   bool failed = false;
   gen->input.owned = true;
   for (size_t i = 0; i < AII_COUNT(fields); i++) {
@@ -152,7 +154,8 @@ aiinfra_status aii_gen_own_input(aii_gen *gen, aiinfra_error *err)
 void aii_gen_drop_input(aii_gen *gen)
 {
   aii_gen_input *in = &gen->input;
-  const char *texts[] = {in->text, in->messages_json, in->tools_json, in->tool_choice, in->json_schema};
+  const char *texts[] = {in->text,        in->messages_json, in->tools_json,
+                         in->tool_choice, in->json_schema,   in->variables_json};
   for (size_t i = 0; in->owned && i < AII_COUNT(texts); i++)
     aii_strfree(&gen->batcher->rt->mem, (char *)(uintptr_t)texts[i]);
   memset(in, 0, sizeof *in);

@@ -86,21 +86,18 @@ static aiinfra_status sample(aii_gen *gen, float *logits, aii_plan_result *resul
   return rc;
 }
 
-/* Adds the hidden states of a part that are pooled, in the order of the text; returns what lies behind them. A sequence
+/* Uses the hidden states of a part that are pooled, in the order of the text; returns what lies behind them. A sequence
  * that was preempted begins anew. */
-static const float *add_hidden(aii_gen *gen, const aii_plan_part *part, const float *hidden)
+static const float *use_hidden(aii_gen *gen, const aii_plan_part *part, const float *hidden)
 {
   uint32_t n_embd = gen->batcher->model->hp.n_embd;
-  if (part->first == 0) {
-    memset(gen->sum, 0, n_embd * sizeof *gen->sum);
-    gen->n_summed = 0;
-  }
+  if (part->first == 0) gen->n_summed = 0;
   for (uint32_t r = 0; r < part->n_rows; r++) {
     if (!aii_group_pools(gen, part->first + r)) continue;
-    for (uint32_t i = 0; i < n_embd; i++) gen->sum[i] += (double)hidden[i];
-    gen->n_summed++;
+    aii_group_add(gen, hidden);
     hidden += n_embd;
   }
+  if (part->first + part->n_rows == gen->seq.n_prompt) aii_group_finish(gen);
   return hidden;
 }
 
@@ -114,7 +111,7 @@ static void use_results(aiinfra_batcher *b)
     aii_gen *gen = gen_of(part);
     aiinfra_error err;
     if (gen->seq.embed) {
-      hidden = add_hidden(gen, part, hidden);
+      hidden = use_hidden(gen, part, hidden);
     } else if (part->sample) {
       aiinfra_status rc = sample(gen, logits, &p->results[i], &err);
       p->results[i].failed = rc != AIINFRA_OK;

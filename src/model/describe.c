@@ -140,8 +140,8 @@ static void add_tokenizer(aii_buf *out, const aiinfra_model *m)
   add_str(out, m->eos_text);
   aii_buf_fmt(out, ",\"chat_template\":%s,\"chat_template_runs\":%s,\"tool_syntax\":",
               m->template_text != NULL ? "true" : "false", m->tmpl != NULL ? "true" : "false");
-  if (m->tool_syntax != NULL) {
-    add_str(out, m->tool_syntax);
+  if (m->syntax.format != NULL) {
+    add_str(out, aii_output_format_name(m->syntax.format));
   } else {
     aii_buf_str(out, "null");
   }
@@ -154,8 +154,8 @@ void aii_model_describe(const aiinfra_model *m, aii_buf *out)
   (void)aii_gguf_get_str(m->gguf, "general.architecture", &arch);
   aii_buf_str(out, "{\"name\":");
   add_str(out, m->name);
-  aii_buf_fmt(out, ",\"format\":\"GGUF\",\"format_version\":%u,\"file_bytes\":%zu,\"architecture\":", m->gguf->version,
-              m->gguf->size);
+  aii_buf_fmt(out, ",\"format\":\"%s\",\"format_version\":%u,\"file_bytes\":%llu,\"architecture\":", m->gguf->format,
+              m->gguf->version, (unsigned long long)aii_gguf_file_bytes(m->gguf));
   aii_buf_json(out, arch.p, arch.n);
   aii_buf_fmt(out,
               ",\"architecture_runs\":%s,\"vocab_only\":%s,\"n_params\":%llu,\"weight_bytes\":%llu,\"max_context\":%u",

@@ -8,14 +8,26 @@
 
 #include "src/model/gguf.h"
 
-enum { DEFAULT_SPM_BOS = 1, DEFAULT_SPM_EOS = 2, DEFAULT_SPM_UNK = 0, DEFAULT_BPE_BOS = 11, DEFAULT_BPE_EOS = 11 };
+enum { NONE = -1 };
 enum { MAX_PRE_BYTES = 64 };
+
+/* GGUF's names of tokenizers, and the special tokens that a file means when it names none. */
+static const struct kind {
+  const char *name;
+  aii_vocab_kind kind;
+  int32_t bos, eos, unk, sep, pad;
+} KINDS[] = {
+    {"llama", AII_VOCAB_SPM, 1, 2, 0, NONE, NONE},       {"gpt2", AII_VOCAB_BPE, 11, 11, NONE, NONE, NONE},
+    {"gemma4", AII_VOCAB_BPE, 11, 11, NONE, NONE, NONE}, {"bert", AII_VOCAB_WPM, 101, NONE, 100, 102, 0},
+    {"t5", AII_VOCAB_UGM, NONE, 1, 2, NONE, 0},
+};
 
 typedef struct builder {
   aii_mem *mem;
   const aii_gguf *gguf;
   aiinfra_error *err;
   aii_vocab_desc desc;
+  const struct kind *kind;
   aii_str *tokens, *merges;
   float *scores;
   int32_t *types;
@@ -33,16 +45,17 @@ static aiinfra_status read_kind(builder *b)
   if (!aii_gguf_get_str(b->gguf, "tokenizer.ggml.model", &model)) {
     return aii_fail(b->err, AIINFRA_EFORMAT, "key 'tokenizer.ggml.model' is missing: the file has no vocabulary");
   }
-  if (model.n == 5 && memcmp(model.p, "llama", 5) == 0) {
-    b->desc.kind = AII_VOCAB_SPM;
-  } else if (model.n == 4 && memcmp(model.p, "gpt2", 4) == 0) {
-    b->desc.kind = AII_VOCAB_BPE;
-  } else {
-    return aii_fail(
-        b->err, AIINFRA_ENOTSUP,
-        "tokenizer '%.*s' is not in this version; 'llama' (SentencePiece BPE) and 'gpt2' (byte-level BPE) are",
-        AII_SHOW(model));
+  for (size_t i = 0; i < AII_COUNT(KINDS); i++) {
+    if (model.n == strlen(KINDS[i].name) && memcmp(model.p, KINDS[i].name, model.n) == 0) b->kind = &KINDS[i];
   }
+  if (b->kind == NULL) {
+    return aii_fail(b->err, AIINFRA_ENOTSUP,
+                    "tokenizer '%.*s' is not in this version; 'llama' (SentencePiece BPE), 'gpt2' (byte-level BPE), "
+                    "'gemma4', 'bert' (WordPiece) and 't5' (Unigram) are",
+                    AII_SHOW(model));
+  }
+  b->desc.kind = b->kind->kind;
+  if (strcmp(b->kind->name, "gemma4") == 0) b->desc.pre = "gemma4";
   if (!aii_gguf_get_str(b->gguf, "tokenizer.ggml.pre", &pre)) return AIINFRA_OK;
   if (pre.n >= sizeof b->pre || memchr(pre.p, 0, pre.n) != NULL) {
     return aii_fail(b->err, AIINFRA_EFORMAT, "key 'tokenizer.ggml.pre' is no name");
@@ -142,6 +155,19 @@ static aiinfra_status read_special(builder *b, const char *key, int32_t fallback
   return AIINFRA_OK;
 }
 
+/* SentencePiece's normalisation, as bytes; borrowed from the file. */
+static aiinfra_status read_charsmap(builder *b)
+{
+  const char *key = "tokenizer.ggml.precompiled_charsmap";
+  const aii_gguf_kv *kv = aii_gguf_find(b->gguf, key);
+  if (kv == NULL || kv->count == 0) return AIINFRA_OK;
+  if (kv->type != AII_GGUF_ARRAY || (kv->elem_type != AII_GGUF_U8 && kv->elem_type != AII_GGUF_I8)) {
+    return aii_fail(b->err, AIINFRA_EFORMAT, "key '%s' must be an array of bytes", key);
+  }
+  b->desc.charsmap = (aii_str){(const char *)kv->data, (size_t)kv->count};
+  return AIINFRA_OK;
+}
+
 static int32_t read_switch(const aii_gguf *gguf, const char *key)
 {
   bool on;
@@ -152,19 +178,21 @@ static int32_t read_switch(const aii_gguf *gguf, const char *key)
 static aiinfra_status read_specials(builder *b)
 {
   aii_vocab_desc *d = &b->desc;
-  bool spm = d->kind == AII_VOCAB_SPM;
+  const struct kind *kind = b->kind;
+  bool wpm = d->kind == AII_VOCAB_WPM;
   const struct {
     const char *key;
     int32_t fallback;
     bool strict;
     int32_t *out;
   } wanted[] = {
-      {"tokenizer.ggml.bos_token_id", spm ? DEFAULT_SPM_BOS : DEFAULT_BPE_BOS, true, &d->bos},
-      {"tokenizer.ggml.eos_token_id", spm ? DEFAULT_SPM_EOS : DEFAULT_BPE_EOS, true, &d->eos},
-      {"tokenizer.ggml.unknown_token_id", spm ? DEFAULT_SPM_UNK : -1, true, &d->unk},
+      {wpm ? "tokenizer.ggml.cls_token_id" : "tokenizer.ggml.bos_token_id", kind->bos, true, &d->bos},
+      {"tokenizer.ggml.eos_token_id", kind->eos, true, &d->eos},
+      {"tokenizer.ggml.unknown_token_id", kind->unk, true, &d->unk},
+      {"tokenizer.ggml.seperator_token_id", kind->sep, true, &d->sep},
       {"tokenizer.ggml.eot_token_id", -1, false, &d->eot},
       {"tokenizer.ggml.eom_token_id", -1, false, &d->eom},
-      {"tokenizer.ggml.padding_token_id", -1, false, &d->pad},
+      {"tokenizer.ggml.padding_token_id", kind->pad, false, &d->pad},
   };
   aiinfra_status rc = AIINFRA_OK;
   for (size_t i = 0; i < AII_COUNT(wanted) && rc == AIINFRA_OK; i++) {
@@ -172,7 +200,9 @@ static aiinfra_status read_specials(builder *b)
   }
   d->add_bos = read_switch(b->gguf, "tokenizer.ggml.add_bos_token");
   d->add_eos = read_switch(b->gguf, "tokenizer.ggml.add_eos_token");
+  d->add_sep = read_switch(b->gguf, "tokenizer.ggml.add_sep_token");
   d->add_space_prefix = read_switch(b->gguf, "tokenizer.ggml.add_space_prefix");
+  d->remove_extra_spaces = read_switch(b->gguf, "tokenizer.ggml.remove_extra_whitespaces");
   return rc;
 }
 
@@ -188,6 +218,7 @@ static aiinfra_status read_all(builder *b)
   if (rc == AIINFRA_OK && b->desc.kind == AII_VOCAB_BPE) {
     rc = read_strings(b, "tokenizer.ggml.merges", &b->merges, &b->desc.n_merges);
   }
+  if (rc == AIINFRA_OK) rc = read_charsmap(b);
   if (rc == AIINFRA_OK) rc = read_specials(b);
   b->desc.tokens = b->tokens;
   b->desc.merges = b->merges;

@@ -15,6 +15,7 @@ pc:libuv libuv1-dev
 pc:sqlite3 libsqlite3-dev
 pc:jansson libjansson-dev
 pc:libutf8proc libutf8proc-dev
+pc:libpcre2-8 libpcre2-dev
 pc:libmicrohttpd libmicrohttpd-dev" ;;
     test) echo "cmake cmake
 pc:cmocka libcmocka-dev

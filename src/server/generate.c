@@ -10,7 +10,7 @@
 
 static void make_id(aii_exchange *x, aii_endpoint endpoint)
 {
-  static const char *const prefixes[] = {"", "chatcmpl-", "cmpl-", "embd-"};
+  static const char *const prefixes[] = {"", "chatcmpl-", "cmpl-", "embd-", "rerank-"};
   aiinfra_server *s = x->server;
   uint64_t n = ++s->next_id;
   (void)snprintf(x->id, sizeof x->id, "%s%016llx", prefixes[endpoint],
@@ -63,10 +63,12 @@ static void compact(aii_exchange *x)
 static void on_chunk(void *user, const aiinfra_chunk *chunk)
 {
   aii_exchange *x = user;
-  if (x->gone || chunk->n_bytes == 0) return;
+  if (x->gone || (chunk->n_bytes == 0 && chunk->reasoning_bytes == 0 && chunk->call == NULL)) return;
   if (x->events.len > 0) compact(x);
   open_stream(x);
-  aii_openai_text_event(x, false, chunk->text, chunk->n_bytes, &x->events);
+  if (chunk->reasoning_bytes > 0) aii_openai_reasoning_event(x, chunk->reasoning, chunk->reasoning_bytes, &x->events);
+  if (chunk->n_bytes > 0) aii_openai_text_event(x, false, chunk->text, chunk->n_bytes, &x->events);
+  if (chunk->call != NULL) aii_openai_call_event(x, chunk->call, &x->events);
   if (x->events.failed || x->events.len - x->n_sent > AII_SERVER_MAX_UNREAD) {
     aii_logf(&x->server->rt->log, AIINFRA_LOG_WARN, "server: %s: %s, its stream is cut", x->id,
              x->events.failed ? "memory ran out" : "the client does not read");

@@ -93,7 +93,7 @@ const aii_served *aii_models_find(const aiinfra_server *server, const char *name
 
 /* ---- params: a request's body, checked (params.c, chat.c) ----------------------------------------------------------- */
 
-typedef enum aii_endpoint { AII_CHAT = 1, AII_COMPLETION = 2, AII_EMBEDDING = 3 } aii_endpoint;
+typedef enum aii_endpoint { AII_CHAT = 1, AII_COMPLETION = 2, AII_EMBEDDING = 3, AII_RERANK = 4 } aii_endpoint;
 
 typedef struct aii_params {
   aii_mem *mem;
@@ -103,10 +103,13 @@ typedef struct aii_params {
   bool stream, include_usage, base64;
   aiinfra_generate_opts opts;
   const char *stops[AII_SERVER_MAX_STOPS];
-  aii_buf messages, tools, schema;
-  const char **inputs; /* texts to embed */
+  aii_buf messages, tools, schema, variables;
+  const char **inputs; /* texts to embed, documents to score */
   size_t n_inputs;
   int64_t dimensions; /* 0: as the model has */
+  const char *query;
+  int64_t top_n; /* 0: all */
+  bool return_documents;
 } aii_params;
 
 /* Reads a body. Whatever is returned, aii_params_free() must follow. EFORMAT: no JSON; EINVAL, ENOTSUP: a bad field,
@@ -195,6 +198,7 @@ void aii_run_chat(aii_exchange *x);       /* generate.c */
 void aii_run_completion(aii_exchange *x); /* generate.c */
 void aii_run_embeddings(aii_exchange *x); /* embeddings.c */
 void aii_run_search(aii_exchange *x);     /* search.c */
+void aii_run_rerank(aii_exchange *x);     /* rerank.c */
 
 /* The batcher has ended the exchange's request: true when the client is still there. */
 bool aii_exchange_took(aii_exchange *x);
@@ -209,6 +213,8 @@ bool aii_exchange_parse(aii_exchange *x, aii_endpoint endpoint);
 void aii_openai_answer(const aii_exchange *x, const aiinfra_result *result, aii_buf *out);
 /* Events of a stream; each ends in an empty line. */
 void aii_openai_text_event(const aii_exchange *x, bool with_role, const char *text, size_t n, aii_buf *out);
+void aii_openai_reasoning_event(const aii_exchange *x, const char *text, size_t n, aii_buf *out);
+void aii_openai_call_event(const aii_exchange *x, const aiinfra_call_delta *call, aii_buf *out);
 void aii_openai_end_events(const aii_exchange *x, const aiinfra_result *result, aii_buf *out);
 
 #endif

@@ -1,12 +1,12 @@
-/* bpe.c - byte-level BPE: pieces from the pre-tokenizer, then the merge of lowest rank first, leftmost on ties.
+/* bpe.c - BPE: a piece's characters or bytes become symbols, then the pair of lowest rank merges, leftmost on ties.
  *
- * A piece's symbols are numbers; a merge is looked up by the pair of numbers. Symbols beyond the vocabulary exist
- * only between merges; what is left of them is emitted byte by byte. Short pieces search their few pairs again and
- * again, long ones (a hostile run of one character is one piece) use a heap: O(n log n).
+ * A merge is looked up by the pair of numbers. Symbols beyond the vocabulary exist only between merges; what is left
+ * of them is emitted byte by byte. Short pieces search their few pairs again and again, long ones (a hostile run of
+ * one character is one piece) use a heap: O(n log n).
  */
 #include "src/text/vocab_impl.h"
 
-enum { SHORT_PIECE = 24, MAX_WHOLE = 256 };
+enum { SHORT_PIECE = 24, MAX_WHOLE = 1024 };
 
 typedef struct symbol {
   uint32_t id;
@@ -20,160 +20,200 @@ typedef struct pair {
   uint32_t left_id, right_id; /* as they were when the pair was found */
 } pair;
 
-typedef struct work {
-  const aii_vocab *vocab;
-  aii_tokens *out;
-  symbol *symbols;
-  size_t cap;
-  aii_heap heap;
-} work;
+_Static_assert(sizeof(symbol) == AII_SYMBOL_BYTES && sizeof(pair) == AII_HEAP_BYTES, "as aii_work holds them");
 
-static bool pair_before(const void *a, const void *b)
+bool aii_bpe_before(const void *a, const void *b)
 {
   const pair *x = a, *y = b;
   return x->rank < y->rank || (x->rank == y->rank && x->left < y->left);
 }
 
-static const aii_merge *find_merge(const aii_vocab *v, uint32_t a, uint32_t b)
+/* What two symbols merge to, and how early. */
+typedef struct merge {
+  uint32_t rank, result; /* result UINT32_MAX: they do not */
+} merge;
+
+static merge merge_by_text(const aii_vocab *v, uint32_t a, uint32_t b)
 {
-  uint64_t key = (uint64_t)a << 32 | b;
-  size_t mask = v->merge_cap - 1;
-  size_t at = (size_t)(key * 0x9E3779B97F4A7C15u >> 20) & mask;
-  while (v->merges[at].pair != key) {
-    if (v->merges[at].pair == UINT64_MAX) return NULL;
-    at = (at + 1) & mask;
-  }
-  return &v->merges[at];
+  char text[2 * MAX_WHOLE];
+  aii_str left = aii_vocab_symbol(v, a), right = aii_vocab_symbol(v, b);
+  size_t n = left.n + right.n;
+  if (n > v->max_symbol_bytes || n > sizeof text) return (merge){0, UINT32_MAX};
+  memcpy(text, left.p, left.n);
+  memcpy(text + left.n, right.p, right.n);
+  uint32_t whole = aii_vocab_model_find(v, text, n);
+  return (merge){whole, whole};
 }
 
-static bool emit(work *w, uint32_t id, aiinfra_error *err)
+static merge find_merge(const aii_vocab *v, uint32_t a, uint32_t b)
+{
+  if (v->spec.merge_by_text) return merge_by_text(v, a, b);
+  const aii_pair *m = aii_pairs_get(&v->merges, (uint64_t)a << 32 | b);
+  return m != NULL ? (merge){m->rank, m->value} : (merge){0, UINT32_MAX};
+}
+
+static aiinfra_status emit(aii_work *w, uint32_t id)
 {
   const aii_vocab *v = w->vocab;
-  if (id < v->n_tokens) {
-    if (aii_tokens_add(w->out, (aiinfra_token)id)) return true;
-    (void)aii_fail(err, AIINFRA_ENOMEM, "tokens");
-    return false;
-  }
+  if (id < v->n_tokens) return aii_work_add(w, (aiinfra_token)id);
   /* A symbol of merges only: its characters are stand-ins of bytes. */
   aii_str text = aii_vocab_symbol(v, id);
-  for (size_t i = 0; i < text.n;) {
+  aiinfra_status rc = AIINFRA_OK;
+  for (size_t i = 0; i < text.n && rc == AIINFRA_OK;) {
     int len = aii_utf8_decode(text.p + i, text.n - i, NULL);
     size_t n = len > 0 ? (size_t)len : 1;
     int32_t token = aii_vocab_find(v, text.p + i, n);
     if (token < 0) token = v->unk;
-    if (token < 0) {
-      (void)aii_fail(err, AIINFRA_EINVAL, "the vocabulary has no token for \"%.*s\"", (int)n, text.p + i);
-      return false;
-    }
-    if (!aii_tokens_add(w->out, token)) {
-      (void)aii_fail(err, AIINFRA_ENOMEM, "tokens");
-      return false;
-    }
+    rc = token < 0 ? aii_work_nothing_fits(w, text.p + i, n) : aii_work_add(w, token);
     i += n;
   }
+  return rc;
+}
+
+/* ---- from text to symbols ---------------------------------------------------------------------------------------- */
+
+static void add_id(aii_work *w, size_t *n, uint32_t id)
+{
+  w->ids[(*n)++] = id;
+}
+
+static uint32_t char_symbol(const aii_vocab *v, const char *c, size_t n, bool first, bool last)
+{
+  const aii_vocab_spec *spec = &v->spec;
+  char affixed[2 * AII_MAX_AFFIX + 4];
+  aii_str none = {"", 0}, before = first ? none : spec->cont_prefix, behind = last ? spec->word_suffix : none;
+  if (before.n == 0 && behind.n == 0) {
+    uint8_t lead = (uint8_t)c[0];
+    if (n == 1 && lead < 128) return v->char_symbol[lead];
+    if (n == 2 && lead < 0xC8) return v->char_symbol[(lead & 7u) << 6 | ((uint8_t)c[1] & 63u)];
+    return aii_vocab_model_find(v, c, n);
+  }
+  if (before.n > 0) memcpy(affixed, before.p, before.n);
+  memcpy(affixed + before.n, c, n);
+  if (behind.n > 0) memcpy(affixed + before.n + n, behind.p, behind.n);
+  return aii_vocab_model_find(v, affixed, before.n + n + behind.n);
+}
+
+/* Byte tokens in place of a character, when all of them exist. */
+static bool fall_back(aii_work *w, size_t *n, const char *c, size_t len)
+{
+  const uint32_t *symbols = w->vocab->byte_symbol;
+  for (size_t i = 0; i < len; i++) {
+    if (symbols[(uint8_t)c[i]] == UINT32_MAX) return false;
+  }
+  for (size_t i = 0; i < len; i++) add_id(w, n, symbols[(uint8_t)c[i]]);
   return true;
 }
 
-static bool short_piece(work *w, const uint8_t *bytes, size_t n, aiinfra_error *err)
+/* The first symbols of a piece. Without an unknown token what has no symbol is dropped, as Hugging Face does. */
+static size_t first_symbols(aii_work *w, const char *text, size_t len)
 {
-  uint32_t ids[SHORT_PIECE];
-  for (size_t i = 0; i < n; i++) ids[i] = w->vocab->byte_symbol[bytes[i]];
+  const aii_vocab *v = w->vocab;
+  size_t n = 0;
+  bool unknown = false; /* one is due */
+  for (size_t i = 0, step; i < len; i += step) {
+    uint32_t id;
+    step = 1;
+    if (v->spec.byte_level) {
+      id = v->byte_symbol[(uint8_t)text[i]];
+    } else {
+      int bytes = (uint8_t)text[i] < 128 ? 1 : aii_utf8_decode(text + i, len - i, NULL);
+      if (bytes > 0) step = (size_t)bytes;
+      id = char_symbol(v, text + i, step, i == 0, i + step == len);
+    }
+    if (id != UINT32_MAX) {
+      if (unknown) add_id(w, &n, (uint32_t)v->unk);
+      unknown = false;
+      add_id(w, &n, id);
+    } else if (v->spec.byte_level || !v->spec.byte_fallback || !fall_back(w, &n, text + i, step)) {
+      if (unknown && !v->spec.fuse_unk) add_id(w, &n, (uint32_t)v->unk);
+      unknown = v->unk >= 0;
+    }
+  }
+  if (unknown) add_id(w, &n, (uint32_t)v->unk);
+  return n;
+}
+
+/* ---- merging ----------------------------------------------------------------------------------------------------- */
+
+static size_t merge_short(const aii_vocab *v, uint32_t *ids, size_t n)
+{
   for (;;) {
-    const aii_merge *best = NULL;
+    merge best = {UINT32_MAX, UINT32_MAX};
     size_t at = 0;
     for (size_t i = 0; i + 1 < n; i++) {
-      const aii_merge *m = find_merge(w->vocab, ids[i], ids[i + 1]);
-      if (m != NULL && (best == NULL || m->rank < best->rank)) best = m, at = i;
+      merge m = find_merge(v, ids[i], ids[i + 1]);
+      if (m.result != UINT32_MAX && m.rank < best.rank) best = m, at = i;
     }
-    if (best == NULL) break;
-    ids[at] = best->result;
+    if (best.result == UINT32_MAX) return n;
+    ids[at] = best.result;
     memmove(&ids[at + 1], &ids[at + 2], (n - at - 2) * sizeof ids[0]);
     n--;
   }
-  for (size_t i = 0; i < n; i++) {
-    if (!emit(w, ids[i], err)) return false;
-  }
-  return true;
 }
 
-static bool offer(work *w, int32_t left)
+static bool offer(aii_work *w, int32_t left)
 {
-  if (left < 0 || w->symbols[left].next < 0) return true;
-  uint32_t a = w->symbols[left].id, b = w->symbols[w->symbols[left].next].id;
-  const aii_merge *m = find_merge(w->vocab, a, b);
-  if (m == NULL) return true;
-  pair p = {m->rank, left, a, b};
+  const symbol *symbols = w->items;
+  if (left < 0 || symbols[left].next < 0) return true;
+  uint32_t a = symbols[left].id, b = symbols[symbols[left].next].id;
+  merge m = find_merge(w->vocab, a, b);
+  if (m.result == UINT32_MAX) return true;
+  pair p = {m.rank, left, a, b};
   return aii_heap_push(&w->heap, &p);
 }
 
-static bool merge_all(work *w, size_t n)
+static bool merge_long(aii_work *w, size_t n)
 {
+  if (!aii_grow(w->mem, &w->items, &w->cap_items, n, sizeof(symbol))) return false;
+  symbol *symbols = w->items;
+  for (size_t i = 0; i < n; i++) {
+    symbols[i] = (symbol){w->ids[i], (int32_t)i - 1, i + 1 < n ? (int32_t)i + 1 : -1, false};
+  }
   for (size_t i = 0; i + 1 < n; i++) {
     if (!offer(w, (int32_t)i)) return false;
   }
   pair p;
   while (aii_heap_pop(&w->heap, &p)) {
-    symbol *a = &w->symbols[p.left];
-    if (a->gone || a->next < 0 || a->id != p.left_id || w->symbols[a->next].id != p.right_id) continue;
-    symbol *b = &w->symbols[a->next];
-    a->id = find_merge(w->vocab, p.left_id, p.right_id)->result;
+    symbol *a = &symbols[p.left];
+    if (a->gone || a->next < 0 || a->id != p.left_id || symbols[a->next].id != p.right_id) continue;
+    symbol *b = &symbols[a->next];
+    a->id = find_merge(w->vocab, p.left_id, p.right_id).result;
     b->gone = true;
     a->next = b->next;
-    if (b->next >= 0) w->symbols[b->next].prev = p.left;
+    if (b->next >= 0) symbols[b->next].prev = p.left;
     if (!offer(w, a->prev) || !offer(w, p.left)) return false;
   }
   return true;
 }
 
-static bool long_piece(work *w, const uint8_t *bytes, size_t n, aiinfra_error *err)
-{
-  bool ok = aii_grow(w->out->mem, &w->symbols, &w->cap, n, sizeof *w->symbols);
-  for (size_t i = 0; ok && i < n; i++) {
-    int32_t next = i + 1 < n ? (int32_t)i + 1 : -1;
-    w->symbols[i] = (symbol){w->vocab->byte_symbol[bytes[i]], (int32_t)i - 1, next, false};
-  }
-  if (!ok || !merge_all(w, n)) {
-    (void)aii_fail(err, AIINFRA_ENOMEM, "merging a piece of %zu bytes", n);
-    return false;
-  }
-  for (int32_t i = 0; i >= 0; i = w->symbols[i].next) {
-    if (!emit(w, w->symbols[i].id, err)) return false;
-  }
-  return true;
-}
-
 /* The token that a whole piece is, for vocabularies that ask before merging. */
-static int32_t whole_piece(const aii_vocab *v, const uint8_t *bytes, size_t n)
+static uint32_t whole_piece(const aii_vocab *v, const char *text, size_t n)
 {
   char mapped[2 * MAX_WHOLE + 4];
+  if (!v->spec.ignore_merges || n > MAX_WHOLE) return UINT32_MAX;
+  if (!v->spec.byte_level) return aii_vocab_model_find(v, text, n);
   size_t len = 0;
-  if (!v->ignore_merges || n > MAX_WHOLE) return -1;
-  for (size_t i = 0; i < n; i++) len += aii_byte_to_char(bytes[i], mapped + len);
-  return aii_vocab_find(v, mapped, len);
+  for (size_t i = 0; i < n; i++) len += aii_byte_to_char((uint8_t)text[i], mapped + len);
+  return aii_vocab_model_find(v, mapped, len);
 }
 
-aiinfra_status aii_bpe_tokenize(const aii_vocab *vocab, const char *text, size_t n, aii_tokens *out, aiinfra_error *err)
+aiinfra_status aii_bpe_piece(aii_work *w, const char *text, size_t n)
 {
-  work w = {.vocab = vocab, .out = out};
-  aii_heap_init(&w.heap, out->mem, sizeof(pair), pair_before);
-  aii_ends ends = {0};
-  aiinfra_error local;
-  local.status = AIINFRA_OK;
-  aiinfra_error *e = err != NULL ? err : &local;
-  aiinfra_status rc = aii_pretok_split(vocab->pre, out->mem, text, n, &ends, e);
-  size_t from = 0;
-  for (size_t i = 0; rc == AIINFRA_OK && i < ends.n; i++) {
-    const uint8_t *bytes = (const uint8_t *)text + from;
-    size_t len = ends.items[i] - from;
-    int32_t token = whole_piece(vocab, bytes, len);
-    bool ok = token >= 0           ? emit(&w, (uint32_t)token, e)
-              : len <= SHORT_PIECE ? short_piece(&w, bytes, len, e)
-                                   : long_piece(&w, bytes, len, e);
-    if (!ok) rc = (aiinfra_status)e->status;
-    from = ends.items[i];
+  uint32_t whole = whole_piece(w->vocab, text, n);
+  if (whole < w->vocab->n_tokens) return aii_work_add(w, (aiinfra_token)whole);
+  if (!aii_grow(w->mem, &w->ids, &w->cap_ids, n + 1, sizeof *w->ids)) {
+    return aii_fail(w->err, AIINFRA_ENOMEM, "merging a piece of %zu bytes", n);
   }
-  aii_heap_free(&w.heap);
-  aii_del(out->mem, w.symbols, w.cap * sizeof *w.symbols);
-  aii_del(out->mem, ends.items, ends.cap * sizeof *ends.items);
+  aiinfra_status rc = AIINFRA_OK;
+  size_t count = first_symbols(w, text, n);
+  if (count <= SHORT_PIECE) {
+    count = merge_short(w->vocab, w->ids, count);
+    for (size_t i = 0; i < count && rc == AIINFRA_OK; i++) rc = emit(w, w->ids[i]);
+    return rc;
+  }
+  if (!merge_long(w, count)) return aii_fail(w->err, AIINFRA_ENOMEM, "merging a piece of %zu bytes", n);
+  const symbol *symbols = w->items;
+  for (int32_t i = 0; i >= 0 && rc == AIINFRA_OK; i = symbols[i].next) rc = emit(w, symbols[i].id);
   return rc;
 }

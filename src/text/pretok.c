@@ -1,151 +1,237 @@
-/* pretok.c - splits text into the pieces that BPE merges never cross, as the model's pre-tokenizer does.
+/* pretok.c - splits text into the pieces that no merge crosses: the steps in order, each over the pieces of the last.
  *
- * A pre-tokenizer is a list of expressions, applied in order: each splits the pieces that the previous one left, and
- * what lies between two matches is a piece of its own. The table below names the known ones by GGUF's
- * tokenizer.ggml.pre; adding a model that reuses an expression is adding a name.
+ * A step that splits only moves spans; one that changes text writes it anew to the other buffer. What lies between two
+ * matches is a piece of its own, and what becomes of a match is the step's behavior. The pieces of one text are looked
+ * at once a step. ENOMEM; ELIMIT when a regular expression uses up its budget.
  */
 #include "src/text/pretok_impl.h"
 
-enum { MAX_STAGES = 6 };
+typedef struct splitter {
+  aii_mem *mem;
+  const aii_split_step *step;
+  aii_spans *out;
+  aiinfra_error *err;
+  aii_pchar *chars;
+  size_t cap;
+  uint64_t budget;
+  size_t first; /* the spans of this piece begin here in out */
+  bool last_was_match, failed;
+} splitter;
 
-enum { IGNORE_MERGES = 1, ADD_BOS = 2 };
-
-struct aii_pretok {
-  const char *names; /* separated and surrounded by spaces */
-  aii_pmatch stages[MAX_STAGES + 1];
-  int flags;
-};
-
-static const aii_pretok TABLE[] = {
-    {" default ", {aii_pm_punct, aii_pm_gpt2, aii_pm_digits, aii_pm_ascii3}, 0},
-    {" llama-bpe llama3 llama-v3 falcon3 falcon-h1 pixtral lfm2 midm-2.0 jina-v5-nano ",
-     {aii_pm_llama3},
-     IGNORE_MERGES | ADD_BOS},
-    {" dbrx smaug-bpe glm4 chatglm-bpe ", {aii_pm_llama3}, 0},
-    {" qwen2 deepseek-r1-qwen kormo stablelm2 hunyuan grok-2 solar-open megrez f2llmv2 ", {aii_pm_qwen2}, 0},
-    {" qwen35 ", {aii_pm_qwen35}, 0},
-    {" gpt-2 phi-2 mpt olmo jais trillion roberta-bpe jina-es jina-de jina-v1-en jina-v2-es jina-v2-de jina-v2-code "
-     "gigachat mellum modern-bert exaone4 granite-docling a.x-4.0 ",
-     {aii_pm_gpt2},
-     0},
-    {" smollm starcoder refact command-r codeshell exaone minerva-7b mellum2 ", {aii_pm_digit, aii_pm_gpt2}, 0},
-    {" falcon ", {aii_pm_punct_tick, aii_pm_gpt2, aii_pm_ascii3}, 0},
-    {" deepseek-llm ",
-     {aii_pm_newline, aii_pm_ds_letters, aii_pm_ds_punct, aii_pm_trailing_space, aii_pm_ds_cjk, aii_pm_digits},
-     0},
-    {" deepseek-coder ", {aii_pm_newline, aii_pm_space_letters, aii_pm_space_punct, aii_pm_ds_cjk, aii_pm_digit}, 0},
-    {" deepseek-v3 hunyuan-dense joyai-llm ", {aii_pm_digits3, aii_pm_ds3_cjk, aii_pm_ds3}, 0},
-    {" tekken ", {aii_pm_tekken}, IGNORE_MERGES | ADD_BOS},
-    {" gpt-4o llama4 kanana2 minimax-m2 talkie ", {aii_pm_o200k}, 0},
-    {" bloom poro-chat gpt3-finnish ", {aii_pm_bloom}, 0},
-    {" viking ", {aii_pm_bloom, aii_pm_digit}, 0},
-};
-
-const aii_pretok *aii_pretok_find(const char *name)
+bool aii_spans_add(aii_mem *mem, aii_spans *spans, size_t from, size_t to)
 {
-  size_t n = strlen(name);
-  if (n == 0 || strchr(name, ' ') != NULL) return NULL;
-  for (size_t i = 0; i < AII_COUNT(TABLE); i++) {
-    for (const char *at = strstr(TABLE[i].names, name); at != NULL; at = strstr(at + 1, name)) {
-      if (at[-1] == ' ' && at[n] == ' ') return &TABLE[i];
-    }
-  }
-  return NULL;
-}
-
-bool aii_pretok_ignore_merges(const aii_pretok *pre)
-{
-  return (pre->flags & IGNORE_MERGES) != 0;
-}
-
-bool aii_pretok_add_bos(const aii_pretok *pre)
-{
-  return (pre->flags & ADD_BOS) != 0;
-}
-
-size_t aii_pm_trailing_space(const aii_pchar *c, size_t i, size_t n)
-{
-  if ((c[i].cls & PC_SPACE) == 0) return i;
-  while (i < n && (c[i].cls & PC_SPACE) != 0) i++;
-  return i;
-}
-
-/* \s+$ would try each start of a run that does not reach the end: only the last run can match. */
-static size_t last_run(const aii_pchar *c, size_t from, size_t n)
-{
-  while (n > from && (c[n - 1].cls & PC_SPACE) != 0) n--;
-  return n;
-}
-
-/* Applies one expression to the piece c[from..to) and appends the ends of what it leaves (as indices). */
-static bool split_piece(aii_mem *mem, aii_pmatch match, const aii_pchar *c, size_t from, size_t to, aii_ends *out)
-{
-  size_t gap = from, start = match == aii_pm_trailing_space ? last_run(c, from, to) : from;
-  for (size_t i = start; i < to;) {
-    size_t end = match(c, i, to);
-    if (end == i) {
-      i++;
-      continue;
-    }
-    if (!aii_grow(mem, &out->items, &out->cap, out->n + 2, sizeof *out->items)) return false;
-    if (i > gap) out->items[out->n++] = (uint32_t)i;
-    out->items[out->n++] = (uint32_t)end;
-    gap = i = end;
-  }
-  if (gap == to) return true;
-  if (!aii_grow(mem, &out->items, &out->cap, out->n + 1, sizeof *out->items)) return false;
-  out->items[out->n++] = (uint32_t)to;
+  if (!aii_grow(mem, &spans->items, &spans->cap, spans->n + 1, sizeof *spans->items)) return false;
+  spans->items[spans->n++] = (aii_span){(uint32_t)from, (uint32_t)to};
   return true;
 }
 
-static size_t classify(const char *text, size_t n, aii_pchar *c)
+/* Hands on one stretch of a piece, a match or what lies between. */
+static void stretch(splitter *s, size_t from, size_t to, bool match)
 {
-  uint8_t ascii[128];
-  for (uint32_t i = 0; i < 128; i++) ascii[i] = aii_char_class(i);
+  aii_behavior behavior = s->step->behavior;
+  if (from == to) return;
+  if (s->step->invert) match = !match;
+  bool before = s->last_was_match, any = s->out->n > s->first;
+  s->last_was_match = match;
+  if (match && behavior == AII_REMOVED) return;
+  bool join = (behavior == AII_WITH_PREVIOUS && match && !before) || (behavior == AII_CONTIGUOUS && match == before) ||
+              (behavior == AII_WITH_NEXT && before && !match);
+  if (join && any) {
+    s->out->items[s->out->n - 1].to = (uint32_t)to;
+  } else if (!aii_spans_add(s->mem, s->out, from, to)) {
+    s->failed = true;
+  }
+}
+
+static size_t classify(const char *text, size_t from, size_t to, aii_pchar *c)
+{
   size_t count = 0;
-  for (size_t at = 0; at < n;) {
-    uint32_t cp = 0xFFFD;
-    int len = aii_utf8_decode(text + at, n - at, &cp);
-    c[count++] = (aii_pchar){cp, (uint32_t)at, cp < 128 ? ascii[cp] : aii_char_class(cp)};
+  for (size_t at = from; at < to;) {
+    uint32_t cp = (uint8_t)text[at];
+    int len = cp < 128 ? 1 : aii_utf8_decode(text + at, to - at, &cp);
+    if (len <= 0) cp = 0xFFFD;
+    c[count++] = (aii_pchar){cp, (uint32_t)at, aii_char_class(cp)};
     at += len > 0 ? (size_t)len : 1;
   }
   return count;
 }
 
-/* All expressions in turn; *ends swaps with *other. */
-static bool apply(const aii_pretok *pre, aii_mem *mem, const aii_pchar *c, size_t n, aii_ends *ends, aii_ends *other)
+static void split_expr(splitter *s, const char *text, size_t from, size_t to)
 {
-  if (!aii_grow(mem, &ends->items, &ends->cap, 1, sizeof *ends->items)) return false;
-  ends->items[ends->n++] = (uint32_t)n;
-  for (size_t s = 0; s < MAX_STAGES && pre->stages[s] != NULL; s++) {
-    size_t from = 0;
-    other->n = 0;
-    for (size_t i = 0; i < ends->n; i++) {
-      if (!split_piece(mem, pre->stages[s], c, from, ends->items[i], other)) return false;
-      from = ends->items[i];
-    }
-    aii_ends held = *ends;
-    *ends = *other;
-    *other = held;
+  if (!aii_grow(s->mem, &s->chars, &s->cap, to - from, sizeof *s->chars)) {
+    s->failed = true;
+    return;
   }
-  return true;
+  const aii_pchar *c = s->chars;
+  aii_run_memo memo = {0};
+  size_t n = classify(text, from, to, s->chars), gap = 0;
+  for (size_t i = 0; i < n && !s->failed;) {
+    size_t end = aii_expr_match(s->step->expr, &memo, c, i, n);
+    if (end == i) {
+      i++;
+      continue;
+    }
+    if (i > gap) stretch(s, c[gap].at, c[i].at, false);
+    stretch(s, c[i].at, end < n ? c[end].at : to, true);
+    gap = i = end;
+  }
+  if (gap < n) stretch(s, c[gap].at, to, false);
 }
 
-aiinfra_status aii_pretok_split(const aii_pretok *pre, aii_mem *mem, const char *text, size_t n, aii_ends *ends,
-                                aiinfra_error *err)
+static void split_text(splitter *s, const char *text, size_t from, size_t to)
 {
-  if (n == 0) return AIINFRA_OK;
-  aii_ends other = {0};
-  aii_pchar *c = aii_new_array(mem, n, sizeof *c);
-  bool ok = c != NULL;
-  if (ok) {
-    size_t count = classify(text, n, c);
-    ok = apply(pre, mem, c, count, ends, &other);
-    for (size_t i = 0; ok && i < ends->n; i++) {
-      ends->items[i] = ends->items[i] < count ? c[ends->items[i]].at : (uint32_t)n;
+  aii_str find = s->step->text;
+  size_t gap = from;
+  while (gap < to) {
+    const char *at = memmem(text + gap, to - gap, find.p, find.n);
+    if (at == NULL) break;
+    size_t i = (size_t)(at - text);
+    if (i > gap) stretch(s, gap, i, false);
+    stretch(s, i, i + find.n, true);
+    gap = i + find.n;
+  }
+  if (gap < to) stretch(s, gap, to, false);
+}
+
+static void split_words(splitter *s, const char *text, size_t from, size_t to)
+{
+  aii_str mark = s->step->text;
+  size_t begin = from;
+  for (size_t i = from; i < to && !s->failed;) {
+    const char *at = memmem(text + i, to - i, mark.p, mark.n);
+    if (at == NULL) break;
+    size_t found = (size_t)(at - text);
+    if (found > begin && found != i) { /* at i it follows itself */
+      stretch(s, begin, found, true);
+      begin = found;
+    }
+    i = found + mark.n;
+  }
+  stretch(s, begin, to, true);
+}
+
+static aiinfra_status split_regex(splitter *s, const char *text, size_t from, size_t to)
+{
+  size_t gap = from, look = from, at, end;
+  while (look <= to && !s->failed) {
+    aiinfra_status rc =
+        aii_regex_next(s->step->regex, text + from, look - from, to - from, &s->budget, &at, &end, s->err);
+    if (rc == AIINFRA_ENOENT) break;
+    if (rc != AIINFRA_OK) return rc;
+    at += from;
+    end += from;
+    if (at > gap) stretch(s, gap, at, false);
+    stretch(s, at, end, true);
+    gap = end;
+    look = end > at ? end : end + 1; /* behind a match of nothing, one byte on; a sequence is never cut: see regex.c */
+  }
+  if (gap < to) stretch(s, gap, to, false);
+  return AIINFRA_OK;
+}
+
+static aiinfra_status split_all(aii_mem *mem, const aii_split_step *step, aii_str text, const aii_spans *in,
+                                aii_spans *out, aiinfra_error *err)
+{
+  splitter s = {.mem = mem, .step = step, .out = out, .err = err, .budget = aii_regex_budget(text.n)};
+  aiinfra_status rc = AIINFRA_OK;
+  out->n = 0;
+  for (size_t i = 0; i < in->n && rc == AIINFRA_OK && !s.failed; i++) {
+    s.first = out->n;
+    s.last_was_match = false;
+    size_t from = in->items[i].from, to = in->items[i].to;
+    if (step->kind == AII_SPLIT_EXPR) {
+      split_expr(&s, text.p, from, to);
+    } else if (step->kind == AII_SPLIT_TEXT) {
+      split_text(&s, text.p, from, to);
+    } else if (step->kind == AII_SPLIT_WORDS) {
+      split_words(&s, text.p, from, to);
+    } else {
+      rc = split_regex(&s, text.p, from, to);
     }
   }
-  aii_del(mem, c, n * sizeof *c);
-  aii_del(mem, other.items, other.cap * sizeof *other.items);
-  return ok ? AIINFRA_OK : aii_fail(err, AIINFRA_ENOMEM, "splitting %zu bytes", n);
+  aii_del(mem, s.chars, s.cap * sizeof *s.chars);
+  if (rc != AIINFRA_OK) return rc;
+  return s.failed ? aii_fail(err, AIINFRA_ENOMEM, "splitting %zu bytes", text.n) : AIINFRA_OK;
+}
+
+static void add_replaced(aii_buf *out, const char *s, size_t n, aii_str to)
+{
+  size_t from = 0;
+  for (size_t i = 0; i < n; i++) {
+    if (s[i] != ' ') continue;
+    aii_buf_add(out, s + from, i - from);
+    aii_buf_add(out, to.p, to.n);
+    from = i + 1;
+  }
+  aii_buf_add(out, s + from, n - from);
+}
+
+static void add_mapped(aii_buf *out, const char *s, size_t n)
+{
+  char mapped[4];
+  for (size_t i = 0; i < n; i++) aii_buf_add(out, mapped, aii_byte_to_char((uint8_t)s[i], mapped));
+}
+
+static void rewrite_piece(const aii_split_step *step, const char *s, size_t n, bool first, aii_buf *out)
+{
+  aii_str meta = step->text;
+  bool starts;
+  switch (step->kind) {
+    case AII_SPLIT_BYTE_MAP: add_mapped(out, s, n); break;
+    case AII_SPLIT_SPACE:
+      if (n > 0 && s[0] != ' ') aii_buf_char(out, ' ');
+      aii_buf_add(out, s, n);
+      break;
+    default:
+      starts = s[0] == ' ' || (n >= meta.n && memcmp(s, meta.p, meta.n) == 0);
+      if (!starts && ((step->flags & AII_META_ALWAYS) != 0 || ((step->flags & AII_META_FIRST) != 0 && first))) {
+        aii_buf_add(out, meta.p, meta.n);
+      }
+      add_replaced(out, s, n, meta);
+      break;
+  }
+}
+
+/* The pieces' texts, changed and end to end in *out. */
+static aiinfra_status rewrite_all(aii_mem *mem, const aii_split_step *step, aii_str text, bool first,
+                                  const aii_spans *in, aii_spans *spans, aii_buf *out, aiinfra_error *err)
+{
+  aii_buf_clear(out);
+  spans->n = 0;
+  bool ok = true;
+  for (size_t i = 0; i < in->n && ok; i++) {
+    size_t from = out->len;
+    rewrite_piece(step, text.p + in->items[i].from, in->items[i].to - in->items[i].from,
+                  first && i == 0 && in->items[i].from == 0, out);
+    ok = !out->failed && aii_spans_add(mem, spans, from, out->len);
+  }
+  if (out->over) return aii_fail(err, AIINFRA_ELIMIT, "a text of %zu bytes is more than can be tokenized", text.n);
+  return ok ? AIINFRA_OK : aii_fail(err, AIINFRA_ENOMEM, "splitting %zu bytes", text.n);
+}
+
+aiinfra_status aii_split(const aii_pipeline *pipe, aii_mem *mem, aii_str text, bool first, aii_buf buffers[2],
+                         aii_spans spans[2], aii_str *out, aiinfra_error *err)
+{
+  size_t which = 0; /* buffers[which] is free */
+  *out = text;
+  spans[0].n = 0;
+  if (text.n > 0 && !aii_spans_add(mem, &spans[0], 0, text.n)) {
+    return aii_fail(err, AIINFRA_ENOMEM, "splitting %zu bytes", text.n);
+  }
+  for (size_t i = 0; i < pipe->n_split; i++) {
+    const aii_split_step *step = &pipe->split[i];
+    aiinfra_status rc;
+    if (step->kind >= AII_SPLIT_BYTE_MAP) {
+      rc = rewrite_all(mem, step, *out, first, &spans[0], &spans[1], &buffers[which], err);
+      *out = (aii_str){aii_buf_cstr(&buffers[which]), buffers[which].len};
+      which = 1 - which;
+    } else {
+      rc = split_all(mem, step, *out, &spans[0], &spans[1], err);
+    }
+    if (rc != AIINFRA_OK) return rc;
+    aii_spans held = spans[0];
+    spans[0] = spans[1];
+    spans[1] = held;
+  }
+  return AIINFRA_OK;
 }

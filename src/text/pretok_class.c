@@ -1,4 +1,6 @@
-/* pretok_class.c - expressions that are one character class: digits, punctuation, DeepSeek's, BLOOM's. */
+/* pretok_class.c - what a character is: Unicode's classes as bits, and the odd sets that some models split by. */
+#include <utf8proc.h>
+
 #include "src/text/pretok_impl.h"
 
 typedef struct range {
@@ -27,6 +29,30 @@ static const range CASED[] = {
     {0x118A0, 0x118DF}, {0x1E900, 0x1E943},
 };
 
+static const range DS_PUNCT[] = {{'!', '/'},       {':', '~'},       {0x2018, 0x201F},
+                                 {0x3000, 0x3002}, {0xFF01, 0xFF0F}, {0xFF1A, 0xFF5E}};
+static const range DS_CJK[] = {{0x0800, 0x9FA5}, {0xAC00, 0xD7FF}};
+static const range DS3_CJK[] = {{0x3040, 0x30FF}, {0x4E00, 0x9FA5}};
+static const range BLOOM[] = {{'!', '!'},       {'(', ')'},       {',', ','},       {'.', '.'},
+                              {'?', '?'},       {'|', '|'},       {0x060C, 0x060C}, {0x06D4, 0x06D4},
+                              {0x0964, 0x0964}, {0x2026, 0x2026}, {0x3001, 0x3002}, {0xFF0C, 0xFF0C}};
+static const range HANGUL[] = {{0x3131, 0x318E}, {0xAC00, 0xD7A3}};
+static const range YOUTU_PUNCT[] = {{0x2014, 0x2014}, {0x2018, 0x2019}, {0x201C, 0x201D},
+                                    {0x2026, 0x2026}, {0x3001, 0x303F}, {0xFE30, 0xFE4F},
+                                    {0xFF01, 0xFF01}, {0xFF0C, 0xFF0C}, {0xFF1A, 0xFF1B}};
+static const range BOPOMOFO[] = {{0x3105, 0x312F}};
+static const range AFMOE[] = {{0x0E40, 0x0EFF}, {0x1000, 0x109F}, {0x1100, 0x11FF}, {0x1780, 0x17FF}, {0x2F00, 0x2FDF},
+                              {0x3040, 0x30FF}, {0x3400, 0x4DBF}, {0x4E00, 0x9FFF}, {0xA9E0, 0xA9FF}, {0xAA60, 0xAA7F},
+                              {0xAC00, 0xD7AF}, {0xF900, 0xFAFF}, {0xFF65, 0xFF9F}};
+static const range HAN[] = {{0x2E80, 0x2E99},   {0x2E9B, 0x2EF3},   {0x2F00, 0x2FD5},   {0x3005, 0x3005},
+                            {0x3007, 0x3007},   {0x3021, 0x3029},   {0x3038, 0x303B},   {0x3400, 0x4DBF},
+                            {0x4E00, 0x9FFF},   {0xF900, 0xFA6D},   {0xFA70, 0xFAD9},   {0x16FE2, 0x16FE3},
+                            {0x16FF0, 0x16FF1}, {0x20000, 0x2A6DF}, {0x2A700, 0x2B739}, {0x2B740, 0x2B81D},
+                            {0x2B820, 0x2CEA1}, {0x2CEB0, 0x2EBE0}, {0x2F800, 0x2FA1D}, {0x30000, 0x3134A},
+                            {0x31350, 0x323AF}};
+/* Circled and squared letters are alphabetic, though symbols. */
+static const range LETTER_SYMBOLS[] = {{0x24B6, 0x24E9}, {0x1F130, 0x1F149}, {0x1F150, 0x1F169}, {0x1F170, 0x1F189}};
+
 static bool in_ranges(uint32_t cp, const range *ranges, size_t n)
 {
   size_t lo = 0, hi = n;
@@ -41,142 +67,82 @@ static bool in_ranges(uint32_t cp, const range *ranges, size_t n)
   return lo < n && cp >= ranges[lo].first;
 }
 
-static size_t run(const aii_pchar *c, size_t i, size_t n, uint8_t any_of)
+bool aii_in_set(uint32_t cp, aii_range_set set)
 {
-  while (i < n && (c[i].cls & any_of) != 0) i++;
-  return i;
-}
-
-size_t aii_pm_digit(const aii_pchar *c, size_t i, size_t n)
-{
-  return run(c, i, AII_MIN(n, i + 1), PC_N);
-}
-
-size_t aii_pm_digits(const aii_pchar *c, size_t i, size_t n)
-{
-  return run(c, i, n, PC_N);
-}
-
-size_t aii_pm_digits3(const aii_pchar *c, size_t i, size_t n)
-{
-  return run(c, i, AII_MIN(n, i + 3), PC_N);
-}
-
-size_t aii_pm_ascii3(const aii_pchar *c, size_t i, size_t n)
-{
-  if (n - i < 3) return i;
-  for (size_t k = i; k < i + 3; k++) {
-    if (c[k].cp < '0' || c[k].cp > '9') return i;
+  switch (set) {
+    case AII_SET_CASED: return in_ranges(cp, CASED, AII_COUNT(CASED));
+    case AII_SET_DS_PUNCT: return in_ranges(cp, DS_PUNCT, AII_COUNT(DS_PUNCT));
+    case AII_SET_DS_CJK: return in_ranges(cp, DS_CJK, AII_COUNT(DS_CJK));
+    case AII_SET_DS3_CJK: return in_ranges(cp, DS3_CJK, AII_COUNT(DS3_CJK));
+    case AII_SET_BLOOM: return in_ranges(cp, BLOOM, AII_COUNT(BLOOM));
+    case AII_SET_HANGUL: return in_ranges(cp, HANGUL, AII_COUNT(HANGUL));
+    case AII_SET_YOUTU_PUNCT: return in_ranges(cp, YOUTU_PUNCT, AII_COUNT(YOUTU_PUNCT));
+    case AII_SET_BOPOMOFO: return in_ranges(cp, BOPOMOFO, AII_COUNT(BOPOMOFO));
+    case AII_SET_AFMOE: return in_ranges(cp, AFMOE, AII_COUNT(AFMOE));
+    case AII_SET_NONE: break;
   }
-  return i + 3;
+  return false;
 }
 
-static size_t punct(const aii_pchar *c, size_t i, size_t n, const char *extra)
+static uint16_t general_class(uint32_t cp)
 {
-  while (i < n && ((c[i].cls & PC_P) != 0 || (c[i].cp > 0 && c[i].cp < 128 && strchr(extra, (int)c[i].cp) != NULL)))
-    i++;
-  return i;
-}
-
-size_t aii_pm_punct(const aii_pchar *c, size_t i, size_t n)
-{
-  return punct(c, i, n, "$+<=>^~|");
-}
-
-size_t aii_pm_punct_tick(const aii_pchar *c, size_t i, size_t n)
-{
-  return punct(c, i, n, "$+<=>^~|`");
-}
-
-size_t aii_pm_newline(const aii_pchar *c, size_t i, size_t n)
-{
-  (void)n;
-  return i + (c[i].cp == '\r' || c[i].cp == '\n');
-}
-
-static size_t spaced(const aii_pchar *c, size_t i, size_t n, uint8_t cls)
-{
-  size_t from = i + ((c[i].cls & PC_SPACE) != 0), end = run(c, from, n, cls);
-  return end > from ? end : i;
-}
-
-size_t aii_pm_space_letters(const aii_pchar *c, size_t i, size_t n)
-{
-  return spaced(c, i, n, PC_L);
-}
-
-size_t aii_pm_space_punct(const aii_pchar *c, size_t i, size_t n)
-{
-  return spaced(c, i, n, PC_P);
-}
-
-size_t aii_pm_ds_letters(const aii_pchar *c, size_t i, size_t n)
-{
-  size_t from = i + ((c[i].cls & PC_SPACE) != 0), end = from;
-  while (end < n && in_ranges(c[end].cp, CASED, AII_COUNT(CASED))) end++;
-  return end > from ? end : i;
-}
-
-size_t aii_pm_ds_punct(const aii_pchar *c, size_t i, size_t n)
-{
-  static const range marks[] = {{'!', '/'},       {':', '~'},       {0x2018, 0x201F},
-                                {0x3000, 0x3002}, {0xFF01, 0xFF0F}, {0xFF1A, 0xFF5E}};
-  size_t from = i + ((c[i].cls & PC_SPACE) != 0), end = from;
-  while (end < n && in_ranges(c[end].cp, marks, AII_COUNT(marks))) end++;
-  if (end > from) return end;
-  for (end = i; end < n && in_ranges(c[end].cp, marks, AII_COUNT(marks));) end++; /* U+3000 is a space too */
-  return end;
-}
-
-size_t aii_pm_ds_cjk(const aii_pchar *c, size_t i, size_t n)
-{
-  static const range cjk[] = {{0x0800, 0x9FA5}, {0xAC00, 0xD7FF}};
-  while (i < n && in_ranges(c[i].cp, cjk, AII_COUNT(cjk))) i++;
-  return i;
-}
-
-size_t aii_pm_ds3_cjk(const aii_pchar *c, size_t i, size_t n)
-{
-  static const range cjk[] = {{0x3040, 0x30FF}, {0x4E00, 0x9FA5}};
-  while (i < n && in_ranges(c[i].cp, cjk, AII_COUNT(cjk))) i++;
-  return i;
-}
-
-static bool ascii_letter(uint32_t cp)
-{
-  return (cp >= 'a' && cp <= 'z') || (cp >= 'A' && cp <= 'Z');
-}
-
-/* [ascii punctuation][A-Za-z]+ | [^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+ | ?[\p{P}\p{S}]+[\r\n]* | W */
-size_t aii_pm_ds3(const aii_pchar *c, size_t i, size_t n)
-{
-  uint32_t cp = c[i].cp;
-  size_t end = i + 1;
-  if (cp < 128 && (c[i].cls & (PC_P | PC_S)) != 0 && end < n && ascii_letter(c[end].cp)) {
-    while (end < n && ascii_letter(c[end].cp)) end++;
-    return end;
+  switch (utf8proc_category((utf8proc_int32_t)cp)) {
+    case UTF8PROC_CATEGORY_LU:
+    case UTF8PROC_CATEGORY_LT: return PC_L | PC_UP | PC_WORD;
+    case UTF8PROC_CATEGORY_LL: return PC_L | PC_LOW | PC_WORD;
+    case UTF8PROC_CATEGORY_LM:
+    case UTF8PROC_CATEGORY_LO: return PC_L | PC_UP | PC_LOW | PC_WORD;
+    case UTF8PROC_CATEGORY_MN:
+    case UTF8PROC_CATEGORY_MC:
+    case UTF8PROC_CATEGORY_ME: return PC_M | PC_UP | PC_LOW | PC_WORD;
+    case UTF8PROC_CATEGORY_ND: return PC_N | PC_ND | PC_WORD;
+    case UTF8PROC_CATEGORY_NL: return PC_N | PC_WORD;
+    case UTF8PROC_CATEGORY_NO: return PC_N;
+    case UTF8PROC_CATEGORY_PC: return PC_P | PC_WORD;
+    case UTF8PROC_CATEGORY_PD:
+    case UTF8PROC_CATEGORY_PS:
+    case UTF8PROC_CATEGORY_PE:
+    case UTF8PROC_CATEGORY_PI:
+    case UTF8PROC_CATEGORY_PF:
+    case UTF8PROC_CATEGORY_PO: return PC_P;
+    case UTF8PROC_CATEGORY_SM:
+    case UTF8PROC_CATEGORY_SC:
+    case UTF8PROC_CATEGORY_SK: return PC_S;
+    case UTF8PROC_CATEGORY_SO: return in_ranges(cp, LETTER_SYMBOLS, AII_COUNT(LETTER_SYMBOLS)) ? PC_S | PC_WORD : PC_S;
+    case UTF8PROC_CATEGORY_ZS:
+    case UTF8PROC_CATEGORY_ZL:
+    case UTF8PROC_CATEGORY_ZP: return PC_SPACE;
+    case UTF8PROC_CATEGORY_CF: return cp == 0x200C || cp == 0x200D ? PC_WORD : 0;
+    default: return 0;
   }
-  size_t from = i + (cp != '\r' && cp != '\n' && (c[i].cls & (PC_L | PC_P | PC_S)) == 0);
-  if ((end = run(c, from, n, PC_L | PC_M)) > from) return end;
-  if ((end = run(c, i, n, PC_L | PC_M)) > i) return end;
-  from = i + (cp == ' ');
-  if ((end = run(c, from, n, PC_P | PC_S)) > from) {
-    while (end < n && (c[end].cp == '\r' || c[end].cp == '\n')) end++;
-    return end;
-  }
-  return (c[i].cls & PC_SPACE) != 0 ? aii_pm_llama3(c, i, n) : i;
 }
 
-/* ' ?[^(\s|.,!?...)]+' of BLOOM */
-size_t aii_pm_bloom(const aii_pchar *c, size_t i, size_t n)
+static uint16_t ascii_class(uint32_t cp)
 {
-  static const uint32_t out[] = {'(',    '|',    '.',    ',',    '!',    '?',    ')',
-                                 0x2026, 0x3002, 0xFF0C, 0x3001, 0x0964, 0x06D4, 0x060C};
-  size_t from = i + (c[i].cp == ' '), end = from;
-  for (; end < n && (c[end].cls & PC_SPACE) == 0; end++) {
-    bool stop = false;
-    for (size_t k = 0; k < AII_COUNT(out); k++) stop |= c[end].cp == out[k];
-    if (stop) break;
-  }
-  return end > from ? end : i;
+  if (cp >= 'a' && cp <= 'z') return PC_L | PC_LOW | PC_WORD | PC_ALPHA;
+  if (cp >= 'A' && cp <= 'Z') return PC_L | PC_UP | PC_WORD | PC_ALPHA;
+  if (cp == ' ') return PC_SPACE;
+  if (cp >= '0' && cp <= '9') return PC_N | PC_ND | PC_WORD | PC_09;
+  if (cp == '\n' || cp == '\r') return PC_SPACE | PC_NL;
+  if (cp < 32 || cp == 127) return cp >= 9 && cp <= 13 ? PC_SPACE : 0;
+  if (cp == '_') return PC_P | PC_WORD | PC_ASCII_P;
+  return strchr("$+<=>^`|~", (int)cp) != NULL ? PC_S | PC_ASCII_P : PC_P | PC_ASCII_P;
+}
+
+uint16_t aii_char_class(uint32_t cp)
+{
+  if (cp < 128) return ascii_class(cp);
+  if (cp == 0x85) return PC_SPACE;
+  uint16_t cls = general_class(cp);
+  return cp >= 0x2E80 && in_ranges(cp, HAN, AII_COUNT(HAN)) ? cls | PC_HAN : cls;
+}
+
+bool aii_char_is_word(uint32_t cp)
+{
+  return (aii_char_class(cp) & PC_WORD) != 0;
+}
+
+bool aii_char_is_space(uint32_t cp)
+{
+  return (aii_char_class(cp) & PC_SPACE) != 0;
 }

@@ -13,7 +13,10 @@
 
 typedef enum aii_vocab_kind {
   AII_VOCAB_SPM = 1, /* SentencePiece BPE: "llama" in GGUF */
-  AII_VOCAB_BPE = 2  /* byte-level BPE: "gpt2" in GGUF */
+  AII_VOCAB_BPE = 2, /* BPE by ranked merges: "gpt2" in GGUF */
+  AII_VOCAB_WPM = 3, /* WordPiece: "bert" in GGUF */
+  AII_VOCAB_UGM = 4, /* Unigram: "t5" in GGUF */
+  AII_VOCAB_WORD = 5 /* whole words: Hugging Face's WordLevel */
 } aii_vocab_kind;
 
 typedef enum aii_token_attr { /* GGUF's token types */
@@ -42,13 +45,31 @@ typedef struct aii_vocab_desc {
   const aii_str *merges;                /* BPE: "a b", rank = index */
   int32_t bos, eos, unk, eot, eom, pad; /* -1: none (the caller applies the defaults of the file format) */
   int32_t add_bos, add_eos;             /* -1: as the kind and pre say by default, 0: no, 1: yes */
-  int32_t add_space_prefix;             /* SPM; -1: default yes */
+  int32_t add_space_prefix;             /* SPM, UGM; -1: default yes */
+  int32_t remove_extra_spaces;          /* SPM, UGM: runs of white space are one, none at the ends; -1: default no */
+  aii_str charsmap;                     /* SPM, UGM: SentencePiece's precompiled normalisation; n 0: none */
+  int32_t sep;                          /* WPM and RoBERTa's kin: behind a text; -1: none */
+  int32_t add_sep;                      /* -1: as the kind and pre say by default, 0: no, 1: yes */
 } aii_vocab_desc;
 
 typedef struct aii_vocab aii_vocab;
 
 aiinfra_status aii_vocab_create(aii_mem *mem, const aii_vocab_desc *desc, aii_vocab **out, aiinfra_error *err);
 void aii_vocab_free(aii_vocab *vocab);
+
+/* Vocabularies as other programs keep them. `config` is the bytes of tokenizer_config.json, or NULL: names of special
+ * tokens, add_bos_token, added_tokens_decoder. Malformed: EFORMAT; a part that this version does not have: ENOTSUP
+ * with its name and place. */
+aiinfra_status aii_vocab_from_hf_json(aii_mem *mem, const char *json, size_t n, const char *config, size_t config_n,
+                                      aii_vocab **out, aiinfra_error *err); /* tokenizer.json */
+/* Lines "<base64> <rank>". pre: the pre-tokenizer by its name in GGUF ("gpt-4o", "qwen2", "llama-bpe"). */
+aiinfra_status aii_vocab_from_tiktoken(aii_mem *mem, const char *file, size_t n, const char *pre, const char *config,
+                                       size_t config_n, aii_vocab **out, aiinfra_error *err);
+aiinfra_status aii_vocab_from_sentencepiece(aii_mem *mem, const char *model, size_t n, const char *config,
+                                            size_t config_n, aii_vocab **out, aiinfra_error *err); /* tokenizer.model */
+/* BERT's vocab.txt: a token a line. */
+aiinfra_status aii_vocab_from_wordpiece(aii_mem *mem, const char *file, size_t n, const char *config, size_t config_n,
+                                        aii_vocab **out, aiinfra_error *err);
 
 uint32_t aii_vocab_size(const aii_vocab *vocab);
 int32_t aii_vocab_bos(const aii_vocab *vocab); /* -1: none */
@@ -59,8 +80,15 @@ bool aii_vocab_is_eog(const aii_vocab *vocab, aiinfra_token token); /* end of ge
 aii_str aii_vocab_piece(const aii_vocab *vocab, aiinfra_token token, bool special);
 aiinfra_token aii_vocab_find(const aii_vocab *vocab, const char *text, size_t n); /* by its text in the file; -1 */
 
+/* U+FDD0, which Unicode keeps for such uses: before a place where a control token is spelled but not meant. */
+#define AII_GUARD "\xEF\xB7\x90"
+enum { AII_TOKENIZE_GUARDED = 1 << 16 };
+/* Whether a control token stands at text, or begins there and the text ends within it. */
+bool aii_vocab_spells_control(const aii_vocab *vocab, const char *text, size_t n);
+
 /* Appends tokens to a growing array (aii_grow with vocab-independent mem). flags: aiinfra_tokenize_flags bits:
- * 1 parse special tokens, 2 add bos/eos as the model wants. Linear time in n for any input. */
+ * 1 parse special tokens, 2 add bos/eos as the model wants; AII_TOKENIZE_GUARDED: at an AII_GUARD no control token
+ * begins, and the guards themselves are dropped. Linear time in n for any input. */
 typedef struct aii_tokens {
   aii_mem *mem;
   aiinfra_token *items;
@@ -71,18 +99,21 @@ void aii_tokens_free(aii_tokens *tokens);
 aiinfra_status aii_tokenize(const aii_vocab *vocab, const char *text, size_t n, uint32_t flags, aii_tokens *out,
                             aiinfra_error *err);
 
-/* Streaming detokenizer: never hands out part of a UTF-8 sequence. SPM: the leading space of the whole text is
- * dropped when the prompt ended at its start (first_in_text). */
+/* Streaming detokenizer: never hands out part of a UTF-8 sequence. first_in_text: no token of the text came before, so
+ * that what only the first one prints or loses (a leading space) is right. */
 typedef struct aii_detok {
   const aii_vocab *vocab;
   bool special;
-  bool strip_space; /* the next piece loses one leading space */
-  uint8_t n_held;   /* bytes of an unfinished sequence */
+  bool first;     /* no token was printed yet */
+  bool space;     /* one waits for the next token */
+  uint8_t n_held; /* bytes of an unfinished sequence */
+  uint32_t strip; /* leading spaces that are still to be lost */
   char held[4];
 } aii_detok;
 void aii_detok_init(aii_detok *detok, const aii_vocab *vocab, bool special, bool first_in_text);
 void aii_detok_push(aii_detok *detok, aiinfra_token token, aii_buf *out);
-void aii_detok_finish(aii_detok *detok, aii_buf *out); /* what is held becomes U+FFFD */
+void aii_detok_bytes(aii_detok *detok, aiinfra_token token, aii_buf *out); /* the exact bytes, cut or not */
+void aii_detok_finish(aii_detok *detok, aii_buf *out);                     /* what is held becomes U+FFFD */
 
 /* ---- chat templates ------------------------------------------------------------------------------------------ */
 
@@ -97,6 +128,9 @@ typedef struct aii_template_vars {
   const char *tools_json;    /* an array; NULL: none */
   const char *extra_json;    /* an object of further variables; NULL: none */
   const char *bos_token, *eos_token;
+  const aii_vocab
+      *guard;    /* strings of the three that spell its control tokens get an AII_GUARD before each; NULL: no */
+  int64_t now_s; /* what strftime_now() tells, in seconds since 1970, as local time; 0: the clock */
   bool add_generation_prompt;
 } aii_template_vars;
 /* Bounded steps, depth and output; raise_exception() in the template becomes EINVAL with its message. */
@@ -113,12 +147,12 @@ aiinfra_status aii_grammar_from_gbnf(aii_mem *mem, const char *gbnf, const char 
                                      aiinfra_error *err);
 /* Any JSON text that is valid against the schema, in compact or one-space style. */
 aiinfra_status aii_grammar_from_schema(aii_mem *mem, const char *schema_json, aii_grammar **out, aiinfra_error *err);
-/* The model's tool-call syntax for any of the OpenAI tools (JSON array); `choice` as tool_choice: "auto" is lazy,
- * "required" forces a call, a name forces that tool. Syntax "hermes": <tool_call>\n{"name": ..., "arguments":
- * {...}}\n</tool_call>. */
-aiinfra_status aii_grammar_from_tools(aii_mem *mem, const char *tools_json, const char *choice, const char *syntax,
+/* Calls of the OpenAI tools (JSON array) in a format's own syntax; `choice` as tool_choice: "auto" is lazy, "required"
+ * forces a call, a name forces that tool. Formats that write arguments as JSON only: see aii_grammar_knows(). */
+aiinfra_status aii_grammar_from_tools(aii_mem *mem, const char *tools_json, const char *choice, const char *format,
                                       aii_grammar **out, aiinfra_error *err);
 void aii_grammar_free(aii_grammar *grammar);
+bool aii_grammar_is_lazy(const aii_grammar *grammar);
 
 typedef struct aii_grammar_state aii_grammar_state;
 aiinfra_status aii_grammar_start(aii_mem *mem, const aii_grammar *grammar, const aii_vocab *vocab,
@@ -133,11 +167,54 @@ bool aii_grammar_complete(const aii_grammar_state *state); /* nothing but end of
 
 /* ---- what the model wrote ------------------------------------------------------------------------------------ */
 
-/* Splits finished output into text before the calls and an OpenAI tool_calls array (JSON; empty when none): id,
- * type "function", function {name, arguments as a JSON string}. Malformed calls: EFORMAT. */
-aiinfra_status aii_output_parse(aii_mem *mem, const char *text, size_t n, const char *syntax, aii_buf *content,
-                                aii_buf *tool_calls_json, aiinfra_error *err);
-/* The tool syntax that a chat template declares: "hermes" when it holds "<tool_call>", else NULL. */
-const char *aii_output_syntax(const char *chat_template);
+/* How a model writes tool calls, and what it puts around its reasoning: found by its chat template. */
+typedef struct aii_out_format aii_out_format;
+typedef struct aii_output_syntax {
+  const aii_out_format *format;  /* NULL: the template declares no calls */
+  const char *think, *think_end; /* NULL: no reasoning */
+} aii_output_syntax;
+
+aii_output_syntax aii_output_detect(const char *chat_template); /* NULL: none */
+const aii_out_format *aii_output_format(const char *name);      /* NULL: no such format */
+const char *aii_output_format_name(const aii_out_format *format);
+/* Whether there is a grammar for it; lazy: one that waits for the text that opens a call. */
+bool aii_grammar_knows(const aii_out_format *format, bool lazy);
+bool aii_output_calls_end_reasoning(const aii_out_format *format);
+
+/* Takes a model's output apart while it is written: content, reasoning, calls. What comes out does not depend on where
+ * the input was cut. Text that may begin a marker is held back until it is decided. One owner. */
+typedef struct aii_output aii_output;
+typedef struct aii_output_opts {
+  aii_output_syntax syntax;
+  const char *tools_json; /* OpenAI tools: which calls are meant, and of which type arguments are; NULL: no calls */
+  const char *prompt;     /* the rendered prompt, n_prompt bytes: its end may have opened the reasoning; may be NULL */
+  size_t n_prompt;
+  uint64_t seed;       /* of the ids of calls: the same seed and output give the same ids */
+  bool keep_reasoning; /* as part of the content, with its markers */
+  bool json;           /* content is one JSON value: a code fence around it is dropped */
+} aii_output_opts;
+aiinfra_status aii_output_create(aii_mem *mem, const aii_output_opts *opts, aii_output **out, aiinfra_error *err);
+void aii_output_free(aii_output *output);
+aiinfra_status aii_output_push(aii_output *output, const char *text, size_t n, aiinfra_error *err); /* ENOMEM */
+aiinfra_status aii_output_finish(aii_output *output, aiinfra_error *err);
+/* Whether a control token's text is part of what is looked for; other control tokens are no output. */
+bool aii_output_wants(const aii_output *output, const char *text, size_t n);
+
+typedef enum aii_output_kind { AII_OUT_CONTENT, AII_OUT_REASONING, AII_OUT_CALL } aii_output_kind;
+typedef struct aii_output_delta {
+  aii_output_kind kind;
+  uint32_t index;        /* of the call */
+  const char *id, *name; /* of a call's first delta; else NULL */
+  const char *text;      /* content, reasoning, or more of the arguments: n bytes, valid until the next push */
+  size_t n;
+} aii_output_delta;
+bool aii_output_next(aii_output *output, aii_output_delta *delta); /* false: nothing new */
+
+/* All so far. */
+const char *aii_output_content(const aii_output *output, size_t *n);
+const char *aii_output_reasoning(const aii_output *output, size_t *n);
+size_t aii_output_calls(const aii_output *output);                  /* complete ones */
+bool aii_output_cut(const aii_output *output);                      /* it ended within a call */
+void aii_output_calls_json(const aii_output *output, aii_buf *out); /* the complete calls, as OpenAI's tool_calls */
 
 #endif

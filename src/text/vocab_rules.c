@@ -96,6 +96,17 @@ static void mark_rstrip(aii_vocab *v)
   }
 }
 
+/* Some texts are special or not whatever the file says. */
+static void mark_by_text(aii_vocab *v)
+{
+  for (size_t i = 0; i < AII_COUNT(USER_TEXTS); i++) {
+    int32_t token = find(v, USER_TEXTS[i]);
+    if (token >= 0 && v->attr[token] == AII_TOKEN_CONTROL) v->attr[token] = AII_TOKEN_USER;
+  }
+  mark_eog(v);
+  if (v->spec.by_file) mark_rstrip(v);
+}
+
 void aii_vocab_apply_rules(aii_vocab *v, const aii_vocab_desc *d)
 {
   v->bos = d->bos;
@@ -104,18 +115,10 @@ void aii_vocab_apply_rules(aii_vocab *v, const aii_vocab_desc *d)
   v->eot = d->eot;
   v->eom = d->eom;
   v->pad = d->pad;
-  for (size_t i = 0; i < AII_COUNT(USER_TEXTS); i++) {
-    int32_t token = find(v, USER_TEXTS[i]);
-    if (token >= 0 && v->attr[token] == AII_TOKEN_CONTROL) v->attr[token] = AII_TOKEN_USER;
-  }
-  mark_eog(v);
-  mark_rstrip(v);
+  mark_by_text(v);
   for (uint32_t i = 0; i < v->n_tokens; i++) {
-    if (v->attr[i] == AII_TOKEN_CONTROL || v->attr[i] == AII_TOKEN_UNKNOWN) v->flags[i] |= AII_TF_CONTROL;
+    bool control = v->attr[i] == AII_TOKEN_CONTROL || v->attr[i] == AII_TOKEN_UNKNOWN;
+    if (control) v->flags[i] |= AII_TF_CONTROL;
+    if (v->spec.by_file && (control || v->attr[i] == AII_TOKEN_USER)) v->flags[i] |= AII_TF_ADDED;
   }
-  bool spm = v->kind == AII_VOCAB_SPM;
-  v->ignore_merges = v->pre != NULL && aii_pretok_ignore_merges(v->pre);
-  v->add_bos = d->add_bos >= 0 ? d->add_bos != 0 : spm || aii_pretok_add_bos(v->pre);
-  v->add_eos = d->add_eos > 0;
-  v->add_space_prefix = spm && d->add_space_prefix != 0;
 }

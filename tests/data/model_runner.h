@@ -32,12 +32,17 @@ static inline void runner_say(const char *what, aiinfra_status rc, const aiinfra
   if (rc != AIINFRA_OK) fail_msg("%s: %s: %s", what, aiinfra_status_name(rc), err->message);
 }
 
+/* For aiinfra_model_opts.load_type of the next model. */
+static const char *runner_load_type __attribute__((unused));
+
 static inline void runner_open(runner *r, const char *path, const aiinfra_runtime_opts *opts, uint32_t max_rows,
                                uint32_t block_tokens, aii_dtype kv_type)
 {
   aiinfra_error err;
   runner_say("runtime", aiinfra_runtime_create(opts, &r->rt, &err), &err);
-  runner_say("model", aiinfra_model_open(r->rt, path, NULL, &r->model, &err), &err);
+  aiinfra_model_opts model_opts = AIINFRA_MODEL_OPTS_INIT;
+  model_opts.load_type = runner_load_type;
+  runner_say("model", aiinfra_model_open(r->rt, path, &model_opts, &r->model, &err), &err);
   runner_say("workspace", aii_workspace_create(r->model, max_rows, max_rows, &r->ws, &err), &err);
   const aii_hparams *hp = &r->model->hp;
   uint32_t n_blocks = (r->model->max_context + block_tokens - 1) / block_tokens;

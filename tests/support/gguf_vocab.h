@@ -109,7 +109,10 @@ static bool gguf_vocab_load(gguf_vocab *v, const char *path)
                              .pad = -1,
                              .add_bos = -1,
                              .add_eos = -1,
-                             .add_space_prefix = -1};
+                             .add_space_prefix = -1,
+                             .remove_extra_spaces = -1,
+                             .sep = -1,
+                             .add_sep = -1};
   v->file = test_read_file(path, NULL);
   if (v->file == NULL) return false;
   const char *p = v->file + 16;
@@ -122,7 +125,10 @@ static bool gguf_vocab_load(gguf_vocab *v, const char *path)
     } else if (type == 8) {
       aii_str value = gv_str(&p);
       if (gv_is(key, "tokenizer.ggml.model")) {
-        v->desc.kind = gv_is(value, "llama") ? AII_VOCAB_SPM : gv_is(value, "gpt2") ? AII_VOCAB_BPE : 0;
+        v->desc.kind = gv_is(value, "llama")  ? AII_VOCAB_SPM
+                       : gv_is(value, "gpt2") ? AII_VOCAB_BPE
+                       : gv_is(value, "bert") ? AII_VOCAB_WPM
+                                              : 0;
       } else if (gv_is(key, "tokenizer.ggml.pre") && value.n < sizeof v->pre) {
         memcpy(v->pre, value.p, value.n);
         v->desc.pre = v->pre;
@@ -140,6 +146,10 @@ static bool gguf_vocab_load(gguf_vocab *v, const char *path)
     if (d->bos < 0) d->bos = 1;
     if (d->eos < 0) d->eos = 2;
     if (d->unk < 0) d->unk = 0;
+  } else if (d->kind == AII_VOCAB_WPM) {
+    if (d->bos < 0) d->bos = 101;
+    if (d->unk < 0) d->unk = 100;
+    if (d->sep < 0) d->sep = 102;
   } else {
     if (d->bos < 0) d->bos = 11;
     if (d->eos < 0) d->eos = 11;

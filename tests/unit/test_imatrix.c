@@ -133,6 +133,95 @@ static void test_sums(void **state)
   aii_gguf_free(file);
 }
 
+/* ---- experts ---------------------------------------------------------------------------------------------------- */
+
+enum { EXPERTS = 5, USED = 2, FF_EXP = 24 };
+
+static void expert_tensor(gguf_maker *m, const char *name, uint64_t n_in, uint64_t n_out, uint64_t *random)
+{
+  uint64_t ne[3] = {n_in, n_out, EXPERTS};
+  size_t n = (size_t)(n_in * n_out) * EXPERTS;
+  float *values = malloc(n * sizeof *values);
+  for (size_t i = 0; i < n; i++) values[i] = 0.2f * gm_random(random);
+  gm_pad(&m->data, m->alignment);
+  gm_info(m, name, 0, 3, ne, m->data.n);
+  gm_add(&m->data, values, n * sizeof *values);
+  free(values);
+}
+
+static uint8_t *expert_model(size_t *size)
+{
+  gm_shape s = shape;
+  gguf_maker m;
+  uint64_t r = 9;
+  s.arch = "qwen3moe";
+  s.n_layers = 1;
+  gm_init(&m);
+  gm_model_keys(&m, &s);
+  gm_arch_u32(&m, &s, "expert_count", EXPERTS);
+  gm_arch_u32(&m, &s, "expert_used_count", USED);
+  gm_arch_u32(&m, &s, "expert_feed_forward_length", FF_EXP);
+  gm_random_tensor(&m, "token_embd.weight", N_EMBD, N_VOCAB, 0, 1, &r);
+  gm_random_tensor(&m, "output_norm.weight", N_EMBD, 1, 1, 0.2f, &r);
+  gm_random_tensor(&m, "blk.0.attn_norm.weight", N_EMBD, 1, 1, 0.2f, &r);
+  gm_random_tensor(&m, "blk.0.attn_q.weight", N_EMBD, 32, 0, 0.2f, &r);
+  gm_random_tensor(&m, "blk.0.attn_k.weight", N_EMBD, 16, 0, 0.2f, &r);
+  gm_random_tensor(&m, "blk.0.attn_v.weight", N_EMBD, 16, 0, 0.2f, &r);
+  gm_random_tensor(&m, "blk.0.attn_q_norm.weight", 8, 1, 1, 0.2f, &r);
+  gm_random_tensor(&m, "blk.0.attn_k_norm.weight", 8, 1, 1, 0.2f, &r);
+  gm_random_tensor(&m, "blk.0.attn_output.weight", 32, N_EMBD, 0, 0.2f, &r);
+  gm_random_tensor(&m, "blk.0.ffn_norm.weight", N_EMBD, 1, 1, 0.2f, &r);
+  gm_random_tensor(&m, "blk.0.ffn_gate_inp.weight", N_EMBD, EXPERTS, 0, 1, &r);
+  expert_tensor(&m, "blk.0.ffn_gate_exps.weight", N_EMBD, FF_EXP, &r);
+  expert_tensor(&m, "blk.0.ffn_up_exps.weight", N_EMBD, FF_EXP, &r);
+  expert_tensor(&m, "blk.0.ffn_down_exps.weight", FF_EXP, N_EMBD, &r);
+  return gm_finish(&m, size);
+}
+
+static float number(const aii_gguf *file, const char *name, size_t i)
+{
+  float f = 0;
+  const aii_gguf_tensor *t = aii_gguf_find_tensor(file, name);
+  if (t == NULL) fail_msg("%s is missing", name);
+  else memcpy(&f, t->data + i * sizeof f, sizeof f);
+  return f;
+}
+
+/* Every row goes to the router once and to two experts: their sums are twice the router's. */
+static void test_experts(void **state)
+{
+  (void)state;
+  size_t n;
+  uint8_t *bytes = expert_model(&n);
+  aiinfra_model *dense = model;
+  aiinfra_imatrix *im = NULL;
+  aii_gguf *file = NULL;
+  float logits[N_VOCAB];
+  char path[512];
+  (void)snprintf(path, sizeof path, "%s", test_tmp("experts.gguf"));
+  assert_int_equal(test_write_file(path, bytes, n), 0);
+  free(bytes);
+  must(aiinfra_model_open(rt, path, NULL, &model, &err));
+  must(aiinfra_imatrix_create(model, &im, &err));
+  run(logits);
+  must(aiinfra_imatrix_save(im, test_tmp("imatrix.gguf"), NULL, &err));
+  aiinfra_imatrix_free(im);
+  aiinfra_model_free(model);
+  model = dense;
+  must(aii_importance_open(&mem, test_tmp("imatrix.gguf"), &file, &err));
+  double rows = 0, router, experts;
+  for (size_t e = 0; e < EXPERTS; e++) rows += (double)number(file, "blk.0.ffn_down_exps.weight.counts", e);
+  assert_true(rows == USED * N_TOKENS);
+  for (size_t i = 0; i < N_EMBD; i++) {
+    router = (double)number(file, "blk.0.ffn_gate_inp.weight.in_sum2", i);
+    experts = 0;
+    for (size_t e = 0; e < EXPERTS; e++)
+      experts += (double)number(file, "blk.0.ffn_up_exps.weight.in_sum2", e * N_EMBD + i);
+    assert_true(fabs(experts - USED * router) < 1e-4 * router);
+  }
+  aii_gguf_free(file);
+}
+
 static void test_refusals(void **state)
 {
   (void)state;
@@ -150,6 +239,7 @@ static void test_refusals(void **state)
 
 int main(void)
 {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_sums), cmocka_unit_test(test_refusals)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_sums), cmocka_unit_test(test_experts),
+                                     cmocka_unit_test(test_refusals)};
   return cmocka_run_group_tests(tests, setup, teardown);
 }

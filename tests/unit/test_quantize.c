@@ -250,6 +250,9 @@ static void test_odd_blocks(void **state)
 {
   enum { N = 256 };
   (void)state;
+  float least[N] = {0, -1e-44f, 1e-44f};
+  assert_true(error_of(AII_TQ1_0, least, 1, N, NULL, NULL) < 1e-40 &&
+              error_of(AII_TQ2_0, least, 1, N, NULL, NULL) < 1e-40);
   for (size_t i = 0; i < AII_COUNT(searched); i++) {
     float x[N] = {0};
     assert_true(error_of(searched[i], x, 1, N, NULL, NULL) == 0);
@@ -289,6 +292,12 @@ static void test_refusals(void **state)
   x[256 + 17] = 1e30f;
   refused(AII_Q6_K, x, 256, NULL, AIINFRA_EINVAL, "too large for Q6_K");
   refused(AII_Q8_0, x, 256, NULL, AIINFRA_EINVAL, "too large for Q8_0");
+  for (size_t i = 0; i < AII_COUNT(searched); i++) {
+    float equal[256];
+    for (int k = 0; k < 256; k++) equal[k] = 1;
+    refused(searched[i], x, 256, NULL, AIINFRA_EINVAL, "too large");
+    refused(searched[i], x, 256, equal, AIINFRA_EINVAL, "too large");
+  }
   refused(AII_F16, x, 256, NULL, AIINFRA_EINVAL, "row 1, at column 17 (1e+30): too large for F16");
   x[256 + 17] = 0;
   refused(AII_Q4_K, x, 255, NULL, AIINFRA_EINVAL, "no whole number of Q4_K blocks");

@@ -1,0 +1,117 @@
+/* hf_added.c - added tokens, and what tokenizer_config.json says about them.
+ *
+ * Numbers are given as Hugging Face gives them: a token that the model has keeps the model's number, another gets the
+ * next free one; the number in the file is what that comes to in any file that was written by a machine.
+ */
+#include "src/text/hf_impl.h"
+
+static int64_t next_id(const aii_hf *hf)
+{
+  if (hf->any_added && (hf->max_added >= hf->n_model || hf->n_model == 0)) return (int64_t)hf->max_added + 1;
+  return hf->n_model;
+}
+
+static aiinfra_status add_token(aii_hf *hf, const json_t *obj, int64_t listed, const char *path)
+{
+  aii_str text = aii_hf_str(obj, "content");
+  if (text.p == NULL) return aii_fail(hf->err, AIINFRA_EFORMAT, "%s: an added token has no content", path);
+  if (text.n == 0) return AIINFRA_OK;
+  bool special = aii_hf_flag(obj, "special", false);
+  uint32_t known;
+  bool in_model = aii_map_get(&hf->model, text.p, text.n, &known);
+  bool again = !in_model && aii_map_get(&hf->others, text.p, text.n, &known);
+  int64_t id = in_model || again ? (int64_t)known : listed >= 0 ? listed : next_id(hf);
+  aiinfra_status rc = aii_hf_reserve(hf, id, path);
+  if (rc != AIINFRA_OK) return rc;
+  if (!in_model && !aii_map_set(&hf->others, text.p, text.n, (uint32_t)id)) return aii_hf_no_memory(hf);
+  uint8_t flags = AII_TF_ADDED | (in_model ? 0 : AII_TF_OUTSIDE);
+  if (aii_hf_flag(obj, "lstrip", false)) flags |= AII_TF_LSTRIP;
+  if (aii_hf_flag(obj, "rstrip", false)) flags |= AII_TF_RSTRIP;
+  if (aii_hf_flag(obj, "single_word", false)) flags |= AII_TF_SINGLE_WORD;
+  if (aii_hf_flag(obj, "normalized", !special)) flags |= AII_TF_NORMALIZED;
+  hf->tokens[id] = text;
+  hf->types[id] = special ? AII_TOKEN_CONTROL : AII_TOKEN_USER;
+  hf->added[id] = flags;
+  hf->max_added = AII_MAX(hf->max_added, (uint32_t)id);
+  hf->any_added = true;
+  return AIINFRA_OK;
+}
+
+aiinfra_status aii_hf_added_tokens(aii_hf *hf, const json_t *list, const char *path)
+{
+  if (list == NULL || json_is_null(list)) return AIINFRA_OK;
+  if (!json_is_array(list)) {
+    return aii_fail(hf->err, AIINFRA_EFORMAT, "%s: expected an array, found %s", path, aii_json_type(list));
+  }
+  aiinfra_status rc = AIINFRA_OK;
+  for (size_t i = 0; i < json_array_size(list) && rc == AIINFRA_OK; i++) {
+    rc = add_token(hf, json_array_get(list, i), -1, path);
+  }
+  return rc;
+}
+
+aiinfra_status aii_hf_config_tokens(aii_hf *hf)
+{
+  json_t *decoder = json_object_get(hf->config, "added_tokens_decoder");
+  aiinfra_status rc = AIINFRA_OK;
+  for (void *at = json_object_iter(decoder); at != NULL && rc == AIINFRA_OK; at = json_object_iter_next(decoder, at)) {
+    int64_t id = 0;
+    const char *key = json_object_iter_key(at);
+    for (const char *c = key; *c != 0 && id >= 0; c++) {
+      id = *c >= '0' && *c <= '9' && id < INT32_MAX ? id * 10 + (*c - '0') : -1;
+    }
+    if (id < 0) return aii_fail(hf->err, AIINFRA_EFORMAT, "added_tokens_decoder: \"%.32s\" is no token number", key);
+    rc = add_token(hf, json_object_iter_value(at), id, "added_tokens_decoder");
+  }
+  return rc;
+}
+
+aiinfra_status aii_hf_read_config(aii_hf *hf, const char *config, size_t n)
+{
+  if (config == NULL) return AIINFRA_OK;
+  aiinfra_status rc = aii_json_parse(config, n, "tokenizer_config.json", 0, &hf->config, hf->err);
+  if (rc != AIINFRA_OK) return rc;
+  if (json_is_object(hf->config)) return AIINFRA_OK;
+  return aii_fail(hf->err, AIINFRA_EFORMAT, "tokenizer_config.json: expected an object, found %s",
+                  aii_json_type(hf->config));
+}
+
+/* "bos_token": "<s>" or {"content": "<s>"}. */
+static aii_str named(const aii_hf *hf, const char *key)
+{
+  const json_t *value = json_object_get(hf->config, key);
+  return json_is_object(value) ? aii_hf_str(value, "content") : aii_hf_str(hf->config, key);
+}
+
+static void find_named(aii_hf *hf, const char *key, int32_t *out)
+{
+  aii_str text = named(hf, key);
+  for (uint32_t i = 0; text.p != NULL && i < hf->desc.n_tokens; i++) {
+    if (hf->types[i] == AII_TOKEN_UNUSED || hf->tokens[i].n != text.n) continue;
+    if (memcmp(hf->tokens[i].p, text.p, text.n) != 0) continue;
+    *out = (int32_t)i;
+    return;
+  }
+}
+
+/* Some files leave the tokens around a text to these switches, because a class of Hugging Face's adds them. */
+static void add_around(aii_hf *hf)
+{
+  aii_vocab_spec *s = &hf->spec;
+  if (s->n_before > 0 || s->n_behind > 0) return;
+  if (aii_hf_flag(hf->config, "add_bos_token", false) && hf->desc.bos >= 0) s->before[s->n_before++] = hf->desc.bos;
+  if (aii_hf_flag(hf->config, "add_eos_token", false) && hf->desc.eos >= 0) s->behind[s->n_behind++] = hf->desc.eos;
+}
+
+aiinfra_status aii_hf_config_ids(aii_hf *hf)
+{
+  int32_t cls = -1;
+  find_named(hf, "bos_token", &hf->desc.bos);
+  find_named(hf, "eos_token", &hf->desc.eos);
+  find_named(hf, "pad_token", &hf->desc.pad);
+  find_named(hf, "sep_token", &hf->desc.sep);
+  find_named(hf, "cls_token", &cls);
+  if (hf->desc.bos < 0) hf->desc.bos = cls >= 0 ? cls : hf->spec.n_before > 0 ? hf->spec.before[0] : -1;
+  add_around(hf);
+  return AIINFRA_OK;
+}
