@@ -10,6 +10,7 @@
 #include <dirent.h>
 #include <jansson.h>
 
+#include "src/kv/kv.h"
 #include "tests/data/gguf_maker.h"
 
 enum { MAX_CASES = 64, N_VOCAB = 263, MAX_TOKENS = 128 };
@@ -177,6 +178,34 @@ static void test_same_bits_however_computed(void **state)
   }
 }
 
+/* In a cache of the kind that the batcher uses, whose keys and values may differ in size. */
+static void test_in_a_public_cache(void **state)
+{
+  (void)state;
+  static float want[N_VOCAB], got[N_VOCAB];
+  for (size_t i = 0; i < n_cases; i++) {
+    json_t *golden = load(names[i]);
+    aiinfra_token tokens[MAX_TOKENS];
+    uint32_t n = AII_MIN(load_tokens(golden, tokens), 40u);
+    aiinfra_kv_opts opts = AIINFRA_KV_OPTS_INIT;
+    aiinfra_error err;
+    aiinfra_kv *kv;
+    runner r;
+    opts.dtype = AIINFRA_DTYPE_F32;
+    runner_open(&r, write_model(golden), NULL, n, 16, AII_F32);
+    runner_step(&r, tokens, n, 0, false, want);
+    runner_say("cache", aiinfra_kv_create(r.model, &opts, &kv, &err), &err);
+    aii_kv_view own = r.kv;
+    r.kv = kv->view;
+    runner_step(&r, tokens, n, 0, false, got);
+    assert_memory_equal(got, want, sizeof got);
+    r.kv = own;
+    aiinfra_kv_free(kv);
+    runner_close(&r);
+    json_decref(golden);
+  }
+}
+
 /* Each tensor is needed: without it the model is refused, by a message that names it. */
 static void test_missing_tensors(void **state)
 {
@@ -214,7 +243,7 @@ int main(void)
 {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_logits_of_transformers),
                                      cmocka_unit_test(test_same_bits_however_computed),
-                                     cmocka_unit_test(test_missing_tensors)};
+                                     cmocka_unit_test(test_in_a_public_cache), cmocka_unit_test(test_missing_tensors)};
   DIR *dir = opendir(test_path("tests/data/architectures"));
   if (dir == NULL) return 1;
   for (struct dirent *e; (e = readdir(dir)) != NULL && n_cases < MAX_CASES;)
