@@ -81,7 +81,8 @@ static void test_a_full_vocabulary_of_half_floats(void **state)
 static void test_real_vocabularies(void **state)
 {
   (void)state;
-  static const char *const names[] = {"llama-spm", "phi-3", "gpt-2", "falcon", "deepseek-llm", "baichuan", "gpt-neox", "bert-bge"};
+  static const char *const names[] = {"llama-spm",    "phi-3",    "gpt-2",    "falcon",
+                                      "deepseek-llm", "baichuan", "gpt-neox", "bert-bge"};
   aiinfra_model_opts opts = AIINFRA_MODEL_OPTS_INIT;
   aiinfra_error err;
   char path[128];
