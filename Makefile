@@ -202,6 +202,14 @@ bench: deps
 run-bench: all
 	$(Q)$(RUN_TESTS) --bench $(if $(T),--match '$(T)')
 
+# Every architecture beside Hugging Face transformers: see tests/reference/run.sh for its variables.
+.PHONY: reference run-reference
+reference: deps-build-test
+	$(Q)$(MAKE) --no-print-directory -j$(JOBS) run-reference
+run-reference: static
+	$(Q)CC='$(CC)' CFLAGS='$(CSTD) -g -O1 -Iinclude -I. -Itests $(PKG_CFLAGS) $(EXTRA)' LIBS='$(LIBS)' \
+	  tests/reference/run.sh $(BUILD)
+
 # ---- gates ---------------------------------------------------------------------------------------------------
 .PHONY: lint format abi-check abi-update docs nano-eval
 lint: deps-build-lint
@@ -246,6 +254,7 @@ help:
 	@echo '  demo        see it work: the bundled model, on this machine'
 	@echo '  test        build and run every test; T=regex picks some'
 	@echo '  bench       measure, side by side with the physical limit'
+	@echo '  reference   compare every architecture with transformers; makes a Python environment'
 	@echo '  lint        the rules of the house: floors, doors, words, format'
 	@echo '  sanitize    the tests under ASan with UBSan, then under TSan'
 	@echo '  torture     fail every fallible call of every scenario'

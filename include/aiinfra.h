@@ -1,4 +1,4 @@
-/* aiinfra.h - the whole library: models, KV cache, batcher, vector store, memory, agents, server.
+/* aiinfra.h - the whole library: models, KV cache, batcher, evaluator, vector store, memory, agents, server.
  *
  * One thread owns a runtime: the one that runs its loop. Functions marked "Thread: loop" are called there; those
  * marked "Thread: any" from anywhere. A callback never runs inside the call that asked for it.
@@ -15,9 +15,14 @@
 
 #include "aiinfra/model.h"
 
+#include "aiinfra/imatrix.h"
+#include "aiinfra/convert.h"
+
 #include "aiinfra/kv.h"
 
 #include "aiinfra/batcher.h"
+
+#include "aiinfra/eval.h"
 
 #include "aiinfra/db.h"
 

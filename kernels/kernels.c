@@ -1,6 +1,7 @@
-/* kernels/kernels.c - which table this CPU gets, and the sizes of rows. */
+/* kernels/kernels.c - which table this CPU gets, and the formats of rows. */
 #include "kernels/kernels.h"
 
+#include "kernels/ref/encode.h"
 #include "kernels/x86/x86.h"
 
 const aii_kernels *aii_kernels_get(int32_t isa)
@@ -17,20 +18,21 @@ const aii_kernels *aii_kernels_get(int32_t isa)
 #endif
 }
 
-size_t aii_fmt_row_bytes(aii_fmt fmt, size_t n)
+const aii_fmt_traits *aii_fmt_info(aii_fmt fmt)
 {
-  switch (fmt) {
-    case AII_FMT_F32: return n * 4;
-    case AII_FMT_F16:
-    case AII_FMT_BF16: return n * 2;
-    case AII_FMT_Q8_0: return n / AII_QBLOCK * AII_Q8_0_BYTES;
-    case AII_FMT_Q4_0: return n / AII_QBLOCK * AII_Q4_0_BYTES;
-    case AII_FMT_COUNT: break;
-  }
-  return 0;
+#define ROW(NAME, name, id, block, bytes, encode) {#NAME, id, block, bytes, encode},
+  static const aii_fmt_traits formats[AII_FMT_COUNT] = {AII_FORMATS(ROW)};
+#undef ROW
+  return (unsigned)fmt < AII_FMT_COUNT ? &formats[fmt] : NULL;
 }
 
-bool aii_fmt_quantised(aii_fmt fmt)
+size_t aii_fmt_row_bytes(aii_fmt fmt, size_t n)
+{
+  const aii_fmt_traits *t = aii_fmt_info(fmt);
+  return t != NULL ? n / t->block * t->block_bytes : 0;
+}
+
+bool aii_fmt_takes_q8(aii_fmt fmt)
 {
   return fmt == AII_FMT_Q8_0 || fmt == AII_FMT_Q4_0;
 }

@@ -24,17 +24,66 @@
 
 #include "aiinfra/runtime.h"
 
-/* Formats of weights, and their index in the tables below. */
-typedef enum aii_fmt { AII_FMT_F32, AII_FMT_F16, AII_FMT_BF16, AII_FMT_Q8_0, AII_FMT_Q4_0, AII_FMT_COUNT } aii_fmt;
+/* Formats of weights: NAME, name, GGUF id, elements of a block, its bytes, encoder (NULL: only read). A new format is a
+ * row here and a decoder name_block() in kernels/ref/decode.h. The first ones have products of their own; the others are
+ * decoded to floats first. */
+#define AII_FORMATS(X)                      \
+  X(F32, f32, 0, 1, 4, aii_encode_f32)      \
+  X(F16, f16, 1, 1, 2, aii_encode_f16)      \
+  X(BF16, bf16, 30, 1, 2, aii_encode_bf16)  \
+  X(Q8_0, q8_0, 8, 32, 34, aii_encode_q8_0) \
+  X(Q4_0, q4_0, 2, 32, 18, aii_encode_q4_0) \
+  AII_DECODED_FORMATS(X)
+#define AII_DECODED_FORMATS(X)                       \
+  X(Q4_1, q4_1, 3, 32, 20, aii_encode_q4_1)          \
+  X(Q5_0, q5_0, 6, 32, 22, aii_encode_q5_0)          \
+  X(Q5_1, q5_1, 7, 32, 24, aii_encode_q5_1)          \
+  X(Q2_K, q2_k, 10, 256, 84, aii_encode_q2_k)        \
+  X(Q3_K, q3_k, 11, 256, 110, aii_encode_q3_k)       \
+  X(Q4_K, q4_k, 12, 256, 144, aii_encode_q4_k)       \
+  X(Q5_K, q5_k, 13, 256, 176, aii_encode_q5_k)       \
+  X(Q6_K, q6_k, 14, 256, 210, aii_encode_q6_k)       \
+  X(IQ4_NL, iq4_nl, 20, 32, 18, aii_encode_iq4_nl)   \
+  X(IQ4_XS, iq4_xs, 23, 256, 136, aii_encode_iq4_xs) \
+  X(TQ1_0, tq1_0, 34, 256, 54, aii_encode_tq1_0)     \
+  X(TQ2_0, tq2_0, 35, 256, 66, aii_encode_tq2_0)     \
+  X(MXFP4, mxfp4, 39, 32, 17, aii_encode_mxfp4)      \
+  X(NVFP4, nvfp4, 40, 64, 36, NULL)                  \
+  X(Q1_0, q1_0, 41, 128, 18, NULL)                   \
+  X(Q2_0, q2_0, 42, 64, 18, NULL)                    \
+  X(I8, i8, 24, 1, 1, NULL)                          \
+  X(I16, i16, 25, 1, 2, NULL)                        \
+  X(I32, i32, 26, 1, 4, NULL)                        \
+  X(I64, i64, 27, 1, 8, NULL)                        \
+  X(F64, f64, 28, 1, 8, NULL)
+
+/* A format, and its index in the tables below. */
+#define AII_FMT_ID(NAME, ...) AII_FMT_##NAME,
+typedef enum aii_fmt { AII_FORMATS(AII_FMT_ID) AII_FMT_COUNT, AII_FMT_PRODUCTS = AII_FMT_Q4_0 + 1 } aii_fmt;
+#undef AII_FMT_ID
+
+/* n finite floats to a row, n a multiple of the block. importance (may be NULL: all equal) weighs the squared error of
+ * each of the n elements; formats without a search ignore it. */
+typedef void (*aii_encode_fn)(const float *x, const float *importance, size_t n, void *row);
+
+typedef struct aii_fmt_traits {
+  const char *name; /* "Q4_K" */
+  uint32_t gguf_type;
+  uint32_t block, block_bytes; /* elements, bytes */
+  aii_encode_fn encode;        /* NULL: this format can only be read */
+} aii_fmt_traits;
+const aii_fmt_traits *aii_fmt_info(aii_fmt fmt);
 
 #define AII_QBLOCK 32     /* elements in a block of Q8_0 and Q4_0 */
+#define AII_QK 256        /* elements in a block of the K formats; every format's block divides it */
 #define AII_Q8_0_BYTES 34 /* F16 scale, 32 int8 */
 #define AII_Q4_0_BYTES 18 /* F16 scale, 16 bytes: low nibbles are elements 0..15, high nibbles 16..31; minus 8 */
 #define AII_ATTN_TILE 64  /* key positions handled at a time; tiles begin at multiples of it */
 
-/* Bytes of a row of n elements; n is a multiple of AII_QBLOCK for block formats. */
+/* Bytes of a row of n elements; n is a multiple of the format's block. */
 size_t aii_fmt_row_bytes(aii_fmt fmt, size_t n);
-bool aii_fmt_quantised(aii_fmt fmt);
+/* Products with this format take q8 rows, not float rows. */
+bool aii_fmt_takes_q8(aii_fmt fmt);
 
 /* Activations for quantised weights ("q8 row"): per 32 elements x ~ d * q with q in [-127, 127].
  * Layout: int8 q[n64], float d[n64 / 32], where n64 is n rounded up to 64; what lies beyond n is zero. Rows must be
@@ -65,24 +114,35 @@ typedef struct aii_kernels {
   int32_t isa;      /* aiinfra_isa */
 
   /* ---- rows ---- */
-  /* Exact by GGUF's definitions: Q8_0 d * q, Q4_0 d * (q - 8). F32 copies. */
+  /* Exact by GGUF's definitions: Q8_0 d * q, Q4_0 d * (q - 8), ... F32 copies. */
   void (*dequant[AII_FMT_COUNT])(const void *row, size_t n, float *out);
   /* F16, BF16: to nearest, ties to even. Q8_0: d = amax / 127, q = round half away from zero (x / d).
    * Q4_0: d = v / -8 with v the (first) element of largest magnitude, q = min(15, floor(x / d + 8.5)). */
-  void (*quant[AII_FMT_COUNT])(const float *x, size_t n, void *row);
+  void (*quant[AII_FMT_PRODUCTS])(const float *x, size_t n, void *row);
   /* x -> q8 row: d = amax / 127, q = round half to even (x * (127 / amax)). Any n. */
   void (*quant_q8)(const float *x, size_t n, void *q8_row);
 
   /* ---- products ---- */
-  void (*matmul[AII_FMT_COUNT])(const aii_matmul_args *args);
+  void (*matmul[AII_FMT_PRODUCTS])(const aii_matmul_args *args);
 
   /* ---- norms and elements; out may be an input ---- */
   /* out = (x * (1 / sqrt(sum x^2 / n + eps))) * w; w NULL: not multiplied */
   void (*rms_norm)(const float *x, const float *w, uint32_t n, float eps, float *out);
-  void (*add)(float *x, const float *y, size_t n); /* x += y */
-  void (*scale)(float *x, float f, size_t n);      /* x *= f */
+  /* d = x - mean, the sum of x by the sixteen-lane sum; out = (d * (1 / sqrt(sum d^2 / n + eps))) * w + b; b NULL: none */
+  void (*layer_norm)(const float *x, const float *w, const float *b, uint32_t n, float eps, float *out);
+  void (*add)(float *x, const float *y, size_t n);                 /* x += y */
+  void (*scale)(float *x, float f, size_t n);                      /* x *= f */
+  void (*add_scaled)(float *x, const float *y, float f, size_t n); /* x = fma(f, y, x) */
   /* out = (gate / (1 + exp(-gate))) * up with the exp below */
   void (*silu_mul)(const float *gate, const float *up, size_t n, float *out);
+  /* out = gelu(gate) * up; up NULL: not multiplied. gelu by tanh: x / (1 + exp(-2 u)), u = sqrt(2/pi) (x + 0.044715 x^3),
+   * computed as x / (1 + exp(x * fma(x * x, -0.0713548162, -1.59576912))) */
+  void (*gelu_mul)(const float *gate, const float *up, size_t n, float *out);
+  /* out = gelu(gate) * up; up NULL: not multiplied. The exact gelu: x * (0.5 + 0.5 * erf(x * sqrt(1/2))) */
+  void (*gelu_erf_mul)(const float *gate, const float *up, size_t n, float *out);
+  /* gpt-oss: g = min(gate, 7), u = clamp(up, -7, 7); out = (g / (1 + exp(-1.702 g))) * (u + 1) */
+  void (*swiglu_oai)(const float *gate, const float *up, size_t n, float *out);
+  void (*softcap)(float *x, float cap, size_t n); /* x = cap * tanh(x * (1 / cap)) */
   /* out = exp(x), at most 2 ulp off; 0 for x < -86, inf beyond the range of float */
   void (*exp)(const float *x, size_t n, float *out);
 

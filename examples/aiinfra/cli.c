@@ -161,17 +161,28 @@ static int show_loading(void *user, double fraction)
   return 0;
 }
 
-int cli_engine_open(const char *path, int64_t threads, const aiinfra_batcher_opts *opts, cli_engine *e)
+int cli_model_open(const char *path, int64_t threads, cli_engine *e)
 {
-  aiinfra_model_opts model_opts = AIINFRA_MODEL_OPTS_INIT;
+  aiinfra_model_opts opts = AIINFRA_MODEL_OPTS_INIT;
   aiinfra_error err;
   int code;
   memset(e, 0, sizeof *e);
   code = cli_runtime_open(threads, &e->runtime);
   if (code != CLI_OK) return code;
-  model_opts.progress = show_loading;
-  if (aiinfra_model_open(e->runtime, path, &model_opts, &e->model, &err) != AIINFRA_OK ||
-      aiinfra_kv_create(e->model, NULL, &e->kv, &err) != AIINFRA_OK ||
+  opts.progress = show_loading;
+  if (aiinfra_model_open(e->runtime, path, &opts, &e->model, &err) != AIINFRA_OK) {
+    code = cli_error(path, &err);
+    cli_engine_close(e);
+  }
+  return code;
+}
+
+int cli_engine_open(const char *path, int64_t threads, const aiinfra_batcher_opts *opts, cli_engine *e)
+{
+  aiinfra_error err;
+  int code = cli_model_open(path, threads, e);
+  if (code != CLI_OK) return code;
+  if (aiinfra_kv_create(e->model, NULL, &e->kv, &err) != AIINFRA_OK ||
       aiinfra_batcher_create(e->model, e->kv, opts, &e->batcher, &err) != AIINFRA_OK) {
     code = cli_error(path, &err);
     cli_engine_close(e);

@@ -5,6 +5,7 @@
 #ifndef AIINFRA_CLI_H
 #define AIINFRA_CLI_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -68,6 +69,8 @@ typedef struct cli_engine {
 } cli_engine;
 
 int cli_runtime_open(int64_t threads, aiinfra_runtime **out);
+/* Only the runtime and the model; kv and batcher stay NULL. */
+int cli_model_open(const char *path, int64_t threads, cli_engine *engine);
 /* Opens everything from the file to the batcher; a code other than CLI_OK was told. opts may be NULL. */
 int cli_engine_open(const char *model, int64_t threads, const aiinfra_batcher_opts *opts, cli_engine *engine);
 void cli_engine_close(cli_engine *engine);
@@ -78,6 +81,21 @@ const char *cli_default_model(const char *given);
 int cli_db_open(aiinfra_runtime *runtime, const char *path, bool must_exist, const char *scope, aiinfra_db **db,
                 aiinfra_memory **memory);
 
+/* ---- texts and tokens (text.c) --------------------------------------------------------------------------------------- */
+
+/* What is in a file, or in stdin for "-"; a NUL behind it. free() it. NULL after telling why. */
+char *cli_read_file(const char *path, size_t *n);
+/* The tokens of a text; free() them. NULL after telling why. flags: aiinfra_tokenize_flags. */
+aiinfra_token *cli_tokenize(const aiinfra_model *model, const char *text, size_t n_bytes, uint32_t flags, size_t *n);
+/* Numbers with commas between; free() them. NULL after telling why. */
+aiinfra_token *cli_parse_tokens(const char *command, const char *list, size_t *n);
+/* A token's text to stdout, in quotes, unprintable bytes escaped. */
+int cli_print_token(const aiinfra_model *model, aiinfra_token token);
+/* {"id", "text"}; {"id", "text": null, "bytes"} for half of a character. NULL after telling why. */
+json_t *cli_token_json(const aiinfra_model *model, aiinfra_token token);
+/* Writes a value and a line end to stdout, and drops it. */
+int cli_print_json(json_t *value, size_t flags);
+
 /* ---- the commands --------------------------------------------------------------------------------------------------- */
 
 int cmd_agent(int argc, char **argv);
@@ -86,10 +104,15 @@ int cmd_convert(int argc, char **argv);
 int cmd_forget(int argc, char **argv);
 int cmd_ingest(int argc, char **argv);
 int cmd_inspect(int argc, char **argv);
+int cmd_kld(int argc, char **argv);
+int cmd_logits(int argc, char **argv);
+int cmd_perplexity(int argc, char **argv);
+int cmd_quantize(int argc, char **argv);
 int cmd_remember(int argc, char **argv);
 int cmd_run(int argc, char **argv);
 int cmd_search(int argc, char **argv);
 int cmd_serve(int argc, char **argv);
+int cmd_template(int argc, char **argv);
 int cmd_tokenize(int argc, char **argv);
 
 #endif

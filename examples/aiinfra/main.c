@@ -25,7 +25,12 @@ static const command commands[] = {
     {"bench", cmd_bench, "measure a model's speed"},
     {"inspect", cmd_inspect, "what a model file says about itself"},
     {"tokenize", cmd_tokenize, "a text as a model sees it"},
-    {"convert", cmd_convert, "make a GGUF file"},
+    {"template", cmd_template, "a chat as a model sees it"},
+    {"logits", cmd_logits, "what a model expects behind a text"},
+    {"perplexity", cmd_perplexity, "how well a model predicts a text"},
+    {"kld", cmd_kld, "how far a model is from its parent"},
+    {"convert", cmd_convert, "write a model of any format as a GGUF file"},
+    {"quantize", cmd_quantize, "write a model with smaller weights"},
     {"version", cmd_version, "the library's version"},
     {"help", cmd_help, "this list"},
 };

@@ -4,10 +4,11 @@
     tokenizer.py CONVERSATIONS.jsonl tokenizer.json     trains the byte-level BPE
 
 The vocabulary: 5 special tokens, the 256 bytes, then merges. Pre-tokenising is Qwen2's, in which each
-digit stands alone; but the merges are learnt on letters apart from all else, so that a word has the same
-tokens behind a space, a quote or an underscore: copying it into JSON is then copying tokens. render() writes a conversation exactly as template.jinja does (evaluate.py compares
+digit stands alone; but the merges are learnt on letters apart from all else, so that a word is cut in the same
+places behind a space, a quote or an underscore: copying it into JSON is then copying tokens. render() writes a conversation exactly as template.jinja does (evaluate.py compares
 the two), in pieces that say which text the assistant spoke: that is what training is about.
 """
+import collections
 import json
 import re
 import sys
@@ -20,6 +21,7 @@ from model import VOCAB
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<tool_call>", "</tool_call>"]
 QWEN2 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
          r"|\s*[\r\n]+|\s+(?!\S)|\s+")
+SPACE, SPACED = "\u0120", 480    # a space as the vocabulary writes it; how many tokens have a twin with one before
 APART = r"\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s"
 
 
@@ -77,12 +79,22 @@ def from_gguf(path):
 
 
 def train(lines):
-    t = with_rules(models.BPE(), APART)
+    """Merges of letters first, which know no spaces; then one more for each of the tokens that most often begin a
+    word: the space before it. So ` sector` and `"sector` differ in their first token alone, by a space."""
     cut = re.compile("|".join(map(re.escape, SPECIAL)))
-    texts = (cut.split("".join(p for p, _ in render(c["messages"], c["tools"]))) for c in map(json.loads, lines))
+    texts = [text for c in map(json.loads, lines) for text in cut.split("".join(p for p, _ in render(c["messages"], c["tools"])))]
+    t = with_rules(models.BPE(), APART)
     t.train_from_iterator(texts, trainers.BpeTrainer(
-        vocab_size=VOCAB, special_tokens=SPECIAL, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False))
-    t = with_rules(t.model)
+        vocab_size=VOCAB - SPACED, special_tokens=SPECIAL, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False))
+    begins = collections.Counter()
+    for e in t.encode_batch(texts[:20000]):
+        begins.update(b for a, b in zip(e.tokens, e.tokens[1:]) if a == SPACE and b[0].isalpha())
+    bpe = json.loads(t.to_str())["model"]
+    vocab, merges = bpe["vocab"], [tuple(m) for m in bpe["merges"]]
+    for token, _ in sorted(begins.items(), key=lambda x: (-x[1], x[0]))[:SPACED]:
+        vocab[SPACE + token] = len(vocab)
+        merges.append((SPACE, token))
+    t = with_rules(models.BPE(vocab, merges))
     t.add_special_tokens(SPECIAL)
     return t
 

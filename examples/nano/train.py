@@ -29,8 +29,9 @@ from muon import Muon
 
 MATRIX_RATE, OTHER_RATE = 0.02, 3e-3
 CONTEXT_WEIGHT = 0.04       # of a token that the assistant did not say
-BATCH_TOKENS = 3072         # of one learner and step
-SCHOOLED = 5.0e6            # tokens that a model to go on from counts as having seen: the whole curriculum
+BATCH_TOKENS = 1536         # of one forward pass
+BATCHES = 4                 # of one step, whoever computes them
+SCHOOLED = 3.0e6            # tokens that a model to go on from counts as having seen
 DECAY_FROM = 0.45           # of the run
 # Millions of tokens seen -> (share of pure copying, how often each level).
 CURRICULUM = [(0.0, 0.3, [1, 0, 0, 0, 0]), (0.5, 0.1, [3, 1, 0, 0, 0]), (1.2, 0.02, [2, 3, 1, 0, 0]),
@@ -93,6 +94,13 @@ def save(path, model, optimizer_states, seen, step):
     os.replace(path + ".tmp", path)
 
 
+def change_vocabulary(embeddings, old, new):
+    """Gives each token of the new vocabulary the mean of what the old one makes of its text."""
+    vocab = old.get_vocab()
+    pieces = [[t] if t in vocab else [p.value for p in old.model.tokenize(t)] for t, _ in sorted(new.get_vocab().items(), key=lambda x: x[1])]
+    embeddings.copy_(torch.stack([embeddings[[vocab[p] for p in each]].mean(0) for each in pieces]))
+
+
 def adopt(model, flat):
     """Makes all parameters of model views into flat."""
     at = 0
@@ -101,11 +109,19 @@ def adopt(model, flat):
         at += q.numel()
 
 
-def learner(rank, args, flat, grads, seen, step0, optimizer_states, results, barrier):
+def take(taken, limit):
+    """Claims the next batch of a step; False when all are taken."""
+    with taken.get_lock():
+        mine = taken.value < limit
+        taken.value += mine
+        return mine
+
+
+def learner(rank, args, flat, grads, seen, taken, step0, optimizer_states, results, barrier):
     """One of --learners equal processes. They share weights; each owns the update of some parameters.
 
-    A step: every learner computes the gradient of its own batch; then each one averages and applies
-    what belongs to the parameters it owns. Nothing waits except at the two barriers.
+    A step: the learners take batches, one after the other, until BATCHES are done, and add up gradients; then each
+    one averages and applies what belongs to the parameters it owns. Nothing waits except at the two barriers.
     """
     torch.set_num_threads(1)
     torch.manual_seed(args.seed * 77 + rank + int(step0))
@@ -133,18 +149,20 @@ def learner(rank, args, flat, grads, seen, step0, optimizer_states, results, bar
     began, saved, first, running = time.time(), time.time(), seen.value, None
     progress = first / args.tokens
     while progress < 1:
-        ids, weights = next(stream)
         grads[rank].zero_()
-        loss, said = loss_of(model, ids, weights)
-        loss.backward()
-        with seen.get_lock():
-            seen.value += int((weights > 0).sum())
+        while take(taken, (step - int(step0) + 1) * BATCHES):
+            ids, weights = next(stream)
+            loss, said = loss_of(model, ids, weights)
+            loss.backward()
+            running = said if running is None else 0.98 * running + 0.02 * said
+            with seen.get_lock():
+                seen.value += int((weights > 0).sum())
         barrier.wait()
         if rank == 0:
             results["progress"] = seen.value / args.tokens if not args.minutes else (
                 first / args.tokens + (1 - first / args.tokens) * (time.time() - began) / 60 / args.minutes)
         for q, each in mine:
-            q.grad = sum(each) / args.learners
+            q.grad = sum(each) / BATCHES
         factor = rate(step, progress)
         for o, b in zip(optimizers, base):
             for group in o.param_groups:
@@ -163,8 +181,7 @@ def learner(rank, args, flat, grads, seen, step0, optimizer_states, results, bar
             if rank == 0:
                 save(args.out, model, {r: results[r] for r in range(args.learners)}, seen.value, step)
                 saved = time.time()
-        running = said if running is None else 0.95 * running + 0.05 * said
-        if rank == 0 and step % 10 == 0:
+        if rank == 0 and step % 10 == 0 and running is not None:
             print("%s step %d  %.2fM tokens  spoken loss %.4f  %.0f tokens/s" % (
                 time.strftime("%H:%M:%S"), step, seen.value / 1e6, running, (seen.value - first) / (time.time() - began)) + "  rate %.2f" % factor, flush=True)
 
@@ -173,7 +190,7 @@ def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument("--tokenizer", required=True)
     p.add_argument("--out", required=True)
-    p.add_argument("--start", help="a GGUF file to go on from when --out is not there yet; without --tokenizer's file, that too comes from it")
+    p.add_argument("--start", help="a GGUF file to go on from when --out is not there yet, with its own vocabulary or, if there is one, that of --tokenizer")
     p.add_argument("--tokens", type=float, default=12e6)
     p.add_argument("--minutes", type=float, default=0, help="end after so many, whatever --tokens says")
     p.add_argument("--seed", type=int, default=1)
@@ -190,15 +207,17 @@ def main():
         seen, step, states = saved["seen"], saved["step"], saved["opt"]
     elif args.start:
         model.load_state_dict(export.read(args.start).state_dict())
-        seen = SCHOOLED
-        if not os.path.exists(args.tokenizer):
-            tok.from_gguf(args.start).save(args.tokenizer)
+        seen, old = SCHOOLED, tok.from_gguf(args.start)
+        if os.path.exists(args.tokenizer):
+            change_vocabulary(model.token_embd.weight.data, old, Tokenizer.from_file(args.tokenizer))
+        else:
+            old.save(args.tokenizer)
     size = sum(q.numel() for q in model.parameters())
     flat = torch.cat([q.detach().flatten() for q in model.parameters()]).share_memory_()
     grads = [torch.zeros(size).share_memory_() for _ in range(args.learners)]
-    shared = multiprocessing.Value("d", seen)
+    shared, taken = multiprocessing.Value("d", seen), multiprocessing.Value("q", 0)
     barrier, results = multiprocessing.Barrier(args.learners), multiprocessing.Manager().dict()
-    team = [multiprocessing.Process(target=learner, args=(r, args, flat, grads, shared, step, states, results, barrier))
+    team = [multiprocessing.Process(target=learner, args=(r, args, flat, grads, shared, taken, step, states, results, barrier))
             for r in range(args.learners)]
     for process in team:
         process.start()

@@ -42,7 +42,7 @@ platform plotter poller popup portal predicate preset primitive printer probe pr
 promise prototype provider publisher quantizer quorum radio radix reader receiver recorder recovery reducer redirect
 refresher register regulator relation renderer repeater replicator report repository retriever robot rollback rotor
 roundtrip runner sample scanner scene schedule scope screen script scrollbar selector sequence serializer shader shape
-shell shortcut sidebar sink sketch slider snippet source spooler sprite statement stencil storage string stub subnet
+shell shortcut sidebar sink sketch slider snippet source spooler sprite statement stencil storage string subnet
 subscriber summary switchboard symbol synchronizer syntax tablet tag target telemetry terminal texture theme
 thermostat throttle ticket tile toolbar topic tracker transformer translator transport trigger tuner tuple tunnel
 turnstile upload uplink variable viewport visitor voltage warmup watchdog webhook wheel widget wildcard wizard

@@ -26,7 +26,8 @@ typedef struct aiinfra_batcher_opts {
   size_t struct_size;        /**< sizeof this struct; set by AIINFRA_BATCHER_OPTS_INIT */
   uint32_t max_running;      /**< sequences in one step; 0: 32 */
   uint32_t max_queue;        /**< requests that may wait; 0: 256 */
-  uint32_t max_step_tokens;  /**< tokens in one step, prefill and decode together; 0: 512, or max_running if more */
+  uint32_t max_step_tokens;  /**< tokens in one step, prefill and decode together; 0: 512, or max_running if more;
+                                  for an encoder, whose texts must fit one step, its context up to 2048 */
   int32_t prefix_cache;      /**< share common prefixes: 0: default (on), 1: on, -1: off */
 } aiinfra_batcher_opts;
 
@@ -54,7 +55,7 @@ typedef struct aiinfra_generate_opts {
   const char *messages_json;    /**< the prompt as OpenAI chat messages, rendered with the model's template */
   const char *tools_json;       /**< OpenAI tools for the template; NULL: none */
   const char *tool_choice;      /**< with tools: "none", "auto" (default), "required" or a function's name;
-                                     "auto" makes no calls when the template does not know <tool_call> */
+                                     "auto" makes no calls when the model's template knows none */
   const char *json_schema;      /**< the output obeys this JSON Schema, by grammar; with tools only when tool_choice
                                      is "none"; NULL: free text */
   const char *const *stop;      /**< n_stop strings that end the output and are not part of it */
@@ -69,11 +70,22 @@ typedef struct aiinfra_generate_opts {
   int32_t priority;             /**< higher goes first */
   int32_t ignore_eos;           /**< 1: end-of-generation tokens do not end it */
   int32_t want_special;         /**< 1: control tokens appear in the text */
+  const char *variables_json;   /**< with messages: an object of further variables for the template, such as
+                                     {"enable_thinking": false}; NULL: none */
 } aiinfra_generate_opts;
 
 /** Initialiser of aiinfra_generate_opts. */
 #define AIINFRA_GENERATE_OPTS_INIT \
-  {sizeof(aiinfra_generate_opts), NULL, 0, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0, 0, 0, 0.0f, 0, 0.0f, 0.0f, 0, 0, 0}
+  {sizeof(aiinfra_generate_opts), NULL, 0, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0, 0, 0, 0.0f, 0, 0.0f, 0.0f, 0, 0, 0, NULL}
+
+/** More of a tool call as it is generated. Valid during the callback. */
+typedef struct aiinfra_call_delta {
+  const char *id;        /**< with the call's first piece; else NULL */
+  const char *name;      /**< of the function, with the call's first piece; else NULL */
+  const char *arguments; /**< n_bytes more bytes of the arguments, a JSON object in the end; NUL behind; may be empty */
+  size_t n_bytes;        /**< length of arguments */
+  size_t index;          /**< of the call among those of this generation */
+} aiinfra_call_delta;
 
 /** A piece of output as it is generated. Valid during the callback. */
 typedef struct aiinfra_chunk {
@@ -81,11 +93,14 @@ typedef struct aiinfra_chunk {
   size_t n_bytes;               /**< length of text */
   const aiinfra_token *tokens;  /**< n_tokens tokens generated since the last chunk */
   size_t n_tokens;              /**< length of tokens */
+  const char *reasoning;        /**< more of what the model thinks before it answers: as text; may be empty */
+  size_t reasoning_bytes;       /**< length of reasoning */
+  const aiinfra_call_delta *call; /**< more of a tool call; NULL: none. Several come in several chunks */
 } aiinfra_chunk;
 
 /** How a generation ended. Valid during the callback. */
 typedef struct aiinfra_result {
-  const char *text;            /**< the whole output as UTF-8; text_bytes long */
+  const char *text;            /**< the whole output as UTF-8, without reasoning and calls; text_bytes long */
   size_t text_bytes;           /**< length of text */
   const char *tool_calls_json; /**< OpenAI tool_calls array when finish is AIINFRA_FINISH_TOOL; else NULL */
   const aiinfra_error *error;  /**< what went wrong; NULL when status is AIINFRA_OK */
@@ -96,6 +111,9 @@ typedef struct aiinfra_result {
   uint32_t n_cached;           /**< of these, found in the prefix cache */
   uint32_t n_generated;        /**< tokens generated */
   int32_t finish;              /**< an aiinfra_finish */
+  const char *reasoning;       /**< what the model thought before it answered; reasoning_bytes long */
+  size_t reasoning_bytes;      /**< length of reasoning */
+  size_t cut_call;             /**< 1: the output ended within a tool call, which is lost */
 } aiinfra_result;
 
 /** Receives output while it is generated. Thread: loop. */
@@ -107,6 +125,68 @@ typedef void (*aiinfra_result_cb)(void *user, aiinfra_status status, const aiinf
 /** The terminal callback of an embedding: n_dims floats of unit length, valid during the call. Thread: loop. */
 typedef void (*aiinfra_embed_cb)(void *user, aiinfra_status status, const float *vector, size_t n_dims,
                                  uint32_t n_tokens, const aiinfra_error *error);
+
+/** How the hidden states of a text become one vector. The numbers are those of GGUF's pooling_type. */
+typedef enum aiinfra_pooling {
+  AIINFRA_POOLING_DEFAULT = 0, /**< as the model's file says; the mean where it says nothing */
+  AIINFRA_POOLING_MEAN = 1,    /**< the mean over all tokens */
+  AIINFRA_POOLING_CLS = 2,     /**< that of the first token */
+  AIINFRA_POOLING_LAST = 3     /**< that of the last token */
+} aiinfra_pooling;
+
+/** Texts to embed. Everything is copied by the submission. Zero is the default of every field but the texts. */
+typedef struct aiinfra_embed_opts {
+  size_t struct_size;        /**< sizeof this struct; set by AIINFRA_EMBED_OPTS_INIT */
+  const char *const *texts;  /**< n_texts texts as UTF-8, of any lengths */
+  size_t n_texts;            /**< length of texts, at least 1 */
+  uint64_t deadline_ms;      /**< from the submission; 0: none */
+  uint32_t dimensions;       /**< only the first so many elements of each vector, cut off before it is normalised, for
+                                  models that were trained to be cut (Matryoshka); 0: all */
+  int32_t pooling;           /**< an aiinfra_pooling; 0: as the model's file says */
+  int32_t normalize;         /**< scale to unit length: 0: default (on), 1: on, -1: off */
+  int32_t priority;          /**< higher goes first */
+} aiinfra_embed_opts;
+
+/** Initialiser of aiinfra_embed_opts. */
+#define AIINFRA_EMBED_OPTS_INIT {sizeof(aiinfra_embed_opts), NULL, 0, 0, 0, 0, 0, 0}
+
+/** The vectors of some texts. Valid during the callback. */
+typedef struct aiinfra_embed_result {
+  const float *vectors;       /**< n_texts vectors of n_dims floats, in the order of the texts; NULL when it failed */
+  const uint32_t *n_tokens;   /**< the tokens of each text; NULL when it failed */
+  const aiinfra_error *error; /**< what went wrong; NULL when status is AIINFRA_OK */
+  uint64_t total_tokens;      /**< the tokens of all texts */
+  size_t n_texts;             /**< vectors; 0 when it failed */
+  size_t n_dims;              /**< elements of a vector; 0 when it failed */
+} aiinfra_embed_result;
+
+/** The terminal callback of aiinfra_batcher_embed_texts(); runs exactly once. Thread: loop. */
+typedef void (*aiinfra_embed_result_cb)(void *user, aiinfra_status status, const aiinfra_embed_result *result);
+
+/** Documents to score by a query. Everything is copied by the submission. Zero is the default of the other fields. */
+typedef struct aiinfra_rerank_opts {
+  size_t struct_size;            /**< sizeof this struct; set by AIINFRA_RERANK_OPTS_INIT */
+  const char *query;             /**< what is asked, as UTF-8 */
+  const char *const *documents;  /**< n_documents texts as UTF-8 */
+  size_t n_documents;            /**< length of documents, at least 1 */
+  uint64_t deadline_ms;          /**< from the submission; 0: none */
+  int32_t priority;              /**< higher goes first */
+  int32_t raw_scores;            /**< 0: probabilities, from 0 to 1; 1: logits, as the model has them */
+} aiinfra_rerank_opts;
+
+/** Initialiser of aiinfra_rerank_opts. */
+#define AIINFRA_RERANK_OPTS_INIT {sizeof(aiinfra_rerank_opts), NULL, NULL, 0, 0, 0, 0}
+
+/** The scores of some documents. Valid during the callback. */
+typedef struct aiinfra_rerank_result {
+  const float *scores;        /**< n_documents scores, in the order of the documents; NULL when it failed */
+  const aiinfra_error *error; /**< what went wrong; NULL when status is AIINFRA_OK */
+  uint64_t total_tokens;      /**< tokens computed: the query counts with every document */
+  size_t n_documents;         /**< scores; 0 when it failed */
+} aiinfra_rerank_result;
+
+/** The terminal callback of aiinfra_batcher_rerank(); runs exactly once. Thread: loop. */
+typedef void (*aiinfra_rerank_cb)(void *user, aiinfra_status status, const aiinfra_rerank_result *result);
 
 /** What a batcher has done and has to do. */
 typedef struct aiinfra_batcher_stats {
@@ -156,7 +236,7 @@ AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_batcher_generate(aiinfra_bat
                                                                      aiinfra_request **request, aiinfra_error *err);
 
 /**
- * Embeds a text: the mean over its tokens of the model's last hidden state, scaled to unit length.
+ * Embeds a text with the defaults of aiinfra_embed_opts: pooled as the model's file says, scaled to unit length.
  *
  * @return as aiinfra_batcher_generate()
  * Thread: loop.  Since: 0.1.
@@ -164,6 +244,37 @@ AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_batcher_generate(aiinfra_bat
 AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_batcher_embed(aiinfra_batcher *batcher, const char *text,
                                                                   aiinfra_embed_cb on_vector, void *user,
                                                                   aiinfra_request **request, aiinfra_error *err);
+
+/**
+ * Embeds texts. They run beside each other and beside all other requests; a vector does not depend on what else runs.
+ * Texts that find no room in the queue wait until there is some. The first text that fails ends the whole request.
+ *
+ * @param on_result  the terminal callback; may be NULL
+ * @param request    receives a handle that the caller frees; may be NULL
+ * @return AIINFRA_EBUSY    the queue has no room for the first text: submit again when a request has ended
+ *         AIINFRA_EINVAL   no text, a bad option, or the first text does not fit the model's context or the cache
+ *         AIINFRA_ECLOSED  the batcher is closing
+ *         AIINFRA_ENOTSUP, AIINFRA_ENOMEM
+ * Thread: loop.  Since: 0.1.
+ */
+AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_batcher_embed_texts(aiinfra_batcher *batcher,
+                                                                        const aiinfra_embed_opts *opts,
+                                                                        aiinfra_embed_result_cb on_result, void *user,
+                                                                        aiinfra_request **request, aiinfra_error *err);
+
+/**
+ * Scores documents by how well they answer a query, with the classification head of a reranker: query and document go
+ * through the model together, as the pair or the prompt that it was trained with. Higher is better. As
+ * aiinfra_batcher_embed_texts() in all else.
+ *
+ * @return AIINFRA_ENOTSUP  the model has no classification head: it is no reranker
+ *         AIINFRA_EBUSY, AIINFRA_EINVAL, AIINFRA_ECLOSED, AIINFRA_ENOMEM as aiinfra_batcher_embed_texts()
+ * Thread: loop.  Since: 0.1.
+ */
+AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_batcher_rerank(aiinfra_batcher *batcher,
+                                                                   const aiinfra_rerank_opts *opts,
+                                                                   aiinfra_rerank_cb on_result, void *user,
+                                                                   aiinfra_request **request, aiinfra_error *err);
 
 /**
  * Fills *stats, whose struct_size the caller has set.

@@ -23,10 +23,12 @@ typedef struct aiinfra_model_opts {
   void *progress_user;          /**< handed to progress */
   uint32_t max_context;         /**< tokens a sequence may have; 0: as the model was trained; larger is EINVAL */
   int32_t vocab_only;           /**< 1: read only metadata and vocabulary; the model then cannot run */
+  const char *load_type;        /**< brings big matrices to this type while opening, as "Q8_0"; NULL: as they are */
+  const char *tokenizer;        /**< file with the tokenizer of a llama2.c checkpoint; NULL: looked for beside it */
 } aiinfra_model_opts;
 
 /** Initialiser of aiinfra_model_opts. */
-#define AIINFRA_MODEL_OPTS_INIT {sizeof(aiinfra_model_opts), NULL, NULL, 0, 0}
+#define AIINFRA_MODEL_OPTS_INIT {sizeof(aiinfra_model_opts), NULL, NULL, 0, 0, NULL, NULL}
 
 /** The sizes of a model. */
 typedef struct aiinfra_model_info {
@@ -52,12 +54,13 @@ typedef enum aiinfra_tokenize_flags {
 } aiinfra_tokenize_flags;
 
 /**
- * Opens a GGUF file. Blocks while the weights are prepared.
+ * Opens a model. Blocks while the weights are prepared. @path names a GGUF file, or the first part of a split one, a
+ * Hugging Face folder (or its config.json or model.safetensors.index.json), or a llama2.c checkpoint.
  *
  * On success the caller owns *out; release it with aiinfra_model_free(). The model keeps the runtime alive. On
  * failure *out is NULL and nothing is held.
  *
- * @return AIINFRA_ENOENT     no such file
+ * @return AIINFRA_ENOENT     no such file, or one that belongs to it is missing; the message names it
  *         AIINFRA_EFORMAT    the file is malformed; the message names the field
  *         AIINFRA_ENOTSUP    its architecture, tensor type or tokenizer is not known to this version
  *         AIINFRA_ENOMEM     the weights do not fit into memory; the message names both sizes
@@ -121,8 +124,31 @@ AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_model_detokenize(const aiinf
                                                                      int special, char **out_text, size_t *out_bytes,
                                                                      aiinfra_error *err);
 
+/** What aiinfra_model_render_chat() renders. Zero is the default of every field. */
+typedef struct aiinfra_render_opts {
+  size_t struct_size;            /**< sizeof this struct; set by AIINFRA_RENDER_OPTS_INIT */
+  const char *messages_json;     /**< an array in the shape of OpenAI's chat messages */
+  const char *tools_json;        /**< an array in the shape of OpenAI's tools; NULL: none */
+  const char *variables_json;    /**< an object of further variables for the template, such as enable_thinking */
+  int64_t now_s;                 /**< what strftime_now() tells, in seconds since 1970, as local time; 0: the clock */
+  int64_t add_generation_prompt; /**< 1: ends with the opening of the assistant's turn */
+} aiinfra_render_opts;
+
+/** Initialiser of aiinfra_render_opts. */
+#define AIINFRA_RENDER_OPTS_INIT {sizeof(aiinfra_render_opts), NULL, NULL, NULL, 0, 0}
+
 /**
  * Renders a chat with the model's own template.
+ *
+ * @return as aiinfra_model_render()
+ * Thread: any.  Since: 0.1.
+ */
+AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_model_render_chat(const aiinfra_model *model,
+                                                                      const aiinfra_render_opts *opts,
+                                                                      char **out_text, aiinfra_error *err);
+
+/**
+ * Renders a chat with the model's own template: aiinfra_model_render_chat() without further variables.
  *
  * @param messages_json  an array in the shape of OpenAI's chat messages
  * @param tools_json     an array in the shape of OpenAI's tools; NULL: none

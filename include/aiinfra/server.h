@@ -1,12 +1,13 @@
 /* aiinfra/server.h - an OpenAI-compatible HTTP server on the runtime's loop, feeding the same batchers.
  *
- * Serves POST /v1/chat/completions and /v1/completions (streaming and not), POST /v1/embeddings, GET /v1/models,
- * GET /health and GET /metrics.
+ * Serves POST /v1/chat/completions and /v1/completions (streaming and not), POST /v1/embeddings, POST
+ * /v1/vector_stores/NAME/search, GET /v1/models, GET /health and GET /metrics.
  */
 #ifndef AIINFRA_SERVER_H
 #define AIINFRA_SERVER_H
 
 #include "aiinfra/batcher.h"
+#include "aiinfra/memory.h"
 #include "aiinfra/types.h"
 
 #ifdef __cplusplus
@@ -52,6 +53,15 @@ AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_server_create(aiinfra_runtim
  */
 AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_server_add_model(aiinfra_server *server, const char *name,
                                                                      aiinfra_batcher *batcher, aiinfra_error *err);
+
+/**
+ * Serves the documents and facts of a memory for search under a name. The server keeps the memory alive.
+ * @return AIINFRA_EEXIST  the name is taken
+ *         AIINFRA_EINVAL, AIINFRA_ENOMEM
+ * Thread: loop.  Since: 0.1.
+ */
+AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_server_add_memory(aiinfra_server *server, const char *name,
+                                                                      aiinfra_memory *memory, aiinfra_error *err);
 
 /**
  * The port that the server listens on.

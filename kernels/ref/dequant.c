@@ -1,5 +1,9 @@
-/* kernels/ref/dequant.c - a row of any format to float, exactly as GGUF defines the formats. */
+/* kernels/ref/dequant.c - a row of the formats with products to float, exactly as GGUF defines them; the others are in
+ * decode.h. */
 #include "kernels/ref/ref.h"
+
+const int8_t aii_iq4_levels[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+const int8_t aii_fp4_levels[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
 
 void aii_ref_dequant_f32(const void *row, size_t n, float *out)
 {

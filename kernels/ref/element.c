@@ -45,3 +45,8 @@ void aii_ref_scale(float *x, float f, size_t n)
 {
   for (size_t i = 0; i < n; i++) x[i] *= f;
 }
+
+void aii_ref_add_scaled(float *x, const float *y, float f, size_t n)
+{
+  for (size_t i = 0; i < n; i++) x[i] = fmaf(f, y[i], x[i]);
+}

@@ -3,7 +3,7 @@
  * The stored block formats follow ggml's own quantisers to the bit (multiply by 1/d, its way of rounding), so that
  * files written here equal files written by llama.cpp. Values that are not finite give some valid block.
  */
-#include "kernels/ref/ref.h"
+#include "kernels/ref/encode.h"
 
 void aii_ref_quant_f32(const float *x, size_t n, void *row)
 {
@@ -58,25 +58,7 @@ void aii_ref_quant_q8_0(const float *x, size_t n, void *row)
 
 void aii_ref_quant_q4_0(const float *x, size_t n, void *row)
 {
-  unsigned char *p = row;
-  for (size_t b = 0; b < n / AII_QBLOCK; b++, p += AII_Q4_0_BYTES, x += AII_QBLOCK) {
-    float amax = 0, v = 0;
-    for (size_t i = 0; i < AII_QBLOCK; i++) {
-      if (fabsf(x[i]) > amax) {
-        amax = fabsf(x[i]);
-        v = x[i];
-      }
-    }
-    float d = v / -8;
-    float inverse = d != 0 ? 1 / d : 0;
-    uint16_t h = aii_f32_to_f16(d);
-    memcpy(p, &h, sizeof h);
-    for (size_t i = 0; i < 16; i++) {
-      int lo = clamp_int(x[i] * inverse + 8.5f, 0, 15);
-      int hi = clamp_int(x[i + 16] * inverse + 8.5f, 0, 15);
-      p[2 + i] = (unsigned char)(lo | hi << 4);
-    }
-  }
+  aii_encode_q4_0(x, NULL, n, row);
 }
 
 void aii_ref_quant_q8(const float *x, size_t n, void *q8_row)

@@ -37,6 +37,19 @@ static inline float aii_bf16_to_f32(uint16_t v)
   return f;
 }
 
+/* What a nibble means: IQ4_NL and IQ4_XS; MXFP4 and NVFP4 (doubled, so that they are integers). */
+extern const int8_t aii_iq4_levels[16];
+extern const int8_t aii_fp4_levels[16];
+
+/* Half of a power of two by its E8M0 exponent: 2^(e - 128). */
+static inline float aii_e8m0_half(uint8_t e)
+{
+  uint32_t u = e < 2 ? 0x200000u << e : (uint32_t)(e - 1) << 23;
+  float f;
+  memcpy(&f, &u, sizeof f);
+  return f;
+}
+
 void aii_ref_dequant_f32(const void *row, size_t n, float *out);
 void aii_ref_dequant_f16(const void *row, size_t n, float *out);
 void aii_ref_dequant_bf16(const void *row, size_t n, float *out);
@@ -54,9 +67,15 @@ void aii_ref_matmul_bf16(const aii_matmul_args *args);
 void aii_ref_matmul_q8_0(const aii_matmul_args *args);
 void aii_ref_matmul_q4_0(const aii_matmul_args *args);
 void aii_ref_rms_norm(const float *x, const float *w, uint32_t n, float eps, float *out);
+void aii_ref_layer_norm(const float *x, const float *w, const float *b, uint32_t n, float eps, float *out);
 void aii_ref_add(float *x, const float *y, size_t n);
 void aii_ref_scale(float *x, float f, size_t n);
 void aii_ref_silu_mul(const float *gate, const float *up, size_t n, float *out);
+void aii_ref_add_scaled(float *x, const float *y, float f, size_t n);
+void aii_ref_gelu_mul(const float *gate, const float *up, size_t n, float *out);
+void aii_ref_gelu_erf_mul(const float *gate, const float *up, size_t n, float *out);
+void aii_ref_swiglu_oai(const float *gate, const float *up, size_t n, float *out);
+void aii_ref_softcap(float *x, float cap, size_t n);
 void aii_ref_exp(const float *x, size_t n, float *out);
 void aii_ref_rope_norm(float *x, uint32_t n_heads, uint32_t head_dim, uint32_t n_rot, const float *cos,
                        const float *sin);

@@ -1,18 +1,24 @@
 /* kernels/ref/table.c - the reference as a table. */
-#include "kernels/ref/ref.h"
+#include "kernels/ref/decode.h"
 
 const aii_kernels aii_kernels_ref = {
     .name = "ref",
     .isa = AIINFRA_ISA_REF,
     .dequant = {aii_ref_dequant_f32, aii_ref_dequant_f16, aii_ref_dequant_bf16, aii_ref_dequant_q8_0,
-                aii_ref_dequant_q4_0},
+                aii_ref_dequant_q4_0, AII_DECODERS},
     .quant = {aii_ref_quant_f32, aii_ref_quant_f16, aii_ref_quant_bf16, aii_ref_quant_q8_0, aii_ref_quant_q4_0},
     .quant_q8 = aii_ref_quant_q8,
     .matmul = {aii_ref_matmul_f32, aii_ref_matmul_f16, aii_ref_matmul_bf16, aii_ref_matmul_q8_0, aii_ref_matmul_q4_0},
     .rms_norm = aii_ref_rms_norm,
+    .layer_norm = aii_ref_layer_norm,
     .add = aii_ref_add,
     .scale = aii_ref_scale,
+    .add_scaled = aii_ref_add_scaled,
     .silu_mul = aii_ref_silu_mul,
+    .gelu_mul = aii_ref_gelu_mul,
+    .gelu_erf_mul = aii_ref_gelu_erf_mul,
+    .swiglu_oai = aii_ref_swiglu_oai,
+    .softcap = aii_ref_softcap,
     .exp = aii_ref_exp,
     .rope_norm = aii_ref_rope_norm,
     .rope_neox = aii_ref_rope_neox,

@@ -20,6 +20,34 @@ static void rms_norm(const float *x, const float *w, uint32_t n, float eps, floa
   for (uint32_t i = whole; i < n; i++) out[i] = w != NULL ? x[i] * f * w[i] : x[i] * f;
 }
 
+static void layer_norm(const float *x, const float *w, const float *b, uint32_t n, float eps, float *out)
+{
+  uint32_t whole = n / AII_LANES * AII_LANES;
+  v16 sum = v16_zero(), square = v16_zero();
+  for (uint32_t i = 0; i < whole; i += AII_LANES) sum = v16_add(sum, v16_load(x + i));
+  if (whole < n) sum = v16_add(sum, v16_load_part(x + whole, n - whole, 0));
+  float mean = v16_sum(sum) / (float)n;
+  v16 mv = v16_set1(mean);
+  for (uint32_t i = 0; i < whole; i += AII_LANES) {
+    v16 d = v16_sub(v16_load(x + i), mv);
+    square = v16_fma(d, d, square);
+  }
+  if (whole < n) {
+    v16 d = v16_sub(v16_load_part(x + whole, n - whole, mean), mv);
+    square = v16_fma(d, d, square);
+  }
+  float f = 1 / sqrtf(v16_sum(square) / (float)n + eps);
+  v16 fv = v16_set1(f);
+  for (uint32_t i = 0; i < whole; i += AII_LANES) {
+    v16 y = v16_mul(v16_mul(v16_sub(v16_load(x + i), mv), fv), v16_load(w + i));
+    v16_store(out + i, b != NULL ? v16_add(y, v16_load(b + i)) : y);
+  }
+  for (uint32_t i = whole; i < n; i++) {
+    float y = (x[i] - mean) * f * w[i];
+    out[i] = b != NULL ? y + b[i] : y;
+  }
+}
+
 static void add(float *x, const float *y, size_t n)
 {
   size_t i = 0;
@@ -32,6 +60,29 @@ static void scale(float *x, float f, size_t n)
   size_t i = 0;
   for (; i + AII_LANES <= n; i += AII_LANES) v16_store(x + i, v16_mul(v16_load(x + i), v16_set1(f)));
   for (; i < n; i++) x[i] *= f;
+}
+
+static void add_scaled(float *x, const float *y, float f, size_t n)
+{
+  size_t i = 0;
+  for (; i + AII_LANES <= n; i += AII_LANES) v16_store(x + i, v16_fma(v16_set1(f), v16_load(y + i), v16_load(x + i)));
+  for (; i < n; i++) x[i] = fmaf(f, y[i], x[i]);
+}
+
+AII_INLINE v16 gelu1(v16 x)
+{
+  v16 u = v16_mul(x, v16_fma(v16_mul(x, x), v16_set1(-0.0713548162f), v16_set1(-1.59576912f)));
+  return v16_div(x, v16_add(v16_set1(1), v16_exp(u)));
+}
+
+static void gelu_mul(const float *gate, const float *up, size_t n, float *out)
+{
+  size_t i = 0;
+  for (; i + AII_LANES <= n; i += AII_LANES) {
+    v16 y = gelu1(v16_load(gate + i));
+    v16_store(out + i, up != NULL ? v16_mul(y, v16_load(up + i)) : y);
+  }
+  if (i < n) aii_ref_gelu_mul(gate + i, up != NULL ? up + i : NULL, n - i, out + i);
 }
 
 AII_INLINE v16 silu_mul1(v16 gate, v16 up)

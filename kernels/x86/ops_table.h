@@ -1,5 +1,6 @@
 /* kernels/x86/ops_table.h - all operations over the lanes included before this file, as one table.
  * AII_TABLE, AII_TABLE_NAME and AII_TABLE_ISA say which. */
+#include "kernels/ref/decode.h"
 #include "kernels/x86/ops_common.h"
 #include "kernels/x86/ops_rows.h"
 #include "kernels/x86/ops_matmul.h"
@@ -11,14 +12,20 @@
 const aii_kernels AII_TABLE = {
     .name = AII_TABLE_NAME,
     .isa = AII_TABLE_ISA,
-    .dequant = {aii_ref_dequant_f32, dequant_f16, dequant_bf16, dequant_q8_0, dequant_q4_0},
+    .dequant = {aii_ref_dequant_f32, dequant_f16, dequant_bf16, dequant_q8_0, dequant_q4_0, AII_DECODERS},
     .quant = {aii_ref_quant_f32, quant_f16, aii_ref_quant_bf16, aii_ref_quant_q8_0, aii_ref_quant_q4_0},
     .quant_q8 = quant_q8,
     .matmul = {matmul_f32, matmul_f16, matmul_bf16, matmul_q8_0, matmul_q4_0},
     .rms_norm = rms_norm,
+    .layer_norm = layer_norm,
     .add = add,
     .scale = scale,
+    .add_scaled = add_scaled,
     .silu_mul = silu_mul,
+    .gelu_mul = gelu_mul,
+    .gelu_erf_mul = aii_ref_gelu_erf_mul,
+    .swiglu_oai = aii_ref_swiglu_oai,
+    .softcap = aii_ref_softcap,
     .exp = exp_rows,
     .rope_norm = rope_norm,
     .rope_neox = rope_neox,

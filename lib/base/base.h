@@ -127,6 +127,12 @@ void aii_logf(const aii_log *log, aiinfra_log_level level, const char *fmt, ...)
 uint64_t aii_now_ns(void); /* monotonic */
 int64_t aii_unix_ms(void); /* wall clock, milliseconds since 1970 */
 
+/* ---- threads (thread.c) -------------------------------------------------------------------------------------- */
+
+/* The calling thread computes for long: it asks the kernel for long slices at the same share, so that a thread which
+ * wakes up beside it (the host's loop, say) goes first. Linux 6.12 and later; elsewhere nothing happens. */
+void aii_thread_prefer_others(void);
+
 /* ---- text (utf8.c) ------------------------------------------------------------------------------------------- */
 
 /* Length in bytes of the UTF-8 sequence at s, of n bytes: 1..4, 0 when it is cut short by the end, -1 when invalid.

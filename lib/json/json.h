@@ -2,7 +2,7 @@
  *
  * Parsing is bounded in size and depth and tells line and column. Getters name the path of what is wrong:
  * "messages[2].role: expected a string, found a number". Values are jansson's own (json_t, json_decref); their memory
- * comes from jansson's allocator, not from aii_mem. Integers beyond 64 bits are an error. Any thread.
+ * comes from jansson's allocator, not from aii_mem. Integers beyond 64 bits become reals. Any thread.
  */
 #ifndef AII_JSON_H
 #define AII_JSON_H

@@ -201,14 +201,13 @@ static aiinfra_status read_number(reader *r, json_t **out)
   memcpy(digits, start, n);
   digits[n] = '\0';
   errno = 0;
-  if (real) {
+  long long integer = real ? 0 : strtoll(digits, NULL, 10);
+  if (real || errno == ERANGE) {
     double value = to_double(digits);
     if (!isfinite(value)) return malformed(r, "a number beyond the range of a double");
     *out = json_real(value);
   } else {
-    long long value = strtoll(digits, NULL, 10);
-    if (errno == ERANGE) return malformed(r, "an integer beyond 64 bits");
-    *out = json_integer(value);
+    *out = json_integer(integer);
   }
   return *out != NULL ? AIINFRA_OK : no_memory(r);
 }

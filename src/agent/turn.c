@@ -13,7 +13,7 @@
 #define PAUSE_MS 20    /* before a full queue is asked again */
 #define MAX_REPEATS 3u /* the same call with the same arguments is a loop */
 #define MIN_RESULT_BYTES 2048u
-#define CALL_OPEN "<tool_call>" /* a finished text that still holds it was cut inside a call */
+#define CALL_OPEN "<tool_call>" /* what a model may still write when it was given no tools; it is no answer */
 
 /* ---- generation ------------------------------------------------------------------------------------------------------- */
 
@@ -32,7 +32,7 @@ static json_t *said(aii_run *run, const char *text)
   return aii_report_text(&run->agent->rt->mem, text, n);
 }
 
-/* The batcher holds tool calls back; one that was cut off comes in the last chunk, as text, and is no answer. */
+/* Calls and reasoning come apart from the text; this is what the model says. */
 static void on_chunk(void *user, const aiinfra_chunk *chunk)
 {
   aii_run *run = user;
@@ -86,7 +86,7 @@ static aiinfra_status stage_answer(aii_run *run, json_t *text, aiinfra_error *er
 static aiinfra_status stage_outcome(aii_run *run, const aiinfra_result *result, json_t *text, json_t *calls,
                                     aiinfra_error *err)
 {
-  bool cut = json_array_size(calls) == 0 && strstr(result->text, CALL_OPEN) != NULL;
+  bool cut = json_array_size(calls) == 0 && (result->cut_call != 0 || strstr(result->text, CALL_OPEN) != NULL);
   bool again = cut && run->fold.with_tools;
   if (cut && !again && json_string_length(text) == 0)
     return result->finish == AIINFRA_FINISH_LENGTH

@@ -16,8 +16,35 @@
 #include "aiinfra/runtime.h"
 #include "lib/base/base.h"
 
-/* Element types: GGUF ids. Rows of a block type have a multiple of `block` elements. */
-typedef enum aii_dtype { AII_F32 = 0, AII_F16 = 1, AII_Q4_0 = 2, AII_Q8_0 = 8, AII_BF16 = 30 } aii_dtype;
+/* Element types that can be computed with: GGUF ids. Rows of a block type have a multiple of `block` elements. */
+typedef enum aii_dtype {
+  AII_F32 = 0,
+  AII_F16 = 1,
+  AII_Q4_0 = 2,
+  AII_Q4_1 = 3,
+  AII_Q5_0 = 6,
+  AII_Q5_1 = 7,
+  AII_Q8_0 = 8,
+  AII_Q2_K = 10,
+  AII_Q3_K = 11,
+  AII_Q4_K = 12,
+  AII_Q5_K = 13,
+  AII_Q6_K = 14,
+  AII_IQ4_NL = 20,
+  AII_IQ4_XS = 23,
+  AII_I8 = 24,
+  AII_I16 = 25,
+  AII_I32 = 26,
+  AII_I64 = 27,
+  AII_F64 = 28,
+  AII_BF16 = 30,
+  AII_TQ1_0 = 34,
+  AII_TQ2_0 = 35,
+  AII_MXFP4 = 39,
+  AII_NVFP4 = 40,
+  AII_Q1_0 = 41,
+  AII_Q2_0 = 42
+} aii_dtype;
 
 typedef struct aii_dtype_traits {
   const char *name; /* "Q8_0" */
@@ -26,10 +53,21 @@ typedef struct aii_dtype_traits {
 } aii_dtype_traits;
 const aii_dtype_traits *aii_dtype_info(uint32_t gguf_type); /* NULL: not known */
 
+/* Rows of floats to rows of a type, one behind the other at dst. importance (NULL: all equal) has n_per_row weights of
+ * the squared error, one a column. ENOTSUP: a type that can only be read. EINVAL: rows of no whole number of blocks, a
+ * value that is not finite or too large for the type; the message names its place. Rows are independent of each other:
+ * threads may take some each. (quantize.c) */
+aiinfra_status aii_quantize_rows(aii_dtype type, const float *src, size_t n_rows, size_t n_per_row,
+                                 const float *importance, void *dst, aiinfra_error *err);
+/* The reverse, exact. ENOTSUP, EINVAL as above. */
+aiinfra_status aii_dequantize_rows(aii_dtype type, const void *src, size_t n_rows, size_t n_per_row, float *dst,
+                                   aiinfra_error *err);
+
 /* A weight on a device. `source` stays mapped as long as the weight lives (the backend may use it in place). */
 typedef struct aii_weight {
   aii_dtype type;
   uint32_t n_in, n_out; /* n_out rows of n_in elements; a vector has n_out 1 */
+  uint32_t n_mats;      /* matrices (or vectors) of that shape, one behind the other: experts; 0 is 1 */
   const void *source;   /* rows as in the file, host memory */
   void *device;         /* the backend's own form: packed or on the device; on the CPU may be NULL: use source */
   size_t device_bytes;
@@ -37,17 +75,17 @@ typedef struct aii_weight {
 
 /* The KV cache of one model on a device. Block b of layer l holds keys at
  *   base + b * block_bytes + l * layer_bytes                        as [n_kv_heads][block_tokens][head_dim]
- * and values of the same shape value_offset bytes behind. */
+ * and value_offset bytes behind values                              as [n_kv_heads][block_tokens][value_dim]. */
 typedef struct aii_kv_view {
   void *base;
   aii_dtype type; /* F32 or F16 */
-  uint32_t n_layers, n_kv_heads, head_dim, block_tokens, n_blocks;
+  uint32_t n_layers, n_kv_heads, head_dim, value_dim, block_tokens, n_blocks;
   size_t block_bytes, layer_bytes, value_offset;
 } aii_kv_view;
 
 /* The rows of one forward pass. Row r is the token tokens[r] of sequence seq[r] at position pos[r]; the rows of a
- * sequence are adjacent and ascend. It attends to positions 0..pos[r] of its sequence, found through block_table:
- * position p lies in block tables[seq[r]][p / block_tokens]. All arrays are host memory. */
+ * sequence are adjacent and ascend. It attends to positions 0..pos[r] of its sequence (or, in both directions, to all of
+ * the sequence, whose rows are then all here), found through block_table: position p lies in block tables[seq[r]][p / block_tokens]. All arrays are host memory. */
 typedef struct aii_rows {
   uint32_t n_rows, n_seqs;
   const aiinfra_token *tokens;   /* [n_rows] */
@@ -58,7 +96,8 @@ typedef struct aii_rows {
 
 typedef enum aii_rope_kind {
   AII_ROPE_NORM = 0, /* rotates (x[2i], x[2i+1]) */
-  AII_ROPE_NEOX = 1  /* rotates (x[i], x[i + n_rot/2]) */
+  AII_ROPE_NEOX = 1, /* rotates (x[i], x[i + n_rot/2]) */
+  AII_ROPE_NONE = 2  /* positions come from elsewhere: the model never asks a backend to rotate */
 } aii_rope_kind;
 
 typedef struct aii_rope {
@@ -67,6 +106,34 @@ typedef struct aii_rope {
   const float *inv_freq; /* [n_rot/2], host memory: base^(-2i/n_rot), scalings applied */
   float attn_factor;     /* multiplies cos and sin; 1 by default */
 } aii_rope;
+
+/* How queries meet keys; zero but for n_heads and scale is plain causal attention. */
+typedef struct aii_attn {
+  uint32_t n_heads;
+  uint32_t
+      window; /* > 0: positions p with pos[r] - p >= window are masked; both ways, those with |pos[r] - p| > window / 2 */
+  bool both_ways; /* later positions are seen too */
+  float alibi;    /* > 0: the largest bias: a score loses slope(head) * |pos[r] - p|, slopes as ALiBi has them */
+  float scale;    /* multiplies q . k */
+  float softcap;  /* > 0: a scaled score s becomes softcap * tanh(s / softcap) */
+  const aii_weight
+      *sinks; /* NULL, or [n_heads]: scores of a key without a value, one more term of each softmax's sum */
+} aii_attn;
+
+/* What bends a feed-forward network: kernels.h has the formulas. */
+typedef enum aii_act { AII_ACT_SILU, AII_ACT_GELU, AII_ACT_SWIGLU_OAI, AII_ACT_GELU_ERF } aii_act;
+
+#define AII_MAX_GROUPS 64 /* of experts */
+
+/* How a row's router scores become experts and their weights. Ties go to the lower index. */
+typedef struct aii_routing {
+  uint32_t n_experts, n_used;
+  uint32_t n_groups, n_groups_used; /* > 1: experts come from the best groups of n_experts / n_groups alone */
+  bool sigmoid;                     /* scores by sigmoid; else by softmax over all experts */
+  bool normalise;                   /* the weights of the used experts sum to 1 */
+  float scale;                      /* multiplies the weights; 0 is 1 */
+  const aii_weight *bias;           /* NULL, or [n_experts]: added to scores to choose by, not to weights */
+} aii_routing;
 
 typedef struct aii_backend aii_backend;
 
@@ -88,27 +155,51 @@ typedef struct aii_backend_ops {
   /* out[r] = x[r] / rms(x[r]) * weight; eps inside the root. w NULL: no scale */
   void (*rms_norm)(aii_backend *be, const float *x, const aii_weight *w, uint32_t n_rows, uint32_t width, float eps,
                    float *out);
+  /* out[r] = (x[r] - mean) / deviation * weight + bias; eps inside the root. bias NULL: none */
+  void (*layer_norm)(aii_backend *be, const float *x, const aii_weight *w, const aii_weight *bias, uint32_t n_rows,
+                     uint32_t width, float eps, float *out);
   /* y[r][0..n_out) = W x[r] (+ bias) (+ y when accumulate) */
   void (*matmul)(aii_backend *be, const aii_weight *w, const aii_weight *bias, const float *x, uint32_t n_rows,
                  bool accumulate, float *y);
-  /* rotates q [n_rows][n_heads][head_dim] in place, k [n_rows][n_kv_heads][head_dim] too */
+  /* rotates q [n_rows][n_heads][head_dim] in place, k [n_rows][n_kv_heads][head_dim] too; either may be NULL. q + n
+   * rotates the dims from n on */
   void (*rope)(aii_backend *be, const aii_rope *rope, const aii_rows *rows, uint32_t n_heads, uint32_t n_kv_heads,
                uint32_t head_dim, float *q, float *k);
   /* writes k and v of every row into its place of the cache */
   void (*kv_write)(aii_backend *be, const aii_kv_view *kv, uint32_t layer, const aii_rows *rows, const float *k,
                    const float *v);
-  /* out [n_rows][n_heads][head_dim] = softmax(scale * q k^T) v over the cached positions 0..pos[r]; a window > 0
-   * masks positions p with pos[r] - p >= window. Query head h reads KV head h / (n_heads / n_kv_heads). */
-  void (*attention)(aii_backend *be, const aii_kv_view *kv, uint32_t layer, const aii_rows *rows, uint32_t n_heads,
-                    float scale, uint32_t window, const float *q, float *out);
-  /* out = silu(gate) * up, element by element, n values */
-  void (*silu_mul)(aii_backend *be, const float *gate, const float *up, size_t n, float *out);
-  /* x += y, n values */
-  void (*add)(aii_backend *be, float *x, const float *y, size_t n);
+  /* out [n_rows][n_heads][value_dim] = softmax(scale * q k^T) v over the cached positions 0..pos[r]. Query head h reads
+   * KV head h / (n_heads / n_kv_heads). */
+  void (*attention)(aii_backend *be, const aii_kv_view *kv, uint32_t layer, const aii_rows *rows, const aii_attn *how,
+                    const float *q, float *out);
+  /* out = act(gate) * up, element by element, n values; up NULL (gelu only): out = act(gate) */
+  void (*activate)(aii_backend *be, aii_act act, const float *gate, const float *up, size_t n, float *out);
+  /* x = fma(f, y, x), n values */
+  void (*add)(aii_backend *be, float *x, const float *y, float f, size_t n);
+  /* x *= f, n values */
+  void (*scale)(aii_backend *be, float *x, float f, size_t n);
+  /* x = cap * tanh(x / cap), n values */
+  void (*softcap)(aii_backend *be, float *x, float cap, size_t n);
+  /* n pieces of `width` floats: piece i goes from x + (i / repeat) * x_stride to out + i * out_stride */
+  void (*copy)(aii_backend *be, const float *x, size_t x_stride, uint32_t repeat, size_t n, uint32_t width, float *out,
+               size_t out_stride);
+
+  /* experts (cpu_experts.c). ids [n_rows][n_used], weights [n_rows][n_used], both device memory */
+  /* scores [n_rows][n_experts], which it overwrites, to the used experts and their weights, the best first */
+  void (*route)(aii_backend *be, const aii_routing *how, float *scores, uint32_t n_rows, int32_t *ids, float *weights);
+  /* y[i] = W[ids[i]] x[i / repeat] (+ bias[ids[i]]) for i < n; ids NULL: W[i % n_mats], as heads take turns */
+  void (*matmul_ids)(aii_backend *be, const aii_weight *w, const aii_weight *bias, const int32_t *ids, const float *x,
+                     uint32_t repeat, uint32_t n, float *y);
+  /* out[r] = sum over j < n_used of weights[r][j] * y[r][j], in that order; y [n_rows][n_used][width] */
+  void (*combine)(aii_backend *be, const float *y, const float *weights, uint32_t n_rows, uint32_t n_used,
+                  uint32_t width, float *out);
+  /* x[r] *= sigmoid(gate[r]) */
+  void (*gate_rows)(aii_backend *be, float *x, const float *gate, uint32_t n_rows, uint32_t width);
 } aii_backend_ops;
 
 struct aii_backend {
   const aii_backend_ops *ops;
+  const aii_backend_ops *observed; /* NULL, or what forward passes use instead: it looks on, and calls ops */
   aii_mem *mem;
 };
 

@@ -67,18 +67,6 @@ void aii_cpu_for(aii_cpu *cpu, size_t n, size_t grain, bool alone, aii_range_fn 
 
 /* ---- weights ---- */
 
-aii_fmt aii_cpu_fmt(aii_dtype type)
-{
-  switch (type) {
-    case AII_F32: return AII_FMT_F32;
-    case AII_F16: return AII_FMT_F16;
-    case AII_BF16: return AII_FMT_BF16;
-    case AII_Q8_0: return AII_FMT_Q8_0;
-    case AII_Q4_0: return AII_FMT_Q4_0;
-  }
-  return AII_FMT_COUNT;
-}
-
 aii_cpu_matrix aii_cpu_matrix_of(const aii_weight *w)
 {
   aii_cpu_matrix m = {.fmt = w->device != NULL ? AII_FMT_F32 : aii_cpu_fmt(w->type),
@@ -113,18 +101,18 @@ static aiinfra_status cpu_upload(aii_backend *be, aii_weight *w, aiinfra_error *
   aii_fmt fmt = aii_cpu_fmt(w->type);
   bool odd = fmt == AII_FMT_F32 && (uintptr_t)w->source % _Alignof(float) != 0;
   if ((w->n_out == 1 && fmt != AII_FMT_F32) || odd) {
-    size_t bytes, row = aii_fmt_row_bytes(fmt, w->n_in);
-    if (!aii_size_mul(w->n_in, w->n_out, &bytes) || !aii_size_mul(bytes, sizeof(float), &bytes))
+    size_t bytes, rows, row = aii_fmt_row_bytes(fmt, w->n_in);
+    if (!aii_size_mul(w->n_out, AII_MAX(w->n_mats, 1u), &rows) || !aii_size_mul(w->n_in, rows, &bytes) ||
+        !aii_size_mul(bytes, sizeof(float), &bytes))
       return aii_fail(err, AIINFRA_EFORMAT, "a weight of %u x %u elements", w->n_in, w->n_out);
     float *f = aii_new_aligned(be->mem, bytes);
     if (f == NULL) return aii_fail(err, AIINFRA_ENOMEM, "a weight's %zu bytes as floats", bytes);
-    for (size_t r = 0; r < w->n_out; r++)
-      cpu->k->dequant[fmt]((const char *)w->source + r * row, w->n_in, f + r * w->n_in);
+    for (size_t r = 0; r < rows; r++) cpu->k->dequant[fmt]((const char *)w->source + r * row, w->n_in, f + r * w->n_in);
     w->device = f;
     w->device_bytes = bytes;
-  } else if (aii_fmt_quantised(fmt)) { /* now, so that the product itself never lacks memory */
-    size_t x_row = aii_q8_row_bytes(w->n_in);
-    if (aii_cpu_scratch(cpu, aii_cpu_matmul_cols(x_row) * x_row) == NULL) {
+  } else if (fmt != AII_FMT_F32) { /* now, so that the product itself never lacks memory */
+    size_t bytes = aii_cpu_matmul_scratch(cpu, fmt, w->n_in, w->n_out);
+    if (bytes > 0 && aii_cpu_scratch(cpu, bytes) == NULL) {
       cpu->failed = AIINFRA_OK;
       return aii_fail(err, AIINFRA_ENOMEM, "scratch memory for rows of %u elements", w->n_in);
     }
@@ -230,12 +218,20 @@ static const aii_backend_ops cpu_ops = {
     .sync = cpu_sync,
     .embed = aii_cpu_embed,
     .rms_norm = aii_cpu_rms_norm,
+    .layer_norm = aii_cpu_layer_norm,
     .matmul = aii_cpu_matmul,
     .rope = aii_cpu_rope,
     .kv_write = aii_cpu_kv_write,
     .attention = aii_cpu_attention,
-    .silu_mul = aii_cpu_silu_mul,
+    .activate = aii_cpu_activate,
     .add = aii_cpu_add,
+    .scale = aii_cpu_scale,
+    .softcap = aii_cpu_softcap,
+    .copy = aii_cpu_copy,
+    .route = aii_cpu_route,
+    .matmul_ids = aii_cpu_matmul_ids,
+    .combine = aii_cpu_combine,
+    .gate_rows = aii_cpu_gate_rows,
 };
 
 aiinfra_status aii_cpu_backend_create(aii_mem *mem, aii_pool *pool, int32_t isa, aii_backend **out, aiinfra_error *err)

@@ -1,6 +1,7 @@
 /* src/backend/cpu.h - the CPU backend inside: its state, and how it splits work.
  *
- * cpu.c has memory and weights, cpu_matmul.c products, cpu_attention.c attention, cpu_ops.c the rest. No operation's
+ * cpu.c has memory and weights, cpu_matmul.c products, cpu_attention.c attention, cpu_experts.c experts, cpu_rows.c
+ * what looks at rows, cpu_elements.c what looks at elements. No operation's
  * result depends on how its work is split, so the split follows speed alone: small work stays on the caller.
  */
 #ifndef AII_BACKEND_CPU_H
@@ -45,21 +46,45 @@ typedef struct aii_cpu_matrix {
 aii_cpu_matrix aii_cpu_matrix_of(const aii_weight *w);
 const float *aii_cpu_vector_of(const aii_weight *w); /* NULL for NULL */
 
-/* Rows of activations for one product: what fits the second-level cache beside the weights. */
-uint32_t aii_cpu_matmul_cols(size_t x_row_bytes);
+/* How a product with such a weight is done (cpu_matmul.c). */
+typedef struct aii_cpu_plan {
+  bool q8;            /* rows of activations are quantised first */
+  size_t x_bytes;     /* of such a row */
+  size_t grain;       /* weight rows that a thread takes at a time */
+  size_t panel_bytes; /* that a thread needs to decode them; 0: the format has products of its own */
+} aii_cpu_plan;
+aii_cpu_plan aii_cpu_plan_of(const aii_cpu *cpu, aii_fmt fmt, uint32_t n_in, uint32_t n_out);
+/* The format that *args is multiplied in. One without products of its own: its weight rows, at most `grain`, are decoded
+ * into the thread's own panel, which then is what *args multiplies. */
+aii_fmt aii_cpu_decoded(const aii_kernels *k, aii_fmt fmt, aii_matmul_args *args, void *panel);
+/* Scratch of aii_cpu_matmul(). */
+size_t aii_cpu_matmul_scratch(const aii_cpu *cpu, aii_fmt fmt, uint32_t n_in, uint32_t n_out);
 
 void aii_cpu_embed(aii_backend *be, const aii_weight *w, const aii_rows *rows, float scale, float *out);
 void aii_cpu_rms_norm(aii_backend *be, const float *x, const aii_weight *w, uint32_t n_rows, uint32_t width, float eps,
                       float *out);
+void aii_cpu_layer_norm(aii_backend *be, const float *x, const aii_weight *w, const aii_weight *bias, uint32_t n_rows,
+                        uint32_t width, float eps, float *out);
 void aii_cpu_matmul(aii_backend *be, const aii_weight *w, const aii_weight *bias, const float *x, uint32_t n_rows,
                     bool accumulate, float *y);
 void aii_cpu_rope(aii_backend *be, const aii_rope *rope, const aii_rows *rows, uint32_t n_heads, uint32_t n_kv_heads,
                   uint32_t head_dim, float *q, float *k);
 void aii_cpu_kv_write(aii_backend *be, const aii_kv_view *kv, uint32_t layer, const aii_rows *rows, const float *k,
                       const float *v);
-void aii_cpu_attention(aii_backend *be, const aii_kv_view *kv, uint32_t layer, const aii_rows *rows, uint32_t n_heads,
-                       float scale, uint32_t window, const float *q, float *out);
-void aii_cpu_silu_mul(aii_backend *be, const float *gate, const float *up, size_t n, float *out);
-void aii_cpu_add(aii_backend *be, float *x, const float *y, size_t n);
+void aii_cpu_attention(aii_backend *be, const aii_kv_view *kv, uint32_t layer, const aii_rows *rows,
+                       const aii_attn *how, const float *q, float *out);
+void aii_cpu_activate(aii_backend *be, aii_act act, const float *gate, const float *up, size_t n, float *out);
+void aii_cpu_add(aii_backend *be, float *x, const float *y, float f, size_t n);
+void aii_cpu_scale(aii_backend *be, float *x, float f, size_t n);
+void aii_cpu_softcap(aii_backend *be, float *x, float cap, size_t n);
+void aii_cpu_copy(aii_backend *be, const float *x, size_t x_stride, uint32_t repeat, size_t n, uint32_t width,
+                  float *out, size_t out_stride);
+void aii_cpu_route(aii_backend *be, const aii_routing *how, float *scores, uint32_t n_rows, int32_t *ids,
+                   float *weights);
+void aii_cpu_matmul_ids(aii_backend *be, const aii_weight *w, const aii_weight *bias, const int32_t *ids,
+                        const float *x, uint32_t repeat, uint32_t n, float *y);
+void aii_cpu_combine(aii_backend *be, const float *y, const float *weights, uint32_t n_rows, uint32_t n_used,
+                     uint32_t width, float *out);
+void aii_cpu_gate_rows(aii_backend *be, float *x, const float *gate, uint32_t n_rows, uint32_t width);
 
 #endif

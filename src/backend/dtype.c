@@ -1,16 +1,23 @@
-/* src/backend/dtype.c - the element types by their GGUF id. */
-#include "src/backend/backend.h"
+/* src/backend/dtype.c - the element types by their GGUF id, from the one list of formats in kernels.h. */
+#include "kernels/kernels.h"
+#include "src/backend/cpu.h"
 
 const aii_dtype_traits *aii_dtype_info(uint32_t gguf_type)
 {
-  static const aii_dtype_traits f32 = {"F32", 1, 4}, f16 = {"F16", 1, 2}, bf16 = {"BF16", 1, 2},
-                                q4_0 = {"Q4_0", 32, 18}, q8_0 = {"Q8_0", 32, 34};
-  switch (gguf_type) {
-    case AII_F32: return &f32;
-    case AII_F16: return &f16;
-    case AII_BF16: return &bf16;
-    case AII_Q4_0: return &q4_0;
-    case AII_Q8_0: return &q8_0;
-    default: return NULL;
+#define ROW(NAME, name, id, block, bytes, encode) [AII_##NAME] = {#NAME, block, bytes},
+  static const aii_dtype_traits types[] = {AII_FORMATS(ROW)};
+#undef ROW
+  return gguf_type < AII_COUNT(types) && types[gguf_type].name != NULL ? &types[gguf_type] : NULL;
+}
+
+aii_fmt aii_cpu_fmt(aii_dtype type)
+{
+  switch (type) {
+#define CASE(NAME, name, id, ...)                                              \
+  _Static_assert((int)AII_##NAME == (id), "backend.h and kernels.h disagree"); \
+  case AII_##NAME: return AII_FMT_##NAME;
+    AII_FORMATS(CASE)
+#undef CASE
   }
+  return AII_FMT_COUNT;
 }

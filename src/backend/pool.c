@@ -112,6 +112,7 @@ static void *worker_main(void *arg)
   char name[16];
   (void)snprintf(name, sizeof name, "aii-pool-%u", w->index);
   (void)pthread_setname_np(pthread_self(), name);
+  aii_thread_prefer_others();
   uint32_t seen = 0;
   for (;;) {
     seen = next_section(w->pool, seen);

@@ -62,7 +62,7 @@ static void destroy(aiinfra_batcher *b)
 
 static bool idle(const aiinfra_batcher *b)
 {
-  return b->n_users == 0 && b->n_open == 0 && !b->pass.out && !b->turn_posted && !b->in_turn;
+  return b->n_users == 0 && b->n_open == 0 && b->groups == NULL && !b->pass.out && !b->turn_posted && !b->in_turn;
 }
 
 void aii_batcher_turn(aiinfra_batcher *b)
@@ -70,9 +70,11 @@ void aii_batcher_turn(aiinfra_batcher *b)
   const aii_plan *plan;
   b->in_turn = true;
   collect_ended(b);
+  aii_groups_pump(b);
   if (aii_sched_step(b->sched, aii_now_ns(), &plan)) aii_pass_submit(b, plan);
   aii_meter_plan(b);
   for (aii_gen *gen; (gen = next_out(b)) != NULL;) aii_gen_deliver(gen);
+  aii_groups_deliver(b);
   b->in_turn = false;
   if (b->closing && idle(b)) destroy(b);
 }
@@ -115,16 +117,23 @@ static void on_timer(void *user)
 
 /* ---- create, close ----------------------------------------------------------------------------------------------- */
 
-enum { DEFAULT_RUNNING = 32, DEFAULT_QUEUE = 256, DEFAULT_STEP_TOKENS = 512 };
+enum { DEFAULT_RUNNING = 32, DEFAULT_QUEUE = 256, DEFAULT_STEP_TOKENS = 512, ENCODER_STEP_TOKENS = 2048 };
 /* Prompt tokens of one sequence in a step while others decode: the larger, the longer those wait for a token. */
 enum { CHUNK_SHARE = 4, LEAST_CHUNK = 32 };
+
+/* An encoder's text must fit one step. */
+static uint32_t step_tokens(const aiinfra_model *model)
+{
+  uint32_t whole = AII_MIN(model->max_context, (uint32_t)ENCODER_STEP_TOKENS);
+  return model->hp.causal ? DEFAULT_STEP_TOKENS : AII_MAX((uint32_t)DEFAULT_STEP_TOKENS, whole);
+}
 
 static void fill_defaults(aiinfra_batcher *b)
 {
   aiinfra_batcher_opts *o = &b->opts;
   if (o->max_running == 0) o->max_running = DEFAULT_RUNNING;
   if (o->max_queue == 0) o->max_queue = DEFAULT_QUEUE;
-  if (o->max_step_tokens == 0) o->max_step_tokens = AII_MAX((uint32_t)DEFAULT_STEP_TOKENS, o->max_running);
+  if (o->max_step_tokens == 0) o->max_step_tokens = AII_MAX(step_tokens(b->model), o->max_running);
   aiinfra_kv_stats stats;
   aii_kv_pool_stats(b->kv->pool, &stats);
   uint64_t in_cache = (uint64_t)stats.n_blocks * stats.block_tokens;
@@ -190,6 +199,7 @@ void aii_batcher_close(aiinfra_batcher *b, aiinfra_close_cb closed, void *user)
   b->closed = closed;
   b->closed_user = user;
   for (aii_gen *gen = b->open; gen != NULL; gen = gen->next) aii_gen_cancel(gen);
+  for (aii_group *group = b->groups; group != NULL; group = group->next) aii_group_cancel(group);
   if (closed == NULL && idle(b)) destroy(b);
   else aii_batcher_wake(b);
 }

@@ -1,7 +1,9 @@
 /* batcher_api.c - the public functions of aiinfra/batcher.h: check arguments, load options, call down. */
+#include <stdio.h>
+
 #include "src/engine/engine.h"
 
-enum { MOST_RUNNING = 4096, MOST_QUEUE = 1 << 20, MOST_STEP_TOKENS = 1 << 16 };
+enum { MOST_RUNNING = 4096, MOST_QUEUE = 1 << 20, MOST_STEP_TOKENS = 1 << 16, MOST_TEXTS = 1 << 20 };
 
 static aiinfra_status check_batcher_opts(const aiinfra_batcher_opts *o, aiinfra_error *err)
 {
@@ -41,11 +43,12 @@ aiinfra_status aiinfra_batcher_create(aiinfra_model *model, aiinfra_kv *kv, cons
 static aiinfra_status check_open(const aiinfra_batcher *b, aiinfra_error *err)
 {
   if (b->closing) return aii_fail(err, AIINFRA_ECLOSED, "the batcher is closing");
-  if (b->n_open >= b->opts.max_running + b->opts.max_queue)
+  uint32_t n_open = AII_MAX(b->n_open, b->n_groups);
+  if (n_open >= b->opts.max_running + b->opts.max_queue)
     return aii_fail(err, AIINFRA_EBUSY,
                     "%u requests are open, which is all that may run (%u) and wait (%u); submit again "
                     "when one has ended",
-                    b->n_open, b->opts.max_running, b->opts.max_queue);
+                    n_open, b->opts.max_running, b->opts.max_queue);
   return AIINFRA_OK;
 }
 
@@ -56,6 +59,9 @@ aiinfra_status aiinfra_batcher_generate(aiinfra_batcher *batcher, const aiinfra_
   if (request != NULL) *request = NULL;
   if (batcher == NULL || opts == NULL) return aii_fail(err, AIINFRA_EINVAL, "batcher or opts is NULL");
   aiinfra_status rc = check_open(batcher, err);
+  if (rc == AIINFRA_OK && !batcher->model->hp.causal)
+    rc = aii_fail(err, AIINFRA_ENOTSUP, "model '%s' is an encoder: it embeds and reranks, but generates nothing",
+                  batcher->model->name);
   if (rc != AIINFRA_OK) return rc;
   aii_gen *gen = aii_gen_new(batcher, user, err);
   if (gen == NULL) return AIINFRA_ENOMEM;
@@ -67,20 +73,117 @@ aiinfra_status aiinfra_batcher_generate(aiinfra_batcher *batcher, const aiinfra_
   return rc;
 }
 
+static aiinfra_status check_texts(const char *name, const char *const *texts, size_t n, aiinfra_error *err)
+{
+  char field[40];
+  if (texts == NULL || n == 0) return aii_fail(err, AIINFRA_EINVAL, "there are no %s", name);
+  if (n > MOST_TEXTS) return aii_fail(err, AIINFRA_EINVAL, "%zu %s; a request has at most %d", n, name, MOST_TEXTS);
+  for (size_t i = 0; i < n; i++) {
+    (void)snprintf(field, sizeof field, "%s[%zu]", name, i);
+    if (texts[i] == NULL) return aii_fail(err, AIINFRA_EINVAL, "%s is NULL", field);
+    aiinfra_status rc = aii_check_text(texts[i], field, err);
+    if (rc != AIINFRA_OK) return rc;
+  }
+  return AIINFRA_OK;
+}
+
+static aiinfra_status check_embed(const aiinfra_batcher *b, const aiinfra_embed_opts *o, aiinfra_error *err)
+{
+  if (o->pooling < 0 || o->pooling > AIINFRA_POOLING_LAST)
+    return aii_fail(err, AIINFRA_EINVAL, "pooling is %d, must be an aiinfra_pooling", o->pooling);
+  if (o->normalize < -1 || o->normalize > 1)
+    return aii_fail(err, AIINFRA_EINVAL, "normalize is %d, must be -1, 0 or 1", o->normalize);
+  if (o->dimensions > b->model->hp.n_embd)
+    return aii_fail(err, AIINFRA_EINVAL, "dimensions is %u, the model's vectors have %u", o->dimensions,
+                    b->model->hp.n_embd);
+  return check_texts("texts", o->texts, o->n_texts, err);
+}
+
+static aii_group_want want_vectors(const aiinfra_batcher *b, const aiinfra_embed_opts *o, void *user)
+{
+  const aiinfra_model *m = b->model;
+  return (aii_group_want){.texts = o->texts,
+                          .n_texts = o->n_texts,
+                          .field = "texts",
+                          .n_dims = o->dimensions != 0 ? o->dimensions : m->hp.n_embd,
+                          .pooling = o->pooling != 0   ? o->pooling
+                                     : m->pooling != 0 ? m->pooling
+                                                       : AIINFRA_POOLING_MEAN,
+                          .normalize = o->normalize >= 0,
+                          .priority = o->priority,
+                          .deadline_ms = o->deadline_ms,
+                          .user = user};
+}
+
 aiinfra_status aiinfra_batcher_embed(aiinfra_batcher *batcher, const char *text, aiinfra_embed_cb on_vector, void *user,
                                      aiinfra_request **request, aiinfra_error *err)
 {
   if (request != NULL) *request = NULL;
-  if (batcher == NULL) return aii_fail(err, AIINFRA_EINVAL, "batcher is NULL");
+  if (batcher == NULL || text == NULL) return aii_fail(err, AIINFRA_EINVAL, "batcher or text is NULL");
+  aiinfra_embed_opts o = AIINFRA_EMBED_OPTS_INIT;
+  o.texts = &text;
+  o.n_texts = 1;
   aiinfra_status rc = check_open(batcher, err);
+  if (rc == AIINFRA_OK) rc = check_embed(batcher, &o, err);
   if (rc != AIINFRA_OK) return rc;
-  aii_gen *gen = aii_gen_new(batcher, user, err);
-  if (gen == NULL) return AIINFRA_ENOMEM;
-  gen->on_vector = on_vector;
-  rc = aii_gen_load_embed(gen, text, err);
-  if (rc == AIINFRA_OK) rc = aii_gen_start(gen, request, err);
-  if (rc != AIINFRA_OK) aii_gen_free(gen);
-  return rc;
+  aii_group_want want = want_vectors(batcher, &o, user);
+  want.on_vector = on_vector;
+  return aii_group_start(batcher, &want, request, err);
+}
+
+aiinfra_status aiinfra_batcher_embed_texts(aiinfra_batcher *batcher, const aiinfra_embed_opts *opts,
+                                           aiinfra_embed_result_cb on_result, void *user, aiinfra_request **request,
+                                           aiinfra_error *err)
+{
+  if (request != NULL) *request = NULL;
+  if (batcher == NULL || opts == NULL) return aii_fail(err, AIINFRA_EINVAL, "batcher or opts is NULL");
+  aiinfra_embed_opts o;
+  aiinfra_status rc = check_open(batcher, err);
+  if (rc == AIINFRA_OK) rc = AII_OPTS_LOAD(&o, opts, priority, err);
+  if (rc == AIINFRA_OK) rc = check_embed(batcher, &o, err);
+  if (rc != AIINFRA_OK) return rc;
+  aii_group_want want = want_vectors(batcher, &o, user);
+  want.on_vectors = on_result;
+  return aii_group_start(batcher, &want, request, err);
+}
+
+static aiinfra_status check_rerank(const aiinfra_batcher *b, const aiinfra_rerank_opts *o, aiinfra_error *err)
+{
+  if (b->model->head == NULL)
+    return aii_fail(err, AIINFRA_ENOTSUP,
+                    "model '%s' is no reranker: it has no classification head (tensor "
+                    "'cls.output.weight')",
+                    b->model->name);
+  if (o->query == NULL) return aii_fail(err, AIINFRA_EINVAL, "query is NULL");
+  if (o->raw_scores != 0 && o->raw_scores != 1)
+    return aii_fail(err, AIINFRA_EINVAL, "raw_scores is %d, must be 0 or 1", o->raw_scores);
+  aiinfra_status rc = aii_check_text(o->query, "query", err);
+  return rc == AIINFRA_OK ? check_texts("documents", o->documents, o->n_documents, err) : rc;
+}
+
+aiinfra_status aiinfra_batcher_rerank(aiinfra_batcher *batcher, const aiinfra_rerank_opts *opts,
+                                      aiinfra_rerank_cb on_result, void *user, aiinfra_request **request,
+                                      aiinfra_error *err)
+{
+  if (request != NULL) *request = NULL;
+  if (batcher == NULL || opts == NULL) return aii_fail(err, AIINFRA_EINVAL, "batcher or opts is NULL");
+  aiinfra_rerank_opts o;
+  aiinfra_status rc = check_open(batcher, err);
+  if (rc == AIINFRA_OK) rc = AII_OPTS_LOAD(&o, opts, raw_scores, err);
+  if (rc == AIINFRA_OK) rc = check_rerank(batcher, &o, err);
+  if (rc != AIINFRA_OK) return rc;
+  aii_group_want want = {.texts = o.documents,
+                         .n_texts = o.n_documents,
+                         .field = "documents",
+                         .query = o.query,
+                         .n_dims = 1,
+                         .pooling = batcher->model->hp.causal ? AIINFRA_POOLING_LAST : AIINFRA_POOLING_CLS,
+                         .raw_scores = o.raw_scores == 1,
+                         .priority = o.priority,
+                         .deadline_ms = o.deadline_ms,
+                         .on_scores = on_result,
+                         .user = user};
+  return aii_group_start(batcher, &want, request, err);
 }
 
 aiinfra_status aiinfra_batcher_get_stats(const aiinfra_batcher *batcher, aiinfra_batcher_stats *stats,

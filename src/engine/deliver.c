@@ -3,11 +3,28 @@
  * aii_gen_take_token() turns a sampled token into text and decides whether it ends the sequence, before the next plan
  * is made; aii_gen_deliver() calls the host back, after the next job is on its way. Loop thread.
  */
-#include <math.h>
-
 #include "src/engine/engine.h"
 
 /* ---- a token ----------------------------------------------------------------------------------------------------- */
+
+/* Hands what may be shown to the parser. */
+static aiinfra_status feed(aii_gen *gen, aiinfra_error *err)
+{
+  aii_stream *stream = &gen->stream;
+  if (gen->output == NULL || stream->n_sent >= stream->n_ready) return AIINFRA_OK;
+  size_t from = stream->n_sent;
+  stream->n_sent = stream->n_ready;
+  return aii_output_push(gen->output, stream->text.data + from, stream->n_ready - from, err);
+}
+
+/* Whether the token's text counts though it is a control token: asked for, or part of what the parser looks for. */
+static bool counts(const aii_gen *gen, aiinfra_token token)
+{
+  if (gen->want_special || gen->output == NULL) return gen->want_special;
+  aii_str text = aii_vocab_piece(gen->batcher->model->vocab, token, true);
+  return aii_vocab_piece(gen->batcher->model->vocab, token, false).n == 0 &&
+         aii_output_wants(gen->output, text.p, text.n);
+}
 
 aiinfra_status aii_gen_take_token(aii_gen *gen, aii_plan_result *result, uint64_t now_ns)
 {
@@ -19,7 +36,8 @@ aiinfra_status aii_gen_take_token(aii_gen *gen, aii_plan_result *result, uint64_
   aiinfra_status rc = AIINFRA_OK;
   if (!aii_grow(&gen->batcher->rt->mem, &seq->tokens, &gen->cap_tokens, (size_t)seq->n_tokens + 1, sizeof *seq->tokens))
     rc = aii_fail(&err, AIINFRA_ENOMEM, "no memory for %u tokens", seq->n_tokens + 1);
-  if (rc == AIINFRA_OK && !ends) rc = aii_stream_push(&gen->stream, result->token, &err);
+  if (rc == AIINFRA_OK && !ends) rc = aii_stream_push(&gen->stream, result->token, counts(gen, result->token), &err);
+  if (rc == AIINFRA_OK) rc = feed(gen, &err);
   if (rc != AIINFRA_OK) aii_gen_fail(gen, rc, &err);
   result->failed = rc != AIINFRA_OK;
   result->stop = result->stop || ends || gen->stream.stopped;
@@ -33,17 +51,57 @@ static uint32_t generated(const aii_seq *seq)
   return seq->n_tokens > seq->n_prompt ? seq->n_tokens - seq->n_prompt : 0;
 }
 
-static void call_chunk(aii_gen *gen)
+static void tell(aii_gen *gen, aiinfra_chunk *chunk)
 {
   aii_seq *seq = &gen->seq;
-  aii_stream *stream = &gen->stream;
   uint32_t n_generated = generated(seq);
-  bool more_text = stream->n_ready > stream->n_sent;
-  if (gen->on_chunk == NULL || (!more_text && n_generated == gen->n_sent_tokens)) return;
-  aiinfra_chunk chunk = {.text = "", .n_tokens = n_generated - gen->n_sent_tokens};
-  if (chunk.n_tokens > 0) chunk.tokens = seq->tokens + seq->n_prompt + gen->n_sent_tokens;
+  if (chunk->text == NULL) chunk->text = "";
+  if (chunk->reasoning == NULL) chunk->reasoning = "";
+  chunk->n_tokens = n_generated - gen->n_sent_tokens;
+  if (chunk->n_tokens > 0) chunk->tokens = seq->tokens + seq->n_prompt + gen->n_sent_tokens;
+  if (chunk->n_bytes == 0 && chunk->reasoning_bytes == 0 && chunk->call == NULL && chunk->n_tokens == 0) return;
+  gen->n_sent_tokens = n_generated;
+  aii_loop_enter(gen->batcher->rt->loop);
+  gen->on_chunk(gen->user, chunk);
+  aii_loop_leave(gen->batcher->rt->loop);
+}
+
+/* Content and reasoning in one chunk, each piece of a call in one of its own. */
+static void tell_parsed(aii_gen *gen)
+{
+  aiinfra_chunk chunk = {0};
+  aii_output_delta delta;
+  bool any = false;
+  while (aii_output_next(gen->output, &delta)) {
+    any = true;
+    if (delta.kind == AII_OUT_CONTENT) {
+      chunk.text = delta.text;
+      chunk.n_bytes = delta.n;
+    } else if (delta.kind == AII_OUT_REASONING) {
+      chunk.reasoning = delta.text;
+      chunk.reasoning_bytes = delta.n;
+    } else {
+      aiinfra_call_delta call = {delta.id, delta.name, delta.text, delta.n, delta.index};
+      chunk.call = &call;
+      tell(gen, &chunk);
+      chunk = (aiinfra_chunk){0};
+      any = false;
+    }
+  }
+  if (any || generated(&gen->seq) > gen->n_sent_tokens) tell(gen, &chunk);
+}
+
+static void call_chunk(aii_gen *gen)
+{
+  aii_stream *stream = &gen->stream;
+  aiinfra_chunk chunk = {0};
   char behind = '\0', *end = NULL;
-  if (more_text) {
+  if (gen->on_chunk == NULL) return;
+  if (gen->output != NULL) {
+    tell_parsed(gen);
+    return;
+  }
+  if (stream->n_ready > stream->n_sent) {
     chunk.text = stream->text.data + stream->n_sent;
     chunk.n_bytes = stream->n_ready - stream->n_sent;
     end = stream->text.data + stream->n_ready;
@@ -51,10 +109,7 @@ static void call_chunk(aii_gen *gen)
     *end = '\0';
     stream->n_sent = stream->n_ready;
   }
-  gen->n_sent_tokens = n_generated;
-  aii_loop_enter(gen->batcher->rt->loop);
-  gen->on_chunk(gen->user, &chunk);
-  aii_loop_leave(gen->batcher->rt->loop);
+  tell(gen, &chunk);
   if (end != NULL) *end = behind;
 }
 
@@ -87,42 +142,23 @@ static aiinfra_finish finish_of(const aii_gen *gen, bool calls)
   return AIINFRA_FINISH_NONE;
 }
 
-/* Moves tool calls out of the text; true when there are any. Text that only looks like a call stays text. */
-static bool take_calls(aii_gen *gen, aii_buf *calls)
-{
-  aii_mem *mem = &gen->batcher->rt->mem;
-  aii_stream *stream = &gen->stream;
-  aii_buf content;
-  aiinfra_error err;
-  if (gen->tool_syntax == NULL || (gen->seq.end != AII_END_STOP && gen->seq.end != AII_END_LENGTH)) return false;
-  aii_buf_init(&content, mem, 0);
-  aiinfra_status rc =
-      aii_output_parse(mem, aii_buf_cstr(&stream->text), stream->text.len, gen->tool_syntax, &content, calls, &err);
-  if (rc == AIINFRA_OK && (content.failed || calls->failed))
-    rc = aii_fail(&err, AIINFRA_ENOMEM, "no memory for the tool calls");
-  if (rc != AIINFRA_OK || calls->len == 0) {
-    if (rc == AIINFRA_ENOMEM) aii_gen_fail(gen, rc, &err);
-    aii_buf_free(&content);
-    return false;
-  }
-  aii_buf_free(&stream->text);
-  stream->text = content;
-  stream->n_ready = content.len;
-  stream->n_sent = AII_MIN(stream->n_sent, content.len);
-  return true;
-}
-
 static void call_result(aii_gen *gen, aiinfra_status status, aiinfra_finish finish, const char *calls, uint64_t now_ns)
 {
   const aii_seq *seq = &gen->seq;
   aiinfra_result result = {.text = aii_buf_cstr(&gen->stream.text),
                            .text_bytes = gen->stream.text.len,
+                           .reasoning = "",
                            .tool_calls_json = calls,
                            .error = status == AIINFRA_OK ? NULL : &gen->error,
                            .n_prompt = seq->n_prompt,
                            .n_cached = seq->n_cached,
                            .n_generated = generated(seq),
                            .finish = (int32_t)finish};
+  if (gen->output != NULL) {
+    result.text = aii_output_content(gen->output, &result.text_bytes);
+    result.reasoning = aii_output_reasoning(gen->output, &result.reasoning_bytes);
+    result.cut_call = aii_output_cut(gen->output);
+  }
   uint64_t first_step_ns = seq->first_step_ns != 0 ? seq->first_step_ns : now_ns;
   uint64_t first_token_ns = seq->first_token_ns != 0 ? seq->first_token_ns : now_ns;
   result.queue_ns = first_step_ns - seq->submitted_ns;
@@ -134,44 +170,28 @@ static void call_result(aii_gen *gen, aiinfra_status status, aiinfra_finish fini
   aii_loop_leave(gen->batcher->rt->loop);
 }
 
-/* The mean of the hidden states, scaled to unit length; false when it has none. Summed and scaled in double, row by row
- * in the order of the text: the same bits in any batch. */
-static bool unit_vector(const aii_gen *gen, float *out)
+/* The last of the text, and the calls in it: complete ones, when none was cut off. */
+static aiinfra_status finish_output(aii_gen *gen, aii_buf *calls, aiinfra_error *err)
 {
-  uint32_t n = gen->batcher->model->hp.n_embd;
-  double squares = 0.0;
-  for (uint32_t i = 0; i < n; i++) {
-    double mean = gen->sum[i] / gen->seq.n_prompt;
-    squares += mean * mean;
-  }
-  if (!(squares > 0.0) || !isfinite(squares)) return false;
-  double scale = 1.0 / (sqrt(squares) * gen->seq.n_prompt);
-  for (uint32_t i = 0; i < n; i++) out[i] = (float)(gen->sum[i] * scale);
-  return true;
-}
-
-static aiinfra_status call_vector(aii_gen *gen, aiinfra_status status)
-{
-  if (status == AIINFRA_OK && !unit_vector(gen, gen->vector))
-    gen->status = status = aii_fail(&gen->error, AIINFRA_EINTERNAL, "the model's hidden states have no finite length");
-  bool good = status == AIINFRA_OK;
-  if (gen->on_vector == NULL) return status;
-  aii_loop_enter(gen->batcher->rt->loop);
-  gen->on_vector(gen->user, status, good ? gen->vector : NULL, good ? gen->batcher->model->hp.n_embd : 0,
-                 gen->seq.n_prompt, good ? NULL : &gen->error);
-  aii_loop_leave(gen->batcher->rt->loop);
-  return status;
+  aii_stream_finish(&gen->stream);
+  if (gen->stream.text.failed) return aii_fail(err, AIINFRA_ENOMEM, "no memory for the output's text");
+  if (gen->output == NULL) return AIINFRA_OK;
+  aiinfra_status rc = feed(gen, err);
+  if (rc == AIINFRA_OK) rc = aii_output_finish(gen->output, err);
+  bool ended = gen->seq.end == AII_END_STOP || gen->seq.end == AII_END_LENGTH;
+  if (rc != AIINFRA_OK || !ended || aii_output_cut(gen->output) || aii_output_calls(gen->output) == 0) return rc;
+  aii_output_calls_json(gen->output, calls);
+  return calls->failed ? aii_fail(err, AIINFRA_ENOMEM, "no memory for the tool calls") : AIINFRA_OK;
 }
 
 static aiinfra_status end_generation(aii_gen *gen, aiinfra_finish *finish)
 {
   aii_buf calls;
+  aiinfra_error err;
   aii_buf_init(&calls, &gen->batcher->rt->mem, 0);
-  aii_stream_finish(&gen->stream);
-  if (gen->stream.text.failed && gen->status == AIINFRA_OK) {
-    gen->status = aii_fail(&gen->error, AIINFRA_ENOMEM, "no memory for the output's text");
-  }
-  bool has_calls = take_calls(gen, &calls);
+  aiinfra_status rc = finish_output(gen, &calls, &err);
+  if (rc != AIINFRA_OK && gen->status == AIINFRA_OK) aii_gen_fail(gen, rc, &err);
+  bool has_calls = rc == AIINFRA_OK && calls.len > 0;
   call_chunk(gen);
   aiinfra_status status = status_of(gen);
   *finish = finish_of(gen, has_calls);
@@ -186,14 +206,15 @@ static void end(aii_gen *gen)
   aiinfra_finish finish;
   aiinfra_status status;
   if (gen->seq.embed) {
-    status = call_vector(gen, status_of(gen));
+    status = status_of(gen);
     finish = finish_of(gen, false);
+    aii_group_take(gen, status);
   } else {
     status = end_generation(gen, &finish);
   }
   aii_meter_end(gen, finish, aii_now_ns());
   aii_gen_free(gen);
-  aii_request_end(request, status);
+  if (request != NULL) aii_request_end(request, status);
 }
 
 void aii_gen_deliver(aii_gen *gen)

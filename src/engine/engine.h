@@ -11,7 +11,9 @@
  *  2. Host callbacks run in aii_batcher_turn() only, which a posted task or a finished job calls: never inside a call
  *     of the host. The next job is on its way before they run.
  *  3. A gen is freed right after its terminal callback; until then it holds the loop.
- *  4. A batcher ends when its handle was given up, no gen is open, no job is out and no turn is posted.
+ *  4. A batcher ends when its handle was given up, no gen and no group is open, no job is out and no turn is posted.
+ *  5. Texts to embed are a group: each becomes a gen without a request of its own, which hands its vector to the group.
+ *     The group outlives its gens; its callback comes when the last of them has ended.
  */
 #ifndef AII_ENGINE_H
 #define AII_ENGINE_H
@@ -42,20 +44,19 @@ typedef struct aii_stream {
   size_t n_sent;  /* bytes of these that the host has */
   char *stops[AII_MAX_STOPS];
   size_t n_stops;
-  size_t longest;      /* bytes of the longest stop string or of the trigger */
-  const char *trigger; /* the text that opens a tool call: from there on nothing is ready; NULL: none */
-  bool triggered, stopped;
+  size_t longest; /* bytes of the longest stop string */
+  bool stopped;
 } aii_stream;
 
 void aii_stream_init(aii_stream *stream, aii_mem *mem);
 void aii_stream_free(aii_stream *stream);
 /* EINVAL: empty, too long or no UTF-8. */
 aiinfra_status aii_stream_add_stop(aii_stream *stream, const char *stop, aiinfra_error *err);
-void aii_stream_set_trigger(aii_stream *stream, const char *trigger); /* a literal */
 /* Call before the first push. */
-void aii_stream_start(aii_stream *stream, const aii_vocab *vocab, bool special, bool first_in_text);
-/* Adds a token's text; sets `stopped` when a stop string came up, which is then cut off with all behind it. */
-aiinfra_status aii_stream_push(aii_stream *stream, aiinfra_token token, aiinfra_error *err);
+void aii_stream_start(aii_stream *stream, const aii_vocab *vocab, bool first_in_text);
+/* Adds a token's text; sets `stopped` when a stop string came up, which is then cut off with all behind it.
+ * control: the text of a control token counts. */
+aiinfra_status aii_stream_push(aii_stream *stream, aiinfra_token token, bool control, aiinfra_error *err);
 void aii_stream_finish(aii_stream *stream); /* no more tokens: all text is ready */
 
 /* ---- gen: one request --------------------------------------------------------------------------------------------- */
@@ -68,14 +69,17 @@ typedef enum aii_gen_phase {
 
 /* What the host wrote, until it has become tokens and a grammar. */
 typedef struct aii_gen_input {
-  const char *text, *messages_json, *tools_json, *tool_choice, *json_schema;
-  bool owned; /* copies, to be freed */
+  const char *text, *messages_json, *tools_json, *tool_choice, *json_schema, *variables_json;
+  const char *query; /* text is a document to score by it */
+  bool owned;        /* copies, to be freed */
 } aii_gen_input;
+
+typedef struct aii_group aii_group;
 
 typedef struct aii_gen {
   aii_seq seq;
   aiinfra_batcher *batcher;
-  aiinfra_request *request;
+  aiinfra_request *request;    /* NULL: a member of a group */
   struct aii_gen *prev, *next; /* open ones */
   struct aii_gen *out_next;    /* those with something to deliver */
   bool queued;
@@ -89,17 +93,19 @@ typedef struct aii_gen {
   aii_grammar *grammar;
   aii_grammar_state *grammar_state;
   aii_sampler *sampler;
-  const char *tool_syntax; /* finished text is searched for tool calls; NULL: not */
   aii_stream stream;
+  aii_output *output; /* takes the text apart: content, reasoning, calls; NULL: all of it is content */
   uint32_t n_sent_tokens;
   uint64_t last_token_ns;
-  double *sum;           /* embedding: the sum of hidden states, [n_embd] */
-  float *vector;         /* and what becomes of it */
+  aii_group *group;      /* whose text this is; NULL: a generation */
+  size_t index;          /* of the text in its group */
+  double *sum;           /* of the hidden states that are pooled, [n_embd]; then scratch [n_embd] */
+  double score;          /* of a document */
+  uint32_t n_summed;     /* how many these are */
   aiinfra_status status; /* of the end; AIINFRA_OK until something failed */
   aiinfra_error error;
   aiinfra_chunk_cb on_chunk;
   aiinfra_result_cb on_result;
-  aiinfra_embed_cb on_vector;
   void *user;
 } aii_gen;
 
@@ -108,15 +114,18 @@ aii_gen *aii_gen_new(aiinfra_batcher *batcher, void *user, aiinfra_error *err); 
 void aii_gen_free(aii_gen *gen);
 /* Prepares here or on the pool, then hands it to the scheduler. On failure the caller frees the gen. */
 aiinfra_status aii_gen_start(aii_gen *gen, aiinfra_request **request, aiinfra_error *err);
+aiinfra_status aii_gen_start_member(aii_gen *gen, aiinfra_error *err); /* the same without a request */
 void aii_gen_cancel(void *gen);
 void aii_gen_fail(aii_gen *gen, aiinfra_status status, const aiinfra_error *err);
 
 /* options.c: checks and copies what the host asked for. */
 aiinfra_status aii_gen_load(aii_gen *gen, const aiinfra_generate_opts *opts, aiinfra_error *err);
-aiinfra_status aii_gen_load_embed(aii_gen *gen, const char *text, aiinfra_error *err);
 aiinfra_status aii_gen_own_input(aii_gen *gen, aiinfra_error *err);
 void aii_gen_drop_input(aii_gen *gen);
 size_t aii_gen_input_bytes(const aii_gen *gen);
+
+aiinfra_status aii_check_text(const char *text, const char *field, aiinfra_error *err);
+uint64_t aii_deadline(uint64_t deadline_ms); /* from now; 0: none */
 
 /* prepare.c: prompt to tokens, schema and tools to a grammar. Any thread; touches nothing but the gen. */
 aiinfra_status aii_gen_prepare(aii_gen *gen, aiinfra_error *err);
@@ -124,6 +133,51 @@ aiinfra_status aii_gen_prepare(aii_gen *gen, aiinfra_error *err);
 /* deliver.c: callbacks to the host. */
 aiinfra_status aii_gen_take_token(aii_gen *gen, aii_plan_result *result, uint64_t now_ns); /* text of a sampled token */
 void aii_gen_deliver(aii_gen *gen); /* new output; the result and the end, when it has ended: the gen is gone then */
+
+/* ---- group: texts that are embedded or scored together (group.c) --------------------------------------------------- */
+
+/* What the host wants of some texts, checked. */
+typedef struct aii_group_want {
+  const char *const *texts;
+  size_t n_texts;
+  const char *field; /* what the host calls them; a literal */
+  const char *query; /* scores the texts by it; NULL: vectors are wanted */
+  size_t n_dims;     /* floats that a text becomes */
+  int32_t pooling, priority;
+  bool normalize, raw_scores;
+  uint64_t deadline_ms;
+  aiinfra_embed_cb on_vector; /* one of these; or none */
+  aiinfra_embed_result_cb on_vectors;
+  aiinfra_rerank_cb on_scores;
+  void *user;
+} aii_group_want;
+
+struct aii_group {
+  aiinfra_batcher *batcher;
+  aiinfra_request *request;
+  struct aii_group *next;
+  aii_group_want want; /* texts and query are ours */
+  char **texts;        /* [n_texts] */
+  char *query;
+  float *floats;      /* [n_texts][n_dims]: vectors or scores */
+  uint32_t *n_tokens; /* [n_texts] */
+  size_t n_texts, n_dims, n_started;
+  uint32_t n_busy; /* started, not ended */
+  uint64_t deadline_ns;
+  aiinfra_status status; /* AIINFRA_OK until something failed: then nothing more is started */
+  aiinfra_error error;
+};
+
+/* Copies what it needs and starts the first texts. Loop thread, as all of these but the two for passes. */
+aiinfra_status aii_group_start(aiinfra_batcher *batcher, const aii_group_want *want, aiinfra_request **request,
+                               aiinfra_error *err);
+void aii_group_cancel(void *group);
+void aii_groups_pump(aiinfra_batcher *batcher);           /* starts texts that wait */
+void aii_groups_deliver(aiinfra_batcher *batcher);        /* calls back and frees those that have ended */
+void aii_group_take(aii_gen *gen, aiinfra_status status); /* a member has ended */
+bool aii_group_pools(const aii_gen *gen, uint32_t pos);   /* whether a token's hidden state is part of the result */
+void aii_group_add(aii_gen *gen, const float *hidden);    /* adds it; worker */
+void aii_group_finish(aii_gen *gen);                      /* all have been added; worker */
 
 /* ---- pass: one forward pass (pass.c) ------------------------------------------------------------------------------ */
 
@@ -181,7 +235,8 @@ struct aiinfra_batcher {
   aii_timer *timer;
   uint64_t timer_ns; /* the deadline it is set to; 0: none */
   aii_gen *open, *out_head, *out_tail;
-  uint32_t n_open;
+  aii_group *groups; /* in the order of their submission */
+  uint32_t n_open, n_groups;
   uint32_t n_users;   /* agents and servers that keep it alive */
   uint32_t max_total; /* longest sequence: the model's context, or what the cache holds */
   aii_rng rng;

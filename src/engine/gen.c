@@ -34,12 +34,12 @@ void aii_gen_free(aii_gen *gen)
   b->n_open--;
   aii_gen_drop_input(gen);
   aii_stream_free(&gen->stream);
+  aii_output_free(gen->output);
   if (gen->sampler != NULL) aii_sampler_free(gen->sampler);
   if (gen->grammar_state != NULL) aii_grammar_state_free(gen->grammar_state);
   if (gen->grammar != NULL) aii_grammar_free(gen->grammar);
   aii_del(mem, gen->seq.tokens, gen->cap_tokens * sizeof *gen->seq.tokens);
-  aii_del(mem, gen->vector, b->model->hp.n_embd * sizeof *gen->vector);
-  aii_del(mem, gen->sum, b->model->hp.n_embd * sizeof *gen->sum);
+  aii_del(mem, gen->sum, 2 * (size_t)b->model->hp.n_embd * sizeof *gen->sum);
   aii_del(mem, gen, sizeof *gen);
   aii_loop_drop(b->rt->loop);
 }
@@ -99,11 +99,17 @@ static aiinfra_status prepare_and_schedule(aii_gen *gen, aiinfra_error *err)
 {
   aiinfra_status rc;
   if (aii_gen_input_bytes(gen) > AII_MAX_INLINE_BYTES) {
-    rc = aii_gen_own_input(gen, err);
+    rc = gen->group == NULL ? aii_gen_own_input(gen, err) : AIINFRA_OK; /* a group has its own copy */
     return rc == AIINFRA_OK ? aii_loop_work(gen->batcher->rt->loop, prepare_on_pool, prepared, gen, err) : rc;
   }
   rc = aii_gen_prepare(gen, err);
   return rc == AIINFRA_OK ? schedule(gen, err) : rc;
+}
+
+aiinfra_status aii_gen_start_member(aii_gen *gen, aiinfra_error *err)
+{
+  gen->seq.submitted_ns = aii_now_ns();
+  return prepare_and_schedule(gen, err);
 }
 
 aiinfra_status aii_gen_start(aii_gen *gen, aiinfra_request **request, aiinfra_error *err)

@@ -26,7 +26,7 @@ static bool is_flag(int32_t value)
   return value == 0 || value == 1;
 }
 
-static aiinfra_status check_text(const char *text, const char *field, aiinfra_error *err)
+aiinfra_status aii_check_text(const char *text, const char *field, aiinfra_error *err)
 {
   if (text != NULL && strnlen(text, AII_MAX_PROMPT_BYTES + 1) > AII_MAX_PROMPT_BYTES)
     return aii_fail(err, AIINFRA_EINVAL, "%s is longer than %d bytes", field, AII_MAX_PROMPT_BYTES);
@@ -67,11 +67,12 @@ static aiinfra_status check(const aii_gen *gen, const aiinfra_generate_opts *o, 
   aiinfra_status rc = check_prompt(gen, o, err);
   if (rc == AIINFRA_OK) rc = check_sampling(o, err);
   if (rc == AIINFRA_OK) rc = check_tools(o, err);
-  if (rc == AIINFRA_OK) rc = check_text(o->text, "text", err);
-  if (rc == AIINFRA_OK) rc = check_text(o->messages_json, "messages_json", err);
-  if (rc == AIINFRA_OK) rc = check_text(o->tools_json, "tools_json", err);
-  if (rc == AIINFRA_OK) rc = check_text(o->tool_choice, "tool_choice", err);
-  if (rc == AIINFRA_OK) rc = check_text(o->json_schema, "json_schema", err);
+  if (rc == AIINFRA_OK) rc = aii_check_text(o->text, "text", err);
+  if (rc == AIINFRA_OK) rc = aii_check_text(o->messages_json, "messages_json", err);
+  if (rc == AIINFRA_OK) rc = aii_check_text(o->tools_json, "tools_json", err);
+  if (rc == AIINFRA_OK) rc = aii_check_text(o->tool_choice, "tool_choice", err);
+  if (rc == AIINFRA_OK) rc = aii_check_text(o->json_schema, "json_schema", err);
+  if (rc == AIINFRA_OK) rc = aii_check_text(o->variables_json, "variables_json", err);
   if (rc != AIINFRA_OK) return rc;
   if (!is_flag(o->ignore_eos) || !is_flag(o->want_special))
     return aii_fail(err, AIINFRA_EINVAL, "ignore_eos and want_special must be 0 or 1");
@@ -83,7 +84,7 @@ static aiinfra_status check(const aii_gen *gen, const aiinfra_generate_opts *o, 
 
 /* ---- copies ----------------------------------------------------------------------------------------------------- */
 
-static uint64_t deadline_of(uint64_t deadline_ms)
+uint64_t aii_deadline(uint64_t deadline_ms)
 {
   if (deadline_ms == 0) return 0;
   uint64_t now_ns = aii_now_ns(), most_ms = (UINT64_MAX - now_ns) / 1000000u;
@@ -113,37 +114,23 @@ aiinfra_status aii_gen_load(aii_gen *gen, const aiinfra_generate_opts *opts, aii
                                .messages_json = o.messages_json,
                                .tools_json = none ? NULL : o.tools_json,
                                .tool_choice = o.tool_choice,
-                               .json_schema = o.json_schema};
+                               .json_schema = o.json_schema,
+                               .variables_json = o.variables_json};
   gen->sampling = (aii_sampling){.temperature = o.temperature, .top_k = o.top_k, .top_p = o.top_p, .min_p = o.min_p};
   gen->sampling.seed = o.seed != 0 ? o.seed : aii_rng_u64(&gen->batcher->rng);
   gen->max_tokens = o.max_tokens;
   gen->ignore_eos = o.ignore_eos == 1;
   gen->want_special = o.want_special == 1;
   gen->seq.priority = o.priority;
-  gen->seq.deadline_ns = deadline_of(o.deadline_ms);
+  gen->seq.deadline_ns = aii_deadline(o.deadline_ms);
   gen->seq.no_cache = gen->batcher->opts.prefix_cache < 0;
-  return AIINFRA_OK;
-}
-
-aiinfra_status aii_gen_load_embed(aii_gen *gen, const char *text, aiinfra_error *err)
-{
-  if (text == NULL) return aii_fail(err, AIINFRA_EINVAL, "text is NULL");
-  aiinfra_status rc = check_text(text, "text", err);
-  if (rc == AIINFRA_OK) rc = aii_pass_want_hidden(gen->batcher, err);
-  if (rc != AIINFRA_OK) return rc;
-  gen->input.text = text;
-  gen->seq.embed = gen->seq.no_cache = true;
-  aii_mem *mem = &gen->batcher->rt->mem;
-  gen->sum = aii_new_array(mem, gen->batcher->model->hp.n_embd, sizeof *gen->sum);
-  gen->vector = aii_new_array(mem, gen->batcher->model->hp.n_embd, sizeof *gen->vector);
-  if (gen->sum == NULL || gen->vector == NULL) return aii_fail(err, AIINFRA_ENOMEM, "no memory for a vector");
   return AIINFRA_OK;
 }
 
 size_t aii_gen_input_bytes(const aii_gen *gen)
 {
   const aii_gen_input *in = &gen->input;
-  const char *texts[] = {in->text, in->messages_json, in->tools_json, in->json_schema};
+  const char *texts[] = {in->text, in->messages_json, in->tools_json, in->json_schema, in->query, in->variables_json};
   size_t n = 0;
   for (size_t i = 0; i < AII_COUNT(texts); i++) n += texts[i] != NULL ? strlen(texts[i]) : 0;
   return n;
@@ -152,8 +139,8 @@ size_t aii_gen_input_bytes(const aii_gen *gen)
 aiinfra_status aii_gen_own_input(aii_gen *gen, aiinfra_error *err)
 {
   aii_mem *mem = &gen->batcher->rt->mem;
-  const char **fields[] = {&gen->input.text, &gen->input.messages_json, &gen->input.tools_json, &gen->input.tool_choice,
-                           &gen->input.json_schema};
+  const char **fields[] = {&gen->input.text,        &gen->input.messages_json, &gen->input.tools_json,
+                           &gen->input.tool_choice, &gen->input.json_schema,   &gen->input.variables_json};
   bool failed = false;
   gen->input.owned = true;
   for (size_t i = 0; i < AII_COUNT(fields); i++) {
@@ -167,7 +154,8 @@ aiinfra_status aii_gen_own_input(aii_gen *gen, aiinfra_error *err)
 void aii_gen_drop_input(aii_gen *gen)
 {
   aii_gen_input *in = &gen->input;
-  const char *texts[] = {in->text, in->messages_json, in->tools_json, in->tool_choice, in->json_schema};
+  const char *texts[] = {in->text,        in->messages_json, in->tools_json,
+                         in->tool_choice, in->json_schema,   in->variables_json};
   for (size_t i = 0; in->owned && i < AII_COUNT(texts); i++)
     aii_strfree(&gen->batcher->rt->mem, (char *)(uintptr_t)texts[i]);
   memset(in, 0, sizeof *in);

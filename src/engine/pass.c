@@ -86,24 +86,32 @@ static aiinfra_status sample(aii_gen *gen, float *logits, aii_plan_result *resul
   return rc;
 }
 
-static void add_hidden(aii_gen *gen, const float *hidden, uint32_t n_rows)
+/* Uses the hidden states of a part that are pooled, in the order of the text; returns what lies behind them. A sequence
+ * that was preempted begins anew. */
+static const float *use_hidden(aii_gen *gen, const aii_plan_part *part, const float *hidden)
 {
   uint32_t n_embd = gen->batcher->model->hp.n_embd;
-  for (uint32_t r = 0; r < n_rows; r++)
-    for (uint32_t i = 0; i < n_embd; i++) gen->sum[i] += (double)hidden[(size_t)r * n_embd + i];
+  if (part->first == 0) gen->n_summed = 0;
+  for (uint32_t r = 0; r < part->n_rows; r++) {
+    if (!aii_group_pools(gen, part->first + r)) continue;
+    aii_group_add(gen, hidden);
+    hidden += n_embd;
+  }
+  if (part->first + part->n_rows == gen->seq.n_prompt) aii_group_finish(gen);
+  return hidden;
 }
 
 static void use_results(aiinfra_batcher *b)
 {
   aii_pass *p = &b->pass;
-  float *logits = p->logits, *hidden = p->hidden;
+  float *logits = p->logits;
+  const float *hidden = p->hidden;
   for (uint32_t i = 0; i < p->plan->n_parts; i++) {
     const aii_plan_part *part = &p->plan->parts[i];
     aii_gen *gen = gen_of(part);
     aiinfra_error err;
     if (gen->seq.embed) {
-      add_hidden(gen, hidden, part->n_rows);
-      hidden += (size_t)part->n_rows * b->model->hp.n_embd;
+      hidden = use_hidden(gen, part, hidden);
     } else if (part->sample) {
       aiinfra_status rc = sample(gen, logits, &p->results[i], &err);
       p->results[i].failed = rc != AIINFRA_OK;
@@ -175,7 +183,7 @@ static void lay_part(aii_pass *p, const aii_plan_part *part, uint32_t index)
     p->tokens[row] = part->seq->tokens[part->first + i];
     p->pos[row] = part->first + i;
     p->seq[row] = index;
-    if (part->seq->embed) p->hidden_rows[f->n_hidden++] = row;
+    if (part->seq->embed && aii_group_pools(gen_of(part), part->first + i)) p->hidden_rows[f->n_hidden++] = row;
   }
   if (part->sample) p->logit_rows[f->n_logits++] = f->rows.n_rows - 1;
 }

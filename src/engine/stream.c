@@ -2,8 +2,7 @@
  *
  * Text is appended as tokens come. After each token the new end is searched for stop strings; the earliest one cuts the
  * text. Otherwise the longest end of the text that begins a stop string is held back until it is decided. A stop string
- * may so lie across any number of tokens. The opening of a tool call holds back everything behind it until the end,
- * because calls are not text. Loop thread.
+ * may so lie across any number of tokens. Loop thread.
  */
 #include "src/engine/engine.h"
 
@@ -35,15 +34,9 @@ aiinfra_status aii_stream_add_stop(aii_stream *stream, const char *stop, aiinfra
   return AIINFRA_OK;
 }
 
-void aii_stream_set_trigger(aii_stream *stream, const char *trigger)
+void aii_stream_start(aii_stream *stream, const aii_vocab *vocab, bool first_in_text)
 {
-  stream->trigger = trigger;
-  if (trigger != NULL) stream->longest = AII_MAX(stream->longest, strlen(trigger));
-}
-
-void aii_stream_start(aii_stream *stream, const aii_vocab *vocab, bool special, bool first_in_text)
-{
-  aii_detok_init(&stream->detok, vocab, special, first_in_text);
+  aii_detok_init(&stream->detok, vocab, false, first_in_text);
 }
 
 /* Where `what` begins at or behind `from`; the text's length when nowhere. */
@@ -69,32 +62,26 @@ static void cut(aii_stream *stream, size_t len)
   stream->stopped = true;
 }
 
-/* Looks at what was appended behind old_len: cuts at the first stop string, notices the trigger. */
+/* Looks at what was appended behind old_len: cuts at the first stop string. */
 static void search(aii_stream *stream, size_t old_len)
 {
   size_t from = old_len >= stream->longest ? old_len - stream->longest : 0, first = stream->text.len;
   for (size_t i = 0; i < stream->n_stops; i++) first = AII_MIN(first, find(stream, from, stream->stops[i]));
   if (first < stream->text.len) cut(stream, first);
-  if (stream->trigger == NULL || stream->triggered) return;
-  size_t at = find(stream, AII_MIN(from, stream->text.len), stream->trigger);
-  if (at == stream->text.len) return;
-  stream->triggered = true;
-  stream->n_ready = at;
 }
 
 static void update_ready(aii_stream *stream)
 {
-  if (stream->triggered) return;
   const char *text = aii_buf_cstr(&stream->text);
   size_t held = 0, len = stream->text.len;
   for (size_t i = 0; i < stream->n_stops; i++) held = AII_MAX(held, held_for(text, len, stream->stops[i]));
-  if (stream->trigger != NULL) held = AII_MAX(held, held_for(text, len, stream->trigger));
   stream->n_ready = len - held;
 }
 
-aiinfra_status aii_stream_push(aii_stream *stream, aiinfra_token token, aiinfra_error *err)
+aiinfra_status aii_stream_push(aii_stream *stream, aiinfra_token token, bool control, aiinfra_error *err)
 {
   size_t old_len = stream->text.len;
+  stream->detok.special = control;
   aii_detok_push(&stream->detok, token, &stream->text);
   if (stream->text.failed) return aii_fail(err, AIINFRA_ENOMEM, "no memory for the output's text");
   if (stream->text.len == old_len) return AIINFRA_OK;

@@ -67,6 +67,9 @@ struct aiinfra_kv {
   size_t slab_bytes;
   void *user; /* the batcher that uses it; NULL: none */
 };
+/* As aiinfra_kv_create(), but exactly as large as one sequence of n_tokens needs; opts.budget_bytes is not looked at. */
+aiinfra_status aii_kv_create(aiinfra_model *model, const aiinfra_kv_opts *opts, uint32_t n_tokens, aiinfra_kv **out,
+                             aiinfra_error *err);
 void aii_kv_ref(aiinfra_kv *kv);
 void aii_kv_unref(aiinfra_kv *kv);
 

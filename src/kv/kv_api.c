@@ -44,24 +44,33 @@ static void lay_out(aiinfra_kv *kv, const aiinfra_kv_opts *o)
 {
   const aii_hparams *hp = &kv->model->hp;
   size_t elem = o->dtype == AIINFRA_DTYPE_F32 ? 4 : 2;
-  size_t keys = (size_t)hp->n_kv_heads * o->block_tokens * hp->head_dim * elem;
+  size_t run = (size_t)hp->n_kv_heads * o->block_tokens * elem; /* of one element of all heads */
+  size_t keys = (run * hp->head_dim + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+  size_t values = (run * hp->value_dim + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
   kv->view = (aii_kv_view){.type = o->dtype == AIINFRA_DTYPE_F32 ? AII_F32 : AII_F16,
                            .n_layers = hp->n_layers,
                            .n_kv_heads = hp->n_kv_heads,
                            .head_dim = hp->head_dim,
+                           .value_dim = hp->value_dim,
                            .block_tokens = o->block_tokens};
-  kv->view.value_offset = (keys + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-  kv->view.layer_bytes = 2 * kv->view.value_offset;
+  kv->view.value_offset = keys;
+  kv->view.layer_bytes = keys + values;
   kv->view.block_bytes = kv->view.layer_bytes * hp->n_layers;
 }
 
-static aiinfra_status choose_blocks(aiinfra_kv *kv, uint64_t budget, aiinfra_error *err)
+static uint64_t blocks_of(const aii_kv_view *view, uint32_t n_tokens)
+{
+  return ((uint64_t)n_tokens + view->block_tokens - 1) / view->block_tokens;
+}
+
+/* n_tokens 0: as many as the budget holds. */
+static aiinfra_status choose_blocks(aiinfra_kv *kv, uint64_t budget, uint32_t n_tokens, aiinfra_error *err)
 {
   const aii_kv_view *view = &kv->view;
   uint64_t free_bytes = kv->model->rt->backend->ops->free_bytes(kv->model->rt->backend);
-  uint64_t per_seq = ((uint64_t)kv->model->max_context + view->block_tokens - 1) / view->block_tokens;
-  uint64_t n = budget / view->block_bytes;
-  if (budget == 0) n = AII_MIN(per_seq * DEFAULT_SEQUENCES, free_bytes / PART_OF_FREE / view->block_bytes);
+  uint64_t n = budget / view->block_bytes, per_seq = blocks_of(view, kv->model->max_context);
+  if (n_tokens != 0) n = blocks_of(view, n_tokens);
+  else if (budget == 0) n = AII_MIN(per_seq * DEFAULT_SEQUENCES, free_bytes / PART_OF_FREE / view->block_bytes);
   if (n == 0) {
     return aii_fail(err, AIINFRA_EINVAL, "a budget of %llu bytes holds no block of %zu bytes; raise budget_bytes",
                     (unsigned long long)(budget != 0 ? budget : free_bytes / PART_OF_FREE), view->block_bytes);
@@ -76,11 +85,11 @@ static aiinfra_status choose_blocks(aiinfra_kv *kv, uint64_t budget, aiinfra_err
   return AIINFRA_OK;
 }
 
-static aiinfra_status reserve(aiinfra_kv *kv, const aiinfra_kv_opts *o, aiinfra_error *err)
+static aiinfra_status reserve(aiinfra_kv *kv, const aiinfra_kv_opts *o, uint32_t n_tokens, aiinfra_error *err)
 {
   aii_backend *be = kv->model->rt->backend;
   lay_out(kv, o);
-  aiinfra_status rc = choose_blocks(kv, o->budget_bytes, err);
+  aiinfra_status rc = choose_blocks(kv, o->budget_bytes, n_tokens, err);
   if (rc != AIINFRA_OK) return rc;
   rc = be->ops->alloc(be, kv->slab_bytes, &kv->view.base, err);
   if (rc != AIINFRA_OK) {
@@ -90,13 +99,11 @@ static aiinfra_status reserve(aiinfra_kv *kv, const aiinfra_kv_opts *o, aiinfra_
   return aii_kv_pool_create(&kv->model->rt->mem, kv->view.n_blocks, o->block_tokens, true, &kv->pool, err);
 }
 
-aiinfra_status aiinfra_kv_create(aiinfra_model *model, const aiinfra_kv_opts *opts, aiinfra_kv **out,
-                                 aiinfra_error *err)
+aiinfra_status aii_kv_create(aiinfra_model *model, const aiinfra_kv_opts *opts, uint32_t n_tokens, aiinfra_kv **out,
+                             aiinfra_error *err)
 {
   aiinfra_kv_opts o;
-  if (out == NULL) return aii_fail(err, AIINFRA_EINVAL, "out is NULL");
   *out = NULL;
-  if (model == NULL) return aii_fail(err, AIINFRA_EINVAL, "model is NULL");
   aiinfra_status rc = AII_OPTS_LOAD(&o, opts, dtype, err);
   if (rc == AIINFRA_OK) rc = check_opts(model, &o, err);
   if (rc != AIINFRA_OK) return rc;
@@ -105,13 +112,22 @@ aiinfra_status aiinfra_kv_create(aiinfra_model *model, const aiinfra_kv_opts *op
   kv->model = model;
   atomic_init(&kv->refs, 1);
   aii_model_ref(model);
-  rc = reserve(kv, &o, err);
+  rc = reserve(kv, &o, n_tokens, err);
   if (rc != AIINFRA_OK) {
     aii_kv_unref(kv);
     return rc;
   }
   *out = kv;
   return AIINFRA_OK;
+}
+
+aiinfra_status aiinfra_kv_create(aiinfra_model *model, const aiinfra_kv_opts *opts, aiinfra_kv **out,
+                                 aiinfra_error *err)
+{
+  if (out == NULL) return aii_fail(err, AIINFRA_EINVAL, "out is NULL");
+  *out = NULL;
+  if (model == NULL) return aii_fail(err, AIINFRA_EINVAL, "model is NULL");
+  return aii_kv_create(model, opts, 0, out, err);
 }
 
 void aiinfra_kv_free(aiinfra_kv *kv)

@@ -112,14 +112,15 @@ static void add_hparams(aii_buf *out, const aiinfra_model *m)
   const aii_hparams *hp = &m->hp;
   aii_buf_fmt(out,
               ",\"hyper_parameters\":{\"n_vocab\":%u,\"n_embd\":%u,\"n_layers\":%u,\"n_heads\":%u,\"n_kv_heads\":%u,"
-              "\"head_dim\":%u,\"n_ff\":%u,\"n_rot\":%u,\"context\":%u,\"window\":%u,\"norm_eps\":",
-              hp->n_vocab, hp->n_embd, hp->n_layers, hp->n_heads, hp->n_kv_heads, hp->head_dim, hp->n_ff, hp->n_rot,
-              hp->train_context, hp->window);
+              "\"head_dim\":%u,\"value_dim\":%u,\"n_ff\":%u,\"n_rot\":%u,\"context\":%u,\"window\":%u,"
+              "\"n_experts\":%u,\"n_used_experts\":%u,\"norm_eps\":",
+              hp->n_vocab, hp->n_embd, hp->n_layers, hp->n_heads, hp->n_kv_heads, hp->head_dim, hp->value_dim, hp->n_ff,
+              hp->n_rot, hp->train_context, hp->window, hp->n_experts, hp->n_used_experts);
   add_number(out, (double)hp->norm_eps);
   aii_buf_str(out, ",\"rope_base\":");
   add_number(out, (double)hp->rope_base);
   aii_buf_str(out, ",\"rope_scale\":");
-  add_number(out, (double)hp->rope_scale);
+  add_number(out, hp->rope_factor > 0 ? 1 / (double)hp->rope_factor : 0);
   aii_buf_fmt(out, ",\"tied_embeddings\":%s}", m->tied ? "true" : "false");
 }
 
@@ -139,8 +140,8 @@ static void add_tokenizer(aii_buf *out, const aiinfra_model *m)
   add_str(out, m->eos_text);
   aii_buf_fmt(out, ",\"chat_template\":%s,\"chat_template_runs\":%s,\"tool_syntax\":",
               m->template_text != NULL ? "true" : "false", m->tmpl != NULL ? "true" : "false");
-  if (m->tool_syntax != NULL) {
-    add_str(out, m->tool_syntax);
+  if (m->syntax.format != NULL) {
+    add_str(out, aii_output_format_name(m->syntax.format));
   } else {
     aii_buf_str(out, "null");
   }
@@ -153,8 +154,8 @@ void aii_model_describe(const aiinfra_model *m, aii_buf *out)
   (void)aii_gguf_get_str(m->gguf, "general.architecture", &arch);
   aii_buf_str(out, "{\"name\":");
   add_str(out, m->name);
-  aii_buf_fmt(out, ",\"format\":\"GGUF\",\"format_version\":%u,\"file_bytes\":%zu,\"architecture\":", m->gguf->version,
-              m->gguf->size);
+  aii_buf_fmt(out, ",\"format\":\"%s\",\"format_version\":%u,\"file_bytes\":%llu,\"architecture\":", m->gguf->format,
+              m->gguf->version, (unsigned long long)aii_gguf_file_bytes(m->gguf));
   aii_buf_json(out, arch.p, arch.n);
   aii_buf_fmt(out,
               ",\"architecture_runs\":%s,\"vocab_only\":%s,\"n_params\":%llu,\"weight_bytes\":%llu,\"max_context\":%u",

@@ -1,55 +1,63 @@
 /* forward.c - the transformer: one forward pass for every architecture, over the backend's table of operations.
  *
- *   x = embed(tokens)
- *   for each layer:  x += Wo attention(rope(Wq n), rope(Wk n), Wv n)   with n = norm(x)
- *                    x += Wdown (silu(Wgate n) * (Wup n))              with n = norm(x)
+ *   x = embed(tokens), scaled, plus types and positions where they are learnt, normalised by encoders
+ *   for each layer:  x += attention(norm(x))       forward_attention.c, forward_latent.c
+ *                    x += feed_forward(norm(x))    forward_ffn.c; dense or experts
  *   for asked rows:  hidden = norm(x), logits = Wout hidden
  *
- * What differs between architectures are weights that are absent and flags of their row (arch.h). The workspace holds
- * all intermediate values and is sized once; a pass allocates nothing. Each row's result depends on that row and on
- * its sequence's cache alone: every operation of the table promises it. Worker thread.
+ * BERT and its kin normalise x after each addition instead of what goes into a block.
+ *
+ * What differs between architectures are weights that are absent, plans of layers, numbers, and fields of their row
+ * (arch.h). The workspace holds all intermediate values and is sized once; a pass allocates nothing. Each row's result
+ * depends on that row and on its sequence's cache alone: every operation of the table promises it. Worker thread.
  */
-#include <math.h>
+#include "src/model/forward.h"
 
-#include "src/model/arch.h"
-
-enum { MAX_ROWS = 1 << 16 }; /* rows times heads fit 32 bits */
-
-struct aii_workspace {
-  aiinfra_model *model;
-  uint32_t max_rows, max_logits;
-  char *base; /* device memory: one allocation, cut into the arrays below */
-  size_t bytes;
-  float *x; /* [max_rows][n_embd] the residual stream */
-  float *h; /* [max_rows][max(n_embd, q width)] what a norm or the attention gave */
-  float *q, *k, *v;
-  float *gate, *up;
-  float *logits; /* [max_logits][n_vocab] */
-};
+enum { MAX_ROWS = 1 << 16 }; /* rows times heads, and rows times used experts, fit 32 bits */
 
 /* ---- workspace ----------------------------------------------------------------------------------------------- */
 
-static float *cut(aii_workspace *ws, uint64_t rows, uint64_t width)
+static void *cut(aii_workspace *ws, uint64_t rows, uint64_t width)
 {
   size_t at = ws->bytes;
   ws->bytes += (size_t)((rows * width * sizeof(float) + 63) & ~(uint64_t)63);
-  return ws->base != NULL ? (float *)(void *)(ws->base + at) : NULL;
+  return ws->base != NULL ? ws->base + at : NULL;
+}
+
+/* Elements of a row of ws->h: what a norm gives, what attention gives, of MLA also the queries' latent form. */
+static uint64_t h_width(const aii_hparams *hp)
+{
+  return AII_MAX((uint64_t)hp->n_heads * AII_MAX(hp->value_dim, hp->kv_lora), (uint64_t)hp->n_embd);
+}
+
+static uint64_t ffn_width(const aii_hparams *hp)
+{
+  uint64_t experts = (uint64_t)hp->n_used_experts * hp->n_ff_exp, latent = (uint64_t)hp->n_heads * hp->mla_key;
+  uint64_t dense = AII_MAX(hp->n_ff, hp->n_ff_shared);
+  return AII_MAX(AII_MAX(experts, dense), hp->latent ? latent : 0);
 }
 
 /* With base NULL it only adds up the bytes. The limits of hparams.c keep the sum below 2^64. */
 static void lay_out(aii_workspace *ws)
 {
   const aii_hparams *hp = &ws->model->hp;
-  uint64_t rows = ws->max_rows, q_width = (uint64_t)hp->n_heads * hp->head_dim;
-  uint64_t kv_width = (uint64_t)hp->n_kv_heads * hp->head_dim;
+  uint64_t rows = ws->max_rows, heads = hp->n_heads, mla = hp->kv_lora != 0;
   ws->bytes = 0;
   ws->x = cut(ws, rows, hp->n_embd);
-  ws->h = cut(ws, rows, AII_MAX(q_width, hp->n_embd));
-  ws->q = cut(ws, rows, q_width);
-  ws->k = cut(ws, rows, kv_width);
-  ws->v = cut(ws, rows, kv_width);
-  ws->gate = cut(ws, rows, hp->n_ff);
-  ws->up = cut(ws, rows, hp->n_ff);
+  ws->h = cut(ws, rows, h_width(hp));
+  ws->t = cut(ws, rows, hp->n_embd);
+  ws->q = cut(ws, rows, heads * hp->head_dim);
+  ws->k = cut(ws, rows, (uint64_t)hp->n_kv_heads * hp->head_dim);
+  ws->v = cut(ws, rows, (uint64_t)hp->n_kv_heads * hp->value_dim);
+  ws->gate = cut(ws, rows, ffn_width(hp));
+  ws->up = cut(ws, rows, ffn_width(hp));
+  ws->a = cut(ws, rows, mla * AII_MAX(hp->q_lora, hp->kv_lora + hp->n_rot));
+  ws->c = cut(ws, rows, hp->kv_lora);
+  ws->b = cut(ws, rows, mla * heads * ((uint64_t)hp->mla_key + hp->mla_value));
+  ws->scores = cut(ws, rows, hp->n_experts);
+  ws->weights = cut(ws, rows, hp->n_used_experts);
+  ws->ids = cut(ws, rows, hp->n_used_experts);
+  ws->each = cut(ws, rows, (uint64_t)hp->n_used_experts * hp->n_embd);
   ws->logits = cut(ws, ws->max_logits, hp->n_vocab);
 }
 
@@ -77,6 +85,11 @@ aiinfra_status aii_workspace_create(aiinfra_model *m, uint32_t max_rows, uint32_
   }
   ws->base = base;
   lay_out(ws);
+  if (m->type_embd.n_out != 0 && (ws->zeros = aii_new_array(&m->rt->mem, max_rows, sizeof *ws->zeros)) == NULL) {
+    be->ops->release(be, ws->base, ws->bytes);
+    aii_del(&m->rt->mem, ws, sizeof *ws);
+    return aii_fail(err, AIINFRA_ENOMEM, "no memory for a workspace of %u rows", max_rows);
+  }
   aii_model_ref(m);
   *out = ws;
   return AIINFRA_OK;
@@ -87,71 +100,82 @@ void aii_workspace_free(aii_workspace *ws)
   if (ws == NULL) return;
   aiinfra_model *m = ws->model;
   m->rt->backend->ops->release(m->rt->backend, ws->base, ws->bytes);
+  if (ws->zeros != NULL) aii_del(&m->rt->mem, ws->zeros, ws->max_rows * sizeof *ws->zeros);
   aii_del(&m->rt->mem, ws, sizeof *ws);
   aii_model_unref(m);
 }
 
-/* ---- layers -------------------------------------------------------------------------------------------------- */
+/* ---- what blocks share ---------------------------------------------------------------------------------------- */
 
-static const aii_weight *or_null(const aii_weight *w)
+void aii_forward_norm(const pass *p, const float *x, const aii_weight *w, const aii_weight *bias, uint32_t n_rows,
+                      uint32_t width, float *out)
 {
-  return w->n_out != 0 ? w : NULL;
-}
-
-typedef struct pass {
-  aiinfra_model *m;
-  aii_workspace *ws;
-  aii_backend *be;
-  const aii_backend_ops *ops;
-  const aii_kv_view *kv;
-  const aii_rows *rows;
-} pass;
-
-static void attention(const pass *p, uint32_t index)
-{
-  const aii_layer *l = &p->m->layers[index];
-  const aii_hparams *hp = &p->m->hp;
-  aii_workspace *ws = p->ws;
-  uint32_t n = p->rows->n_rows;
-  aii_rope rope = {p->m->arch->rope, hp->n_rot, p->m->inv_freq, 1.0f};
-
-  p->ops->rms_norm(p->be, ws->x, &l->attn_norm, n, hp->n_embd, hp->norm_eps, ws->h);
-  p->ops->matmul(p->be, &l->q, or_null(&l->q_bias), ws->h, n, false, ws->q);
-  p->ops->matmul(p->be, &l->k, or_null(&l->k_bias), ws->h, n, false, ws->k);
-  p->ops->matmul(p->be, &l->v, or_null(&l->v_bias), ws->h, n, false, ws->v);
-  if ((p->m->arch->flags & AII_ARCH_QK_NORM) != 0) {
-    p->ops->rms_norm(p->be, ws->q, &l->q_norm, n * hp->n_heads, hp->head_dim, hp->norm_eps, ws->q);
-    p->ops->rms_norm(p->be, ws->k, &l->k_norm, n * hp->n_kv_heads, hp->head_dim, hp->norm_eps, ws->k);
+  float eps = p->m->hp.norm_eps;
+  switch (p->m->arch->norm) {
+    case AII_NORM_RMS: p->ops->rms_norm(p->be, x, w, n_rows, width, eps, out); break;
+    case AII_NORM_LAYER: p->ops->layer_norm(p->be, x, w, aii_or_null(bias), n_rows, width, eps, out); break;
   }
-  p->ops->rope(p->be, &rope, p->rows, hp->n_heads, hp->n_kv_heads, hp->head_dim, ws->q, ws->k);
-  p->ops->kv_write(p->be, p->kv, index, p->rows, ws->k, ws->v);
-  p->ops->attention(p->be, p->kv, index, p->rows, hp->n_heads, 1.0f / sqrtf((float)hp->head_dim), hp->window, ws->q,
-                    ws->h);
-  p->ops->matmul(p->be, &l->o, or_null(&l->o_bias), ws->h, n, true, ws->x);
 }
 
-static void feed_forward(const pass *p, uint32_t index)
+const float *aii_forward_input(const pass *p, const aii_weight *norm, const aii_weight *bias)
 {
-  const aii_layer *l = &p->m->layers[index];
-  const aii_hparams *hp = &p->m->hp;
-  aii_workspace *ws = p->ws;
-  uint32_t n = p->rows->n_rows;
-
-  p->ops->rms_norm(p->be, ws->x, &l->ffn_norm, n, hp->n_embd, hp->norm_eps, ws->h);
-  p->ops->matmul(p->be, &l->gate, or_null(&l->gate_bias), ws->h, n, false, ws->gate);
-  p->ops->matmul(p->be, &l->up, or_null(&l->up_bias), ws->h, n, false, ws->up);
-  p->ops->silu_mul(p->be, ws->gate, ws->up, (size_t)n * hp->n_ff, ws->gate);
-  p->ops->matmul(p->be, &l->down, or_null(&l->down_bias), ws->gate, n, true, ws->x);
+  if (norm->n_out == 0) return p->ws->x;
+  aii_forward_norm(p, p->ws->x, norm, bias, p->n, p->m->hp.n_embd, p->ws->h);
+  return p->ws->h;
 }
 
-/* The output norm of the listed rows, packed into h; adjacent rows go in one call. */
+void aii_forward_add(const pass *p, const aii_weight *post_norm)
+{
+  const aii_hparams *hp = &p->m->hp;
+  float *t = p->ws->t;
+  if (post_norm->n_out != 0) aii_forward_norm(p, t, post_norm, NULL, p->n, hp->n_embd, t);
+  p->ops->add(p->be, p->ws->x, t, hp->residual_scale, (size_t)p->n * hp->n_embd);
+}
+
+void aii_forward_add_product(const pass *p, const aii_weight *w, const aii_weight *bias, const float *y,
+                             const aii_weight *post_norm)
+{
+  bool plain = post_norm->n_out == 0 && p->m->hp.residual_scale == 1.0f;
+  p->ops->matmul(p->be, w, bias, y, p->n, plain, plain ? p->ws->x : p->ws->t);
+  if (!plain) aii_forward_add(p, post_norm);
+}
+
+void aii_forward_norm_sum(const pass *p, const aii_weight *norm, const aii_weight *bias)
+{
+  if (norm->n_out != 0) aii_forward_norm(p, p->ws->x, norm, bias, p->n, p->m->hp.n_embd, p->ws->x);
+}
+
+/* Adds row ids[r] of a table that may be absent to row r. */
+static void add_embedding(const pass *p, const aii_weight *table, const aiinfra_token *ids)
+{
+  if (table->n_out == 0) return;
+  aii_rows rows = *p->rows;
+  rows.tokens = ids;
+  p->ops->embed(p->be, table, &rows, 1, p->ws->t);
+  p->ops->add(p->be, p->ws->x, p->ws->t, 1, (size_t)p->n * p->m->hp.n_embd);
+}
+
+static void embed(const pass *p)
+{
+  const aii_hparams *hp = &p->m->hp;
+  p->ops->embed(p->be, &p->m->tok_embd, p->rows, hp->embd_scale, p->ws->x);
+  add_embedding(p, &p->m->type_embd, p->ws->zeros);
+  add_embedding(p, &p->m->pos_embd, (const aiinfra_token *)p->rows->pos);
+  aii_forward_norm_sum(p, &p->m->embd_norm, &p->m->embd_norm_bias);
+}
+
+/* ---- results ------------------------------------------------------------------------------------------------- */
+
+/* The output norm of the listed rows, if there is one, packed into h; adjacent rows go in one call. */
 static void norm_rows(const pass *p, const uint32_t *list, uint32_t n)
 {
-  size_t width = p->m->hp.n_embd;
+  uint32_t width = p->m->hp.n_embd;
   for (uint32_t i = 0, run; i < n; i += run) {
     for (run = 1; i + run < n && list[i + run] == list[i] + run;) run++;
-    p->ops->rms_norm(p->be, p->ws->x + list[i] * width, &p->m->output_norm, run, p->m->hp.n_embd, p->m->hp.norm_eps,
-                     p->ws->h + i * width);
+    const float *x = p->ws->x + list[i] * (size_t)width;
+    float *h = p->ws->h + i * (size_t)width;
+    if (p->m->output_norm.n_out == 0) p->ops->copy(p->be, x, width, 1, run, width, h, width);
+    else aii_forward_norm(p, x, &p->m->output_norm, &p->m->output_norm_bias, run, width, h);
   }
 }
 
@@ -168,11 +192,12 @@ static aiinfra_status hand_out(const pass *p, const aii_forward *f, aiinfra_erro
   }
   if (rc == AIINFRA_OK && f->n_logits > 0) {
     norm_rows(p, f->logit_rows, f->n_logits);
+    size_t n = (size_t)f->n_logits * hp->n_vocab;
     p->ops->matmul(p->be, &p->m->output, NULL, p->ws->h, f->n_logits, false, p->ws->logits);
+    if (hp->logit_scale != 1.0f) p->ops->scale(p->be, p->ws->logits, 1 / hp->logit_scale, n);
+    if (hp->logit_softcap != 0) p->ops->softcap(p->be, p->ws->logits, hp->logit_softcap, n);
     rc = p->ops->sync(p->be, err);
-    if (rc == AIINFRA_OK) {
-      rc = p->ops->to_host(p->be, f->logits, p->ws->logits, (size_t)f->n_logits * hp->n_vocab * sizeof(float), err);
-    }
+    if (rc == AIINFRA_OK) { rc = p->ops->to_host(p->be, f->logits, p->ws->logits, n * sizeof(float), err); }
   }
   return rc == AIINFRA_OK ? p->ops->sync(p->be, err) : rc;
 }
@@ -223,11 +248,13 @@ aiinfra_status aii_model_forward(aiinfra_model *m, aii_workspace *ws, const aii_
   aiinfra_status rc = check(m, ws, kv, f, err);
   if (rc != AIINFRA_OK) return aii_wrap(err, rc, "forward pass");
   aii_backend *be = m->rt->backend;
-  pass p = {m, ws, be, be->ops, kv, &f->rows};
-  be->ops->embed(be, &m->tok_embd, &f->rows, 1.0f, ws->x);
+  pass p = {m, ws, be, be->observed != NULL ? be->observed : be->ops, kv, &f->rows, f->rows.n_rows};
+  bool latent = m->hp.kv_lora != 0;
+  embed(&p);
   for (uint32_t l = 0; l < m->hp.n_layers; l++) {
-    attention(&p, l);
-    feed_forward(&p, l);
+    if (latent) aii_forward_latent_attention(&p, l);
+    else aii_forward_attention(&p, l);
+    aii_forward_ffn(&p, l);
   }
   rc = hand_out(&p, f, err);
   return rc == AIINFRA_OK ? rc : aii_wrap(err, rc, "forward pass");

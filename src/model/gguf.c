@@ -1,16 +1,4 @@
-/* gguf.c - opens GGUF files: maps them, hands them to the parser, answers look-ups by key and by tensor name.
- *
- * A file is mapped private and read-only and locked against nothing; the descriptor is closed at once. What the
- * mapping cannot guard against: somebody who cuts the file short while it is open. Touching a page that is gone kills
- * the process with SIGBUS, and a library must not handle signals. Replace model files by renaming a new one over
- * them; that leaves the mapping as it was.
- */
-#include <errno.h>
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
+/* gguf.c - opens GGUF files: maps them, hands them to the parser, answers look-ups by key and by tensor name. */
 #include "src/model/gguf.h"
 
 /* Every tensor type of GGUF by its id: name, elements and bytes of a block. Those that cannot be computed with are here
@@ -33,14 +21,15 @@ const aii_dtype_traits *aii_gguf_type_info(uint32_t type)
 
 /* ---- open and close ------------------------------------------------------------------------------------------ */
 
-static aii_gguf *new_gguf(aii_mem *mem, const void *bytes, size_t size, bool mapped)
+aii_gguf *aii_gguf_new(aii_mem *mem, const char *format)
 {
   aii_gguf *g = aii_new(mem, sizeof *g);
   if (g == NULL) return NULL;
   g->mem = mem;
-  g->bytes = bytes;
-  g->size = size;
-  g->mapped = mapped;
+  g->format = format;
+  g->files.mem = mem;
+  aii_buf_init(&g->header, mem, 0);
+  aii_buf_init(&g->numbers, mem, 0);
   aii_map_init(&g->keys, mem);
   aii_map_init(&g->names, mem);
   return g;
@@ -49,63 +38,73 @@ static aii_gguf *new_gguf(aii_mem *mem, const void *bytes, size_t size, bool map
 void aii_gguf_free(aii_gguf *g)
 {
   if (g == NULL) return;
+  aii_mem *mem = g->mem;
+  for (size_t i = 0; g->made != NULL && i < g->n_tensors; i++) aii_del_aligned(mem, g->made[i].data, g->made[i].bytes);
+  aii_del(mem, g->made, g->n_tensors * sizeof g->made[0]);
   aii_map_free(&g->keys);
   aii_map_free(&g->names);
-  aii_del(g->mem, g->kvs, g->n_kv * sizeof g->kvs[0]);
-  aii_del(g->mem, g->tensors, g->n_tensors * sizeof g->tensors[0]);
-  if (g->mapped) (void)munmap((void *)(uintptr_t)g->bytes, g->size);
-  aii_del(g->mem, g, sizeof *g);
+  aii_del(mem, g->kvs, g->n_kv * sizeof g->kvs[0]);
+  aii_del(mem, g->tensors, g->n_tensors * sizeof g->tensors[0]);
+  aii_del(mem, g->views, g->cap_views * sizeof g->views[0]);
+  aii_del(mem, g->gathers, g->cap_gathers * sizeof g->gathers[0]);
+  aii_buf_free(&g->header);
+  aii_buf_free(&g->numbers);
+  aii_file_set_free(&g->files);
+  aii_del(mem, g, sizeof *g);
 }
 
-static aiinfra_status parse_or_free(aii_gguf *g, aii_gguf **out, aiinfra_error *err)
+static aiinfra_status no_memory(aiinfra_error *err)
 {
-  aiinfra_status rc = aii_gguf_parse(g, err);
-  if (rc == AIINFRA_OK) {
-    *out = g;
-  } else {
-    aii_gguf_free(g);
-  }
-  return rc;
+  return aii_fail(err, AIINFRA_ENOMEM, "no memory for a GGUF file");
 }
 
 aiinfra_status aii_gguf_from_memory(aii_mem *mem, const void *bytes, size_t n, aii_gguf **out, aiinfra_error *err)
 {
   *out = NULL;
-  aii_gguf *g = new_gguf(mem, bytes, n, false);
-  if (g == NULL) return aii_fail(err, AIINFRA_ENOMEM, "no memory for a GGUF file");
-  return parse_or_free(g, out, err);
-}
-
-static aiinfra_status map_file(int fd, void **bytes, size_t *size, aiinfra_error *err)
-{
-  struct stat st;
-  if (fstat(fd, &st) != 0) return aii_fail_errno(err, errno, "look at the file");
-  if (!S_ISREG(st.st_mode)) return aii_fail(err, AIINFRA_EINVAL, "not a regular file");
-  if (st.st_size <= 0) return aii_fail(err, AIINFRA_EFORMAT, "the file is empty: download it again");
-  *size = (size_t)st.st_size;
-  *bytes = mmap(NULL, *size, PROT_READ, MAP_PRIVATE, fd, 0);
-  if (*bytes == MAP_FAILED) return aii_fail_errno(err, errno, "map %zu bytes", *size);
-  return AIINFRA_OK;
+  aii_gguf *g = aii_gguf_new(mem, "GGUF");
+  if (g == NULL) return no_memory(err);
+  g->bytes = bytes;
+  g->size = n;
+  aiinfra_status rc = aii_gguf_parse(g, err);
+  if (rc == AIINFRA_OK) *out = g;
+  else aii_gguf_free(g);
+  return rc;
 }
 
 aiinfra_status aii_gguf_open(aii_mem *mem, const char *path, aii_gguf **out, aiinfra_error *err)
 {
+  aii_file file;
   *out = NULL;
-  int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (fd < 0) return aii_fail_errno(err, errno, "open '%s'", path);
-  void *bytes = NULL;
-  size_t size = 0;
-  aiinfra_status rc = map_file(fd, &bytes, &size, err);
-  (void)close(fd);
-  if (rc != AIINFRA_OK) return aii_wrap(err, rc, "open '%s'", path);
-
-  aii_gguf *g = new_gguf(mem, bytes, size, true);
+  aiinfra_status rc = aii_file_map(path, &file, err);
+  if (rc != AIINFRA_OK) return rc;
+  aii_gguf *g = aii_gguf_new(mem, "GGUF");
   if (g == NULL) {
-    (void)munmap(bytes, size);
-    return aii_fail(err, AIINFRA_ENOMEM, "open '%s': out of memory", path);
+    aii_file_unmap(&file);
+    return no_memory(err);
   }
-  rc = parse_or_free(g, out, err);
-  return rc == AIINFRA_OK ? rc : aii_wrap(err, rc, "open '%s'", path);
+  g->bytes = file.bytes;
+  g->size = file.size;
+  rc = aii_file_set_add(&g->files, file, err);
+  if (rc == AIINFRA_OK) rc = aii_gguf_parse(g, err);
+  if (rc == AIINFRA_OK) rc = aii_gguf_join(g, path, err);
+  if (rc == AIINFRA_OK) {
+    *out = g;
+    return rc;
+  }
+  aii_gguf_free(g);
+  return aii_wrap(err, rc, "open '%s'", path);
+}
+
+aiinfra_status aii_gguf_adopt(aii_gguf *g, const aii_gguf_writer *w, aiinfra_error *err)
+{
+  aiinfra_status rc = aii_put_finish(w, &g->header, err);
+  if (rc != AIINFRA_OK) return rc;
+  assert(g->n_gathers == w->n_tensors);
+  g->bytes = (const uint8_t *)g->header.data;
+  g->size = g->header.len;
+  rc = aii_gguf_parse(g, err);
+  for (size_t i = 0; rc == AIINFRA_OK && i < g->n_tensors; i++) g->tensors[i].data = aii_gather_in_place(g, i);
+  return rc;
 }
 
 /* ---- look-ups ------------------------------------------------------------------------------------------------ */
@@ -142,13 +141,20 @@ const aii_gguf_tensor *aii_gguf_find_tensor(const aii_gguf *g, const char *name)
   return aii_map_get(&g->names, name, strlen(name), &i) ? &g->tensors[i] : NULL;
 }
 
+uint64_t aii_gguf_file_bytes(const aii_gguf *g)
+{
+  uint64_t bytes = g->files.n > 0 ? 0 : g->size;
+  for (size_t i = 0; i < g->files.n; i++) bytes += g->files.items[i].size;
+  return bytes;
+}
+
 /* ---- typed values -------------------------------------------------------------------------------------------- */
 
 static int64_t load_signed(aii_gguf_type type, const uint8_t *p)
 {
   switch (type) {
     case AII_GGUF_I8: return (int8_t)p[0];
-    case AII_GGUF_I16: return (int16_t)(uint16_t)(p[0] | p[1] << 8);
+    case AII_GGUF_I16: return (int16_t)aii_load16(p);
     case AII_GGUF_I32: return (int32_t)aii_load32(p);
     default: return (int64_t)aii_load64(p);
   }
@@ -159,7 +165,7 @@ bool aii_gguf_elem_i64(aii_gguf_type type, const uint8_t *data, uint64_t i, int6
   switch (type) {
     case AII_GGUF_U8:
     case AII_GGUF_BOOL: *out = data[i]; return true;
-    case AII_GGUF_U16: *out = data[2 * i] | data[2 * i + 1] << 8; return true;
+    case AII_GGUF_U16: *out = aii_load16(data + 2 * i); return true;
     case AII_GGUF_U32: *out = aii_load32(data + 4 * i); return true;
     case AII_GGUF_U64: *out = (int64_t)aii_load64(data + 8 * i); return *out >= 0;
     case AII_GGUF_I8: *out = load_signed(type, data + i); return true;

@@ -185,6 +185,7 @@ static aiinfra_status read_kvs(aii_gguf *g, cursor *c, size_t n, aiinfra_error *
     aiinfra_status rc = take_name(c, "a key", &kv->key, err);
     if (rc == AIINFRA_OK) rc = read_value(c, kv, err);
     if (rc != AIINFRA_OK) return rc;
+    kv->bytes = (size_t)(c->at - kv->data);
     if (aii_map_get(&g->keys, kv->key.p, kv->key.n, &seen)) {
       return aii_fail(err, AIINFRA_EFORMAT, "key '%.*s' appears twice", AII_SHOW(kv->key));
     }
@@ -349,8 +350,8 @@ static aiinfra_status parse_tensors(aii_gguf *g, cursor *c, size_t n, aiinfra_er
   }
   if (rc == AIINFRA_OK) rc = read_tensors(g, c, n, offsets, err);
   if (rc == AIINFRA_OK) rc = find_data(g, c, err);
-  if (rc == AIINFRA_OK) rc = place_tensors(g, offsets, err);
-  if (rc == AIINFRA_OK) rc = check_overlap(g, err);
+  if (rc == AIINFRA_OK && g->n_gathers == 0) rc = place_tensors(g, offsets, err);
+  if (rc == AIINFRA_OK && g->n_gathers == 0) rc = check_overlap(g, err);
   aii_del(g->mem, offsets, n * sizeof offsets[0]);
   return rc;
 }

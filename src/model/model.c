@@ -1,10 +1,14 @@
 /* model.c - a model's life: from an opened file to weights that the backend has prepared, and back.
  *
- * The happy path is: architecture -> vocabulary -> hyper-parameters -> tensors -> does it fit? -> rotations -> upload
+ * The happy path is: architecture -> vocabulary -> hyper-parameters -> plan of layers -> tensors -> does it fit? -> upload
  * -> template. Each step validates what the next one uses. On failure everything made so far is given back.
  * Opening runs on the calling thread; the last reference may go on any thread.
  */
+#include <stdio.h>
+
 #include "src/model/arch.h"
+
+enum { MAX_POOLING = 3 };
 
 void aii_model_ref(aiinfra_model *m)
 {
@@ -17,8 +21,8 @@ static void destroy(aiinfra_model *m)
   aii_mem *mem = &rt->mem;
   size_t cursor = 0;
   for (size_t i = 0; i < m->n_uploaded; i++) rt->backend->ops->unload(rt->backend, aii_tensors_at(m, &cursor));
-  aii_del(mem, m->layers, m->hp.n_layers * sizeof *m->layers);
-  aii_del(mem, m->inv_freq, m->hp.n_rot / 2 * sizeof m->inv_freq[0]);
+  aii_head_free(mem, m->head);
+  aii_layers_free(m);
   aii_template_free(m->tmpl);
   aii_vocab_free(m->vocab);
   aii_strfree(mem, m->template_text);
@@ -72,8 +76,10 @@ static aiinfra_status upload(aiinfra_model *m, const aiinfra_model_opts *opts, a
     aii_device_unlock(m->rt);
     if (rc != AIINFRA_OK) return no_room(m, w, rc, err);
     m->n_uploaded++;
-    done += (uint64_t)w->n_in * w->n_out;
-    if (opts->progress != NULL && opts->progress(opts->progress_user, (double)done / (double)m->n_params) != 0) {
+    done += (uint64_t)w->n_in * w->n_out * w->n_mats;
+    double fraction = (double)done / (double)m->n_params;
+    if (m->gguf->made != NULL) fraction = (1 + fraction) / 2;
+    if (opts->progress != NULL && opts->progress(opts->progress_user, fraction) != 0) {
       return aii_fail(err, AIINFRA_ECANCELED, "the progress callback cancelled the loading");
     }
   }
@@ -111,7 +117,7 @@ static aiinfra_status read_template(aiinfra_model *m, aiinfra_error *err)
   if (!aii_gguf_get_str(m->gguf, "tokenizer.chat_template", &text) || text.n == 0) return AIINFRA_OK;
   aiinfra_status rc = copy_text(m, text.p, text.n, &m->template_text, err);
   if (rc != AIINFRA_OK) return rc;
-  m->tool_syntax = aii_output_syntax(m->template_text);
+  m->syntax = aii_output_detect(m->template_text);
   aiinfra_error why;
   rc = aii_template_parse(&m->rt->mem, m->template_text, strlen(m->template_text), &m->tmpl, &why);
   if (rc == AIINFRA_ENOMEM) return aii_fail(err, rc, "chat template: %s", why.message);
@@ -146,13 +152,37 @@ static aiinfra_status set_context(aiinfra_model *m, uint32_t wanted, aiinfra_err
   return AIINFRA_OK;
 }
 
+/* GGUF's numbers of mean, cls and last are ours; others (none, a reranker's head) say nothing about a vector. */
+static void read_pooling(aiinfra_model *m)
+{
+  char key[96];
+  uint32_t pooling = 0;
+  (void)snprintf(key, sizeof key, "%s.pooling_type", m->arch->name);
+  if (aii_gguf_get_u32(m->gguf, key, &pooling) && pooling <= MAX_POOLING) m->pooling = (int32_t)pooling;
+}
+
+/* Making tensors counts as the first half of the progress where there are any to make. */
+static int first_half(void *user, double fraction)
+{
+  const aiinfra_model_opts *opts = user;
+  return opts->progress(opts->progress_user, fraction / 2);
+}
+
+static aiinfra_status make_tensors(aiinfra_model *m, const aiinfra_model_opts *opts, aiinfra_error *err)
+{
+  aiinfra_model_opts copy = *opts;
+  return aii_gguf_load(m->gguf, opts->load_type, opts->progress != NULL ? first_half : NULL, &copy, err);
+}
+
 static aiinfra_status load_weights(aiinfra_model *m, const aiinfra_model_opts *opts, aiinfra_error *err)
 {
-  aiinfra_status rc = aii_hparams_read(m->gguf, m->arch->name, &m->hp, err);
+  aiinfra_status rc = aii_hparams_read(m->gguf, m->arch, &m->hp, err);
+  if (rc == AIINFRA_OK) read_pooling(m);
   if (rc == AIINFRA_OK) rc = set_context(m, opts->max_context, err);
+  if (rc == AIINFRA_OK) rc = aii_layers_plan(m, err);
+  if (rc == AIINFRA_OK) rc = make_tensors(m, opts, err);
   if (rc == AIINFRA_OK) rc = aii_tensors_bind(m, err);
   if (rc == AIINFRA_OK) rc = check_fits(m, err);
-  if (rc == AIINFRA_OK) rc = aii_rope_init(m, err);
   if (rc == AIINFRA_OK) rc = upload(m, opts, err);
   return rc;
 }
@@ -195,8 +225,8 @@ aiinfra_status aii_model_load(aiinfra_runtime *rt, aii_gguf *gguf, const char *n
   return AIINFRA_OK;
 }
 
-aiinfra_status aii_model_render(const aiinfra_model *m, const char *messages_json, const char *tools_json,
-                                bool add_generation_prompt, aii_buf *out, aiinfra_error *err)
+aiinfra_status aii_model_render(const aiinfra_model *m, const aiinfra_render_opts *opts, bool guarded, aii_buf *out,
+                                aiinfra_error *err)
 {
   if (m->template_text == NULL) return aii_fail(err, AIINFRA_ENOTSUP, "model '%s' has no chat template", m->name);
   if (m->tmpl == NULL) {
@@ -205,11 +235,14 @@ aiinfra_status aii_model_render(const aiinfra_model *m, const char *messages_jso
     aii_template_free(again);
     return rc == AIINFRA_ENOMEM ? rc : aii_wrap(err, AIINFRA_ENOTSUP, "the chat template of model '%s'", m->name);
   }
-  aii_template_vars vars = {.messages_json = messages_json,
-                            .tools_json = tools_json,
+  aii_template_vars vars = {.messages_json = opts->messages_json,
+                            .tools_json = opts->tools_json,
+                            .extra_json = opts->variables_json,
+                            .now_s = opts->now_s,
+                            .guard = guarded ? m->vocab : NULL,
                             .bos_token = m->bos_text,
                             .eos_token = m->eos_text,
-                            .add_generation_prompt = add_generation_prompt};
+                            .add_generation_prompt = opts->add_generation_prompt > 0};
   aiinfra_status rc = aii_template_render(m->tmpl, &vars, out, err);
   return rc == AIINFRA_EFORMAT ? aii_wrap(err, AIINFRA_EINVAL, "chat") : rc; /* the caller's JSON is an argument */
 }

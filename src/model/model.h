@@ -36,23 +36,28 @@ typedef struct aii_gguf_kv {
   aii_gguf_type elem_type; /* of an array */
   uint64_t count;          /* of an array; else 1 */
   const uint8_t *data;     /* in the mapping, unaligned, little-endian; a string: its length first */
+  size_t bytes;            /* of data */
 } aii_gguf_kv;
 
 typedef struct aii_gguf_tensor {
   aii_str name;
   uint32_t n_dims;
-  uint64_t ne[4]; /* ne[0] is contiguous; unused ones are 1 */
-  uint32_t type;  /* GGUF id; whether it can be computed with, aii_dtype_info() knows */
-  const uint8_t *data;
+  uint64_t ne[4];      /* ne[0] is contiguous; unused ones are 1 */
+  uint32_t type;       /* GGUF id; whether it can be computed with, aii_dtype_info() knows */
+  const uint8_t *data; /* NULL: not made yet, see aii_gguf_load() */
   uint64_t bytes;
 } aii_gguf_tensor;
 
 typedef struct aii_gguf aii_gguf;
-/* Maps and validates the whole directory: after success every kv and tensor lies inside the file. `bytes_only` opens a
- * memory image instead (fuzzing, tests); it is borrowed. */
+/* Maps and validates the whole directory: after success every kv and tensor lies inside the file, or one of the files
+ * of a split set. The other function opens a memory image instead (fuzzing, tests); it is borrowed. */
 aiinfra_status aii_gguf_open(aii_mem *mem, const char *path, aii_gguf **out, aiinfra_error *err);
 aiinfra_status aii_gguf_from_memory(aii_mem *mem, const void *bytes, size_t n, aii_gguf **out, aiinfra_error *err);
 void aii_gguf_free(aii_gguf *gguf);
+/* Gives every tensor data: what a file does not hold as it is gets made, one tensor at a time. With a type every matrix
+ * is also brought to it (load.c). */
+aiinfra_status aii_gguf_load(aii_gguf *gguf, const char *type, aiinfra_progress_fn progress, void *progress_user,
+                             aiinfra_error *err);
 size_t aii_gguf_n_kv(const aii_gguf *gguf);
 const aii_gguf_kv *aii_gguf_kv_at(const aii_gguf *gguf, size_t i);
 const aii_gguf_kv *aii_gguf_find(const aii_gguf *gguf, const char *key);
@@ -67,15 +72,87 @@ bool aii_gguf_get_str(const aii_gguf *gguf, const char *key, aii_str *out);
 /* Builds a vocabulary from the tokenizer keys (vocab.c). */
 aiinfra_status aii_vocab_from_gguf(aii_mem *mem, const aii_gguf *gguf, aii_vocab **out, aiinfra_error *err);
 
+/* ---- recipes of quantised files (recipe.c) ------------------------------------------------------------------------ */
+
+typedef struct aii_recipe {
+  const char *name; /* "Q4_K_M" */
+  aii_dtype base;
+  uint32_t file_type; /* general.file_type */
+} aii_recipe;
+const aii_recipe *aii_recipe_at(size_t i);           /* NULL behind the last */
+const aii_recipe *aii_recipe_find(const char *name); /* in any case; NULL: there is none */
+
+typedef struct aii_recipe_tensor {
+  const char *name; /* "blk.3.attn_v.weight" */
+  uint32_t n_dims;
+  uint64_t ne0;
+  uint32_t layer, n_layers; /* layer: 0 for tensors of no layer */
+  uint32_t n_experts;       /* of the model; 0: none */
+  uint32_t n_gqa;           /* query heads that share a key head */
+  bool is_output;           /* output.weight, or token_embd.weight where it serves as the output too */
+  bool has_importance;
+} aii_recipe_tensor;
+/* The type that a recipe stores a tensor in; always one that its rows fit and aii_quantize_rows() can write. */
+aii_dtype aii_recipe_type(const aii_recipe *recipe, const aii_recipe_tensor *tensor);
+
+/* ---- importance matrices (importance.c) --------------------------------------------------------------------------- */
+
+/* EFORMAT: a GGUF file of something else. */
+aiinfra_status aii_importance_open(aii_mem *mem, const char *path, aii_gguf **out, aiinfra_error *err);
+/* The importance of the n_in columns of matrix `mat` of a tensor, for aii_quantize_rows(). Not *found: the file says
+ * nothing of it. EFORMAT: made for a model of another shape. */
+aiinfra_status aii_importance_get(const aii_gguf *imatrix, const char *name, size_t mat, size_t n_mats, size_t n_in,
+                                  float *out, bool *found, aiinfra_error *err);
+
+/* ---- the head of a reranker (head.c) ------------------------------------------------------------------------------ */
+
+typedef struct aii_head {
+  uint32_t n_embd, n_classes, yes;            /* yes: the class that means "relevant" */
+  float *dense, *dense_bias, *out, *out_bias; /* all but out may be NULL */
+  char *prompt;  /* how a query and a document become one text: holds {query} and {document}; NULL: as a pair */
+  bool two_seps; /* a pair has two separators in its middle */
+} aii_head;
+/* hidden [n_embd]: of the pooled token, after the output norm. scratch [n_embd]. The logistic function of it is the
+ * probability that the document is relevant. */
+double aii_head_score(const aii_head *head, const double *hidden, double *scratch);
+
 /* ---- the model ------------------------------------------------------------------------------------------------ */
 
+typedef enum aii_rope_scaling {
+  AII_SCALING_NONE,
+  AII_SCALING_LINEAR,
+  AII_SCALING_YARN,
+  AII_SCALING_LONGROPE
+} aii_rope_scaling;
+
+/* Numbers of one model. What an architecture does not have is 0; factors that change nothing are 1. */
 typedef struct aii_hparams {
-  uint32_t n_vocab, n_embd, n_layers, n_heads, n_kv_heads, head_dim, n_ff, n_rot, train_context, window;
-  float norm_eps, rope_base, rope_scale;
+  uint32_t n_vocab, n_embd, n_layers, n_heads, n_kv_heads, n_ff, train_context;
+  uint32_t head_dim, value_dim; /* of a key and of a value in the cache */
+  uint32_t window;              /* of the layers that have one */
+  float norm_eps, attn_scale, attn_softcap, logit_softcap;
+  float embd_scale, residual_scale, logit_scale; /* the last one divides */
+
+  uint32_t n_rot; /* dims of a head that rotate */
+  aii_rope_scaling rope_scaling;
+  uint32_t rope_context; /* of the training before scaling; 0: not told */
+  float rope_base, rope_local_base, rope_factor, rope_attn_factor, yarn_fast, yarn_slow, yarn_log_mul;
+
+  /* MLA: widths of compressed queries (0: not compressed) and of compressed keys and values, dims of a head's key and
+   * value. `latent`: the cache holds what is compressed, as one head; else it holds all heads. */
+  uint32_t q_lora, kv_lora, mla_key, mla_value;
+  uint32_t n_types; /* of tokens, as BERT counts them */
+  bool causal;      /* false: rows see later ones of their sequence too, all of which must be in the same pass */
+  bool latent;
+
+  uint32_t n_experts, n_used_experts, n_ff_exp, n_ff_shared, n_dense_layers, n_expert_groups, n_used_groups;
+  bool expert_sigmoid, expert_norm;
+  float expert_scale;
 } aii_hparams;
 
 typedef struct aii_layer aii_layer;
 typedef struct aii_arch aii_arch; /* a row of data: see arch.c */
+typedef struct aii_rope_table aii_rope_table;
 
 struct aiinfra_model {
   aiinfra_runtime *rt;
@@ -84,18 +161,22 @@ struct aiinfra_model {
   const aii_arch *arch; /* NULL: vocab_only, of an architecture that does not run */
   aii_hparams hp;
   aii_vocab *vocab;
-  aii_template *tmpl;      /* NULL: none */
-  char *template_text;     /* NULL: none */
-  const char *tool_syntax; /* aii_output_syntax(); NULL: none */
-  char *name;              /* general.name or the file's name */
+  aii_template *tmpl;       /* NULL: none */
+  char *template_text;      /* NULL: none */
+  aii_output_syntax syntax; /* how it writes calls and reasoning, by its template */
+  char *name;               /* general.name or the file's name */
   uint32_t max_context;
+  int32_t pooling; /* how its file wants hidden states pooled: an aiinfra_pooling; 0: it does not say */
   uint64_t n_params, weight_bytes;
-  aii_weight tok_embd, output_norm, output; /* output: a copy of tok_embd's view when tied */
+  aii_weight type_embd, embd_norm, embd_norm_bias; /* of encoders */
+  aii_weight tok_embd, pos_embd, output_norm, output_norm_bias;
+  aii_weight output; /* a copy of tok_embd's view when tied */
   bool tied, vocab_only;
   size_t n_uploaded;         /* leading weights that the backend has prepared */
   char *bos_text, *eos_text; /* for templates; "" when there is none */
+  aii_head *head;            /* NULL: none */
   aii_layer *layers;
-  float *inv_freq; /* [n_rot / 2] */
+  aii_rope_table *rope; /* [2]: of most layers, and of those with a window where they differ */
 };
 
 void aii_model_ref(aiinfra_model *model);
@@ -119,9 +200,10 @@ typedef struct aii_forward {
 aiinfra_status aii_model_forward(aiinfra_model *model, aii_workspace *ws, const aii_kv_view *kv,
                                  const aii_forward *pass, aiinfra_error *err);
 
-/* Renders chat messages: see aii_template_render(). Any thread. */
-aiinfra_status aii_model_render(const aiinfra_model *model, const char *messages_json, const char *tools_json,
-                                bool add_generation_prompt, aii_buf *out, aiinfra_error *err);
+/* Renders chat messages: see aii_template_render(). guarded: control tokens that the texts spell are marked for
+ * AII_TOKENIZE_GUARDED. Any thread. */
+aiinfra_status aii_model_render(const aiinfra_model *model, const aiinfra_render_opts *opts, bool guarded, aii_buf *out,
+                                aiinfra_error *err);
 
 /* ---- the sampler (sampler.c) --------------------------------------------------------------------------------- */
 

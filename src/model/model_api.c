@@ -21,7 +21,7 @@ aiinfra_status aiinfra_model_open(aiinfra_runtime *runtime, const char *path, co
   if (runtime == NULL || path == NULL) return aii_fail(err, AIINFRA_EINVAL, "runtime or path is NULL");
   aiinfra_status rc = AII_OPTS_LOAD(&o, opts, vocab_only, err);
   if (rc == AIINFRA_OK) rc = check_opts(&o, err);
-  if (rc == AIINFRA_OK) rc = aii_gguf_open(&runtime->mem, path, &gguf, err);
+  if (rc == AIINFRA_OK) rc = aii_source_open(&runtime->mem, path, o.tokenizer, &gguf, err);
   if (rc != AIINFRA_OK) return rc;
   const char *slash = strrchr(path, '/');
   rc = aii_model_load(runtime, gguf, slash != NULL ? slash + 1 : path, &o, out, err);
@@ -120,16 +120,29 @@ aiinfra_status aiinfra_model_detokenize(const aiinfra_model *model, const aiinfr
   return rc;
 }
 
-aiinfra_status aiinfra_model_render(const aiinfra_model *model, const char *messages_json, const char *tools_json,
-                                    int add_generation_prompt, char **out_text, aiinfra_error *err)
+aiinfra_status aiinfra_model_render_chat(const aiinfra_model *model, const aiinfra_render_opts *opts, char **out_text,
+                                         aiinfra_error *err)
 {
+  aiinfra_render_opts o;
   if (out_text == NULL) return aii_fail(err, AIINFRA_EINVAL, "out_text is NULL");
   *out_text = NULL;
-  if (model == NULL || messages_json == NULL) return aii_fail(err, AIINFRA_EINVAL, "model or messages_json is NULL");
+  aiinfra_status rc = AII_OPTS_LOAD(&o, opts, add_generation_prompt, err);
+  if (rc != AIINFRA_OK) return rc;
+  if (model == NULL || o.messages_json == NULL) return aii_fail(err, AIINFRA_EINVAL, "model or messages_json is NULL");
   aii_buf buf;
   aii_buf_init(&buf, &model->rt->mem, MAX_RENDERED_BYTES);
-  aiinfra_status rc = aii_model_render(model, messages_json, tools_json, add_generation_prompt != 0, &buf, err);
+  rc = aii_model_render(model, &o, false, &buf, err);
   if (rc == AIINFRA_OK) return aii_buf_export(&buf, out_text, err);
   aii_buf_free(&buf);
   return rc;
+}
+
+aiinfra_status aiinfra_model_render(const aiinfra_model *model, const char *messages_json, const char *tools_json,
+                                    int add_generation_prompt, char **out_text, aiinfra_error *err)
+{
+  aiinfra_render_opts opts = AIINFRA_RENDER_OPTS_INIT;
+  opts.messages_json = messages_json;
+  opts.tools_json = tools_json;
+  opts.add_generation_prompt = add_generation_prompt != 0;
+  return aiinfra_model_render_chat(model, &opts, out_text, err);
 }

@@ -50,7 +50,8 @@ void aii_worker_submit(aiinfra_runtime *rt, aii_job *job);
 
 aiinfra_status aii_worker_create(aii_mem *mem, aii_worker **out, aiinfra_error *err);
 void aii_worker_free(aii_worker *worker);
-/* Held by the worker while a job runs: whoever uses the backend from another thread (loading weights) takes it. */
+/* Held by the worker while a job runs: whoever uses the backend from another thread (loading weights, evaluating) takes
+ * it. Fair: those who wait get it in the order of asking. */
 void aii_device_lock(aiinfra_runtime *rt);
 void aii_device_unlock(aiinfra_runtime *rt);
 

@@ -1,7 +1,8 @@
 /* worker.c - the one thread that drives the compute device.
  *
  * Jobs run in the order they came; each goes back to the loop's thread through its own task, so nothing here
- * allocates. The device lock is held while a job runs, so that another thread may prepare weights in between.
+ * allocates. The device lock is held while a job runs, so that another thread may prepare weights or evaluate a text in
+ * between. The lock goes round in the order of asking: who takes it again and again starves nobody.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -14,7 +15,9 @@ struct aii_worker {
   pthread_t thread;
   pthread_mutex_t lock; /* guards the list and quit */
   pthread_cond_t wake;
-  pthread_mutex_t device;
+  pthread_mutex_t device; /* guards the tickets */
+  pthread_cond_t turn;
+  uint64_t next_ticket, served; /* of the device: whose ticket is served has it */
   aii_job *first, *last;
   bool quit;
 };
@@ -31,13 +34,30 @@ static aii_job *next_job(aii_worker *worker)
   return job;
 }
 
+static void lock_device(aii_worker *worker)
+{
+  pthread_mutex_lock(&worker->device);
+  uint64_t ticket = worker->next_ticket++;
+  while (worker->served != ticket) (void)pthread_cond_wait(&worker->turn, &worker->device);
+  pthread_mutex_unlock(&worker->device);
+}
+
+static void unlock_device(aii_worker *worker)
+{
+  pthread_mutex_lock(&worker->device);
+  worker->served++;
+  (void)pthread_cond_broadcast(&worker->turn);
+  pthread_mutex_unlock(&worker->device);
+}
+
 static void *worker_main(void *arg)
 {
   aii_worker *worker = arg;
+  aii_thread_prefer_others();
   for (aii_job *job; (job = next_job(worker)) != NULL;) {
-    pthread_mutex_lock(&worker->device);
+    lock_device(worker);
     job->run(job);
-    pthread_mutex_unlock(&worker->device);
+    unlock_device(worker);
     aii_loop_post(job->rt->loop, &job->task);
   }
   return NULL;
@@ -64,11 +84,13 @@ aiinfra_status aii_worker_create(aii_mem *mem, aii_worker **out, aiinfra_error *
   (void)pthread_mutex_init(&worker->lock, NULL);
   (void)pthread_mutex_init(&worker->device, NULL);
   (void)pthread_cond_init(&worker->wake, NULL);
+  (void)pthread_cond_init(&worker->turn, NULL);
   int code = start_thread(worker);
   if (code == 0) {
     *out = worker;
     return AIINFRA_OK;
   }
+  (void)pthread_cond_destroy(&worker->turn);
   (void)pthread_cond_destroy(&worker->wake);
   (void)pthread_mutex_destroy(&worker->device);
   (void)pthread_mutex_destroy(&worker->lock);
@@ -84,6 +106,7 @@ void aii_worker_free(aii_worker *worker)
   (void)pthread_cond_signal(&worker->wake);
   pthread_mutex_unlock(&worker->lock);
   (void)pthread_join(worker->thread, NULL);
+  (void)pthread_cond_destroy(&worker->turn);
   (void)pthread_cond_destroy(&worker->wake);
   (void)pthread_mutex_destroy(&worker->device);
   (void)pthread_mutex_destroy(&worker->lock);
@@ -121,10 +144,10 @@ void aii_worker_submit(aiinfra_runtime *rt, aii_job *job)
 
 void aii_device_lock(aiinfra_runtime *rt)
 {
-  pthread_mutex_lock(&rt->worker->device);
+  lock_device(rt->worker);
 }
 
 void aii_device_unlock(aiinfra_runtime *rt)
 {
-  pthread_mutex_unlock(&rt->worker->device);
+  unlock_device(rt->worker);
 }

@@ -17,6 +17,13 @@ aiinfra_status aiinfra_server_add_model(aiinfra_server *server, const char *name
   return aii_fail(err, AIINFRA_ENOTSUP, "this build has no server: build the library with WITH_SERVER=1");
 }
 
+aiinfra_status aiinfra_server_add_memory(aiinfra_server *server, const char *name, aiinfra_memory *memory,
+                                         aiinfra_error *err)
+{
+  (void)server, (void)name, (void)memory;
+  return aii_fail(err, AIINFRA_ENOTSUP, "this build has no server: build the library with WITH_SERVER=1");
+}
+
 int aiinfra_server_port(const aiinfra_server *server)
 {
   (void)server;

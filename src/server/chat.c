@@ -1,4 +1,4 @@
-/* chat.c - what only chat requests have: messages, tools, tool_choice, response_format.
+/* chat.c - what only chat requests have: messages, tools, tool_choice, response_format, chat_template_kwargs.
  *
  * Messages go to the model's template as they came, but for what templates do not know: content given as parts becomes
  * one string, and the role "developer" becomes "system". Pictures and sound are refused. Any thread.
@@ -168,11 +168,22 @@ static aiinfra_status read_format(aii_params *p, aiinfra_error *err)
   return rc == AIINFRA_OK ? dump(schema, &p->schema, &p->opts.json_schema, err) : rc;
 }
 
+/* What vLLM calls them: further variables of the template. */
+static aiinfra_status read_variables(aii_params *p, aiinfra_error *err)
+{
+  json_t *variables = NULL;
+  p->field = "chat_template_kwargs";
+  aiinfra_status rc = aii_json_get_object(p->root, "", p->field, false, &variables, err);
+  if (rc != AIINFRA_OK || json_object_size(variables) == 0) return rc;
+  return dump(variables, &p->variables, &p->opts.variables_json, err);
+}
+
 aiinfra_status aii_params_parse_chat(aii_params *params, aiinfra_error *err)
 {
   aiinfra_status rc = read_messages(params, err);
   if (rc == AIINFRA_OK) rc = read_tools(params, err);
   if (rc == AIINFRA_OK) rc = read_tool_choice(params, err);
   if (rc == AIINFRA_OK) rc = read_format(params, err);
+  if (rc == AIINFRA_OK) rc = read_variables(params, err);
   return rc;
 }

@@ -58,7 +58,6 @@ void aii_exchange_unref(aii_exchange *x)
   if (x->next != NULL) x->next->prev = x->prev;
   s->n_open--;
   aii_metric_add(s->in_flight, -1.0);
-  aii_embed_free(x);
   aii_params_free(&x->params);
   aii_buf_free(&x->body);
   aii_buf_free(&x->events);
@@ -123,7 +122,6 @@ void aii_exchange_wake(aii_exchange *x)
 void aii_exchange_cancel(aii_exchange *x)
 {
   aiinfra_request_cancel(x->request);
-  aii_embed_cancel(x);
 }
 
 void aii_exchange_abandon(aii_exchange *x)

@@ -10,7 +10,7 @@
 
 static void make_id(aii_exchange *x, aii_endpoint endpoint)
 {
-  static const char *const prefixes[] = {"", "chatcmpl-", "cmpl-", "embd-"};
+  static const char *const prefixes[] = {"", "chatcmpl-", "cmpl-", "embd-", "rerank-"};
   aiinfra_server *s = x->server;
   uint64_t n = ++s->next_id;
   (void)snprintf(x->id, sizeof x->id, "%s%016llx", prefixes[endpoint],
@@ -63,10 +63,12 @@ static void compact(aii_exchange *x)
 static void on_chunk(void *user, const aiinfra_chunk *chunk)
 {
   aii_exchange *x = user;
-  if (x->gone || chunk->n_bytes == 0) return;
+  if (x->gone || (chunk->n_bytes == 0 && chunk->reasoning_bytes == 0 && chunk->call == NULL)) return;
   if (x->events.len > 0) compact(x);
   open_stream(x);
-  aii_openai_text_event(x, false, chunk->text, chunk->n_bytes, &x->events);
+  if (chunk->reasoning_bytes > 0) aii_openai_reasoning_event(x, chunk->reasoning, chunk->reasoning_bytes, &x->events);
+  if (chunk->n_bytes > 0) aii_openai_text_event(x, false, chunk->text, chunk->n_bytes, &x->events);
+  if (chunk->call != NULL) aii_openai_call_event(x, chunk->call, &x->events);
   if (x->events.failed || x->events.len - x->n_sent > AII_SERVER_MAX_UNREAD) {
     aii_logf(&x->server->rt->log, AIINFRA_LOG_WARN, "server: %s: %s, its stream is cut", x->id,
              x->events.failed ? "memory ran out" : "the client does not read");
@@ -76,7 +78,7 @@ static void on_chunk(void *user, const aiinfra_chunk *chunk)
   aii_exchange_wake(x);
 }
 
-static void finish_badly(aii_exchange *x, aiinfra_status status, const aiinfra_error *err)
+void aii_exchange_fail(aii_exchange *x, const char *param, aiinfra_status status, const aiinfra_error *err)
 {
   aiinfra_error closing;
   if (x->server->closing && status == AIINFRA_ECANCELED) {
@@ -84,11 +86,11 @@ static void finish_badly(aii_exchange *x, aiinfra_status status, const aiinfra_e
     err = &closing;
   }
   if (!x->queued) {
-    aii_reply_status(&x->reply, status, NULL, err);
+    aii_reply_status(&x->reply, status, param, err);
     return;
   }
   aii_buf_str(&x->events, "data: ");
-  aii_error_json(&x->events, aii_http_status(status), NULL, NULL,
+  aii_error_json(&x->events, aii_http_status(status), param, NULL,
                  err != NULL ? err->message : aiinfra_status_text(status));
   aii_buf_str(&x->events, "\n\n");
   x->stream_ended = true;
@@ -106,14 +108,19 @@ static void finish_well(aii_exchange *x, const aiinfra_result *result)
   aii_reply_done(&x->reply, MHD_HTTP_OK, "application/json");
 }
 
+bool aii_exchange_took(aii_exchange *x)
+{
+  aiinfra_request_free(x->request);
+  x->request = NULL;
+  return x->connection != NULL && !x->gone;
+}
+
 static void on_result(void *user, aiinfra_status status, const aiinfra_result *result)
 {
   aii_exchange *x = user;
-  aiinfra_request_free(x->request);
-  x->request = NULL;
-  if (x->connection != NULL && !x->gone) {
+  if (aii_exchange_took(x)) {
     if (status == AIINFRA_OK) finish_well(x, result);
-    else finish_badly(x, status, result->error);
+    else aii_exchange_fail(x, NULL, status, result->error);
     aii_exchange_wake(x);
   }
   aii_exchange_unref(x);

@@ -1,7 +1,8 @@
 /* openai.c - generations in OpenAI's shapes: one answer, or the events of a stream.
  *
- * A stream is: an event with the role, events with text, one with the whole tool calls when there are any, one with the
- * reason of the end, one with the usage when it was asked for, and "[DONE]". Only formats; touches nothing.
+ * A stream is: an event with the role, events with reasoning, text and pieces of tool calls as they come, one with the
+ * reason of the end, one with the usage when it was asked for, and "[DONE]". A call's first piece has its id and name.
+ * Only formats; touches nothing.
  */
 #include "src/server/server.h"
 
@@ -37,6 +38,10 @@ static void add_message(const aiinfra_result *result, aii_buf *out)
   if (only_calls) aii_buf_str(out, "null");
   else aii_buf_json(out, result->text, result->text_bytes);
   aii_buf_str(out, ",\"refusal\":null");
+  if (result->reasoning_bytes > 0) {
+    aii_buf_str(out, ",\"reasoning_content\":");
+    aii_buf_json(out, result->reasoning, result->reasoning_bytes);
+  }
   if (result->tool_calls_json != NULL) {
     aii_buf_str(out, ",\"tool_calls\":");
     aii_buf_str(out, result->tool_calls_json);
@@ -91,30 +96,39 @@ void aii_openai_text_event(const aii_exchange *x, bool with_role, const char *te
   close_event(x, NULL, out);
 }
 
-/* The calls of an answer have no index; those of a stream are told apart by it. */
-static void add_indexed_calls(const char *calls_json, aii_buf *out)
+void aii_openai_reasoning_event(const aii_exchange *x, const char *text, size_t n, aii_buf *out)
 {
-  json_t *calls = NULL;
-  if (aii_json_parse(calls_json, strlen(calls_json), "tool_calls", 0, &calls, NULL) != AIINFRA_OK) {
-    out->failed = true;
-    return;
+  open_event(x, out);
+  aii_buf_str(out, "{\"index\":0,\"delta\":{\"reasoning_content\":");
+  aii_buf_json(out, text, n);
+  aii_buf_char(out, '}');
+  close_event(x, NULL, out);
+}
+
+void aii_openai_call_event(const aii_exchange *x, const aiinfra_call_delta *call, aii_buf *out)
+{
+  open_event(x, out);
+  aii_buf_fmt(out, "{\"index\":0,\"delta\":{\"tool_calls\":[{\"index\":%zu", call->index);
+  if (call->id != NULL) {
+    aii_buf_str(out, ",\"id\":");
+    aii_buf_json(out, call->id, strlen(call->id));
+    aii_buf_str(out, ",\"type\":\"function\"");
   }
-  for (size_t i = 0; i < json_array_size(calls); i++)
-    if (json_object_set_new(json_array_get(calls, i), "index", json_integer((json_int_t)i)) != 0) out->failed = true;
-  (void)aii_json_dump(calls, out);
-  json_decref(calls);
+  aii_buf_str(out, ",\"function\":{");
+  if (call->name != NULL) {
+    aii_buf_str(out, "\"name\":");
+    aii_buf_json(out, call->name, strlen(call->name));
+    aii_buf_char(out, ',');
+  }
+  aii_buf_str(out, "\"arguments\":");
+  aii_buf_json(out, call->arguments, call->n_bytes);
+  aii_buf_str(out, "}}]}");
+  close_event(x, NULL, out);
 }
 
 void aii_openai_end_events(const aii_exchange *x, const aiinfra_result *result, aii_buf *out)
 {
   bool chat = x->endpoint == AII_CHAT;
-  if (chat && result->tool_calls_json != NULL) {
-    open_event(x, out);
-    aii_buf_str(out, "{\"index\":0,\"delta\":{\"tool_calls\":");
-    add_indexed_calls(result->tool_calls_json, out);
-    aii_buf_char(out, '}');
-    close_event(x, NULL, out);
-  }
   open_event(x, out);
   aii_buf_str(out, chat ? "{\"index\":0,\"delta\":{}" : "{\"index\":0,\"text\":\"\"");
   close_event(x, finish_name(result), out);

@@ -1,4 +1,4 @@
-/* params.c - a request's JSON body, read and checked: what all endpoints share, and completions and embeddings.
+/* params.c - a request's JSON body, read and checked: what all endpoints share, completions, embeddings and reranking.
  *
  * Unknown fields are ignored, because clients send new ones before servers know them; known ones that would change the
  * answer and that we cannot honour are refused. `field` always names what was read last, so that whoever reports the
@@ -218,8 +218,40 @@ static aiinfra_status read_embedding(aii_params *p, aiinfra_error *err)
   if (!p->base64 && strcmp(format, "float") != 0)
     return aii_fail(err, AIINFRA_EINVAL, "encoding_format: must be \"float\" or \"base64\"");
   rc = get_int(p, "dimensions", &p->dimensions, err);
-  if (rc == AIINFRA_OK && p->dimensions < 0) rc = aii_fail(err, AIINFRA_EINVAL, "dimensions: must be positive");
+  if (rc == AIINFRA_OK && (p->dimensions < 0 || p->dimensions > INT32_MAX))
+    rc = aii_fail(err, AIINFRA_EINVAL, "dimensions: must be a positive number");
   return rc;
+}
+
+/* ---- reranking ------------------------------------------------------------------------------------------------------ */
+
+/* Strings, or objects with a text. */
+static aiinfra_status read_documents(aii_params *p, aiinfra_error *err)
+{
+  json_t *list = member(p, "documents");
+  size_t n = json_array_size(list);
+  if (n == 0 || n > AII_SERVER_MAX_INPUTS)
+    return aii_fail(err, AIINFRA_EINVAL, "documents: must be an array of 1 to %d texts", AII_SERVER_MAX_INPUTS);
+  p->inputs = aii_new_array(p->mem, n, sizeof *p->inputs);
+  if (p->inputs == NULL) return aii_fail(err, AIINFRA_ENOMEM, "no memory for %zu documents", n);
+  p->n_inputs = n;
+  aiinfra_status rc = AIINFRA_OK;
+  for (size_t i = 0; rc == AIINFRA_OK && i < n; i++) {
+    const json_t *value = json_array_get(list, i);
+    rc = take_text(json_is_object(value) ? json_object_get(value, "text") : value, "documents", &p->inputs[i], err);
+  }
+  return rc;
+}
+
+static aiinfra_status read_rerank(aii_params *p, aiinfra_error *err)
+{
+  json_t *query = member(p, "query");
+  if (query == NULL) return aii_fail(err, AIINFRA_EINVAL, "query: missing");
+  aiinfra_status rc = take_text(query, "query", &p->query, err);
+  if (rc == AIINFRA_OK) rc = read_documents(p, err);
+  if (rc == AIINFRA_OK) rc = get_int(p, "top_n", &p->top_n, err);
+  if (rc == AIINFRA_OK && p->top_n < 0) rc = aii_fail(err, AIINFRA_EINVAL, "top_n: must be a positive number");
+  return rc == AIINFRA_OK ? get_bool(p, "return_documents", &p->return_documents, err) : rc;
 }
 
 /* ---- all ------------------------------------------------------------------------------------------------------------ */
@@ -230,6 +262,7 @@ static aiinfra_status read_all(aii_params *p, aii_endpoint endpoint, aiinfra_err
   aiinfra_status rc = model != NULL ? take_text(model, "model", &p->model, err) : AIINFRA_OK;
   if (rc != AIINFRA_OK) return rc;
   if (endpoint == AII_EMBEDDING) return read_embedding(p, err);
+  if (endpoint == AII_RERANK) return read_rerank(p, err);
   rc = read_generation(p, endpoint, err);
   if (rc != AIINFRA_OK) return rc;
   return endpoint == AII_CHAT ? aii_params_parse_chat(p, err) : read_completion(p, err);
@@ -244,6 +277,7 @@ aiinfra_status aii_params_parse(aii_params *params, aii_mem *mem, aii_endpoint e
   aii_buf_init(&params->messages, mem, 0);
   aii_buf_init(&params->tools, mem, 0);
   aii_buf_init(&params->schema, mem, 0);
+  aii_buf_init(&params->variables, mem, 0);
   aiinfra_status rc = aii_json_parse(body, n, "the body", MAX_DEPTH, &params->root, err);
   if (rc != AIINFRA_OK) return rc;
   if (!json_is_object(params->root))
@@ -257,6 +291,7 @@ void aii_params_free(aii_params *params)
   aii_buf_free(&params->messages);
   aii_buf_free(&params->tools);
   aii_buf_free(&params->schema);
+  aii_buf_free(&params->variables);
   aii_del(params->mem, params->inputs, params->n_inputs * sizeof *params->inputs);
   json_decref(params->root);
   memset(params, 0, sizeof *params);

@@ -64,6 +64,10 @@ static const aii_route routes[] = {
     {"/v1/chat/completions", "POST", aii_run_chat},
     {"/v1/completions", "POST", aii_run_completion},
     {"/v1/embeddings", "POST", aii_run_embeddings},
+    {"/v1/vector_stores/", "POST", aii_run_search},
+    {"/v1/rerank", "POST", aii_run_rerank},
+    {"/v2/rerank", "POST", aii_run_rerank},
+    {"/rerank", "POST", aii_run_rerank},
     {"/v1/models", "GET", run_models},
     {"/v1/models/", "GET", run_model},
     {"/health", "GET", run_health},
@@ -105,7 +109,8 @@ static const char *head(const aii_exchange *x, const char *name)
 
 static bool needs_key(const aii_exchange *x, const char *url)
 {
-  return x->server->api_key != NULL && strncmp(url, "/v1/", 4) == 0;
+  if (x->server->api_key == NULL) return false;
+  return strncmp(url, "/v1/", 4) == 0 || strncmp(url, "/v2/", 4) == 0 || strcmp(url, "/rerank") == 0;
 }
 
 static void check_method(aii_exchange *x, const char *method)

@@ -27,6 +27,7 @@ static void destroy(aiinfra_server *s)
   aiinfra_close_cb closed = s->closed;
   void *user = s->closed_user;
   aii_models_free(s);
+  aii_memories_free(s);
   aii_strfree(&rt->mem, s->host);
   if (s->api_key != NULL) aii_strfree(&rt->mem, s->api_key);
   aii_del(&rt->mem, s, sizeof *s);

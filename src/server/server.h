@@ -37,13 +37,18 @@ enum {
 
 typedef struct aii_exchange aii_exchange;
 
-/* ---- server (server.c, models.c) ----------------------------------------------------------------------------------- */
+/* ---- server (server.c, models.c, search.c) ----------------------------------------------------------------------------------- */
 
 typedef struct aii_served {
   char *name;
   aiinfra_batcher *batcher;
   int64_t created; /* seconds since 1970 */
 } aii_served;
+
+typedef struct aii_searched {
+  char *name;
+  aiinfra_memory *memory;
+} aii_searched;
 
 struct aiinfra_server {
   aiinfra_runtime *rt;
@@ -60,6 +65,8 @@ struct aiinfra_server {
   bool kick_posted, closing, stop_now;
   aii_served *models;
   size_t n_models, cap_models;
+  aii_searched *memories;
+  size_t n_memories, cap_memories;
   aii_exchange *open; /* every exchange that has not been freed */
   uint32_t n_open, n_connected;
   uint64_t next_id;
@@ -80,11 +87,13 @@ aiinfra_status aii_listen(const char *host, uint16_t port, int *fd, int *bound_p
 
 aiinfra_status aii_models_add(aiinfra_server *server, const char *name, aiinfra_batcher *batcher, aiinfra_error *err);
 void aii_models_free(aiinfra_server *server);
+aiinfra_status aii_memories_add(aiinfra_server *server, const char *name, aiinfra_memory *memory, aiinfra_error *err);
+void aii_memories_free(aiinfra_server *server);
 const aii_served *aii_models_find(const aiinfra_server *server, const char *name); /* NULL or "": the default */
 
 /* ---- params: a request's body, checked (params.c, chat.c) ----------------------------------------------------------- */
 
-typedef enum aii_endpoint { AII_CHAT = 1, AII_COMPLETION = 2, AII_EMBEDDING = 3 } aii_endpoint;
+typedef enum aii_endpoint { AII_CHAT = 1, AII_COMPLETION = 2, AII_EMBEDDING = 3, AII_RERANK = 4 } aii_endpoint;
 
 typedef struct aii_params {
   aii_mem *mem;
@@ -94,10 +103,13 @@ typedef struct aii_params {
   bool stream, include_usage, base64;
   aiinfra_generate_opts opts;
   const char *stops[AII_SERVER_MAX_STOPS];
-  aii_buf messages, tools, schema;
-  const char **inputs; /* texts to embed */
+  aii_buf messages, tools, schema, variables;
+  const char **inputs; /* texts to embed, documents to score */
   size_t n_inputs;
   int64_t dimensions; /* 0: as the model has */
+  const char *query;
+  int64_t top_n; /* 0: all */
+  bool return_documents;
 } aii_params;
 
 /* Reads a body. Whatever is returned, aii_params_free() must follow. EFORMAT: no JSON; EINVAL, ENOTSUP: a bad field,
@@ -130,7 +142,6 @@ void aii_reply_done(aii_reply *reply, unsigned status, const char *content_type)
 /* ---- exchanges: one request and its answer (exchange.c) --------------------------------------------------------------- */
 
 typedef struct aii_route aii_route;
-typedef struct aii_embed_job aii_embed_job;
 
 struct aii_exchange {
   aiinfra_server *server;
@@ -151,12 +162,11 @@ struct aii_exchange {
   aii_params params;
   aiinfra_batcher *batcher;
   const char *model_name;   /* as it stands in the answer */
-  aiinfra_request *request; /* a generation in flight */
+  aiinfra_request *request; /* of the batcher, in flight */
   /* an event stream */
   bool role_sent, stream_ended;
   aii_buf events;
   size_t n_sent;
-  aii_embed_job *embed;
 };
 
 /* libmicrohttpd's callbacks. */
@@ -187,8 +197,13 @@ bool aii_key_matches(const char *header, const char *key); /* "Bearer KEY", in c
 void aii_run_chat(aii_exchange *x);       /* generate.c */
 void aii_run_completion(aii_exchange *x); /* generate.c */
 void aii_run_embeddings(aii_exchange *x); /* embeddings.c */
-void aii_embed_cancel(aii_exchange *x);
-void aii_embed_free(aii_exchange *x);
+void aii_run_search(aii_exchange *x);     /* search.c */
+void aii_run_rerank(aii_exchange *x);     /* rerank.c */
+
+/* The batcher has ended the exchange's request: true when the client is still there. */
+bool aii_exchange_took(aii_exchange *x);
+/* Answers with an error, as a status or, when a stream has begun, as its last event. param may be NULL. */
+void aii_exchange_fail(aii_exchange *x, const char *param, aiinfra_status status, const aiinfra_error *err);
 
 /* Parses the body and finds the model; false: an error is in x->reply. */
 bool aii_exchange_parse(aii_exchange *x, aii_endpoint endpoint);
@@ -198,6 +213,8 @@ bool aii_exchange_parse(aii_exchange *x, aii_endpoint endpoint);
 void aii_openai_answer(const aii_exchange *x, const aiinfra_result *result, aii_buf *out);
 /* Events of a stream; each ends in an empty line. */
 void aii_openai_text_event(const aii_exchange *x, bool with_role, const char *text, size_t n, aii_buf *out);
+void aii_openai_reasoning_event(const aii_exchange *x, const char *text, size_t n, aii_buf *out);
+void aii_openai_call_event(const aii_exchange *x, const aiinfra_call_delta *call, aii_buf *out);
 void aii_openai_end_events(const aii_exchange *x, const aiinfra_result *result, aii_buf *out);
 
 #endif

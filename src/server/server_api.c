@@ -29,16 +29,28 @@ aiinfra_status aiinfra_server_create(aiinfra_runtime *runtime, const aiinfra_ser
   return rc == AIINFRA_OK ? aii_server_create(runtime, &o, out, err) : rc;
 }
 
+static aiinfra_status check_add(const aiinfra_server *server, const char *name, const void *what, aiinfra_error *err)
+{
+  if (server == NULL || name == NULL || what == NULL)
+    return aii_fail(err, AIINFRA_EINVAL, "the server, the name or what is to be served is NULL");
+  size_t n = strnlen(name, MOST_NAME_BYTES + 1);
+  if (n == 0 || n > MOST_NAME_BYTES || !aii_utf8_valid(name, n))
+    return aii_fail(err, AIINFRA_EINVAL, "a name is 1 to %d bytes of UTF-8", MOST_NAME_BYTES);
+  return server->closing ? aii_fail(err, AIINFRA_EINVAL, "the server is closing") : AIINFRA_OK;
+}
+
 aiinfra_status aiinfra_server_add_model(aiinfra_server *server, const char *name, aiinfra_batcher *batcher,
                                         aiinfra_error *err)
 {
-  if (server == NULL || name == NULL || batcher == NULL)
-    return aii_fail(err, AIINFRA_EINVAL, "server, name or batcher is NULL");
-  size_t n = strnlen(name, MOST_NAME_BYTES + 1);
-  if (n == 0 || n > MOST_NAME_BYTES || !aii_utf8_valid(name, n))
-    return aii_fail(err, AIINFRA_EINVAL, "a model's name is 1 to %d bytes of UTF-8", MOST_NAME_BYTES);
-  if (server->closing) return aii_fail(err, AIINFRA_EINVAL, "the server is closing");
-  return aii_models_add(server, name, batcher, err);
+  aiinfra_status rc = check_add(server, name, batcher, err);
+  return rc == AIINFRA_OK ? aii_models_add(server, name, batcher, err) : rc;
+}
+
+aiinfra_status aiinfra_server_add_memory(aiinfra_server *server, const char *name, aiinfra_memory *memory,
+                                         aiinfra_error *err)
+{
+  aiinfra_status rc = check_add(server, name, memory, err);
+  return rc == AIINFRA_OK ? aii_memories_add(server, name, memory, err) : rc;
 }
 
 int aiinfra_server_port(const aiinfra_server *server)

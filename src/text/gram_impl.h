@@ -39,8 +39,9 @@ struct aii_grammar {
   size_t n_sets, cap_sets;
   uint32_t *rules; /* entries; rule 0 is the root */
   size_t n_rules, cap_rules;
-  char *trigger;         /* NULL: not lazy */
-  uint8_t class_of[256]; /* bytes that every set treats alike */
+  char *trigger;                       /* NULL: not lazy */
+  const struct aii_out_format *format; /* control tokens that are part of its texts count; NULL: none do */
+  uint8_t class_of[256];               /* bytes that every set treats alike */
   uint32_t n_classes;
 };
 

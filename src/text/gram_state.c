@@ -3,12 +3,14 @@
  *   FREE --the trigger appears--> HELD --complete--> (only end of generation) --accepted--> DONE
  *
  * A mask walks the vocabulary's byte trie, a forbidden byte skips a subtree. Masks are kept by configuration, because a
- * model stays in one for long stretches (inside a string). When nothing may follow, which a vocabulary without the
- * needed bytes can cause, end of generation is let through. One owner.
+ * model stays in one for long stretches (inside a string). Control tokens have no text, but those that the format of
+ * the calls is made of. When nothing may follow, which a vocabulary without the needed bytes can cause, end of generation
+ * is let through. One owner.
  */
 #include <math.h>
 
 #include "src/text/gram_impl.h"
+#include "src/text/output_impl.h"
 
 enum { MASKS = 16, FLUSH_CONFIGS = 16384 };
 #define FREE_BIT 0x80000000u /* a place is FREE_BIT | matched bytes of the trigger, or a configuration */
@@ -27,7 +29,9 @@ struct aii_grammar_state {
   uint32_t place, held; /* held: the configuration behind the trigger */
   bool done, stuck;
   size_t n_trigger;
-  uint32_t *fail; /* of the trigger's matcher (Knuth, Morris, Pratt) */
+  uint32_t *fail;       /* of the trigger's matcher (Knuth, Morris, Pratt) */
+  aiinfra_token *marks; /* control tokens that count */
+  size_t n_marks, cap_marks;
   size_t n_words;
   mask masks[MASKS];
 };
@@ -78,8 +82,36 @@ static bool has_eog(const aii_vocab *vocab)
   return false;
 }
 
+static bool find_marks(aii_grammar_state *s)
+{
+  for (uint32_t i = 0; s->g->format != NULL && i < s->vocab->n_tokens; i++) {
+    aii_str text = aii_vocab_piece(s->vocab, (aiinfra_token)i, true);
+    if ((s->vocab->flags[i] & AII_TF_CONTROL) == 0 || (s->vocab->flags[i] & AII_TF_EOG) != 0) continue;
+    if (text.n < 2 || !aii_out_format_has(s->g->format, text.p, text.n)) continue;
+    if (!aii_grow(s->mem, &s->marks, &s->cap_marks, s->n_marks + 1, sizeof *s->marks)) return false;
+    s->marks[s->n_marks++] = (aiinfra_token)i;
+  }
+  return true;
+}
+
+/* Where the text leads; DEAD: it may not come, NONE: memory. */
+static uint32_t steps(aii_grammar_state *s, uint32_t place, aii_str text)
+{
+  for (size_t i = 0; i < text.n && place != AII_G_NONE && place != AII_G_DEAD; i++)
+    place = step(s, place, (uint8_t)text.p[i]);
+  return place;
+}
+
+static aii_str text_of(const aii_grammar_state *s, aiinfra_token token)
+{
+  bool mark = false;
+  for (size_t i = 0; i < s->n_marks && !mark; i++) mark = s->marks[i] == token;
+  return aii_vocab_piece(s->vocab, token, mark);
+}
+
 static aiinfra_status start(aii_grammar_state *s, aiinfra_error *err)
 {
+  if (!find_marks(s)) return no_memory(err);
   if (!aii_gdfa_init(&s->dfa, s->mem, s->g)) return no_memory(err);
   if (s->g->trigger == NULL) {
     s->place = aii_gdfa_start(&s->dfa);
@@ -118,6 +150,7 @@ void aii_grammar_state_free(aii_grammar_state *s)
   if (s == NULL) return;
   aii_gdfa_free(&s->dfa);
   aii_del(s->mem, s->fail, (s->n_trigger + 1) * sizeof *s->fail);
+  aii_del(s->mem, s->marks, s->cap_marks * sizeof *s->marks);
   for (size_t i = 0; i < MASKS; i++) aii_del(s->mem, s->masks[i].bits, s->n_words * sizeof(uint64_t));
   aii_del(s->mem, s, sizeof *s);
 }
@@ -182,6 +215,11 @@ static bool make_mask(aii_grammar_state *s, mask *m)
     m->bits[(uint32_t)trie->tokens[i] >> 6] &= ~(1ull << (trie->tokens[i] & 63));
   }
   if (!s->done && !walk(s, m->bits)) return false;
+  for (size_t i = 0; i < s->n_marks && !s->done && !open; i++) {
+    uint32_t next = steps(s, s->place, text_of(s, s->marks[i]));
+    if (next == AII_G_NONE) return false;
+    if (next != AII_G_DEAD) m->bits[(uint32_t)s->marks[i] >> 6] |= 1ull << (s->marks[i] & 63);
+  }
   if (may_end(s)) set_eog(s, m->bits);
   uint64_t any = 0;
   for (size_t i = 0; i < s->n_words; i++) any |= m->bits[i];
@@ -226,15 +264,12 @@ aiinfra_status aii_grammar_accept(aii_grammar_state *s, aiinfra_token token, aii
     return AIINFRA_OK;
   }
   if (!tidy(s)) return no_memory(err);
-  aii_str piece = aii_vocab_piece(s->vocab, token, false);
+  aii_str piece = text_of(s, token);
   bool open = (s->place & FREE_BIT) != 0;
   if (s->done || (piece.n == 0 && !open)) return forbidden(s, token, err);
-  uint32_t place = s->place;
-  for (size_t i = 0; i < piece.n; i++) {
-    place = step(s, place, (uint8_t)piece.p[i]);
-    if (place == AII_G_NONE) return no_memory(err);
-    if (place == AII_G_DEAD) return forbidden(s, token, err);
-  }
+  uint32_t place = steps(s, s->place, piece);
+  if (place == AII_G_NONE) return no_memory(err);
+  if (place == AII_G_DEAD) return forbidden(s, token, err);
   s->place = place;
   s->stuck = false;
   return AIINFRA_OK;

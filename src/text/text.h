@@ -80,8 +80,15 @@ bool aii_vocab_is_eog(const aii_vocab *vocab, aiinfra_token token); /* end of ge
 aii_str aii_vocab_piece(const aii_vocab *vocab, aiinfra_token token, bool special);
 aiinfra_token aii_vocab_find(const aii_vocab *vocab, const char *text, size_t n); /* by its text in the file; -1 */
 
+/* U+FDD0, which Unicode keeps for such uses: before a place where a control token is spelled but not meant. */
+#define AII_GUARD "\xEF\xB7\x90"
+enum { AII_TOKENIZE_GUARDED = 1 << 16 };
+/* Whether a control token stands at text, or begins there and the text ends within it. */
+bool aii_vocab_spells_control(const aii_vocab *vocab, const char *text, size_t n);
+
 /* Appends tokens to a growing array (aii_grow with vocab-independent mem). flags: aiinfra_tokenize_flags bits:
- * 1 parse special tokens, 2 add bos/eos as the model wants. Linear time in n for any input. */
+ * 1 parse special tokens, 2 add bos/eos as the model wants; AII_TOKENIZE_GUARDED: at an AII_GUARD no control token
+ * begins, and the guards themselves are dropped. Linear time in n for any input. */
 typedef struct aii_tokens {
   aii_mem *mem;
   aiinfra_token *items;
@@ -121,6 +128,9 @@ typedef struct aii_template_vars {
   const char *tools_json;    /* an array; NULL: none */
   const char *extra_json;    /* an object of further variables; NULL: none */
   const char *bos_token, *eos_token;
+  const aii_vocab
+      *guard;    /* strings of the three that spell its control tokens get an AII_GUARD before each; NULL: no */
+  int64_t now_s; /* what strftime_now() tells, in seconds since 1970, as local time; 0: the clock */
   bool add_generation_prompt;
 } aii_template_vars;
 /* Bounded steps, depth and output; raise_exception() in the template becomes EINVAL with its message. */
@@ -137,12 +147,12 @@ aiinfra_status aii_grammar_from_gbnf(aii_mem *mem, const char *gbnf, const char 
                                      aiinfra_error *err);
 /* Any JSON text that is valid against the schema, in compact or one-space style. */
 aiinfra_status aii_grammar_from_schema(aii_mem *mem, const char *schema_json, aii_grammar **out, aiinfra_error *err);
-/* The model's tool-call syntax for any of the OpenAI tools (JSON array); `choice` as tool_choice: "auto" is lazy,
- * "required" forces a call, a name forces that tool. Syntax "hermes": <tool_call>\n{"name": ..., "arguments":
- * {...}}\n</tool_call>. */
-aiinfra_status aii_grammar_from_tools(aii_mem *mem, const char *tools_json, const char *choice, const char *syntax,
+/* Calls of the OpenAI tools (JSON array) in a format's own syntax; `choice` as tool_choice: "auto" is lazy, "required"
+ * forces a call, a name forces that tool. Formats that write arguments as JSON only: see aii_grammar_knows(). */
+aiinfra_status aii_grammar_from_tools(aii_mem *mem, const char *tools_json, const char *choice, const char *format,
                                       aii_grammar **out, aiinfra_error *err);
 void aii_grammar_free(aii_grammar *grammar);
+bool aii_grammar_is_lazy(const aii_grammar *grammar);
 
 typedef struct aii_grammar_state aii_grammar_state;
 aiinfra_status aii_grammar_start(aii_mem *mem, const aii_grammar *grammar, const aii_vocab *vocab,
@@ -157,11 +167,54 @@ bool aii_grammar_complete(const aii_grammar_state *state); /* nothing but end of
 
 /* ---- what the model wrote ------------------------------------------------------------------------------------ */
 
-/* Splits finished output into text before the calls and an OpenAI tool_calls array (JSON; empty when none): id,
- * type "function", function {name, arguments as a JSON string}. Malformed calls: EFORMAT. */
-aiinfra_status aii_output_parse(aii_mem *mem, const char *text, size_t n, const char *syntax, aii_buf *content,
-                                aii_buf *tool_calls_json, aiinfra_error *err);
-/* The tool syntax that a chat template declares: "hermes" when it holds "<tool_call>", else NULL. */
-const char *aii_output_syntax(const char *chat_template);
+/* How a model writes tool calls, and what it puts around its reasoning: found by its chat template. */
+typedef struct aii_out_format aii_out_format;
+typedef struct aii_output_syntax {
+  const aii_out_format *format;  /* NULL: the template declares no calls */
+  const char *think, *think_end; /* NULL: no reasoning */
+} aii_output_syntax;
+
+aii_output_syntax aii_output_detect(const char *chat_template); /* NULL: none */
+const aii_out_format *aii_output_format(const char *name);      /* NULL: no such format */
+const char *aii_output_format_name(const aii_out_format *format);
+/* Whether there is a grammar for it; lazy: one that waits for the text that opens a call. */
+bool aii_grammar_knows(const aii_out_format *format, bool lazy);
+bool aii_output_calls_end_reasoning(const aii_out_format *format);
+
+/* Takes a model's output apart while it is written: content, reasoning, calls. What comes out does not depend on where
+ * the input was cut. Text that may begin a marker is held back until it is decided. One owner. */
+typedef struct aii_output aii_output;
+typedef struct aii_output_opts {
+  aii_output_syntax syntax;
+  const char *tools_json; /* OpenAI tools: which calls are meant, and of which type arguments are; NULL: no calls */
+  const char *prompt;     /* the rendered prompt, n_prompt bytes: its end may have opened the reasoning; may be NULL */
+  size_t n_prompt;
+  uint64_t seed;       /* of the ids of calls: the same seed and output give the same ids */
+  bool keep_reasoning; /* as part of the content, with its markers */
+  bool json;           /* content is one JSON value: a code fence around it is dropped */
+} aii_output_opts;
+aiinfra_status aii_output_create(aii_mem *mem, const aii_output_opts *opts, aii_output **out, aiinfra_error *err);
+void aii_output_free(aii_output *output);
+aiinfra_status aii_output_push(aii_output *output, const char *text, size_t n, aiinfra_error *err); /* ENOMEM */
+aiinfra_status aii_output_finish(aii_output *output, aiinfra_error *err);
+/* Whether a control token's text is part of what is looked for; other control tokens are no output. */
+bool aii_output_wants(const aii_output *output, const char *text, size_t n);
+
+typedef enum aii_output_kind { AII_OUT_CONTENT, AII_OUT_REASONING, AII_OUT_CALL } aii_output_kind;
+typedef struct aii_output_delta {
+  aii_output_kind kind;
+  uint32_t index;        /* of the call */
+  const char *id, *name; /* of a call's first delta; else NULL */
+  const char *text;      /* content, reasoning, or more of the arguments: n bytes, valid until the next push */
+  size_t n;
+} aii_output_delta;
+bool aii_output_next(aii_output *output, aii_output_delta *delta); /* false: nothing new */
+
+/* All so far. */
+const char *aii_output_content(const aii_output *output, size_t *n);
+const char *aii_output_reasoning(const aii_output *output, size_t *n);
+size_t aii_output_calls(const aii_output *output);                  /* complete ones */
+bool aii_output_cut(const aii_output *output);                      /* it ended within a call */
+void aii_output_calls_json(const aii_output *output, aii_buf *out); /* the complete calls, as OpenAI's tool_calls */
 
 #endif

@@ -75,7 +75,7 @@ static bool list(aii_trun *run, const aii_tnode *node, aii_tv *out)
   for (uint32_t i = 0; i < node->n_items; i++) {
     if (!aii_t_eval(run, node->items[i], &item) || !aii_tv_append(run, out->list, item)) return false;
   }
-  out->tuple = node->kind == TK_TUPLE;
+  out->look = node->kind == TK_TUPLE ? TL_TUPLE : TL_PLAIN;
   return true;
 }
 

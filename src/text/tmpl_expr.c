@@ -179,6 +179,9 @@ static aii_tnode *name(aii_tparser *p)
   aii_tnode *node = aii_tp_node(p, TK_NAME);
   if (node == NULL) return NULL;
   node->value = s;
+  if (aii_tv_is(s, "varargs")) p->uses |= TM_VARARGS;
+  if (aii_tv_is(s, "kwargs")) p->uses |= TM_KWARGS;
+  if (aii_tv_is(s, "caller")) p->uses |= TM_CALLER;
   p->tok++;
   return aii_tp_finish(p, node);
 }

@@ -11,7 +11,10 @@ static bool length(aii_trun *run, aii_tv v, aii_tv *out)
   size_t n = 0;
   switch (v.type) {
     case TV_UNDEFINED: break;
-    case TV_LIST: n = v.list->n; break;
+    case TV_LIST:
+      if (v.look == TL_GENERATOR) return aii_t_fail(run, AIINFRA_EINVAL, "a generator has no length");
+      n = v.list->n;
+      break;
     case TV_MAP: n = v.map->n; break;
     case TV_STR:
       for (size_t i = 0; i < v.n; i++) n += ((uint8_t)v.s[i] & 0xC0) != 0x80;
@@ -19,7 +22,7 @@ static bool length(aii_trun *run, aii_tv v, aii_tv *out)
     default: return aii_t_fail(run, AIINFRA_EINVAL, "a %s has no length", aii_tv_type_name(v));
   }
   *out = aii_tv_int((int64_t)n);
-  return aii_t_step(run, v.type == TV_STR ? v.n / 64 : 0);
+  return aii_t_step(run, v.type == TV_STR ? v.n / 16 : 0);
 }
 
 static bool to_number(aii_tv v, double *f)
@@ -80,15 +83,20 @@ static bool indent(aii_trun *run, aii_tv v, const aii_targs *args, aii_tv *out)
     bool line = i + 1 < s.n && s.s[i] == '\n' && (s.s[i + 1] != '\n' || (blank != NULL && aii_tv_truth(*blank)));
     if (line) aii_buf_add(&buf, pad.s, pad.n);
   }
-  return aii_t_step(run, buf.len / 16) && aii_tv_from_buf(run, &buf, out);
+  run->steps += s.n / 4;
+  if (!aii_tv_from_buf(run, &buf, out)) return false;
+  out->look = s.look;
+  return true;
 }
 
-static bool escape(aii_trun *run, aii_tv v, aii_tv *out)
+bool aii_t_escape(aii_trun *run, aii_tv v, aii_tv *out)
 {
   static const char from[] = "&<>'\"";
   static const char *const to[] = {"&amp;", "&lt;", "&gt;", "&#39;", "&#34;"};
   aii_tv s;
   if (!aii_tv_str(run, v, &s)) return false;
+  *out = s;
+  if (s.look == TL_SAFE) return true;
   aii_buf buf;
   aii_buf_init(&buf, run->mem, AII_T_MAX_OUTPUT);
   for (size_t i = 0; i < s.n; i++) {
@@ -99,13 +107,17 @@ static bool escape(aii_trun *run, aii_tv v, aii_tv *out)
       aii_buf_char(&buf, s.s[i]);
     }
   }
-  return aii_tv_from_buf(run, &buf, out);
+  run->steps += s.n / 2;
+  if (!aii_tv_from_buf(run, &buf, out)) return false;
+  out->look = TL_SAFE;
+  return true;
 }
 
 static bool replace(aii_trun *run, aii_tv s, const aii_targs *args, aii_tv *out)
 {
   const aii_tv *from = aii_t_arg(args, 0, "old"), *to = aii_t_arg(args, 1, "new"), *count = aii_t_arg(args, 2, "count");
   if (from == NULL || to == NULL) return aii_t_fail(run, AIINFRA_EINVAL, "replace: two texts are needed");
+  s.look = TL_PLAIN; /* without autoescape the filter forgets it */
   return aii_t_replace(run, s, *from, *to, count != NULL && count->type == TV_INT ? count->i : -1, out);
 }
 
@@ -122,10 +134,15 @@ static bool text_filter(aii_trun *run, aii_tv name, aii_tv v, const aii_targs *a
     if (trim) return aii_t_strip(run, s, chars != NULL ? *chars : aii_tv_none(), true, true, out);
     return how != 0 ? aii_t_case(run, s, how, out) : replace(run, s, args, out);
   }
-  if (aii_tv_is(name, "string") || aii_tv_is(name, "safe")) return aii_tv_str(run, v, out);
+  if (aii_tv_is(name, "string")) return aii_tv_str(run, v, out);
+  if (aii_tv_is(name, "safe")) {
+    if (!aii_tv_str(run, v, out)) return false;
+    out->look = TL_SAFE;
+    return true;
+  }
   if (aii_tv_is(name, "tojson")) return aii_tv_tojson(run, v, args, out);
   if (aii_tv_is(name, "indent")) return indent(run, v, args, out);
-  if (aii_tv_is(name, "escape") || aii_tv_is(name, "e")) return escape(run, v, out);
+  if (aii_tv_is(name, "escape") || aii_tv_is(name, "e")) return aii_t_escape(run, v, out);
   *known = false;
   return true;
 }
@@ -174,7 +191,7 @@ static bool type_test(aii_tv name, aii_tv v, bool *known)
   if (aii_tv_is(name, "string")) return v.type == TV_STR;
   if (aii_tv_is(name, "mapping")) return v.type == TV_MAP;
   if (aii_tv_is(name, "sequence"))
-    return v.type == TV_LIST || v.type == TV_STR || v.type == TV_MAP || v.type == TV_UNDEFINED;
+    return aii_tv_indexed(v) || v.type == TV_STR || v.type == TV_MAP || v.type == TV_UNDEFINED;
   if (aii_tv_is(name, "iterable"))
     return v.type == TV_LIST || v.type == TV_STR || v.type == TV_MAP || v.type == TV_UNDEFINED;
   if (aii_tv_is(name, "number")) return v.type == TV_INT || v.type == TV_FLOAT || v.type == TV_BOOL;

@@ -10,12 +10,13 @@
 #include "src/text/text.h"
 
 enum {
-  AII_T_MAX_SOURCE = 1 << 20,  /* bytes of a template */
+  AII_T_MAX_SOURCE = 1 << 18,  /* bytes of a template */
   AII_T_MAX_NESTING = 64,      /* statements within statements, brackets within brackets */
   AII_T_MAX_HEIGHT = 300,      /* of an expression's tree: a + b + c has 3 */
   AII_T_MAX_DEPTH = 700,       /* evaluations within evaluations, macros included */
-  AII_T_MAX_STEPS = 2000000,   /* evaluations, copied items, scanned characters / 16 */
-  AII_T_MAX_ARENA = 48 << 20,  /* bytes of all values of one rendering */
+  AII_T_MAX_STEPS = 500000,    /* a step is some 40 ns of work: an evaluation, a copied item, 16 scanned bytes */
+  AII_T_STEPS_PER_BYTE = 4,    /* and so many more for each byte of messages and tools */
+  AII_T_MAX_ARENA = 48 << 20,  /* bytes of all values of one rendering; each 64 of them are a step, too */
   AII_T_MAX_OUTPUT = 16 << 20, /* bytes of output */
   AII_T_MAX_RANGE = 100000,    /* as jinja2's sandbox */
   AII_T_MAX_JSON_DEPTH = 100
@@ -51,13 +52,21 @@ typedef enum aii_tv_type {
   TV_METHOD
 } aii_tv_type;
 
+/* What kind of list or string it is, beside the type: Python tells these apart. */
+typedef enum aii_tv_look {
+  TL_PLAIN,
+  TL_TUPLE,
+  TL_VIEW,      /* keys, values or items of a mapping: has a length, but no order to point into */
+  TL_GENERATOR, /* what map, select and their like give: true, without a length, read once */
+  TL_SAFE       /* a string that `safe` or `escape` made: what "+" adds to it is escaped */
+} aii_tv_look;
+
 typedef struct aii_tlist aii_tlist;
 typedef struct aii_tmap aii_tmap;
 typedef struct aii_tmacro aii_tmacro;
 
 typedef struct aii_tv {
-  uint8_t type;
-  bool tuple; /* a list that Python would write with parentheses */
+  uint8_t type, look;
   uint32_t n; /* bytes of s */
   union {
     bool b;
@@ -183,12 +192,16 @@ typedef struct aii_tsource {
 aiinfra_status aii_tmpl_lex(aii_tsource *src);
 void aii_tmpl_lex_free(aii_tsource *src);
 
+/* What a macro's body speaks of, and so what the macro may be called with; in op of TK_MACRO and TK_CALLBLOCK. */
+typedef enum aii_tm_use { TM_VARARGS = 1, TM_KWARGS = 2, TM_CALLER = 4 } aii_tm_use;
+
 /* ---- parser (tmpl_parse.c, tmpl_expr.c) ----------------------------------------------------------------------------- */
 
 typedef struct aii_tparser {
   aii_arena *arena;
   const aii_ttok *tok;
   uint32_t nesting, loops;
+  uint8_t uses; /* aii_tm_use of the macro around this place */
   aiinfra_status rc;
   aiinfra_error *err;
 } aii_tparser;
@@ -230,9 +243,11 @@ typedef struct aii_trun {
   aii_arena arena;
   aii_mem *mem;
   aii_buf *out;
-  aii_tscope *scope, *globals;
+  aii_tscope *scope;
   uint32_t depth, line;
-  uint64_t steps;
+  const aii_vocab *guard;
+  uint64_t steps, max_steps;
+  int64_t now_s;
   size_t out_bytes; /* over all buffers */
   aiinfra_status rc;
   aiinfra_error *err;
@@ -253,7 +268,7 @@ bool aii_t_eval(aii_trun *run, const aii_tnode *node, aii_tv *out);
 #define AII_T_BODY "(body)"
 bool aii_t_call_macro(aii_trun *run, const aii_tmacro *macro, const aii_targs *args, aii_tv *out);
 bool aii_t_set(aii_trun *run, aii_tscope *scope, aii_tv name, aii_tv value);
-const aii_tv *aii_t_lookup(const aii_trun *run, aii_tv name);
+const aii_tv *aii_t_lookup(aii_trun *run, aii_tv name);
 /* The n-th argument, or the one of that name; NULL: not given. */
 const aii_tv *aii_t_arg(const aii_targs *args, size_t nth, const char *name);
 bool aii_t_emit(aii_trun *run, const char *s, size_t n);
@@ -269,6 +284,7 @@ aii_tv aii_tv_undefined(aii_tv name);
 bool aii_tv_is(aii_tv s, const char *text);
 bool aii_tv_truth(aii_tv v);
 bool aii_tv_number(aii_tv v, double *f); /* bool, int, float */
+bool aii_tv_indexed(aii_tv v);           /* a list or tuple, not a view or generator */
 const char *aii_tv_type_name(aii_tv v);
 bool aii_tv_equal(aii_trun *run, aii_tv a, aii_tv b, bool *equal);
 bool aii_tv_compare(aii_trun *run, aii_tv a, aii_tv b, int *order);
@@ -301,6 +317,7 @@ bool aii_t_method(aii_trun *run, aii_tv self, aii_tv name, const aii_targs *args
 bool aii_t_str_method(aii_trun *run, aii_tv self, aii_tv name, const aii_targs *args, aii_tv *out);
 bool aii_t_function(aii_trun *run, aii_tv name, const aii_targs *args, aii_tv *out);
 bool aii_t_is_function(aii_tv name);
+bool aii_t_escape(aii_trun *run, aii_tv v, aii_tv *out); /* for HTML; what is safe stays as it is */
 bool aii_t_strip(aii_trun *run, aii_tv s, aii_tv chars, bool left, bool right, aii_tv *out);
 bool aii_t_replace(aii_trun *run, aii_tv s, aii_tv from, aii_tv to, int64_t count, aii_tv *out);
 bool aii_t_case(aii_trun *run, aii_tv s, int how, aii_tv *out); /* 'u', 'l', 't', 'c' */

@@ -17,7 +17,7 @@ static const char *const LOOP_METHODS[] = {"cycle", NULL};
 bool aii_t_has_method(aii_tv v, aii_tv name)
 {
   const char *const *names = v.type == TV_STR    ? STR_METHODS
-                             : v.type == TV_LIST ? LIST_METHODS
+                             : aii_tv_indexed(v) ? LIST_METHODS
                              : v.type == TV_MAP  ? MAP_METHODS
                              : v.type == TV_NAMESPACE && aii_tv_get(v.map, aii_tv_lit("revindex0")) != NULL
                                  ? LOOP_METHODS
@@ -111,10 +111,26 @@ static bool map_values(aii_trun *run, const aii_tmap *map, aii_tv *out)
   return true;
 }
 
+/* From a list of pairs. */
+static bool merge_pairs(aii_trun *run, aii_tmap *map, aii_tv list)
+{
+  aii_tlist *items, *pair;
+  if (!aii_tv_iterate(run, list, &items)) return false;
+  for (size_t i = 0; i < items->n; i++) {
+    if (!aii_tv_iterate(run, items->items[i], &pair)) return false;
+    if (pair->n != 2) return aii_t_fail(run, AIINFRA_EINVAL, "expected a mapping or a list of pairs");
+    if (!aii_tv_put(run, map, pair->items[0], pair->items[1])) return false;
+  }
+  return true;
+}
+
 static bool merge(aii_trun *run, aii_tmap *map, const aii_targs *args)
 {
   for (size_t i = 0; i < args->n; i++) {
-    if (args->items[i].type != TV_MAP) return aii_t_fail(run, AIINFRA_EINVAL, "expected a mapping");
+    if (args->items[i].type != TV_MAP) {
+      if (!merge_pairs(run, map, args->items[i])) return false;
+      continue;
+    }
     const aii_tmap *other = args->items[i].map;
     size_t n = other->n;
     for (size_t k = 0; k < n; k++) {
@@ -146,14 +162,17 @@ static bool map_method(aii_trun *run, aii_tv self, aii_tv name, const aii_targs 
   bool known;
   *out = aii_tv_none();
   if (!aii_t_step(run, 1 + self.map->n / 8)) return false;
-  if (aii_tv_is(name, "items")) return aii_t_seq_filter(run, name, self, args, out, &known);
-  if (aii_tv_is(name, "values")) return map_values(run, self.map, out);
+  if (aii_tv_is(name, "items") || aii_tv_is(name, "values")) {
+    bool ok = name.s[0] == 'i' ? aii_t_seq_filter(run, name, self, args, out, &known) : map_values(run, self.map, out);
+    out->look = TL_VIEW;
+    return ok;
+  }
   if (aii_tv_is(name, "update")) return merge(run, self.map, args);
   if (aii_tv_is(name, "copy"))
     return aii_tv_map(run, out) && merge(run, out->map, &(aii_targs){.items = &self, .n = 1});
   if (aii_tv_is(name, "keys")) {
     if (!aii_tv_iterate(run, self, &keys)) return false;
-    *out = (aii_tv){.type = TV_LIST, .list = keys};
+    *out = (aii_tv){.type = TV_LIST, .look = TL_VIEW, .list = keys};
     return true;
   }
   if (args->n < 1) return missing(run, name);
@@ -188,7 +207,7 @@ static bool range(aii_trun *run, const aii_targs *args, aii_tv *out)
   if (step == 0) return aii_t_fail(run, AIINFRA_EINVAL, "range: a step of 0");
   double n = ((double)to - (double)from) / (double)step;
   if (n > AII_T_MAX_RANGE) return aii_t_fail(run, AIINFRA_ELIMIT, "range: more than %d numbers", AII_T_MAX_RANGE);
-  if (!aii_tv_list(run, 0, out)) return false;
+  if (!aii_tv_list(run, n > 0 ? (size_t)n + 1 : 0, out)) return false;
   for (int64_t i = from; step > 0 ? i < to : i > to;) {
     if (!aii_tv_append(run, out->list, aii_tv_int(i))) return false;
     if (__builtin_add_overflow(i, step, &i)) break;
@@ -205,7 +224,8 @@ static bool now(aii_trun *run, const aii_targs *args, aii_tv *out)
   }
   memcpy(format, args->items[0].s, args->items[0].n);
   format[args->items[0].n] = '\0';
-  time_t seconds = (time_t)(aii_unix_ms() / 1000);
+  run->steps += 50;
+  time_t seconds = run->now_s != 0 ? (time_t)run->now_s : (time_t)(aii_unix_ms() / 1000);
   if (localtime_r(&seconds, &tm) == NULL) return aii_t_fail(run, AIINFRA_EINTERNAL, "strftime_now: no local time");
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"

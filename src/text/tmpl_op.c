@@ -23,13 +23,33 @@ static bool join_strings(aii_trun *run, aii_tv a, aii_tv b, aii_tv *out)
   return aii_t_step(run, n / 64);
 }
 
+/* One of them is safe: the other is escaped, and the result is safe. */
+static bool join_safe(aii_trun *run, aii_tv a, aii_tv b, aii_tv *out)
+{
+  if (!aii_t_escape(run, a, &a) || !aii_t_escape(run, b, &b) || !join_strings(run, a, b, out)) return false;
+  out->look = TL_SAFE;
+  return true;
+}
+
 static bool join_lists(aii_trun *run, aii_tv a, aii_tv b, aii_tv *out)
 {
   if (!aii_tv_list(run, a.list->n + b.list->n, out) || !aii_t_step(run, (a.list->n + b.list->n) / 8)) return false;
   if (a.list->n > 0) memcpy(out->list->items, a.list->items, a.list->n * sizeof(aii_tv));
   if (b.list->n > 0) memcpy(out->list->items + a.list->n, b.list->items, b.list->n * sizeof(aii_tv));
   out->list->n = a.list->n + b.list->n;
-  out->tuple = a.tuple;
+  out->look = a.look;
+  return true;
+}
+
+static bool repeat_list(aii_trun *run, aii_tv v, int64_t times, aii_tv *out)
+{
+  if (!aii_tv_list(run, 0, out)) return false;
+  out->look = v.look;
+  for (int64_t k = 0; k < times && v.list->n > 0; k++) {
+    for (size_t i = 0; i < v.list->n; i++) {
+      if (!aii_tv_append(run, out->list, v.list->items[i])) return false;
+    }
+  }
   return true;
 }
 
@@ -43,6 +63,7 @@ static bool repeat_string(aii_trun *run, aii_tv s, int64_t times, aii_tv *out)
   if (text == NULL || !aii_t_step(run, (size_t)times * (s.n / 64 + 1))) return false;
   for (int64_t i = 0; i < times && s.n > 0; i++) memcpy(text + (size_t)i * s.n, s.s, s.n);
   *out = aii_tv_strn(text, (size_t)times * s.n);
+  out->look = s.look;
   return true;
 }
 
@@ -105,10 +126,13 @@ static bool arithmetic(aii_trun *run, aii_top op, aii_tv a, aii_tv b, aii_tv *ou
 {
   static const char *const names[] = {"+", "-", "*", "/", "//", "%", "**"};
   double x, y;
-  if (op == TO_ADD && a.type == TV_STR && b.type == TV_STR) return join_strings(run, a, b, out);
-  if (op == TO_ADD && a.type == TV_LIST && b.type == TV_LIST) return join_lists(run, a, b, out);
+  if (op == TO_ADD && a.type == TV_STR && b.type == TV_STR)
+    return a.look == TL_SAFE || b.look == TL_SAFE ? join_safe(run, a, b, out) : join_strings(run, a, b, out);
+  if (op == TO_ADD && aii_tv_indexed(a) && aii_tv_indexed(b) && a.look == b.look) return join_lists(run, a, b, out);
   if (op == TO_MUL && a.type == TV_STR && b.type == TV_INT) return repeat_string(run, a, b.i, out);
   if (op == TO_MUL && a.type == TV_INT && b.type == TV_STR) return repeat_string(run, b, a.i, out);
+  if (op == TO_MUL && aii_tv_indexed(a) && b.type == TV_INT) return repeat_list(run, a, b.i, out);
+  if (op == TO_MUL && a.type == TV_INT && aii_tv_indexed(b)) return repeat_list(run, b, a.i, out);
   if (!aii_tv_number(a, &x) || !aii_tv_number(b, &y)) return bad_types(run, names[op], a, b);
   if (op == TO_POW) return power(run, a, b, x, y, out);
   if (op == TO_DIV || a.type == TV_FLOAT || b.type == TV_FLOAT) return float_op(run, op, x, y, out);
@@ -148,16 +172,18 @@ bool aii_t_contains(aii_trun *run, aii_tv container, aii_tv item, bool *found)
   if (container.type == TV_STR) {
     if (item.type != TV_STR) return bad_types(run, "in", item, container);
     *found = item.n == 0 || memmem(container.s, container.n, item.s, item.n) != NULL;
-    return aii_t_step(run, container.n / 64);
+    return aii_t_step(run, (container.n + item.n) / 16);
   }
   if (container.type == TV_MAP) {
     *found = aii_tv_get(container.map, item) != NULL;
     return aii_t_step(run, container.map->n / 8);
   }
   if (container.type == TV_UNDEFINED) return true;
+  aii_tlist *list;
   if (container.type != TV_LIST) return bad_types(run, "in", item, container);
-  for (size_t i = 0; i < container.list->n && !*found; i++) {
-    if (!aii_tv_equal(run, container.list->items[i], item, found)) return false;
+  if (!aii_tv_iterate(run, container, &list)) return false;
+  for (size_t i = 0; i < list->n && !*found; i++) {
+    if (!aii_tv_equal(run, list->items[i], item, found)) return false;
   }
   return true;
 }
@@ -180,11 +206,13 @@ bool aii_t_item(aii_trun *run, aii_tv container, aii_tv key, aii_tv *out)
     return aii_t_step(run, container.map->n / 8);
   }
   if (key.type == TV_STR) return aii_t_attr(run, container, key, out);
-  if ((container.type != TV_LIST && container.type != TV_STR) || key.type != TV_INT) return true;
+  if ((!aii_tv_indexed(container) && container.type != TV_STR) || key.type != TV_INT) return true;
   aii_tlist *list;
   if (container.type == TV_STR ? !characters(run, container, &list) : (list = container.list, false)) return false;
   int64_t i = key.i < 0 ? key.i + (int64_t)list->n : key.i;
-  if (i >= 0 && i < (int64_t)list->n) *out = list->items[i];
+  if (i < 0 || i >= (int64_t)list->n) return true;
+  *out = list->items[i];
+  if (container.type == TV_STR) out->look = container.look;
   return true;
 }
 
@@ -201,6 +229,8 @@ bool aii_t_attr(aii_trun *run, aii_tv container, aii_tv name, aii_tv *out)
     const aii_tv *found = aii_tv_get(container.map, name);
     if (found != NULL) *out = *found;
     return aii_t_step(run, container.map->n / 8);
+  } else if (container.type == TV_MACRO && aii_tv_is(name, "name")) {
+    *out = container.macro->node->value;
   }
   return true;
 }
@@ -222,7 +252,7 @@ bool aii_t_slice(aii_trun *run, aii_tv v, aii_tv from, aii_tv to, aii_tv step, a
   aii_tlist *list;
   int64_t by = 1, i, end;
   if (v.type == TV_UNDEFINED) return bad_types(run, "[:]", v, v);
-  if (v.type != TV_LIST && v.type != TV_STR) return bad_types(run, "[:]", v, from);
+  if (!aii_tv_indexed(v) && v.type != TV_STR) return bad_types(run, "[:]", v, from);
   if (v.type == TV_STR ? !characters(run, v, &list) : (list = v.list, false)) return false;
   if (step.type == TV_INT) by = step.i;
   if (by == 0 || by < -AII_T_MAX_RANGE || by > AII_T_MAX_RANGE) {
@@ -236,11 +266,13 @@ bool aii_t_slice(aii_trun *run, aii_tv v, aii_tv from, aii_tv to, aii_tv step, a
   for (; by > 0 ? i < end : i > end; i += by) {
     if (!aii_tv_append(run, part.list, list->items[i])) return false;
   }
-  part.tuple = v.type == TV_LIST && v.tuple;
+  part.look = v.type == TV_LIST ? v.look : TL_PLAIN;
   *out = part;
   if (v.type == TV_LIST) return true;
   aii_buf buf;
   aii_buf_init(&buf, run->mem, 0);
   for (size_t k = 0; k < part.list->n; k++) aii_buf_add(&buf, part.list->items[k].s, part.list->items[k].n);
-  return aii_tv_from_buf(run, &buf, out);
+  if (!aii_tv_from_buf(run, &buf, out)) return false;
+  out->look = v.look;
+  return true;
 }

@@ -243,17 +243,26 @@ static bool parameters(aii_tparser *p, aii_tnode *node)
   return aii_tp_want_op(p, ")");
 }
 
+/* The body of a macro or of a call, which is one: its own loops, its own varargs. */
+static aii_tnode *macro_body(aii_tparser *p, aii_tnode *node, const char *const *ends)
+{
+  uint32_t loops = p->loops;
+  uint8_t uses = p->uses;
+  p->loops = p->uses = 0;
+  node->d = body(p, ends);
+  node->op = p->uses;
+  p->loops = loops;
+  p->uses = uses;
+  return node->d;
+}
+
 static aii_tnode *macro_statement(aii_tparser *p)
 {
   static const char *const ends[] = {"endmacro", NULL};
   aii_tnode *node = aii_tp_node(p, TK_MACRO), *name = node != NULL ? name_node(p) : NULL;
   if (name == NULL || !parameters(p, node) || !want_end(p, TT_BLOCK_END)) return NULL;
   node->value = name->value;
-  uint32_t loops = p->loops;
-  p->loops = 0;
-  node->d = body(p, ends);
-  p->loops = loops;
-  if (node->d == NULL) return NULL;
+  if (macro_body(p, node, ends) == NULL) return NULL;
   p->tok++;
   return node;
 }
@@ -266,7 +275,7 @@ static aii_tnode *call_statement(aii_tparser *p)
   node->a = aii_tp_expr(p);
   if (node->a == NULL) return NULL;
   if (node->a->kind != TK_CALL) return aii_tp_fail(p, "expected a call behind 'call'");
-  if (!want_end(p, TT_BLOCK_END) || (node->d = body(p, ends)) == NULL) return NULL;
+  if (!want_end(p, TT_BLOCK_END) || macro_body(p, node, ends) == NULL) return NULL;
   p->tok++;
   return node;
 }

@@ -30,13 +30,15 @@ bool aii_t_fail(aii_trun *run, aiinfra_status rc, const char *fmt, ...)
 bool aii_t_step(aii_trun *run, size_t n)
 {
   run->steps += n;
-  if (run->steps > AII_T_MAX_STEPS) return aii_t_fail(run, AIINFRA_ELIMIT, "more than %d steps", AII_T_MAX_STEPS);
+  if (run->steps > run->max_steps)
+    return aii_t_fail(run, AIINFRA_ELIMIT, "more than %llu steps", (unsigned long long)run->max_steps);
   return run->rc == AIINFRA_OK;
 }
 
 void *aii_t_new(aii_trun *run, size_t size)
 {
   void *p = aii_arena_new(&run->arena, size);
+  run->steps += size / 64; /* seen at the next step */
   if (p != NULL) return p;
   if (size > run->arena.limit || run->arena.used + size + 16 > run->arena.limit) {
     (void)aii_t_fail(run, AIINFRA_ELIMIT, "more than %d bytes of values", AII_T_MAX_ARENA);
@@ -56,10 +58,13 @@ bool aii_t_emit(aii_trun *run, const char *s, size_t n)
   return !run->out->failed || aii_t_fail(run, AIINFRA_ENOMEM, "no memory for output");
 }
 
-const aii_tv *aii_t_lookup(const aii_trun *run, aii_tv name)
+const aii_tv *aii_t_lookup(aii_trun *run, aii_tv name)
 {
+  size_t looked = 0;
   for (const aii_tscope *scope = run->scope; scope != NULL; scope = scope->parent) {
     const aii_tv *found = aii_tv_get(&scope->vars, name);
+    looked += 1 + scope->vars.n;
+    if (found != NULL || scope->parent == NULL) run->steps += looked / 8;
     if (found != NULL) return found;
   }
   return NULL;
@@ -128,11 +133,42 @@ static bool capture(aii_trun *run, const aii_tnode *node, aii_tv *out)
 
 /* ---- macros ------------------------------------------------------------------------------------------------------ */
 
+static bool is_parameter(const aii_tnode *node, aii_tv name)
+{
+  for (uint32_t i = 0; i < node->n_items; i++) {
+    aii_tv s = node->items[i]->value;
+    if (s.n == name.n && memcmp(s.s, name.s, s.n) == 0) return true;
+  }
+  return false;
+}
+
+/* What is given and is no parameter: varargs, kwargs and caller, where the body speaks of them. */
+static bool bind_rest(aii_trun *run, const aii_tnode *node, const aii_targs *args)
+{
+  aii_tv varargs, kwargs;
+  if (!aii_tv_list(run, 0, &varargs) || !aii_tv_map(run, &kwargs)) return false;
+  varargs.look = TL_TUPLE;
+  for (size_t i = node->n_items; i < args->n; i++) {
+    if ((node->op & TM_VARARGS) == 0)
+      return aii_t_fail(run, AIINFRA_EINVAL, "a macro of %u parameters called with %zu", node->n_items, args->n);
+    if (!aii_tv_append(run, varargs.list, args->items[i])) return false;
+  }
+  for (size_t i = 0; i < args->n_named; i++) {
+    aii_tv name = args->names[i];
+    bool caller = aii_tv_is(name, "caller") && (node->op & TM_CALLER) != 0;
+    if (is_parameter(node, name)) continue;
+    if (!caller && (node->op & TM_KWARGS) == 0)
+      return aii_t_fail(run, AIINFRA_EINVAL, "a macro has no parameter '%.*s'", (int)AII_MIN(name.n, 60), name.s);
+    if (!(caller ? aii_t_set(run, run->scope, name, args->named[i])
+                 : aii_tv_put(run, kwargs.map, name, args->named[i])))
+      return false;
+  }
+  return ((node->op & TM_VARARGS) == 0 || aii_t_set(run, run->scope, aii_tv_lit("varargs"), varargs)) &&
+         ((node->op & TM_KWARGS) == 0 || aii_t_set(run, run->scope, aii_tv_lit("kwargs"), kwargs));
+}
+
 static bool bind_parameters(aii_trun *run, const aii_tnode *node, const aii_targs *args)
 {
-  if (args->n > node->n_items) {
-    return aii_t_fail(run, AIINFRA_EINVAL, "a macro of %u parameters called with %zu", node->n_items, args->n);
-  }
   for (uint32_t i = 0; i < node->n_items; i++) {
     const aii_tnode *param = node->items[i];
     char name[64];
@@ -144,11 +180,7 @@ static bool bind_parameters(aii_trun *run, const aii_tnode *node, const aii_targ
     if (given == NULL && param->a != NULL && !aii_t_eval(run, param->a, &value)) return false;
     if (!aii_t_set(run, run->scope, param->value, value)) return false;
   }
-  for (size_t i = 0; i < args->n_named; i++) {
-    if (aii_tv_is(args->names[i], "caller") && !aii_t_set(run, run->scope, args->names[i], args->named[i]))
-      return false;
-  }
-  return true;
+  return bind_rest(run, node, args);
 }
 
 bool aii_t_call_macro(aii_trun *run, const aii_tmacro *macro, const aii_targs *args, aii_tv *out)
@@ -324,6 +356,11 @@ static bool set_json(aii_trun *run, const char *name, const char *json)
 static bool set_globals(aii_trun *run, const aii_template_vars *vars)
 {
   aii_tv extra, v;
+  const char *inputs[] = {vars->messages_json, vars->tools_json, vars->extra_json};
+  run->max_steps = AII_T_MAX_STEPS;
+  for (size_t i = 0; i < AII_COUNT(inputs); i++) {
+    if (inputs[i] != NULL) run->max_steps += AII_T_STEPS_PER_BYTE * (uint64_t)strlen(inputs[i]);
+  }
   if (!set_json(run, "messages", vars->messages_json != NULL ? vars->messages_json : "[]")) return false;
   if (!set_json(run, "tools", vars->tools_json)) return false;
   v = aii_tv_lit(vars->bos_token != NULL ? vars->bos_token : "");
@@ -344,13 +381,14 @@ static bool set_globals(aii_trun *run, const aii_template_vars *vars)
 aiinfra_status aii_template_render(const aii_template *tmpl, const aii_template_vars *vars, aii_buf *out,
                                    aiinfra_error *err)
 {
-  aii_trun run = {.mem = tmpl->mem, .rc = AIINFRA_OK, .err = err, .line = 1};
+  aii_trun run = {
+      .mem = tmpl->mem, .rc = AIINFRA_OK, .err = err, .line = 1, .now_s = vars->now_s, .guard = vars->guard};
   aii_buf text;
   int flow = FLOW_ON;
   aii_arena_init(&run.arena, tmpl->mem, AII_T_MAX_ARENA);
   aii_buf_init(&text, tmpl->mem, AII_T_MAX_OUTPUT);
   run.out = &text;
-  run.scope = run.globals = new_scope(&run, NULL);
+  run.scope = new_scope(&run, NULL);
   if (run.scope != NULL && set_globals(&run, vars)) (void)exec(&run, tmpl->root, &flow);
   if (run.rc == AIINFRA_OK) {
     aii_buf_add(out, aii_buf_cstr(&text), text.len);

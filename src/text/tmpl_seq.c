@@ -20,7 +20,11 @@ static bool path(aii_trun *run, aii_tv item, aii_tv attr, aii_tv *out)
 static bool first_or_last(aii_trun *run, aii_tv v, bool last, aii_tv *out)
 {
   aii_tlist *list;
+  if (last && v.type == TV_LIST && v.look == TL_GENERATOR)
+    return aii_t_fail(run, AIINFRA_EINVAL, "a generator has no last item");
   if (!aii_tv_iterate(run, v, &list)) return false;
+  if (v.type == TV_LIST && v.look == TL_GENERATOR && list->n > 0) /* only the first one is taken out of it */
+    *v.list = (aii_tlist){.items = list->items + 1, .n = list->n - 1, .cap = list->cap - 1};
   *out = list->n == 0 ? aii_tv_undefined(aii_tv_lit("the item of an empty sequence"))
                       : list->items[last ? list->n - 1 : 0];
   return true;
@@ -60,7 +64,7 @@ static bool pairs(aii_trun *run, const aii_tmap *map, aii_tv *out)
         !aii_tv_append(run, pair.list, map->values[i])) {
       return false;
     }
-    pair.tuple = true;
+    pair.look = TL_TUPLE;
     if (!aii_tv_append(run, out->list, pair)) return false;
   }
   return true;
@@ -198,20 +202,23 @@ static bool total(aii_trun *run, const aii_tlist *list, const aii_targs *args, a
   return true;
 }
 
-bool aii_t_seq_filter(aii_trun *run, aii_tv name, aii_tv v, const aii_targs *args, aii_tv *out, bool *known)
+/* Characters from the last to the first. */
+static bool reverse_text(aii_trun *run, aii_tv s, aii_tv *out)
 {
-  static const char *const names[] = {"first",    "last",       "join",       "list",   "reverse", "items",
-                                      "dictsort", "selectattr", "rejectattr", "select", "reject",  "map",
-                                      "sort",     "unique",     "min",        "max",    "sum"};
-  size_t nth = 0;
-  while (nth < AII_COUNT(names) && !aii_tv_is(name, names[nth])) nth++;
-  *known = nth < AII_COUNT(names);
-  if (!*known) return true;
+  return aii_t_slice(run, s, aii_tv_none(), aii_tv_none(), aii_tv_int(-1), out);
+}
+
+static const char *const NAMES[] = {"first",    "last",       "join",       "list",   "reverse", "items",
+                                    "dictsort", "selectattr", "rejectattr", "select", "reject",  "map",
+                                    "sort",     "unique",     "min",        "max",    "sum"};
+
+static bool by_number(aii_trun *run, size_t nth, aii_tv v, const aii_targs *args, aii_tv *out)
+{
   aii_tlist *list;
   if (nth < 2) return first_or_last(run, v, nth == 1, out);
   if (nth == 5 || nth == 6) {
     if (v.type == TV_UNDEFINED && nth == 5) return aii_tv_list(run, 0, out);
-    if (v.type != TV_MAP) return aii_t_fail(run, AIINFRA_EINVAL, "%s: expected a mapping", names[nth]);
+    if (v.type != TV_MAP) return aii_t_fail(run, AIINFRA_EINVAL, "%s: expected a mapping", NAMES[nth]);
     return nth == 5 ? pairs(run, v.map, out) : dictsort(run, v.map, args, out);
   }
   if (nth >= 7 && nth <= 11 && !aii_tv_truth(v)) return aii_tv_list(run, 0, out); /* none counts as empty here */
@@ -234,4 +241,17 @@ bool aii_t_seq_filter(aii_trun *run, aii_tv name, aii_tv v, const aii_targs *arg
     case 15: return extreme(run, list, args, true, out);
     default: return total(run, list, args, out);
   }
+}
+
+bool aii_t_seq_filter(aii_trun *run, aii_tv name, aii_tv v, const aii_targs *args, aii_tv *out, bool *known)
+{
+  size_t nth = 0;
+  while (nth < AII_COUNT(NAMES) && !aii_tv_is(name, NAMES[nth])) nth++;
+  *known = nth < AII_COUNT(NAMES);
+  if (!*known) return true;
+  if (nth == 4 && v.type == TV_STR) return reverse_text(run, v, out);
+  if (!by_number(run, nth, v, args, out)) return false;
+  bool lazy = nth == 5 || (nth >= 7 && nth <= 11) || nth == 13;
+  if (lazy || (nth == 4 && aii_tv_indexed(v))) out->look = TL_GENERATOR;
+  return true;
 }

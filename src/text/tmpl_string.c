@@ -6,11 +6,15 @@
 static bool space_at(aii_tv s, size_t i, size_t *len)
 {
   uint32_t cp = 0;
+  if ((s.s[i] & 0x80) == 0) {
+    *len = 1;
+    return s.s[i] == ' ' || (s.s[i] >= 9 && s.s[i] <= 13) || (s.s[i] >= 0x1C && s.s[i] <= 0x1F);
+  }
   int n = aii_utf8_decode(s.s + i, s.n - i, &cp);
   *len = n > 0 ? (size_t)n : 1;
   if (n <= 0) return false;
-  return (cp >= 9 && cp <= 13) || (cp >= 0x1C && cp <= 0x20) || cp == 0x85 || cp == 0xA0 || cp == 0x1680 ||
-         (cp >= 0x2000 && cp <= 0x200A) || cp == 0x2028 || cp == 0x2029 || cp == 0x202F || cp == 0x205F || cp == 0x3000;
+  return cp == 0x85 || cp == 0xA0 || cp == 0x1680 || (cp >= 0x2000 && cp <= 0x200A) || cp == 0x2028 || cp == 0x2029 ||
+         cp == 0x202F || cp == 0x205F || cp == 0x3000;
 }
 
 /* The start of the character that ends at `end`. */
@@ -21,24 +25,27 @@ static size_t char_before(aii_tv s, size_t end)
   return i;
 }
 
-static bool strips(aii_tv s, size_t i, aii_tv chars, size_t *len)
+static bool strips(aii_trun *run, aii_tv s, size_t i, aii_tv chars, size_t *len)
 {
   bool space = space_at(s, i, len);
-  return chars.type == TV_STR ? memmem(chars.s, chars.n, s.s + i, *len) != NULL : space;
+  if (chars.type != TV_STR) return space;
+  return aii_t_step(run, 1 + chars.n / 16) && memmem(chars.s, chars.n, s.s + i, *len) != NULL;
 }
 
 bool aii_t_strip(aii_trun *run, aii_tv s, aii_tv chars, bool left, bool right, aii_tv *out)
 {
   size_t from = 0, to = s.n, len;
-  while (left && from < to && strips(s, from, chars, &len)) from += len;
-  while (right && to > from && strips(s, char_before(s, to), chars, &len)) to = char_before(s, to);
+  while (left && from < to && strips(run, s, from, chars, &len)) from += len;
+  while (right && to > from && strips(run, s, char_before(s, to), chars, &len)) to = char_before(s, to);
   *out = aii_tv_strn(s.s + from, to - from);
-  return aii_t_step(run, (s.n - out->n) / 16);
+  out->look = s.look;
+  return aii_t_step(run, (s.n - out->n) / 4);
 }
 
 bool aii_t_replace(aii_trun *run, aii_tv s, aii_tv from, aii_tv to, int64_t count, aii_tv *out)
 {
   if (!aii_tv_str(run, from, &from) || !aii_tv_str(run, to, &to)) return false;
+  if (s.look == TL_SAFE && !aii_t_escape(run, to, &to)) return false;
   aii_buf buf;
   aii_buf_init(&buf, run->mem, AII_T_MAX_OUTPUT);
   size_t at = 0;
@@ -51,9 +58,13 @@ bool aii_t_replace(aii_trun *run, aii_tv s, aii_tv from, aii_tv to, int64_t coun
     if (from.n == 0 && i < s.n) aii_buf_char(&buf, s.s[i]);
     at = i + AII_MAX(from.n, 1);
     count--;
+    run->steps += 2 + from.n / 16;
+    if (!aii_t_step(run, 0)) break;
   }
   if (at < s.n) aii_buf_add(&buf, s.s + at, s.n - at);
-  return aii_t_step(run, (s.n + buf.len) / 16) && aii_tv_from_buf(run, &buf, out);
+  if (!aii_t_step(run, (s.n + buf.len) / 16) || !aii_tv_from_buf(run, &buf, out)) return false;
+  out->look = s.look;
+  return true;
 }
 
 bool aii_t_case(aii_trun *run, aii_tv s, int how, aii_tv *out)
@@ -64,27 +75,37 @@ bool aii_t_case(aii_trun *run, aii_tv s, int how, aii_tv *out)
   for (size_t i = 0; i < s.n;) {
     uint32_t cp = 0;
     int len = aii_utf8_decode(s.s + i, s.n - i, &cp);
+    if (!aii_t_step(run, 1)) break;
     if (len <= 0) {
       aii_buf_char(&buf, s.s[i++]);
       continue;
     }
     utf8proc_category_t cat = utf8proc_category((utf8proc_int32_t)cp);
     bool letter = cat >= UTF8PROC_CATEGORY_LU && cat <= UTF8PROC_CATEGORY_LO;
-    bool up = how == 'u' || (how == 't' && !in_word) || (how == 'c' && i == 0);
-    utf8proc_int32_t c = up ? utf8proc_toupper((utf8proc_int32_t)cp) : utf8proc_tolower((utf8proc_int32_t)cp);
-    char encoded[4];
-    aii_buf_add(&buf, encoded, aii_utf8_encode((uint32_t)c, encoded));
+    bool title = (how == 't' && !in_word) || (how == 'c' && i == 0);
+    if (cp == 0xDF && (title || how == 'u')) { /* the one common letter that becomes two */
+      aii_buf_str(&buf, title ? "Ss" : "SS");
+    } else {
+      utf8proc_int32_t c = (utf8proc_int32_t)cp;
+      c = title ? utf8proc_totitle(c) : how == 'u' ? utf8proc_toupper(c) : utf8proc_tolower(c);
+      char encoded[4];
+      aii_buf_add(&buf, encoded, aii_utf8_encode((uint32_t)c, encoded));
+    }
     in_word = letter;
     i += (size_t)len;
   }
-  return aii_t_step(run, s.n / 16) && aii_tv_from_buf(run, &buf, out);
+  if (!aii_tv_from_buf(run, &buf, out)) return false;
+  out->look = s.look;
+  return true;
 }
 
 /* ---- splitting ----------------------------------------------------------------------------------------------------- */
 
 static bool add_part(aii_trun *run, aii_tv *list, aii_tv s, size_t from, size_t to)
 {
-  return aii_tv_append(run, list->list, aii_tv_strn(s.s + from, to - from));
+  aii_tv part = aii_tv_strn(s.s + from, to - from);
+  part.look = s.look;
+  return aii_tv_append(run, list->list, part);
 }
 
 static bool split_spaces(aii_trun *run, aii_tv s, int64_t max, aii_tv *out)
@@ -109,7 +130,7 @@ static bool split_left(aii_trun *run, aii_tv s, aii_tv sep, int64_t max, aii_tv 
   size_t from = 0;
   for (int64_t parts = 0; max < 0 || parts < max; parts++) {
     const char *hit = from < s.n ? memmem(s.s + from, s.n - from, sep.s, sep.n) : NULL;
-    if (hit == NULL) break;
+    if (hit == NULL || !aii_t_step(run, sep.n / 16)) break;
     size_t at = (size_t)(hit - s.s);
     if (!add_part(run, out, s, from, at)) return false;
     from = at + sep.n;
@@ -117,24 +138,36 @@ static bool split_left(aii_trun *run, aii_tv s, aii_tv sep, int64_t max, aii_tv 
   return add_part(run, out, s, from, s.n);
 }
 
+/* The last place of `what` that ends at or before `end`; SIZE_MAX: none, or no more steps. */
+static size_t find_last(aii_trun *run, aii_tv s, aii_tv what, size_t end)
+{
+  if (what.n > end || !aii_t_step(run, end / 16)) return SIZE_MAX;
+  if (what.n == 0) return end;
+  size_t at = end - what.n;
+  for (;;) {
+    const char *hit = memrchr(s.s, what.s[0], at + 1);
+    if (hit == NULL || !aii_t_step(run, 1 + what.n / 32)) return SIZE_MAX;
+    at = (size_t)(hit - s.s);
+    if (memcmp(hit, what.s, what.n) == 0) return at;
+    if (at == 0) return SIZE_MAX;
+    at--;
+  }
+}
+
 static bool split_right(aii_trun *run, aii_tv s, aii_tv sep, int64_t max, aii_tv *out)
 {
-  size_t to = s.n, at = s.n;
+  size_t to = s.n;
   aii_tv backwards = *out;
   bool known;
   for (int64_t parts = 0; max < 0 || parts < max; parts++) {
-    bool hit = false;
-    if (!aii_t_step(run, 1)) return false;
-    while (at >= sep.n && !hit) {
-      hit = memcmp(s.s + at - sep.n, sep.s, sep.n) == 0;
-      if (!hit) at--;
-    }
-    if (!hit) break;
-    if (!add_part(run, &backwards, s, at, to)) return false;
-    to = at = at - sep.n;
+    size_t at = find_last(run, s, sep, to);
+    if (at == SIZE_MAX) break;
+    if (!add_part(run, &backwards, s, at + sep.n, to)) return false;
+    to = at;
   }
   return add_part(run, &backwards, s, 0, to) &&
-         aii_t_seq_filter(run, aii_tv_lit("reverse"), backwards, &(aii_targs){0}, out, &known);
+         aii_t_seq_filter(run, aii_tv_lit("reverse"), backwards, &(aii_targs){0}, out, &known) &&
+         aii_t_seq_filter(run, aii_tv_lit("list"), *out, &(aii_targs){0}, out, &known);
 }
 
 static bool split(aii_trun *run, aii_tv s, const aii_targs *args, bool right, aii_tv *out)
@@ -201,24 +234,42 @@ static bool all_are(aii_tv s, aii_tv name)
   return s.n > 0 && (cased || (!aii_tv_is(name, "isupper") && !aii_tv_is(name, "islower")));
 }
 
+/* Characters in the first n bytes. */
+static int64_t n_chars(aii_tv s, size_t n)
+{
+  int64_t chars = 0;
+  for (size_t i = 0; i < n; i++) chars += ((uint8_t)s.s[i] & 0xC0) != 0x80;
+  return chars;
+}
+
+static bool count_texts(aii_trun *run, aii_tv s, aii_tv what, aii_tv *out)
+{
+  int64_t n = what.n == 0 ? n_chars(s, s.n) + 1 : 0;
+  for (size_t at = 0; what.n > 0 && at < s.n; n++) {
+    const char *hit = memmem(s.s + at, s.n - at, what.s, what.n);
+    if (!aii_t_step(run, 1 + what.n / 16)) return false;
+    if (hit == NULL) break;
+    at = (size_t)(hit - s.s) + what.n;
+  }
+  *out = aii_tv_int(n);
+  return aii_t_step(run, s.n / 16);
+}
+
 static bool position(aii_trun *run, aii_tv s, aii_tv name, aii_tv what, aii_tv *out)
 {
-  bool last = aii_tv_is(name, "rfind"), count = aii_tv_is(name, "count");
-  int64_t found = -1, n = 0;
   if (what.type != TV_STR) return aii_t_fail(run, AIINFRA_EINVAL, "find: a text is needed");
-  for (size_t i = 0, chars = 0; i + what.n <= s.n; i++) {
-    bool start = ((uint8_t)s.s[i < s.n ? i : 0] & 0xC0) != 0x80;
-    if (memcmp(s.s + i, what.s, what.n) == 0) {
-      found = (int64_t)chars;
-      n++;
-      if (!last && !count) break;
-      if (count && what.n > 1) i += what.n - 1;
-    }
-    chars += start;
+  if (aii_tv_is(name, "count")) return count_texts(run, s, what, out);
+  size_t at;
+  if (aii_tv_is(name, "rfind")) {
+    at = find_last(run, s, what, s.n);
+  } else {
+    const char *hit = what.n > 0 ? memmem(s.s, s.n, what.s, what.n) : s.s;
+    at = hit != NULL ? (size_t)(hit - s.s) : SIZE_MAX;
   }
-  if (aii_tv_is(name, "index") && found < 0) return aii_t_fail(run, AIINFRA_EINVAL, "index: the text was not found");
-  *out = aii_tv_int(count ? n : found);
-  return aii_t_step(run, s.n / 16);
+  if (aii_tv_is(name, "index") && at == SIZE_MAX)
+    return aii_t_fail(run, AIINFRA_EINVAL, "index: the text was not found");
+  *out = aii_tv_int(at != SIZE_MAX ? n_chars(s, at) : -1);
+  return aii_t_step(run, (s.n + what.n) / 8);
 }
 
 /* "{} {0} {name}" with plain fields only. */
@@ -292,7 +343,7 @@ bool aii_t_str_method(aii_trun *run, aii_tv s, aii_tv name, const aii_targs *arg
   }
   if (name.n > 2 && name.s[0] == 'i' && name.s[1] == 's') {
     *out = aii_tv_bool(all_are(s, name));
-    return aii_t_step(run, s.n / 16);
+    return aii_t_step(run, 2 * (size_t)s.n);
   }
   if (aii_tv_is(name, "format")) return format(run, s, args, out);
   return with_argument(run, s, name, args, out);

@@ -66,13 +66,14 @@ static void write_repr(aii_tv s, aii_buf *buf)
 
 static bool write_list(aii_trun *run, aii_tv v, aii_buf *buf)
 {
-  aii_buf_char(buf, v.tuple ? '(' : '[');
+  bool tuple = v.look == TL_TUPLE;
+  aii_buf_char(buf, tuple ? '(' : '[');
   for (size_t i = 0; i < v.list->n; i++) {
     if (i > 0) aii_buf_str(buf, ", ");
     if (!aii_tv_write(run, v.list->items[i], buf, true)) return false;
   }
-  if (v.tuple && v.list->n == 1) aii_buf_char(buf, ',');
-  aii_buf_char(buf, v.tuple ? ')' : ']');
+  if (tuple && v.list->n == 1) aii_buf_char(buf, ',');
+  aii_buf_char(buf, tuple ? ')' : ']');
   return true;
 }
 
@@ -94,11 +95,17 @@ bool aii_tv_write(aii_trun *run, aii_tv v, aii_buf *buf, bool repr)
   bool ok = true;
   if (!aii_t_step(run, 1)) return false;
   switch (v.type) {
-    case TV_UNDEFINED: break;
+    case TV_UNDEFINED: aii_buf_str(buf, repr ? "Undefined" : ""); break;
     case TV_NONE: aii_buf_str(buf, "None"); break;
     case TV_BOOL: aii_buf_str(buf, v.b ? "True" : "False"); break;
-    case TV_INT: aii_buf_fmt(buf, "%lld", (long long)v.i); break;
-    case TV_FLOAT: aii_tv_write_float(v.f, buf); break;
+    case TV_INT:
+      run->steps += 4;
+      aii_buf_fmt(buf, "%lld", (long long)v.i);
+      break;
+    case TV_FLOAT:
+      run->steps += 200;
+      aii_tv_write_float(v.f, buf);
+      break;
     case TV_STR:
       if (repr) {
         write_repr(v, buf);
@@ -109,6 +116,7 @@ bool aii_tv_write(aii_trun *run, aii_tv v, aii_buf *buf, bool repr)
     case TV_LIST:
     case TV_MAP:
       if (++run->depth > AII_T_MAX_DEPTH) return aii_t_fail(run, AIINFRA_ELIMIT, "values nested too deep");
+      run->steps += 2;
       ok = v.type == TV_LIST ? write_list(run, v, buf) : write_map(run, v.map, buf);
       run->depth--;
       break;
@@ -239,15 +247,22 @@ static bool write_json(aii_trun *run, aii_tv v, const json_style *style, int64_t
 {
   bool ok = true;
   if (!aii_t_step(run, 1)) return false;
+  if (v.type == TV_LIST && !aii_tv_indexed(v))
+    return aii_t_fail(run, AIINFRA_EINVAL,
+                      "tojson: a generator or view is no JSON value; the filter list makes it one");
   switch (v.type) {
     case TV_NONE: aii_buf_str(buf, "null"); break;
     case TV_BOOL: aii_buf_str(buf, v.b ? "true" : "false"); break;
-    case TV_STR: json_string(v, style->ascii, buf); break;
+    case TV_STR:
+      run->steps += v.n / 4;
+      json_string(v, style->ascii, buf);
+      break;
     case TV_INT:
     case TV_FLOAT: return aii_tv_write(run, v, buf, false);
     case TV_LIST:
     case TV_MAP:
       if (++run->depth > AII_T_MAX_DEPTH) return aii_t_fail(run, AIINFRA_ELIMIT, "values nested too deep");
+      run->steps += 2 + (style->indent > 0 ? (size_t)(level * style->indent) / 8 : 0);
       ok = v.type == TV_LIST ? json_list(run, v.list, style, level, buf) : json_map(run, v.map, style, level, buf);
       run->depth--;
       break;
@@ -259,8 +274,8 @@ static bool write_json(aii_trun *run, aii_tv v, const json_style *style, int64_t
 
 bool aii_tv_tojson(aii_trun *run, aii_tv v, const aii_targs *args, aii_tv *out)
 {
-  const aii_tv *ascii = aii_t_arg(args, SIZE_MAX, "ensure_ascii"), *indent = aii_t_arg(args, 0, "indent");
-  const aii_tv *seps = aii_t_arg(args, SIZE_MAX, "separators"), *sort = aii_t_arg(args, SIZE_MAX, "sort_keys");
+  const aii_tv *ascii = aii_t_arg(args, 0, "ensure_ascii"), *indent = aii_t_arg(args, 1, "indent");
+  const aii_tv *seps = aii_t_arg(args, 2, "separators"), *sort = aii_t_arg(args, 3, "sort_keys");
   json_style style = {.indent = -1, .item_sep = aii_tv_lit(", "), .key_sep = aii_tv_lit(": ")};
   if (indent != NULL && indent->type == TV_INT && indent->i >= 0 && indent->i <= 32) {
     style.indent = indent->i;

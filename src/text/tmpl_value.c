@@ -53,7 +53,7 @@ bool aii_tv_truth(aii_tv v)
     case TV_INT: return v.i != 0;
     case TV_FLOAT: return v.f != 0;
     case TV_STR: return v.n > 0;
-    case TV_LIST: return v.list->n > 0;
+    case TV_LIST: return v.list->n > 0 || v.look == TL_GENERATOR;
     case TV_MAP: return v.map->n > 0;
     default: return true;
   }
@@ -67,6 +67,11 @@ bool aii_tv_number(aii_tv v, double *f)
     case TV_FLOAT: *f = v.f; return true;
     default: return false;
   }
+}
+
+bool aii_tv_indexed(aii_tv v)
+{
+  return v.type == TV_LIST && (v.look == TL_PLAIN || v.look == TL_TUPLE);
 }
 
 const char *aii_tv_type_name(aii_tv v)
@@ -108,7 +113,7 @@ bool aii_tv_equal(aii_trun *run, aii_tv a, aii_tv b, bool *equal)
     *equal = a.i == b.i;
   } else if (aii_tv_number(a, &x) && aii_tv_number(b, &y)) {
     *equal = x == y;
-  } else if (a.type != b.type) {
+  } else if (a.type != b.type || (a.type == TV_LIST && a.look != b.look)) {
     return true;
   } else if (a.type == TV_STR) {
     *equal = a.n == b.n && memcmp(a.s, b.s, a.n) == 0;
@@ -250,8 +255,15 @@ bool aii_tv_put(aii_trun *run, aii_tmap *map, aii_tv key, aii_tv value)
 bool aii_tv_iterate(aii_trun *run, aii_tv v, aii_tlist **out)
 {
   aii_tv list;
-  if (v.type == TV_LIST) {
+  if (v.type == TV_LIST && v.look != TL_GENERATOR) {
     *out = v.list;
+    return true;
+  }
+  if (v.type == TV_LIST) { /* read once, then empty */
+    if (!aii_tv_list(run, 0, &list)) return false;
+    *list.list = *v.list;
+    *out = list.list;
+    *v.list = (aii_tlist){0};
     return true;
   }
   if (v.type == TV_MAP) {
@@ -278,6 +290,30 @@ bool aii_tv_iterate(aii_trun *run, aii_tv v, aii_tlist **out)
 
 /* ---- JSON in ------------------------------------------------------------------------------------------------------- */
 
+/* A string from outside, with a guard where it spells a control token. Guards of its own become U+FFFD. */
+static bool outside(aii_trun *run, const char *s, size_t n, aii_tv *out)
+{
+  const size_t n_guard = sizeof AII_GUARD - 1;
+  aii_buf buf;
+  size_t from = 0;
+  if (run->guard == NULL) return aii_tv_copy(run, s, n, out);
+  aii_buf_init(&buf, run->mem, 0);
+  for (size_t i = 0; i < n; i++) {
+    bool forged = n - i >= n_guard && memcmp(s + i, AII_GUARD, n_guard) == 0;
+    if (!forged && !aii_vocab_spells_control(run->guard, s + i, n - i)) continue;
+    aii_buf_add(&buf, s + from, i - from);
+    aii_buf_str(&buf, forged ? "\xEF\xBF\xBD" : AII_GUARD);
+    if (forged) i += n_guard - 1;
+    from = forged ? i + 1 : i;
+  }
+  if (buf.len == 0 && !buf.failed) { /* nearly always */
+    aii_buf_free(&buf);
+    return aii_tv_copy(run, s, n, out);
+  }
+  aii_buf_add(&buf, s + from, n - from);
+  return aii_tv_from_buf(run, &buf, out);
+}
+
 static bool from_json(aii_trun *run, const json_t *json, aii_tv *out)
 {
   const char *key;
@@ -290,7 +326,7 @@ static bool from_json(aii_trun *run, const json_t *json, aii_tv *out)
     case JSON_FALSE: *out = aii_tv_bool(false); return true;
     case JSON_INTEGER: *out = aii_tv_int(json_integer_value(json)); return true;
     case JSON_REAL: *out = aii_tv_float(json_real_value(json)); return true;
-    case JSON_STRING: return aii_tv_copy(run, json_string_value(json), json_string_length(json), out);
+    case JSON_STRING: return outside(run, json_string_value(json), json_string_length(json), out);
     case JSON_ARRAY:
       if (!aii_tv_list(run, json_array_size(json), out)) return false;
       json_array_foreach(json, i, value)
@@ -302,7 +338,7 @@ static bool from_json(aii_trun *run, const json_t *json, aii_tv *out)
       if (!aii_tv_map(run, out)) return false;
       json_object_foreach((json_t *)(uintptr_t)json, key, value)
       {
-        if (!aii_tv_copy(run, key, strlen(key), &name) || !from_json(run, value, &item) ||
+        if (!outside(run, key, strlen(key), &name) || !from_json(run, value, &item) ||
             !aii_tv_put(run, out->map, name, item)) {
           return false;
         }

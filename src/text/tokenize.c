@@ -148,16 +148,28 @@ static size_t skip_on(aii_str text, size_t at)
   return at;
 }
 
+/* Whether a guard stands at this place of the text as it came; places are asked for in order. */
+static bool is_guarded(aii_work *w, size_t at)
+{
+  while (w->next_guard < w->n_guards && w->guards[w->next_guard] < at) w->next_guard++;
+  return w->next_guard < w->n_guards && w->guards[w->next_guard] == at;
+}
+
 static aiinfra_status find_added(aii_work *w, bool normalized, aii_str text, bool first)
 {
   const aii_vocab *v = w->vocab;
-  const aii_trie *trie = w->special ? &v->added[normalized].all : &v->added[normalized].user;
+  bool special = w->special && !(normalized && w->n_guards > 0); /* there nobody knows where the guards were */
+  const aii_trie *trie = special ? &v->added[normalized].all : &v->added[normalized].user;
   size_t done = 0, look = 0, at, len, skipped = 0; /* skipped: where white space known to be such ends */
   int32_t token;
   aiinfra_status rc = AIINFRA_OK;
   while (rc == AIINFRA_OK && aii_trie_find(trie, text.p, look, text.n, &at, &len, &token)) {
     size_t end = look = at + len;
     uint8_t flags = v->flags[token];
+    if (!normalized && v->attr[token] != AII_TOKEN_USER && is_guarded(w, at)) {
+      look = at + 1;
+      continue;
+    }
     if ((flags & AII_TF_SINGLE_WORD) != 0 && touches_word(text, at, end)) continue;
     if ((flags & AII_TF_LSTRIP) != 0) at = skip_back(text, at, AII_MIN(done, at));
     if ((flags & AII_TF_RSTRIP) != 0) end = skipped = end < skipped ? skipped : skip_on(text, end);
@@ -199,6 +211,26 @@ static void make_valid(const char *text, size_t n, aii_buf *out)
   aii_buf_add(out, text + from, n - from);
 }
 
+/* Takes the guards out of a text: what is left, and where they stood. */
+static aiinfra_status take_guards(aii_work *w, aii_str *text, aii_buf *plain)
+{
+  const size_t n_guard = sizeof AII_GUARD - 1;
+  for (size_t from = 0;;) {
+    const char *hit = memmem(text->p + from, text->n - from, AII_GUARD, n_guard);
+    if (hit == NULL && from == 0) return AIINFRA_OK; /* nearly always */
+    size_t to = hit != NULL ? (size_t)(hit - text->p) : text->n;
+    aii_buf_add(plain, text->p + from, to - from);
+    if (hit == NULL) break;
+    if (!aii_grow(w->mem, &w->guards, &w->cap_guards, w->n_guards + 1, sizeof *w->guards)) plain->failed = true;
+    if (plain->failed) break;
+    w->guards[w->n_guards++] = plain->len;
+    from = to + n_guard;
+  }
+  if (plain->failed) return aii_fail(w->err, AIINFRA_ENOMEM, "a text of %zu bytes", text->n);
+  *text = (aii_str){aii_buf_cstr(plain), plain->len};
+  return AIINFRA_OK;
+}
+
 static void work_init(aii_work *w, const aii_vocab *vocab, size_t n, aii_tokens *out, aiinfra_error *err)
 {
   *w = (aii_work){.vocab = vocab, .mem = out->mem, .out = out, .err = err};
@@ -223,6 +255,7 @@ static void work_free(aii_work *w)
   }
   aii_heap_free(&w->heap);
   aii_del(w->mem, w->words, w->n_words * sizeof *w->words);
+  aii_del(w->mem, w->guards, w->cap_guards * sizeof *w->guards);
   aii_del(w->mem, w->ids, w->cap_ids * sizeof *w->ids);
   aii_del(w->mem, w->items, w->cap_items * AII_SYMBOL_BYTES);
   aii_del(w->mem, w->ways.items, w->ways.cap * sizeof *w->ways.items);
@@ -233,7 +266,7 @@ aiinfra_status aii_tokenize(const aii_vocab *vocab, const char *text, size_t n, 
 {
   if (n > INT32_MAX / 4) return aii_fail(err, AIINFRA_ELIMIT, "a text of %zu bytes is more than can be tokenized", n);
   aii_work w;
-  aii_buf valid;
+  aii_buf valid, plain;
   size_t before = out->n;
   bool around = (flags & FLAG_ADD) != 0;
   aii_str s = {text, n};
@@ -241,11 +274,13 @@ aiinfra_status aii_tokenize(const aii_vocab *vocab, const char *text, size_t n, 
   work_init(&w, vocab, n, out, err);
   w.special = (flags & FLAG_SPECIAL) != 0;
   aii_buf_init(&valid, w.mem, 0);
+  aii_buf_init(&plain, w.mem, 0);
   if (must_be_valid(vocab) && !aii_utf8_valid(text, n)) {
     make_valid(text, n, &valid);
     if (valid.failed) rc = aii_fail(err, AIINFRA_ENOMEM, "a text of %zu bytes", n);
     s = (aii_str){aii_buf_cstr(&valid), valid.len};
   }
+  if (rc == AIINFRA_OK && (flags & AII_TOKENIZE_GUARDED) != 0) rc = take_guards(&w, &s, &plain);
   for (uint32_t i = 0; around && i < vocab->spec.n_before && rc == AIINFRA_OK; i++) {
     rc = aii_work_add(&w, vocab->spec.before[i]);
   }
@@ -254,6 +289,7 @@ aiinfra_status aii_tokenize(const aii_vocab *vocab, const char *text, size_t n, 
     rc = aii_work_add(&w, vocab->spec.behind[i]);
   }
   aii_buf_free(&valid);
+  aii_buf_free(&plain);
   work_free(&w);
   if (rc != AIINFRA_OK) out->n = before;
   return rc;

@@ -44,3 +44,22 @@ aiinfra_status aii_vocab_build_added(aii_vocab *v, aiinfra_error *err)
   }
   return rc;
 }
+
+/* Whether a token that is no word of users stands at text, or begins there and the text ends within it. */
+static bool spells(const aii_vocab *v, const aii_trie *trie, const char *text, size_t n)
+{
+  uint32_t node = 0;
+  if (n == 0 || trie->n == 0 || !trie->first[(uint8_t)text[0]]) return false;
+  for (size_t i = 0; i < n; i++) {
+    node = aii_trie_step(trie, node, (uint8_t)text[i]);
+    if (node == 0) return false;
+    int32_t token = trie->nodes[node].token;
+    if (token >= 0 && v->attr[token] != AII_TOKEN_USER) return true;
+  }
+  return true;
+}
+
+bool aii_vocab_spells_control(const aii_vocab *v, const char *text, size_t n)
+{
+  return spells(v, &v->added[0].all, text, n) || spells(v, &v->added[1].all, text, n);
+}

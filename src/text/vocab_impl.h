@@ -128,6 +128,8 @@ typedef struct aii_work {
   aii_tokens *out;
   aiinfra_error *err;
   bool special;
+  size_t *guards; /* places where no special token begins, in order */
+  size_t n_guards, cap_guards, next_guard;
   aii_buf norm[2], split[2];
   aii_spans spans[2];
   aii_word *words;

@@ -151,11 +151,24 @@ static void test_render(void **state)
   aiinfra_string_free(text);
   assert_int_equal(aiinfra_model_render(model, "[", NULL, 1, &text, &err), AIINFRA_EINVAL);
   assert_null(text);
+  assert_int_equal(aiinfra_model_render_chat(model, NULL, &text, &err), AIINFRA_EINVAL);
   gm_shape plain = shape;
   plain.chat_template = NULL;
   aiinfra_model *other;
   assert_int_equal(aiinfra_model_open(rt, write_model(&plain, "plain.gguf"), NULL, &other, &err), AIINFRA_OK);
   assert_int_equal(aiinfra_model_render(other, chat, NULL, 1, &text, &err), AIINFRA_ENOTSUP);
+  aiinfra_model_free(other);
+  plain.chat_template = "{{ messages[0].content }}{{ 'x' if think else 'y' }}{{ strftime_now('%Y') }}";
+  assert_int_equal(aiinfra_model_open(rt, write_model(&plain, "vars.gguf"), NULL, &other, &err), AIINFRA_OK);
+  aiinfra_render_opts opts = AIINFRA_RENDER_OPTS_INIT;
+  opts.messages_json = chat;
+  opts.variables_json = "{\"think\": true}";
+  opts.now_s = 1000000000;
+  assert_int_equal(aiinfra_model_render_chat(other, &opts, &text, &err), AIINFRA_OK);
+  assert_string_equal(text, "Hellox2001");
+  aiinfra_string_free(text);
+  opts.variables_json = "[]";
+  assert_int_equal(aiinfra_model_render_chat(other, &opts, &text, &err), AIINFRA_EINVAL);
   aiinfra_model_free(other);
   plain.chat_template = "{% nonsense %}"; /* a template that cannot be used does not spoil the model */
   assert_int_equal(aiinfra_model_open(rt, write_model(&plain, "odd.gguf"), NULL, &other, &err), AIINFRA_OK);

@@ -150,6 +150,10 @@ typedef struct gm_shape {
   float rope_base, linear_factor; /* 0: the key is left out */
   bool bias, qk_norm, tied, rope_freqs;
   const char *chat_template; /* NULL: none */
+  uint32_t pooling;          /* 0: the key is left out */
+  uint32_t head_tokens[2];   /* a classification head whose rows are those of output.weight for these; 0: none */
+  float head_dense;          /* and a dense layer in front of it: the identity times this; 0: none */
+  const char *rerank_prompt; /* NULL: none */
   uint64_t seed;
 } gm_shape;
 
@@ -263,8 +267,27 @@ static inline void gm_model_keys(gguf_maker *m, const gm_shape *s)
   gm_arch_f32(m, s, "attention.layer_norm_rms_epsilon", 1e-5f);
   if (s->rope_base > 0) gm_arch_f32(m, s, "rope.freq_base", s->rope_base);
   if (s->linear_factor > 0) gm_arch_f32(m, s, "rope.scaling.factor", s->linear_factor);
+  if (s->pooling > 0) gm_arch_u32(m, s, "pooling_type", s->pooling);
+  if (s->rerank_prompt != NULL) gm_key_str(m, "tokenizer.chat_template.rerank", s->rerank_prompt);
   if (s->chat_template != NULL) gm_key_str(m, "tokenizer.chat_template", s->chat_template);
   gm_vocab(m, s->n_vocab);
+}
+
+/* The state r of the random numbers is the one that output.weight was made from. */
+static inline void gm_head(gguf_maker *m, const gm_shape *s, uint64_t r)
+{
+  uint32_t n = s->n_embd, n_classes = s->head_tokens[1] > 0 ? 2 : 1;
+  float *dense = calloc((size_t)n * n, sizeof *dense), *out = calloc((size_t)n * 2, sizeof *out);
+  for (uint32_t i = 0; i < s->n_vocab * n; i++) {
+    float value = 0.5f * gm_random(&r);
+    for (uint32_t c = 0; c < n_classes; c++)
+      if (i / n == s->head_tokens[c]) out[c * n + i % n] = s->head_dense > 0 ? value / s->head_dense : value;
+  }
+  for (uint32_t i = 0; i < n; i++) dense[i * n + i] = s->head_dense;
+  gm_tensor(m, "cls.output.weight", 0, n, n_classes, out, (size_t)n * n_classes * sizeof *out);
+  if (s->head_dense > 0) gm_tensor(m, "cls.weight", 0, n, n, dense, (size_t)n * n * sizeof *dense);
+  free(dense);
+  free(out);
 }
 
 static inline uint8_t *gm_model(const gm_shape *s, size_t *size)
@@ -275,9 +298,11 @@ static inline uint8_t *gm_model(const gm_shape *s, size_t *size)
   gm_model_keys(&m, s);
   gm_random_tensor(&m, "token_embd.weight", s->n_embd, s->n_vocab, 0, 1, &r);
   gm_random_tensor(&m, "output_norm.weight", s->n_embd, 1, 1, 0.2f, &r);
+  uint64_t r_output = r;
   if (!s->tied) gm_random_tensor(&m, "output.weight", s->n_embd, s->n_vocab, 0, 0.5f, &r);
   if (s->rope_freqs) gm_random_tensor(&m, "rope_freqs.weight", s->n_rot / 2, 1, 2, 1, &r);
   for (uint32_t l = 0; l < s->n_layers; l++) gm_layer(&m, s, l, &r);
+  if (s->head_tokens[0] > 0) gm_head(&m, s, r_output);
   return gm_finish(&m, size);
 }
 

@@ -32,12 +32,17 @@ static inline void runner_say(const char *what, aiinfra_status rc, const aiinfra
   if (rc != AIINFRA_OK) fail_msg("%s: %s: %s", what, aiinfra_status_name(rc), err->message);
 }
 
+/* For aiinfra_model_opts.load_type of the next model. */
+static const char *runner_load_type __attribute__((unused));
+
 static inline void runner_open(runner *r, const char *path, const aiinfra_runtime_opts *opts, uint32_t max_rows,
                                uint32_t block_tokens, aii_dtype kv_type)
 {
   aiinfra_error err;
   runner_say("runtime", aiinfra_runtime_create(opts, &r->rt, &err), &err);
-  runner_say("model", aiinfra_model_open(r->rt, path, NULL, &r->model, &err), &err);
+  aiinfra_model_opts model_opts = AIINFRA_MODEL_OPTS_INIT;
+  model_opts.load_type = runner_load_type;
+  runner_say("model", aiinfra_model_open(r->rt, path, &model_opts, &r->model, &err), &err);
   runner_say("workspace", aii_workspace_create(r->model, max_rows, max_rows, &r->ws, &err), &err);
   const aii_hparams *hp = &r->model->hp;
   uint32_t n_blocks = (r->model->max_context + block_tokens - 1) / block_tokens;
@@ -46,11 +51,12 @@ static inline void runner_open(runner *r, const char *path, const aiinfra_runtim
                         .n_layers = hp->n_layers,
                         .n_kv_heads = hp->n_kv_heads,
                         .head_dim = hp->head_dim,
+                        .value_dim = hp->value_dim,
                         .block_tokens = block_tokens,
                         .n_blocks = n_blocks};
-  size_t keys = (size_t)hp->n_kv_heads * block_tokens * hp->head_dim * (kv_type == AII_F32 ? 4 : 2);
-  r->kv.value_offset = (keys + 63) & ~(size_t)63;
-  r->kv.layer_bytes = 2 * r->kv.value_offset;
+  size_t run = (size_t)hp->n_kv_heads * block_tokens * (kv_type == AII_F32 ? 4 : 2);
+  r->kv.value_offset = (run * hp->head_dim + 63) & ~(size_t)63;
+  r->kv.layer_bytes = r->kv.value_offset + ((run * hp->value_dim + 63) & ~(size_t)63);
   r->kv.block_bytes = r->kv.layer_bytes * hp->n_layers;
   aii_backend *be = r->rt->backend;
   runner_say("cache", be->ops->alloc(be, r->kv.block_bytes * n_blocks, &r->kv.base, &err), &err);

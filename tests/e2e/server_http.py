@@ -11,6 +11,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 import unittest
 
@@ -25,8 +26,8 @@ MIB = 1 << 20
 class Server:
     """The program on a free port; reads the port from what it says."""
 
-    def __init__(self, *args):
-        self.process = subprocess.Popen([AIINFRA, "serve", "--model", MODEL, "--name", "m", "--port", "0", *args],
+    def __init__(self, *args, model=MODEL):
+        self.process = subprocess.Popen([AIINFRA, "serve", "--model", model, "--name", "m", "--port", "0", *args],
                                         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         self.port = None
         while self.port is None:
@@ -201,8 +202,11 @@ class Chat(unittest.TestCase):
         self.assertIsInstance(json.loads(call["function"]["arguments"])["n"], int)
         deltas = [e["choices"][0]["delta"] for e in server.stream("/v1/chat/completions", **ask)]
         streamed = [d["tool_calls"][0] for d in deltas if "tool_calls" in d]
-        self.assertEqual(streamed[0]["index"], 0)
-        self.assertEqual(streamed[0]["function"], call["function"])
+        self.assertEqual({d["index"] for d in streamed}, {0})
+        self.assertEqual((streamed[0]["id"], streamed[0]["type"]), (call["id"], "function"))
+        self.assertFalse([d for d in streamed[1:] if "id" in d])
+        self.assertEqual(streamed[0]["function"]["name"], call["function"]["name"])
+        self.assertEqual("".join(d["function"]["arguments"] for d in streamed), call["function"]["arguments"])
 
     def test_wrong_requests(self):
         user = [{"role": "user", "content": "x"}]
@@ -233,11 +237,103 @@ class Embeddings(unittest.TestCase):
         for a, b in zip(first, numbers):
             self.assertAlmostEqual(a, b, places=6)
 
+    def test_dimensions(self):
+        _, whole = server.post("/v1/embeddings", input="the cat")
+        status, cut = server.post("/v1/embeddings", input=["the cat", "a dog"], dimensions=5)
+        self.assertEqual((status, [len(d["embedding"]) for d in cut["data"]]), (200, [5, 5]))
+        first = whole["data"][0]["embedding"][:5]
+        length = sum(v * v for v in first) ** 0.5
+        for a, b in zip(first, cut["data"][0]["embedding"]):
+            self.assertAlmostEqual(a / length, b, places=5)
+        _, packed = server.post("/v1/embeddings", input="the cat", dimensions=5, encoding_format="base64")
+        raw = base64.b64decode(packed["data"][0]["embedding"], validate=True)
+        for a, b in zip(cut["data"][0]["embedding"], struct.unpack("<5f", raw)):
+            self.assertAlmostEqual(a, b, places=6)
+
     def test_wrong_requests(self):
         for fields, param in ((dict(), "input"), (dict(input=[]), "input"), (dict(input=""), "input"),
                               (dict(input=["a", 3]), "input"), (dict(input="a", encoding_format="x"), "encoding_format"),
-                              (dict(input="a", dimensions=3), "dimensions"), (dict(input="a\0b"), "input")):
+                              (dict(input="a", dimensions=99999), "dimensions"), (dict(input="a", dimensions=-1), "dimensions"), (dict(input="a\0b"), "input")):
             status, answer = server.post("/v1/embeddings", **fields)
+            self.assertEqual((status, answer["error"]["param"]), (400, param), answer)
+
+
+def with_head(path, out):
+    """A copy of a GGUF file with a reranker's head of one class, which looks at the first element."""
+    with open(path, "rb") as file:
+        data = file.read()
+    version, n_tensors, n_kv = struct.unpack_from("<IQQ", data, 4)
+    at, keys = 24, {}
+    sizes = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
+
+    def text():
+        nonlocal at
+        n = struct.unpack_from("<Q", data, at)[0]
+        at += 8 + n
+        return data[at - n:at].decode("utf-8", "replace")
+
+    def skip(kind):
+        nonlocal at
+        if kind == 8:
+            text()
+        elif kind == 9:
+            kind, n = struct.unpack_from("<IQ", data, at)
+            at += 12
+            for _ in range(n):
+                skip(kind)
+        else:
+            at += sizes[kind]
+
+    for _ in range(n_kv):
+        key, kind = text(), struct.unpack_from("<I", data, at)[0]
+        at += 4
+        if kind == 4:
+            keys[key] = struct.unpack_from("<I", data, at)[0]
+        skip(kind)
+    for _ in range(n_tensors):
+        text()
+        at += 4 + 8 * struct.unpack_from("<I", data, at)[0] + 12
+    align = keys.get("general.alignment", 32)
+    n_embd = next(value for key, value in keys.items() if key.endswith(".embedding_length"))
+    weights = data[(at + align - 1) // align * align:]
+    weights += bytes(-len(weights) % align)
+    name = b"cls.output.weight"
+    info = struct.pack("<Q", len(name)) + name + struct.pack("<IQQIQ", 2, n_embd, 1, 0, len(weights))
+    head = b"GGUF" + struct.pack("<IQQ", version, n_tensors + 1, n_kv) + data[24:at] + info
+    with open(out, "wb") as file:
+        file.write(head + bytes(-len(head) % align) + weights + struct.pack("<%df" % n_embd, 1.0, *[0.0] * (n_embd - 1)))
+
+
+class Rerank(unittest.TestCase):
+    DOCUMENTS = ["the dog", {"text": "a cat"}, "a long story about the sea", "the cat"]
+
+    def test_scores(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "head.gguf")
+            with_head(MODEL, path)
+            own = Server(model=path)
+            status, answer = own.post("/v1/rerank", model="m", query="cat", documents=self.DOCUMENTS)
+            self.assertEqual(status, 200, answer)
+            scores = [r["relevance_score"] for r in answer["results"]]
+            self.assertEqual(scores, sorted(scores, reverse=True))
+            self.assertTrue(all(0 < score < 1 for score in scores))
+            self.assertEqual(sorted(r["index"] for r in answer["results"]), [0, 1, 2, 3])
+            self.assertEqual(answer["usage"]["total_tokens"], answer["meta"]["tokens"]["input_tokens"])
+            status, two = own.post("/v2/rerank", query="cat", documents=self.DOCUMENTS, top_n=2, return_documents=True)
+            self.assertEqual([r["index"] for r in two["results"]], [r["index"] for r in answer["results"][:2]])
+            texts = ["the dog", "a cat", "a long story about the sea", "the cat"]
+            self.assertEqual([r["document"]["text"] for r in two["results"]], [texts[r["index"]] for r in two["results"]])
+            _, one = own.post("/rerank", query="cat", documents=["a cat"])
+            self.assertEqual(one["results"][0]["relevance_score"],
+                             next(r["relevance_score"] for r in answer["results"] if r["index"] == 1))
+            self.assertEqual(own.stop()[0], 0)
+
+    def test_wrong_requests(self):
+        for fields, param in ((dict(), "query"), (dict(query="a"), "documents"), (dict(query="a", documents=[]), "documents"),
+                              (dict(query="a", documents=["a", 3]), "documents"),
+                              (dict(query="a", documents=["a"], top_n="x"), "top_n"),
+                              (dict(query="a", documents=["a"]), "model")):  # this model is no reranker
+            status, answer = server.post("/v1/rerank", **fields)
             self.assertEqual((status, answer["error"]["param"]), (400, param), answer)
 
 
@@ -355,6 +451,43 @@ class Own(unittest.TestCase):
             code, said = own.stop()
         self.assertNotIn("secret", said)
         self.assertEqual(code, 0, said)
+
+    def test_search(self):
+        with tempfile.TemporaryDirectory() as folder:
+            db, path = os.path.join(folder, "s.db"), os.path.join(folder, "zoo.md")
+            with open(path, "w") as f:
+                f.write("# Zoo\n\nThe giraffe eats acacia leaves.\n\n# Port\n\nThe ferry leaves at noon.\n")
+            subprocess.run([AIINFRA, "ingest", "--db", db, path], check=True, capture_output=True)
+            subprocess.run([AIINFRA, "remember", "--db", db, "My giraffe is called Gus."], check=True, capture_output=True)
+            own = Server("--db", db)
+            try:
+                self.check_search(own, path)
+            finally:
+                code, said = own.stop()
+            self.assertEqual(code, 0, said)
+
+    def check_search(self, own, path):
+        search = "/v1/vector_stores/default/search"
+        status, _, body = own.ask("POST", search, {"query": "What does the giraffe eat?"})
+        page = json.loads(body)
+        self.assertEqual((status, page["object"], page["has_more"]), (200, "vector_store.search_results.page", False))
+        self.assertEqual(page["search_query"], ["What does the giraffe eat?"])
+        first = page["data"][0]
+        self.assertTrue(first["filename"].endswith("zoo.md"), first)
+        self.assertIn("acacia", first["content"][0]["text"])
+        self.assertTrue(0 < first["score"] <= 1 and isinstance(first["attributes"], dict))
+        self.assertTrue(any("Gus" in hit["content"][0]["text"] for hit in page["data"]))
+        _, _, body = own.ask("POST", search, {"query": ["ferry"], "max_num_results": 1})
+        self.assertEqual(len(json.loads(body)["data"]), 1)
+        for fields, param in ((dict(), "query"), (dict(query=3), "query"), (dict(query=["a", "b"]), "query"),
+                              (dict(query="a", max_num_results=51), "max_num_results"),
+                              (dict(query="a", filters={"type": "eq"}), "filters"),
+                              (dict(query="a", rewrite_query=True), "rewrite_query")):
+            status, _, body = own.ask("POST", search, fields)
+            self.assertEqual((status, json.loads(body)["error"]["param"]), (400, param), body)
+        for path in ("/v1/vector_stores/other/search", "/v1/vector_stores/default", "/v1/vector_stores//search"):
+            self.assertEqual(own.ask("POST", path, {"query": "a"})[0], 404)
+        self.assertEqual(own.ask("POST", search, b"{")[0], 400)
 
     def test_stops_with_work_in_flight(self):
         own = Server()

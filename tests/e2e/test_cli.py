@@ -1,9 +1,11 @@
 """The aiinfra program from outside: what goes to stdout and what to stderr, exit codes, mistakes, Ctrl-C."""
 import json
+import math
 import os
 import re
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
@@ -15,7 +17,7 @@ ROOT = os.environ.get("AIINFRA_ROOT", ".")
 AIINFRA = os.path.join(os.environ.get("AIINFRA_BUILD", "build"), "aiinfra")
 NANO = os.path.join(ROOT, "examples/nano/nano.gguf")
 STORIES = os.path.join(os.environ.get("AIINFRA_SHARED_DATA", ""), "models/stories260K")
-COMMANDS = "agent ingest search remember forget run serve bench inspect tokenize".split()
+COMMANDS = "agent ingest search remember forget run serve bench inspect tokenize template logits perplexity kld".split()
 
 
 def call(*args, stdin=subprocess.DEVNULL, env=None):
@@ -105,6 +107,12 @@ class Usage(Case):
     def test_arguments(self):
         self.bad(2, "run", said="something is missing")
         self.bad(2, "run", "a", "b", said="'b' is too much")
+        self.bad(2, "logits", "m.gguf", "-p", "x", "--tokens", "1", said="at once")
+        for wrong in ("", "1,", ",1", "1;2", "-1", "1 2", "99999999999"):
+            self.bad(2, "logits", "m.gguf", "--tokens=" + wrong, said="no list of numbers")
+        self.bad(2, "perplexity", "m.gguf", said="something is missing")
+        self.bad(2, "perplexity", "m.gguf", "f", "-c", "1", said="--context")
+        self.bad(2, "kld", "m.gguf", "p.gguf", said="something is missing")
         self.bad(2, "ingest", "docs", said="--db FILE is missing")
         self.bad(2, "agent", "--db", self.db, said="question or --resume")
         self.bad(2, "agent", "--db", self.db, "--resume", "What?", said="question or --resume")
@@ -187,6 +195,27 @@ class Run(Case):
         ids = [int(word) for word in self.good("tokenize", "--ids", MODEL, "One two.")[0].split()]
         lines = self.good("tokenize", MODEL, "One two.")[0].decode().splitlines()
         self.assertEqual([int(line.split()[0]) for line in lines], ids)
+        tokens = json.loads(self.good("tokenize", "--json", MODEL, "One two.")[0])
+        self.assertEqual([token["id"] for token in tokens], ids)
+        self.assertEqual("".join(token["text"] for token in tokens).strip(), "One two.")
+        half = json.loads(self.good("tokenize", "--json", MODEL, "\U0001f9ff")[0])
+        pieces = [bytes(token["bytes"]) if token["text"] is None else token["text"].encode() for token in half]
+        self.assertEqual(b"".join(pieces).strip(), "\U0001f9ff".encode())
+
+    @needs_nano
+    def test_template(self):
+        messages = self.file("messages.json", b'[{"role": "user", "content": "How are you?"}]')
+        tools = self.file("tools.json", b'[{"type": "function", "function": {"name": "look_up", "parameters": {}}}]')
+        out, err = self.good("template", NANO, messages)
+        self.assertIn(b"How are you?", out)
+        self.assertEqual(err, "")
+        closed = self.good("template", NANO, messages, "--no-generation-prompt")[0]
+        self.assertTrue(out.startswith(closed) and len(out) > len(closed))
+        self.assertIn(b"look_up", self.good("template", NANO, messages, "--tools", tools)[0])
+        with open(messages, "rb") as file:
+            self.assertEqual(self.good("template", NANO, "-", stdin=file)[0], out)
+        self.bad(1, "template", NANO, self.dir + "/none.json", said="none.json")
+        self.bad(1, "template", NANO, self.file("bad.json", b"[{"), said="template")
 
     @needs_model
     def test_bench(self):
@@ -194,6 +223,100 @@ class Run(Case):
         figures = [json.loads(line) for line in out.splitlines()]
         self.assertEqual([f["test"] for f in figures], ["pp", "tg"])
         self.assertTrue(all(f["tokens_per_second"] > 0 for f in figures))
+
+
+class Look(Case):
+    """logits, perplexity and kld, checked against each other."""
+
+    def logprobs(self, model, tokens):
+        out, err = self.good("logits", model, "--tokens", ",".join(map(str, tokens)), "--all", "--top", "0", "--json")
+        self.assertEqual(err, "")
+        rows = json.loads(out)
+        self.assertEqual([(row["position"], row["token"]) for row in rows], list(enumerate(tokens)))
+        return [{entry["id"]: entry["logprob"] for entry in row["top"]} for row in rows]
+
+    @needs_model
+    def test_logits(self):
+        for row in self.logprobs(MODEL, [1, 20, 30]):
+            self.assertAlmostEqual(sum(math.exp(value) for value in row.values()), 1, places=5)
+        out, err = self.good("logits", MODEL, "-p", "One two", "--top", "3")
+        lines = [line.split(None, 3) for line in out.decode().splitlines()]
+        self.assertEqual(err, "")
+        self.assertEqual(len(lines), 3)
+        self.assertEqual(sorted((float(line[1]) for line in lines), reverse=True), [float(line[1]) for line in lines])
+        top = json.loads(self.good("logits", MODEL, "-p", "One two", "--top", "3", "--json")[0])
+        self.assertEqual([entry["id"] for entry in top[0]["top"]], [int(line[0]) for line in lines])
+        text, _ = self.good("run", MODEL, "-p", "One two", "--greedy", "-n", "1")
+        self.assertEqual(text.decode().strip(), (top[0]["top"][0]["text"] or "").strip())
+        self.bad(1, "logits", MODEL, "--tokens", "99999999", said="vocabulary")
+        self.bad(1, "logits", MODEL, "--tokens", ",".join(["1"] * 50000), said="context")
+
+    def text(self):
+        words = "Once upon a time there was a little dog. He liked to play with a red ball in the park all day. "
+        return self.file("text.txt", (words * 3).encode())
+
+    def tokens(self, model, path):
+        with open(path, encoding="utf-8") as file:
+            return [int(word) for word in self.good("tokenize", "--ids", "--bos", model, file.read())[0].split()]
+
+    @needs_stories
+    def test_perplexity(self):
+        model, path, context = STORIES + "/stories260K.gguf", self.text(), 24
+        tokens = self.tokens(model, path)
+        for from_start in (False, True):
+            nll = []
+            for at in range(0, len(tokens), context):
+                window = tokens[at:at + context]
+                if not from_start and len(window) < context:
+                    break
+                if not from_start:
+                    window[0] = tokens[0]
+                rows = self.logprobs(model, window)
+                first = 0 if from_start else context // 2
+                nll += [-rows[i][window[i + 1]] for i in range(first, len(window) - 1)]
+            options = ["--context", str(context), "--json"] + ["--from-start"] * from_start
+            out, err = self.good("perplexity", model, path, *options)
+            figures = json.loads(out)
+            self.assertEqual(err, "")
+            self.assertEqual(figures["scored"], len(nll))
+            self.assertAlmostEqual(figures["nll"], sum(nll) / len(nll), places=6)
+            self.assertAlmostEqual(figures["perplexity"], math.exp(sum(nll) / len(nll)), places=4)
+        one = json.loads(self.good("perplexity", model, path, "--context", "24", "--chunks", "1", "--json")[0])
+        self.assertEqual((one["windows"], one["scored"]), (1, 11))
+        self.assertRegex(self.good("perplexity", model, path, "-c", "24")[0], rb"^perplexity [\d.]+ \+- [\d.]+ \(\d+ tok")
+        self.bad(1, "perplexity", model, path, said="smaller --context")
+        self.bad(1, "perplexity", model, path, "-c", "1000000", said="the model's context")
+        self.bad(1, "perplexity", model, self.dir + "/none.txt", said="none.txt")
+
+    @needs_stories
+    def test_kld(self):
+        model, path, context = STORIES + "/stories260K.gguf", self.text(), 24
+        same = json.loads(self.good("kld", model, model, path, "-c", "24", "--json")[0])
+        self.assertEqual((same["max_kld"], same["same_top"], same["perplexity_ratio"]), (0, 1, 1))
+        with open(model, "rb") as file:
+            content = bytearray(file.read())
+        for at in range(len(content) - 40000, len(content), 4):  # the last weights of the file, which are F32
+            struct.pack_into("<f", content, at, struct.unpack_from("<f", content, at)[0] * 1.2)
+        moved = self.file("moved.gguf", bytes(content))
+        tokens, klds, top = self.tokens(model, path), [], 0
+        for at in range(0, len(tokens) - context + 1, context):
+            window = [tokens[0]] + tokens[at + 1:at + context]
+            pairs = list(zip(self.logprobs(model, window), self.logprobs(moved, window)))[context // 2:-1]
+            klds += [sum(math.exp(p[t]) * (p[t] - q[t]) for t in p) for p, q in pairs]
+            top += sum(max(p, key=p.get) == max(q, key=q.get) for p, q in pairs)
+        out, err = self.good("kld", moved, model, path, "-c", "24", "--json")
+        figures = json.loads(out)
+        self.assertEqual(err, "")
+        self.assertEqual(figures["scored"], len(klds))
+        self.assertGreater(figures["mean_kld"], 0)
+        self.assertAlmostEqual(figures["mean_kld"], sum(klds) / len(klds), places=6)
+        self.assertAlmostEqual(figures["max_kld"], max(klds), places=5)
+        self.assertAlmostEqual(figures["same_top"], top / len(klds))
+        self.assertTrue(figures["median_kld"] <= figures["p99_kld"] <= figures["max_kld"])
+        self.assertAlmostEqual(figures["perplexity_ratio"], figures["perplexity"] / figures["parent_perplexity"])
+        self.assertRegex(self.good("kld", moved, model, path, "-c", "24")[0].decode(), r"^mean divergence +0\.\d+")
+        if os.path.exists(NANO):
+            self.bad(1, "kld", model, NANO, path, said="cannot be compared")
 
 
 class Memory(Case):

@@ -8,6 +8,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static void check(const aii_params *p, aii_endpoint endpoint)
 {
   const aiinfra_generate_opts *o = &p->opts;
+  if (endpoint == AII_RERANK) {
+    if (p->query == NULL || p->n_inputs == 0 || p->n_inputs > AII_SERVER_MAX_INPUTS || p->top_n < 0) abort();
+    for (size_t i = 0; i < p->n_inputs; i++)
+      if (p->inputs[i] == NULL) abort();
+    return;
+  }
   if (endpoint == AII_EMBEDDING) {
     if (p->n_inputs == 0 || p->n_inputs > AII_SERVER_MAX_INPUTS) abort();
     for (size_t i = 0; i < p->n_inputs; i++)
@@ -26,7 +32,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
   aii_mem mem;
   aii_mem_init(&mem, NULL, 256u << 20);
-  for (int i = AII_CHAT; i <= AII_EMBEDDING; i++) {
+  for (int i = AII_CHAT; i <= AII_RERANK; i++) {
     aii_params params;
     aiinfra_error err = {0};
     aiinfra_status rc = aii_params_parse(&params, &mem, (aii_endpoint)i, (const char *)data, size, &err);

@@ -9,12 +9,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
   aii_mem mem;
   aii_template *tmpl = NULL;
   aii_template_vars vars = {
-      "[{\"role\":\"user\",\"content\":\"Hi\"},{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[]}]",
-      "[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"parameters\":{}}}]",
-      "{\"n\":3}",
-      "<s>",
-      "</s>",
-      true};
+      .messages_json =
+          "[{\"role\":\"user\",\"content\":\"Hi\"},{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[]}]",
+      .tools_json = "[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"parameters\":{}}}]",
+      .extra_json = "{\"n\":3}",
+      .bos_token = "<s>",
+      .eos_token = "</s>",
+      .add_generation_prompt = true};
   aiinfra_error err = {0};
   aii_mem_init(&mem, NULL, 128u << 20);
   if (aii_template_parse(&mem, (const char *)data, size, &tmpl, &err) == AIINFRA_OK) {

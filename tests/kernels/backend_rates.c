@@ -81,6 +81,7 @@ static void rate_attention(aii_backend *be, aii_dtype type, uint32_t n_rows, uin
                     .n_layers = 1,
                     .n_kv_heads = KV,
                     .head_dim = HEAD,
+                    .value_dim = HEAD,
                     .block_tokens = BLOCK,
                     .n_blocks = length / BLOCK};
   kv.value_offset = KV * BLOCK * HEAD * size;
@@ -93,10 +94,11 @@ static void rate_attention(aii_backend *be, aii_dtype type, uint32_t n_rows, uin
   fill(q, (size_t)n_rows * HEADS * HEAD);
   const uint32_t *tables[1] = {table};
   aii_rows rows = {.n_rows = n_rows, .n_seqs = 1, .pos = pos, .seq = seq, .tables = tables};
+  const aii_attn how = {.n_heads = HEADS, .scale = 0.125f};
   double took = 1e9;
   for (int run = 0; run < 7; run++) {
     double start = seconds();
-    be->ops->attention(be, &kv, 0, &rows, HEADS, 0.125f, 0, q, out);
+    be->ops->attention(be, &kv, 0, &rows, &how, q, out);
     took = best(took, seconds() - start);
   }
   double products = 2.0 * HEADS * HEAD * n_rows * (length - (n_rows - 1) / 2.0);

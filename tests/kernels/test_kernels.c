@@ -32,8 +32,6 @@ static const aii_kernels *variants[MAX_VARIANTS];
 static int n_variants;
 static unsigned long long seed;
 
-static const char *const fmt_names[AII_FMT_COUNT] = {"F32", "F16", "BF16", "Q8_0", "Q4_0"};
-
 /* ---- memory that ends at a forbidden page ---- */
 
 typedef struct fence {
@@ -99,18 +97,28 @@ static fence random_floats(size_t n)
   return f;
 }
 
-/* rows of n elements in a format, from random values */
+/* rows of n elements in a format, from random values; formats that cannot be written get random bytes, whose halves,
+ * doubles and scales are all below 2 */
 static fence random_weights(aii_fmt fmt, size_t rows, size_t n)
 {
   size_t bytes = aii_fmt_row_bytes(fmt, n);
   fence f = fence_new(rows * bytes);
   float *x = malloc(n * sizeof *x);
-  for (size_t r = 0; r < rows; r++) {
+  aii_encode_fn encode = aii_fmt_info(fmt)->encode;
+  for (size_t r = 0; encode != NULL && r < rows; r++) {
     fill(x, n);
-    aii_kernels_ref.quant[fmt](x, n, (char *)f.data + r * bytes);
+    encode(x, NULL, n, (char *)f.data + r * bytes);
   }
+  for (size_t i = 0; encode == NULL && i < rows * bytes; i++) ((unsigned char *)f.data)[i] = (unsigned char)below(64);
   free(x);
   return f;
+}
+
+/* A row's length: some blocks, with lanes left over where blocks allow it. */
+static size_t random_length(aii_fmt fmt, size_t most)
+{
+  size_t block = aii_fmt_info(fmt)->block;
+  return block == 1 ? 1 + below(most) : block * (1 + below(block >= 128 ? 3 : most / 32 + 3));
 }
 
 static void assert_same(const char *what, const aii_kernels *k, const float *want, const float *got, size_t n)
@@ -220,11 +228,11 @@ static void test_reference_products(void **state)
   enum { N = 416, ROWS = 5 };
   float x[N], row[N], y[ROWS];
   unsigned char *q8 = malloc(aii_q8_row_bytes(N));
-  for (int f = 0; f < AII_FMT_COUNT; f++) {
+  for (int f = 0; f < AII_FMT_PRODUCTS; f++) {
     fence w = random_weights((aii_fmt)f, ROWS, N);
     fill(x, N);
     aii_kernels_ref.quant_q8(x, N, q8);
-    bool quantised = aii_fmt_quantised((aii_fmt)f);
+    bool quantised = aii_fmt_takes_q8((aii_fmt)f);
     aii_matmul_args a = {.w = w.data,
                          .w_stride = aii_fmt_row_bytes((aii_fmt)f, N),
                          .x = quantised ? (void *)q8 : x,
@@ -255,19 +263,24 @@ static void test_rows(void **state)
   (void)state;
   for (int v = 0; v < n_variants; v++) {
     const aii_kernels *k = variants[v];
-    for (int round = 0; round < 200; round++) {
-      aii_fmt fmt = (aii_fmt)below(AII_FMT_COUNT);
-      size_t n = aii_fmt_quantised(fmt) ? 32 * (1 + below(9)) : 1 + below(200);
+    for (int round = 0; round < 20 * AII_FMT_COUNT; round++) {
+      aii_fmt fmt = (aii_fmt)(round % AII_FMT_COUNT);
+      size_t n = random_length(fmt, 200);
       size_t bytes = aii_fmt_row_bytes(fmt, n);
       fence w = random_weights(fmt, 1, n), x = random_floats(n);
       fence want = out_new(n * 4), got = out_new(n * 4), packed = out_new(bytes), ref = out_new(bytes);
       aii_kernels_ref.dequant[fmt](w.data, n, want.data);
       k->dequant[fmt](w.data, n, got.data);
       assert_memory_equal(want.data, got.data, n * 4);
-      aii_kernels_ref.quant[fmt](x.data, n, ref.data);
-      k->quant[fmt](x.data, n, packed.data);
-      assert_memory_equal(ref.data, packed.data, bytes);
+      out_check(want);
       out_check(got);
+      if (fmt < AII_FMT_PRODUCTS) {
+        aii_kernels_ref.quant[fmt](x.data, n, ref.data);
+        k->quant[fmt](x.data, n, packed.data);
+        assert_memory_equal(ref.data, packed.data, bytes);
+      } else if (aii_fmt_info(fmt)->encode != NULL) {
+        aii_fmt_info(fmt)->encode(x.data, round % 2 != 0 ? want.data : NULL, n, packed.data);
+      }
       out_check(packed);
       fence all[] = {w, x, want, got, packed, ref};
       for (size_t i = 0; i < 6; i++) fence_free(all[i]);
@@ -296,13 +309,13 @@ static void test_quant_q8(void **state)
 
 static void matmul_round(const aii_kernels *k, aii_fmt fmt)
 {
-  size_t n = aii_fmt_quantised(fmt) ? 32 * (1 + below(12)) : 1 + below(150);
+  size_t n = random_length(fmt, 150);
   uint32_t rows = 1 + (uint32_t)below(9), cols = 1 + (uint32_t)below(10);
-  size_t x_bytes = aii_fmt_quantised(fmt) ? aii_q8_row_bytes(n) : n * 4;
+  size_t x_bytes = aii_fmt_takes_q8(fmt) ? aii_q8_row_bytes(n) : n * 4;
   fence w = random_weights(fmt, rows, n), xf = random_floats(n * cols), bias = random_floats(rows);
   fence x = fence_new(x_bytes * cols);
   for (size_t c = 0; c < cols; c++) {
-    if (aii_fmt_quantised(fmt)) aii_kernels_ref.quant_q8((float *)xf.data + c * n, n, (char *)x.data + c * x_bytes);
+    if (aii_fmt_takes_q8(fmt)) aii_kernels_ref.quant_q8((float *)xf.data + c * n, n, (char *)x.data + c * x_bytes);
     else memcpy((char *)x.data + c * x_bytes, (float *)xf.data + c * n, n * 4);
   }
   size_t y_stride = rows + below(3), y_n = (cols - 1) * y_stride + rows;
@@ -325,7 +338,7 @@ static void matmul_round(const aii_kernels *k, aii_fmt fmt)
   aii_kernels_ref.matmul[fmt](&a);
   a.y = got.data;
   k->matmul[fmt](&a);
-  assert_same(fmt_names[fmt], k, want.data, got.data, y_n);
+  assert_same(aii_fmt_info(fmt)->name, k, want.data, got.data, y_n);
   out_check(got);
 
   /* one element alone gives the same bits */
@@ -344,7 +357,7 @@ static void test_matmul(void **state)
 {
   (void)state;
   for (int v = 0; v < n_variants; v++)
-    for (int fmt = 0; fmt < AII_FMT_COUNT; fmt++)
+    for (int fmt = 0; fmt < AII_FMT_PRODUCTS; fmt++)
       for (int round = 0; round < 60; round++) matmul_round(variants[v], (aii_fmt)fmt);
 }
 
@@ -382,9 +395,24 @@ static void element_round(const aii_kernels *k, size_t n)
   ref->rms_norm(x.data, weights, (uint32_t)n, 1e-5f, want.data);
   k->rms_norm(x.data, weights, (uint32_t)n, 1e-5f, got.data);
   assert_same("rms_norm", k, want.data, got.data, n);
+  ref->layer_norm(x.data, w.data, weights, (uint32_t)n, 1e-5f, want.data);
+  k->layer_norm(x.data, w.data, weights, (uint32_t)n, 1e-5f, got.data);
+  assert_same("layer_norm", k, want.data, got.data, n);
   ref->silu_mul(x.data, w.data, n, want.data);
   k->silu_mul(x.data, w.data, n, got.data);
   assert_same("silu_mul", k, want.data, got.data, n);
+  ref->swiglu_oai(x.data, w.data, n, want.data);
+  k->swiglu_oai(x.data, w.data, n, got.data);
+  assert_same("swiglu_oai", k, want.data, got.data, n);
+  ref->gelu_mul(x.data, weights, n, want.data);
+  k->gelu_mul(x.data, weights, n, got.data);
+  assert_same("gelu_mul", k, want.data, got.data, n);
+  ref->softcap(want.data, 0.7f, n);
+  k->softcap(got.data, 0.7f, n);
+  assert_same("softcap", k, want.data, got.data, n);
+  ref->add_scaled(want.data, w.data, 0.3f, n);
+  k->add_scaled(got.data, w.data, 0.3f, n);
+  assert_same("add_scaled", k, want.data, got.data, n);
   ref->add(want.data, w.data, n);
   k->add(got.data, w.data, n);
   assert_same("add", k, want.data, got.data, n);
@@ -520,7 +548,7 @@ static uint64_t read_all(const uint64_t *p, size_t n)
 static void bench_matmul(const aii_kernels *k, aii_fmt fmt, uint32_t cols, size_t bytes)
 {
   enum { N = 2048 };
-  size_t row = aii_fmt_row_bytes(fmt, N), x_bytes = aii_fmt_quantised(fmt) ? aii_q8_row_bytes(N) : N * 4;
+  size_t row = aii_fmt_row_bytes(fmt, N), x_bytes = aii_fmt_takes_q8(fmt) ? aii_q8_row_bytes(N) : N * 4;
   uint32_t rows = (uint32_t)(bytes / row);
   char *w = malloc(row * rows), *x = malloc(x_bytes * cols);
   float *y = malloc((size_t)rows * cols * 4), f[N];
@@ -528,7 +556,7 @@ static void bench_matmul(const aii_kernels *k, aii_fmt fmt, uint32_t cols, size_
   aii_kernels_ref.quant[fmt](f, N, w);
   for (size_t r = 1; r < rows; r++) memcpy(w + r * row, w, row);
   for (size_t c = 0; c < cols; c++) {
-    if (aii_fmt_quantised(fmt)) k->quant_q8(f, N, x + c * x_bytes);
+    if (aii_fmt_takes_q8(fmt)) k->quant_q8(f, N, x + c * x_bytes);
     else memcpy(x + c * x_bytes, f, N * 4);
   }
   aii_matmul_args a = {.w = w,
@@ -542,8 +570,8 @@ static void bench_matmul(const aii_kernels *k, aii_fmt fmt, uint32_t cols, size_
                        .y_stride = rows};
   double s;
   BEST_OF(s, k->matmul[fmt](&a));
-  printf("  %-7s matmul %-5s %3u columns: %7.2f GB/s of weights %8.2f GFLOP/s\n", k->name, fmt_names[fmt], cols,
-         (double)row * rows / s * 1e-9, 2.0 * N * rows * cols / s * 1e-9);
+  printf("  %-7s matmul %-5s %3u columns: %7.2f GB/s of weights %8.2f GFLOP/s\n", k->name, aii_fmt_info(fmt)->name,
+         cols, (double)row * rows / s * 1e-9, 2.0 * N * rows * cols / s * 1e-9);
   free(w);
   free(x);
   free(y);
@@ -581,8 +609,8 @@ static int bench(void)
     const aii_kernels *k = v < 0 ? &aii_kernels_ref : variants[v];
     size_t size = v < 0 ? (size_t)1 << 20 : (size_t)256 << 20;
     if (k == test_emulated_avx512()) continue;
-    for (int fmt = 0; fmt < AII_FMT_COUNT; fmt++) bench_matmul(k, (aii_fmt)fmt, 1, size);
-    for (int fmt = 0; fmt < AII_FMT_COUNT; fmt++) bench_matmul(k, (aii_fmt)fmt, 60, (size_t)1 << (v < 0 ? 14 : 18));
+    for (int fmt = 0; fmt < AII_FMT_PRODUCTS; fmt++) bench_matmul(k, (aii_fmt)fmt, 1, size);
+    for (int fmt = 0; fmt < AII_FMT_PRODUCTS; fmt++) bench_matmul(k, (aii_fmt)fmt, 60, (size_t)1 << (v < 0 ? 14 : 18));
     bench_rest(k);
   }
   long cores = sysconf(_SC_NPROCESSORS_ONLN);

@@ -35,6 +35,9 @@ static inline const char *scene_model(void)
                                  .n_rot = 4,
                                  .context = 2048,
                                  .chat_template = SCENE_TEMPLATE,
+                                 .head_tokens = {70, 71},
+                                 .head_dense = 0.5f,
+                                 .rerank_prompt = "{query}: {document}",
                                  .seed = 1};
   static char path[512];
   size_t size;

@@ -39,7 +39,7 @@ static void speak(aii_task *task)
 {
   speech *s = AII_CONTAINER(task, speech, task);
   aiinfra_runtime *rt = s->rt;
-  aiinfra_chunk chunk = {"It is 4. [1]", 12, NULL, 0};
+  aiinfra_chunk chunk = {.text = "It is 4. [1]", .n_bytes = 12};
   aiinfra_result result = {.text = s->last ? chunk.text : "",
                            .tool_calls_json = s->last ? NULL
                                                       : "[{\"id\":\"a\",\"type\":\"function\",\"function\":{\"name\":"

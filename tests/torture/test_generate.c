@@ -86,6 +86,75 @@ static void with_tools(void **state)
   assert_int_equal(torture_run("generate.tools", generate, &opts, NULL), 0);
 }
 
+static void on_vectors(void *user, aiinfra_status status, const aiinfra_embed_result *result)
+{
+  ++*(int *)user;
+  torture_check((status == AIINFRA_OK) == (result->vectors != NULL), "vectors come exactly when all went well");
+  torture_check((status == AIINFRA_OK) == (result->error == NULL), "an error comes with its message");
+}
+
+static void on_scores(void *user, aiinfra_status status, const aiinfra_rerank_result *result)
+{
+  ++*(int *)user;
+  torture_check((status == AIINFRA_OK) == (result->scores != NULL), "scores come exactly when all went well");
+}
+
+static aiinfra_status rerank(void *ctx)
+{
+  static const char *const documents[] = {"one", "two three", "four"};
+  aiinfra_rerank_opts opts = AIINFRA_RERANK_OPTS_INIT;
+  aiinfra_request *request = NULL;
+  scene s;
+  int done = 0;
+  aiinfra_status rc;
+  (void)ctx;
+  opts.query = "three";
+  opts.documents = documents;
+  opts.n_documents = 3;
+  torture_pause("set-up");
+  rc = scene_open(&s);
+  torture_resume();
+  if (rc == AIINFRA_OK) rc = aiinfra_batcher_rerank(s.batcher, &opts, on_scores, &done, &request, NULL);
+  torture_made(rc, &request, "the request");
+  if (rc == AIINFRA_OK) rc = scene_wait(request, &done);
+  scene_close(&s);
+  return rc;
+}
+
+static void scores(void **state)
+{
+  (void)state;
+  assert_int_equal(torture_run("generate.scores", rerank, NULL, NULL), 0);
+}
+
+static aiinfra_status embed_texts(void *ctx)
+{
+  static const char *const texts[] = {"one", "two three", "one two three four", "five"};
+  aiinfra_embed_opts opts = AIINFRA_EMBED_OPTS_INIT;
+  aiinfra_request *request = NULL;
+  scene s;
+  int done = 0;
+  aiinfra_status rc;
+  (void)ctx;
+  opts.texts = texts;
+  opts.n_texts = 4;
+  opts.dimensions = 4;
+  torture_pause("set-up");
+  rc = scene_open(&s);
+  torture_resume();
+  if (rc == AIINFRA_OK) rc = aiinfra_batcher_embed_texts(s.batcher, &opts, on_vectors, &done, &request, NULL);
+  torture_made(rc, &request, "the request");
+  if (rc == AIINFRA_OK) rc = scene_wait(request, &done);
+  scene_close(&s);
+  return rc;
+}
+
+static void vectors(void **state)
+{
+  (void)state;
+  assert_int_equal(torture_run("generate.vectors", embed_texts, NULL, NULL), 0);
+}
+
 static void a_vector(void **state)
 {
   (void)state;
@@ -95,7 +164,8 @@ static void a_vector(void **state)
 int main(void)
 {
   const struct CMUnitTest tests[] = {cmocka_unit_test(plain_text), cmocka_unit_test(with_a_schema),
-                                     cmocka_unit_test(with_tools), cmocka_unit_test(a_vector)};
+                                     cmocka_unit_test(with_tools), cmocka_unit_test(a_vector),
+                                     cmocka_unit_test(vectors),    cmocka_unit_test(scores)};
   scene_model();
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

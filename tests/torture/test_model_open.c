@@ -1,4 +1,5 @@
-/* test_model_open.c - memory runs out while a runtime is made, a model is opened, and a cache and a batcher with it. */
+/* test_model_open.c - memory runs out while a runtime is made, a model is opened, a cache and a batcher with it, and while
+ * its logits are looked at. */
 #include "tests/torture/scene.h"
 
 static aiinfra_status make_runtime(void *ctx)
@@ -52,6 +53,46 @@ static aiinfra_status use_vocabulary(void *ctx)
   return rc;
 }
 
+static aiinfra_status evaluate(void *ctx)
+{
+  static const aiinfra_token tokens[] = {1, 70, 71, 72};
+  static float logits[2 * 263];
+  aiinfra_eval *eval = NULL;
+  scene s;
+  aiinfra_status rc;
+  (void)ctx;
+  torture_pause("set-up");
+  rc = scene_open(&s);
+  torture_resume();
+  if (rc == AIINFRA_OK) rc = torture_made(aiinfra_eval_create(s.model, NULL, &eval, NULL), &eval, "eval_create");
+  if (rc == AIINFRA_OK) rc = aiinfra_eval_run(eval, tokens, 4, 2, logits, 2 * 263, NULL);
+  torture_check(rc != AIINFRA_OK || aiinfra_eval_length(eval) == 4, "the tokens are in the sequence");
+  aiinfra_eval_free(eval);
+  scene_close(&s);
+  return rc;
+}
+
+static aiinfra_status observe(void *ctx)
+{
+  aiinfra_token tokens[4] = {3, 4, 5, 6};
+  aiinfra_eval *eval = NULL;
+  aiinfra_imatrix *im = NULL;
+  scene s;
+  aiinfra_status rc;
+  (void)ctx;
+  torture_pause("set-up");
+  rc = scene_open(&s);
+  if (rc == AIINFRA_OK) rc = aiinfra_eval_create(s.model, NULL, &eval, NULL);
+  torture_resume();
+  if (rc == AIINFRA_OK) rc = torture_made(aiinfra_imatrix_create(s.model, &im, NULL), &im, "imatrix_create");
+  if (rc == AIINFRA_OK) rc = aiinfra_eval_run(eval, tokens, 4, 0, NULL, 0, NULL);
+  if (rc == AIINFRA_OK) rc = aiinfra_imatrix_save(im, test_tmp("imatrix.gguf"), "torture", NULL);
+  aiinfra_imatrix_free(im);
+  aiinfra_eval_free(eval);
+  scene_close(&s);
+  return rc;
+}
+
 static void a_runtime(void **state)
 {
   (void)state;
@@ -70,10 +111,23 @@ static void a_vocabulary(void **state)
   assert_int_equal(torture_run("model.text", use_vocabulary, NULL, NULL), 0);
 }
 
+static void logits(void **state)
+{
+  (void)state;
+  assert_int_equal(torture_run("model.logits", evaluate, NULL, NULL), 0);
+}
+
+static void importance(void **state)
+{
+  (void)state;
+  assert_int_equal(torture_run("model.imatrix", observe, NULL, NULL), 0);
+}
+
 int main(void)
 {
   const struct CMUnitTest tests[] = {cmocka_unit_test(a_runtime), cmocka_unit_test(a_model),
-                                     cmocka_unit_test(a_vocabulary)};
+                                     cmocka_unit_test(a_vocabulary), cmocka_unit_test(logits),
+                                     cmocka_unit_test(importance)};
   scene_model();
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -59,6 +59,7 @@ static inline void speak(aii_task *task)
   aiinfra_result result = {.text = s->line.text != NULL ? s->line.text : "",
                            .tool_calls_json = s->line.calls,
                            .error = status != AIINFRA_OK ? &err : NULL,
+                           .cut_call = s->line.cut,
                            .n_prompt = 10,
                            .n_cached = 4,
                            .n_generated = 3,
@@ -67,7 +68,7 @@ static inline void speak(aii_task *task)
                                                            : AIINFRA_FINISH_STOP};
   result.text_bytes = strlen(result.text);
   if (status == AIINFRA_OK && result.text_bytes > 0) {
-    aiinfra_chunk chunk = {result.text, result.text_bytes, NULL, 0};
+    aiinfra_chunk chunk = {.text = result.text, .n_bytes = result.text_bytes};
     s->on_chunk(s->user, &chunk);
   }
   s->on_result(s->user, status, &result);

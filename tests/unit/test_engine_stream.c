@@ -1,4 +1,4 @@
-/* test_engine_stream.c - text that may be shown: stop strings over any split into tokens, held-back ends, tool calls.
+/* test_engine_stream.c - text that may be shown: stop strings over any split into tokens, held-back ends.
  *
  * A vocabulary of single bytes and some longer pieces stands in for a real one, so that a text can be cut into tokens
  * in every way.
@@ -59,7 +59,7 @@ static void start(aii_stream *s, const char *const *stops, size_t n_stops)
 {
   aii_stream_init(s, &mem);
   for (size_t i = 0; i < n_stops; i++) assert_int_equal(aii_stream_add_stop(s, stops[i], NULL), AIINFRA_OK);
-  aii_stream_start(s, vocab, false, false);
+  aii_stream_start(s, vocab, false);
 }
 
 /* Pushes text byte by byte; nothing that was ready may ever be taken back. Returns the bytes taken. */
@@ -68,9 +68,9 @@ static size_t push(aii_stream *s, const char *text)
   char shown[256] = "";
   size_t n = 0;
   while (text[n] != '\0' && !s->stopped) {
-    assert_int_equal(aii_stream_push(s, (unsigned char)text[n++], NULL), AIINFRA_OK);
+    assert_int_equal(aii_stream_push(s, (unsigned char)text[n++], false, NULL), AIINFRA_OK);
     assert_true(s->n_ready <= s->text.len);
-    assert_true(s->n_ready >= strlen(shown) || s->triggered || s->stopped);
+    assert_true(s->n_ready >= strlen(shown) || s->stopped);
     assert_memory_equal(aii_buf_cstr(&s->text), shown, AII_MIN(strlen(shown), s->text.len));
     if (s->n_ready > strlen(shown)) memcpy(shown, s->text.data, s->n_ready);
   }
@@ -160,22 +160,6 @@ static void test_unfinished_utf8(void **state)
   aii_stream_free(&s);
 }
 
-static void test_calls_are_held_back(void **state)
-{
-  (void)state;
-  aii_stream s;
-  start(&s, NULL, 0);
-  aii_stream_set_trigger(&s, "<tool_call>");
-  push(&s, "a <tool> b <tool_cal");
-  assert_int_equal(s.n_ready, strlen("a <tool> b "));
-  push(&s, "l>{} and more");
-  assert_true(s.triggered);
-  assert_int_equal(s.n_ready, strlen("a <tool> b "));
-  aii_stream_finish(&s);
-  assert_int_equal(s.n_ready, s.text.len);
-  aii_stream_free(&s);
-}
-
 static void test_bad_stops(void **state)
 {
   (void)state;
@@ -198,8 +182,7 @@ int main(void)
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_stop_is_cut_off),  cmocka_unit_test(test_a_beginning_is_held_back),
       cmocka_unit_test(test_overlapping_stop), cmocka_unit_test(test_earliest_stop_wins),
-      cmocka_unit_test(test_unfinished_utf8),  cmocka_unit_test(test_calls_are_held_back),
-      cmocka_unit_test(test_bad_stops),
+      cmocka_unit_test(test_unfinished_utf8),  cmocka_unit_test(test_bad_stops),
   };
   return cmocka_run_group_tests(tests, make_vocab, free_vocab);
 }

@@ -355,6 +355,93 @@ static void mask_time(void **state)
   aii_vocab_free(vocab);
 }
 
+/* What the grammar of a format lets through, the parser of that format finds. */
+static void formats_of_calls(void **state)
+{
+  (void)state;
+  static const struct {
+    const char *format, *good, *bad;
+    size_t n_calls;
+  } table[] = {
+      {"llama3", "{\"name\": \"add\", \"parameters\": {\"x\": 1}}", "{\"name\": \"add\", \"arguments\": {\"x\": 1}}",
+       1},
+      {"json", "{\"name\": \"now\", \"arguments\": {}}", "{\"name\": \"sub\", \"arguments\": {}}", 1},
+      {"mistral", "[TOOL_CALLS]add[ARGS]{\"x\": 1}[TOOL_CALLS]now[ARGS]{}", "[TOOL_CALLS]add[ARGS]{}", 2},
+      {"mistral-v3",
+       "[TOOL_CALLS][{\"name\": \"add\", \"arguments\": {\"x\": 1}}, {\"name\": \"now\", \"arguments\": {}}]",
+       "[TOOL_CALLS]add", 2},
+      {"granite", "<|tool_call|>[{\"name\": \"add\", \"arguments\": {\"x\": 1}}]", "<|tool_call|>{", 1},
+      {"nemotron", "<TOOLCALL>[{\"name\": \"now\", \"arguments\": {}}]</TOOLCALL>", "<TOOLCALL>[]</TOOLCALL>", 1},
+      {"functools", "functools[{\"name\": \"now\", \"arguments\": {}}]", "functools[]", 1},
+      {"functionary-v3.1", "<function=add>{\"x\": 1}</function>", "<function=sub>", 1},
+      {"gigachat-3.1", "<|function_call|>{\"name\": \"now\", \"arguments\": {}}", "{", 1},
+  };
+  for (size_t i = 0; i < AII_COUNT(table); i++) {
+    aii_grammar *grammar = NULL;
+    aii_output *output = NULL;
+    aiinfra_error err = {0};
+    if (aii_grammar_from_tools(&mem, TOOLS, "required", table[i].format, &grammar, &err) != AIINFRA_OK)
+      fail_msg("%s: %s", table[i].format, err.message);
+    assert_false(aii_grammar_is_lazy(grammar));
+    if (!matches(grammar, table[i].good)) fail_msg("%s rejects %s", table[i].format, table[i].good);
+    if (matches(grammar, table[i].bad)) fail_msg("%s accepts %s", table[i].format, table[i].bad);
+    aii_grammar_free(grammar);
+    aii_output_opts opts = {.syntax = {.format = aii_output_format(table[i].format)}, .tools_json = TOOLS};
+    assert_int_equal(aii_output_create(&mem, &opts, &output, &err), AIINFRA_OK);
+    assert_int_equal(aii_output_push(output, table[i].good, strlen(table[i].good), &err), AIINFRA_OK);
+    assert_int_equal(aii_output_finish(output, &err), AIINFRA_OK);
+    assert_int_equal(aii_output_calls(output), table[i].n_calls);
+    aii_output_free(output);
+  }
+  aii_grammar *none = NULL;
+  assert_int_equal(aii_grammar_from_tools(&mem, TOOLS, "required", "kimi", &none, NULL), AIINFRA_ENOTSUP);
+  assert_int_equal(aii_grammar_from_tools(&mem, TOOLS, "auto", "llama3", &none, NULL), AIINFRA_ENOTSUP);
+}
+
+/* A format's own control tokens count as their text: they trigger, and they are the way to go on. */
+static void control_tokens_of_formats(void **state)
+{
+  (void)state;
+  enum { CALLS = BYTE_VOCAB_END + 1, ARGS, OTHER, N };
+  static const char *const names[] = {"[TOOL_CALLS]", "[ARGS]", "[OTHER]"};
+  static char bytes_of[256][8];
+  aii_str tokens[N];
+  int32_t types[N];
+  for (int i = 0; i < N; i++) {
+    if (i < 256) snprintf(bytes_of[i], sizeof bytes_of[i], "<0x%02X>", (unsigned)i);
+    tokens[i] = i < 256 ? (aii_str){bytes_of[i], 6} : i == 256 ? (aii_str){"<end>", 5} : (aii_str){names[i - 257], 0};
+    if (i > 256) tokens[i].n = strlen(names[i - 257]);
+    types[i] = i < 256 ? AII_TOKEN_BYTE : AII_TOKEN_CONTROL;
+  }
+  aii_vocab_desc desc = {.kind = AII_VOCAB_SPM,
+                         .n_tokens = N,
+                         .tokens = tokens,
+                         .types = types,
+                         .bos = -1,
+                         .eos = 256,
+                         .unk = -1,
+                         .eot = -1,
+                         .eom = -1,
+                         .pad = -1};
+  aii_vocab *vocab;
+  aii_grammar *grammar;
+  aii_grammar_state *s;
+  assert_int_equal(aii_vocab_create(&mem, &desc, &vocab, NULL), AIINFRA_OK);
+  assert_int_equal(aii_grammar_from_tools(&mem, TOOLS, "auto", "mistral", &grammar, NULL), AIINFRA_OK);
+  assert_int_equal(aii_grammar_start(&mem, grammar, vocab, &s, NULL), AIINFRA_OK);
+  assert_true(allowed(s, 'q') && allowed(s, OTHER) && allowed(s, CALLS));
+  assert_int_equal(aii_grammar_accept(s, CALLS, NULL), AIINFRA_OK);
+  assert_true(allowed(s, 'a') && allowed(s, 'n'));
+  assert_false(allowed(s, 'q') || allowed(s, OTHER) || allowed(s, CALLS) || allowed(s, BYTE_VOCAB_END));
+  for (const char *c = "now"; *c != '\0'; c++) assert_int_equal(aii_grammar_accept(s, (uint8_t)*c, NULL), AIINFRA_OK);
+  assert_true(allowed(s, ARGS) && !allowed(s, OTHER));
+  assert_int_equal(aii_grammar_accept(s, ARGS, NULL), AIINFRA_OK);
+  assert_true(allowed(s, '{'));
+  aii_grammar_state_free(s);
+  aii_grammar_free(grammar);
+  aii_vocab_free(vocab);
+}
+
 static int set_up(void **state)
 {
   (void)state;
@@ -373,9 +460,17 @@ static int tear_down(void **state)
 int main(void)
 {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(published_cases),  cmocka_unit_test(published_schemas), cmocka_unit_test(published_files),
-      cmocka_unit_test(refuses),          cmocka_unit_test(more_schemas),      cmocka_unit_test(tool_calls),
-      cmocka_unit_test(complete_and_end), cmocka_unit_test(random_walks),      cmocka_unit_test(mask_time),
+      cmocka_unit_test(published_cases),
+      cmocka_unit_test(published_schemas),
+      cmocka_unit_test(published_files),
+      cmocka_unit_test(refuses),
+      cmocka_unit_test(more_schemas),
+      cmocka_unit_test(tool_calls),
+      cmocka_unit_test(complete_and_end),
+      cmocka_unit_test(random_walks),
+      cmocka_unit_test(mask_time),
+      cmocka_unit_test(formats_of_calls),
+      cmocka_unit_test(control_tokens_of_formats),
   };
   return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -1,14 +1,25 @@
-/* test_model_convert.c - llama2.c checkpoints that our own command converted: they run, and score as they should. */
+/* test_model_convert.c - models that were converted: they run, and score as they should; conversion can be stopped. */
 #include "tests/data/model_runner.h"
 
-#include "examples/aiinfra/convert.c"
+#include "src/model/arch.h"
 
 enum { WINDOW = 256, STORIES = 300, STEPS = 60 };
 
-static void convert_file(const char *in, const char *tok, const char *out)
+static aiinfra_runtime *runtime;
+
+static aiinfra_status convert(const char *in, const char *tokenizer, const char *type, const char *out,
+                              aiinfra_error *err)
 {
-  char *argv[] = {"convert", (char *)(uintptr_t)in, "--tokenizer", (char *)(uintptr_t)tok, (char *)(uintptr_t)out};
-  assert_int_equal(cmd_convert(5, argv), 0);
+  aiinfra_convert_opts opts = AIINFRA_CONVERT_OPTS_INIT;
+  opts.tokenizer = tokenizer;
+  opts.type = type;
+  return aiinfra_convert(runtime, in, out, &opts, err);
+}
+
+static void convert_file(const char *in, const char *type, const char *out)
+{
+  aiinfra_error err;
+  runner_say("convert", convert(in, NULL, type, out, &err), &err);
 }
 
 /* The converted checkpoint and the official file of the same model give the same logits, bit for bit. */
@@ -17,7 +28,7 @@ static void test_equals_the_official_file(void **state)
   (void)state;
   const char *in = test_data("models/stories260K/stories260K.bin"), *out = test_tmp("stories.gguf");
   if (in == NULL) test_skip("models/stories260K is not here");
-  convert_file(in, test_data("models/stories260K/tok512.bin"), out);
+  convert_file(in, NULL, out);
   runner a, b;
   runner_open(&a, test_data("models/stories260K/stories260K.gguf"), NULL, 64, 16, AII_F32);
   runner_open(&b, out, NULL, 64, 16, AII_F32);
@@ -42,7 +53,7 @@ static const char *babyllama(void)
 {
   const char *in = test_data("models/babyllama-tok105/model5000.bin"), *out = test_tmp("babyllama.gguf");
   if (in == NULL) return NULL;
-  convert_file(in, test_data("models/babyllama-tok105/tok105.model"), out);
+  convert_file(in, NULL, out);
   return out;
 }
 
@@ -100,34 +111,155 @@ static void test_damaged_files(void **state)
   char *words = test_read_file(test_data("models/babyllama-tok105/tok105.model"), &m);
   if (model == NULL || words == NULL) test_skip("models/ is not here");
   const char *in = test_tmp("damaged.bin"), *tok = test_tmp("damaged.model"), *out = test_tmp("damaged.gguf");
-  char *argv[] = {"convert", (char *)(uintptr_t)in, "--tokenizer", (char *)(uintptr_t)tok, (char *)(uintptr_t)out};
   assert_int_equal(test_write_file(tok, words, m), 0);
   assert_int_equal(test_write_file(in, model, n - 1), 0);
-  assert_int_equal(cmd_convert(5, argv), 1);
+  assert_int_equal(convert(in, tok, NULL, out, NULL), AIINFRA_EFORMAT);
   model[20] = 105; /* the vocabulary's size: then the file's own size is wrong */
   model[21] = 0;
   assert_int_equal(test_write_file(in, model, n), 0);
-  assert_int_equal(cmd_convert(5, argv), 1);
+  assert_int_equal(convert(in, tok, NULL, out, NULL), AIINFRA_EFORMAT);
   free(model);
   model = test_read_file(test_data("models/babyllama-tok105/model5000.bin"), &n);
   assert_int_equal(test_write_file(in, model, n), 0);
-  for (size_t i = 0; i < m; i += 7) {
+  for (size_t i = 0; i < m; i += 29) {
+    aiinfra_status rc;
     char was = words[i];
     words[i] = (char)(was ^ 0x81);
     assert_int_equal(test_write_file(tok, words, m), 0);
-    assert_in_range(cmd_convert(5, argv), 0, 1);
+    rc = convert(in, tok, NULL, out, NULL);
+    assert_true(rc == AIINFRA_OK || rc == AIINFRA_EFORMAT || rc == AIINFRA_ENOTSUP || rc == AIINFRA_ELIMIT);
     words[i] = was;
     assert_int_equal(test_write_file(tok, words, i), 0);
-    assert_in_range(cmd_convert(5, argv), 0, 1);
+    assert_int_not_equal(convert(in, tok, NULL, out, NULL), AIINFRA_OK);
   }
   free(model);
   free(words);
 }
 
+/* A file of less bits, made from a file: its keys are the source's, and it says almost the same. */
+static void test_quantises(void **state)
+{
+  (void)state;
+  const char *in = test_data("models/stories260K/stories260K.gguf"), *out = test_tmp("stories_q8.gguf");
+  static const aiinfra_token tokens[] = {1, 403, 407, 261, 378};
+  float *p = calloc(2 * 512, sizeof *p), *q = p + 512, worst = 0;
+  aiinfra_error err;
+  if (in == NULL) test_skip("models/stories260K is not here");
+  convert_file(in, "Q8_0", out);
+  runner a, b;
+  runner_open(&a, in, NULL, 8, 16, AII_F32);
+  runner_open(&b, out, NULL, 8, 16, AII_F32);
+  assert_int_equal(b.model->layers[0].q.type, AII_Q8_0);
+  assert_int_equal(aii_gguf_n_kv(a.model->gguf) + 2,
+                   aii_gguf_n_kv(b.model->gguf)); /* file_type, quantization_version */
+  runner_step(&a, tokens, 5, 0, false, p);
+  runner_step(&b, tokens, 5, 0, false, q);
+  for (size_t i = 0; i < 512; i++) worst = fmaxf(worst, fabsf(p[i] - q[i]));
+  assert_true(worst > 0 && worst < 0.5f);
+  runner_close(&a);
+  runner_close(&b);
+  assert_int_equal(convert(in, NULL, "Q9", out, &err), AIINFRA_ENOTSUP);
+  assert_non_null(strstr(err.message, "Q4_0"));
+  free(p);
+}
+
+/* Quantised while opening, it is the same model as the file that was quantised before. */
+static void test_loads_as_type(void **state)
+{
+  (void)state;
+  const char *in = test_data("models/stories260K/stories260K.bin"), *out = test_tmp("stories_q4.gguf");
+  static const aiinfra_token tokens[] = {1, 403, 407, 261, 378};
+  float p[512], q[512];
+  if (in == NULL) test_skip("models/stories260K is not here");
+  convert_file(in, "Q4_0", out);
+  runner file;
+  runner_open(&file, out, NULL, 8, 16, AII_F32);
+  runner_step(&file, tokens, 5, 0, false, p);
+  runner_close(&file);
+  runner_load_type = "q4_0";
+  runner_open(&file, in, NULL, 8, 16, AII_F32);
+  runner_load_type = NULL;
+  runner_step(&file, tokens, 5, 0, false, q);
+  runner_close(&file);
+  assert_memory_equal(p, q, sizeof p);
+}
+
+typedef struct watcher {
+  double last;
+  int calls, stop_at;
+} watcher;
+
+static int watch(void *user, double fraction)
+{
+  watcher *w = user;
+  assert_true(fraction >= w->last && fraction <= 1);
+  w->last = fraction;
+  return ++w->calls == w->stop_at;
+}
+
+/* Stopped at any moment, it leaves what was there; at the end it has told everything. */
+static void test_cancel(void **state)
+{
+  (void)state;
+  const char *in = test_data("models/stories260K/stories260K.gguf"), *out = test_tmp("cancelled.gguf");
+  aiinfra_convert_opts opts = AIINFRA_CONVERT_OPTS_INIT;
+  watcher w = {0, 0, 0};
+  size_t n;
+  if (in == NULL) test_skip("models/stories260K is not here");
+  opts.progress = watch;
+  opts.progress_user = &w;
+  assert_int_equal(test_write_file(out, "old", 3), 0);
+  for (w.stop_at = 1; w.stop_at < 30; w.stop_at += 7) {
+    w.calls = 0, w.last = 0;
+    assert_int_equal(aiinfra_convert(runtime, in, out, &opts, NULL), AIINFRA_ECANCELED);
+    char *text = test_read_file(out, &n);
+    assert_string_equal(text, "old");
+    free(text);
+  }
+  w = (watcher){0, 0, 0};
+  assert_int_equal(aiinfra_convert(runtime, in, out, &opts, NULL), AIINFRA_OK);
+  assert_true(w.last == 1);
+  w = (watcher){0, 0, 0};
+  assert_int_equal(aiinfra_convert(runtime, out, out, &opts, NULL), AIINFRA_OK); /* onto itself */
+}
+
+/* Memory stays far below the model's size. */
+static void test_memory(void **state)
+{
+  (void)state;
+  const char *in = babyllama();
+  if (in == NULL) test_skip("models/babyllama-tok105 is not here");
+  size_t before = runtime->mem.used_bytes;
+  runtime->mem.peak_bytes = before;
+  convert_file(in, "F16", test_tmp("memory.gguf"));
+  assert_int_equal(runtime->mem.used_bytes, before);
+  assert_true(runtime->mem.peak_bytes - before < 2200000);
+}
+
+static int set_up(void **state)
+{
+  (void)state;
+  return aiinfra_runtime_create(NULL, &runtime, NULL) == AIINFRA_OK ? 0 : -1;
+}
+
+static int tear_down(void **state)
+{
+  (void)state;
+  aiinfra_runtime_free(runtime);
+  return 0;
+}
+
 int main(void)
 {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_equals_the_official_file),
-                                     cmocka_unit_test(test_babyllama_talks),
-                                     cmocka_unit_test(test_babyllama_perplexity), cmocka_unit_test(test_damaged_files)};
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_equals_the_official_file),
+      cmocka_unit_test(test_babyllama_talks),
+      cmocka_unit_test(test_babyllama_perplexity),
+      cmocka_unit_test(test_damaged_files),
+      cmocka_unit_test(test_quantises),
+      cmocka_unit_test(test_loads_as_type),
+      cmocka_unit_test(test_cancel),
+      cmocka_unit_test(test_memory),
+  };
+  return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -98,7 +98,14 @@ static void tools(void **state)
   (void)snprintf(body, sizeof body, "%s\"required\"}", head);
   assert_int_equal(parse(AII_CHAT, body), AIINFRA_OK);
   assert_string_equal(params.opts.tool_choice, "required");
+  assert_null(params.opts.variables_json);
   done();
+  (void)snprintf(body, sizeof body, "%s\"auto\",\"chat_template_kwargs\":{\"enable_thinking\":false}}", head);
+  assert_int_equal(parse(AII_CHAT, body), AIINFRA_OK);
+  assert_string_equal(params.opts.variables_json, "{\"enable_thinking\":false}");
+  done();
+  (void)snprintf(body, sizeof body, "%s\"auto\",\"chat_template_kwargs\":1}", head);
+  refused(AII_CHAT, body, AIINFRA_EINVAL, "chat_template_kwargs");
 }
 
 static void wrong_fields_are_named(void **state)
@@ -111,6 +118,11 @@ static void wrong_fields_are_named(void **state)
   refused(AII_COMPLETION, "{\"prompt\":\"x\",\"max_tokens\":4294967296}", AIINFRA_EINVAL, "max_tokens");
   refused(AII_EMBEDDING, "{\"input\":[[1,2]]}", AIINFRA_EINVAL, "input");
   refused(AII_EMBEDDING, "{\"input\":\"x\",\"dimensions\":-1}", AIINFRA_EINVAL, "dimensions");
+  refused(AII_RERANK, "{\"documents\":[\"x\"]}", AIINFRA_EINVAL, "query");
+  refused(AII_RERANK, "{\"query\":\"x\"}", AIINFRA_EINVAL, "documents");
+  refused(AII_RERANK, "{\"query\":\"x\",\"documents\":\"x\"}", AIINFRA_EINVAL, "documents");
+  refused(AII_RERANK, "{\"query\":\"x\",\"documents\":[{\"title\":\"x\"}]}", AIINFRA_EINVAL, "documents");
+  refused(AII_RERANK, "{\"query\":\"x\",\"documents\":[\"x\"],\"top_n\":-1}", AIINFRA_EINVAL, "top_n");
   assert_int_equal(parse(AII_CHAT, "nonsense"), AIINFRA_EFORMAT);
   assert_null(params.field);
   done();
@@ -174,9 +186,9 @@ static void memory_runs_out(void **state)
       "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"a\"}]}],\"tools\":[{\"type\":"
       "\"function\",\"function\":{\"name\":\"f\"}}],\"response_format\":{\"type\":\"json_schema\",\"json_schema\":"
       "{\"name\":\"n\",\"schema\":{}}}}",
-      "{\"prompt\":\"x\"}", "{\"input\":[\"a\",\"b\"]}"};
+      "{\"prompt\":\"x\"}", "{\"input\":[\"a\",\"b\"]}", "{\"query\":\"a\",\"documents\":[\"a\",\"b\"]}"};
   aiinfra_allocator scarce = {scarce_alloc, scarce_resize, scarce_release, NULL};
-  for (int endpoint = AII_CHAT; endpoint <= AII_EMBEDDING; endpoint++) {
+  for (int endpoint = AII_CHAT; endpoint <= AII_RERANK; endpoint++) {
     aiinfra_status rc = AIINFRA_ENOMEM;
     for (int n = 0; n < 50 && rc != AIINFRA_OK; n++) {
       aii_mem_init(&mem, &scarce, 0);

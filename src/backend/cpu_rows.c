@@ -1,10 +1,9 @@
-/* src/backend/cpu_ops.c - the operations that look at one row, or one element, at a time. */
+/* src/backend/cpu_rows.c - the operations that look at one row at a time: embeddings, norms, rotation, the cache. */
 #include <math.h>
 
 #include "src/backend/cpu.h"
 
 #define ALONE_ELEMENTS (64u << 10)
-#define ELEMENT_GRAIN (16u << 10) /* a multiple of the lanes */
 
 /* ---- embed ---- */
 
@@ -47,7 +46,7 @@ void aii_cpu_embed(aii_backend *be, const aii_weight *w, const aii_rows *rows, f
 
 typedef struct norm_job {
   const aii_kernels *k;
-  const float *x, *w;
+  const float *x, *w, *b;
   uint32_t width;
   float eps, *out;
 } norm_job;
@@ -64,8 +63,24 @@ void aii_cpu_rms_norm(aii_backend *be, const float *x, const aii_weight *w, uint
                       float *out)
 {
   aii_cpu *cpu = aii_cpu_of(be);
-  norm_job job = {cpu->k, x, aii_cpu_vector_of(w), width, eps, out};
+  norm_job job = {cpu->k, x, aii_cpu_vector_of(w), NULL, width, eps, out};
   aii_cpu_for(cpu, n_rows, 16, (size_t)n_rows * width < ALONE_ELEMENTS, norm_range, &job);
+}
+
+static void layer_norm_range(void *arg, uint32_t worker, size_t first, size_t end)
+{
+  const norm_job *job = arg;
+  (void)worker;
+  for (size_t r = first; r < end; r++)
+    job->k->layer_norm(job->x + r * job->width, job->w, job->b, job->width, job->eps, job->out + r * job->width);
+}
+
+void aii_cpu_layer_norm(aii_backend *be, const float *x, const aii_weight *w, const aii_weight *bias, uint32_t n_rows,
+                        uint32_t width, float eps, float *out)
+{
+  aii_cpu *cpu = aii_cpu_of(be);
+  norm_job job = {cpu->k, x, aii_cpu_vector_of(w), aii_cpu_vector_of(bias), width, eps, out};
+  aii_cpu_for(cpu, n_rows, 16, (size_t)n_rows * width < ALONE_ELEMENTS, layer_norm_range, &job);
 }
 
 /* ---- rope ---- */
@@ -134,17 +149,16 @@ static void write_range(void *arg, uint32_t worker, size_t first, size_t end)
   const write_job *job = arg;
   const aii_kv_view *kv = job->kv;
   aii_fmt fmt = aii_cpu_fmt(kv->type);
-  size_t head_bytes = aii_fmt_row_bytes(fmt, kv->head_dim);
+  size_t key_bytes = aii_fmt_row_bytes(fmt, kv->head_dim), value_bytes = aii_fmt_row_bytes(fmt, kv->value_dim);
   (void)worker;
   for (size_t r = first; r < end; r++) {
     uint32_t pos = job->rows->pos[r], block = job->rows->tables[job->rows->seq[r]][pos / kv->block_tokens];
     if (block >= kv->n_blocks) continue;
     char *dst = (char *)kv->base + block * kv->block_bytes + job->layer * kv->layer_bytes;
     for (uint32_t h = 0; h < kv->n_kv_heads; h++) {
-      size_t from = (r * kv->n_kv_heads + h) * kv->head_dim;
-      char *to = dst + ((size_t)h * kv->block_tokens + pos % kv->block_tokens) * head_bytes;
-      job->cpu->k->quant[fmt](job->k + from, kv->head_dim, to);
-      job->cpu->k->quant[fmt](job->v + from, kv->head_dim, to + kv->value_offset);
+      size_t from = r * kv->n_kv_heads + h, to = (size_t)h * kv->block_tokens + pos % kv->block_tokens;
+      job->cpu->k->quant[fmt](job->k + from * kv->head_dim, kv->head_dim, dst + to * key_bytes);
+      job->cpu->k->quant[fmt](job->v + from * kv->value_dim, kv->value_dim, dst + kv->value_offset + to * value_bytes);
     }
   }
 }
@@ -160,42 +174,6 @@ void aii_cpu_kv_write(aii_backend *be, const aii_kv_view *kv, uint32_t layer, co
   for (uint32_t r = 0; r < rows->n_rows; r++)
     if (rows->tables[rows->seq[r]][rows->pos[r] / kv->block_tokens] >= kv->n_blocks)
       aii_cpu_fail(job.cpu, AIINFRA_EINTERNAL, "a block table names a block outside the KV cache");
-  size_t elements = (size_t)rows->n_rows * kv->n_kv_heads * kv->head_dim * 2;
+  size_t elements = (size_t)rows->n_rows * kv->n_kv_heads * (kv->head_dim + kv->value_dim);
   aii_cpu_for(job.cpu, rows->n_rows, 16, elements < ALONE_ELEMENTS, write_range, &job);
-}
-
-/* ---- elements ---- */
-
-typedef struct element_job {
-  const aii_kernels *k;
-  const float *a, *b;
-  float *out;
-} element_job;
-
-static void silu_range(void *arg, uint32_t worker, size_t first, size_t end)
-{
-  const element_job *job = arg;
-  (void)worker;
-  job->k->silu_mul(job->a + first, job->b + first, end - first, job->out + first);
-}
-
-void aii_cpu_silu_mul(aii_backend *be, const float *gate, const float *up, size_t n, float *out)
-{
-  aii_cpu *cpu = aii_cpu_of(be);
-  element_job job = {cpu->k, gate, up, out};
-  aii_cpu_for(cpu, n, ELEMENT_GRAIN, n < ALONE_ELEMENTS, silu_range, &job);
-}
-
-static void add_range(void *arg, uint32_t worker, size_t first, size_t end)
-{
-  const element_job *job = arg;
-  (void)worker;
-  job->k->add(job->out + first, job->a + first, end - first);
-}
-
-void aii_cpu_add(aii_backend *be, float *x, const float *y, size_t n)
-{
-  aii_cpu *cpu = aii_cpu_of(be);
-  element_job job = {cpu->k, y, NULL, x};
-  aii_cpu_for(cpu, n, ELEMENT_GRAIN, n < ALONE_ELEMENTS, add_range, &job);
 }

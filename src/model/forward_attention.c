@@ -1,0 +1,56 @@
+/* forward_attention.c - attention of one layer: project, normalise, rotate, write to the cache, attend. */
+#include "src/model/forward.h"
+
+void aii_forward_rotate(const pass *p, const aii_layer *l, float *x, uint32_t n_heads, uint32_t stride)
+{
+  if (l->rope == NULL) return;
+  const aii_rope rope = {p->m->arch->rope, p->m->hp.n_rot, l->rope->inv_freq, l->rope->attn_factor};
+  p->ops->rope(p->be, &rope, p->rows, n_heads, 0, stride, x, NULL);
+}
+
+void aii_forward_attend(const pass *p, uint32_t layer)
+{
+  const aii_layer *l = &p->m->layers[layer];
+  const aii_hparams *hp = &p->m->hp;
+  const aii_attn how = {.n_heads = hp->n_heads,
+                        .window = l->window,
+                        .both_ways = !hp->causal,
+                        .alibi = p->m->arch->alibi,
+                        .scale = hp->attn_scale,
+                        .softcap = hp->attn_softcap,
+                        .sinks = aii_or_null(&l->sinks)};
+  p->ops->kv_write(p->be, p->kv, layer, p->rows, p->ws->k, p->ws->v);
+  p->ops->attention(p->be, p->kv, layer, p->rows, &how, p->ws->q, p->ws->h);
+}
+
+/* Norms of queries and keys are RMS norms, whatever the model's other norms are. */
+static void norm_heads(const pass *p, const aii_weight *w, uint32_t n_heads, float *x)
+{
+  const aii_hparams *hp = &p->m->hp;
+  bool wide = p->m->arch->qk_norm == AII_QK_WIDTH;
+  uint32_t width = wide ? n_heads * hp->head_dim : hp->head_dim;
+  p->ops->rms_norm(p->be, x, w, wide ? p->n : p->n * n_heads, width, hp->norm_eps, x);
+}
+
+void aii_forward_attention(const pass *p, uint32_t layer)
+{
+  const aii_layer *l = &p->m->layers[layer];
+  const aii_hparams *hp = &p->m->hp;
+  aii_workspace *ws = p->ws;
+  const float *in = aii_forward_input(p, &l->attn_norm, &l->attn_norm_bias);
+
+  p->ops->matmul(p->be, &l->q, aii_or_null(&l->q_bias), in, p->n, false, ws->q);
+  p->ops->matmul(p->be, &l->k, aii_or_null(&l->k_bias), in, p->n, false, ws->k);
+  p->ops->matmul(p->be, &l->v, aii_or_null(&l->v_bias), in, p->n, false, ws->v);
+  if (p->m->arch->qk_norm != AII_QK_PLAIN) {
+    norm_heads(p, &l->q_norm, hp->n_heads, ws->q);
+    norm_heads(p, &l->k_norm, hp->n_kv_heads, ws->k);
+  }
+  if (l->rope != NULL) {
+    const aii_rope rope = {p->m->arch->rope, hp->n_rot, l->rope->inv_freq, l->rope->attn_factor};
+    p->ops->rope(p->be, &rope, p->rows, hp->n_heads, hp->n_kv_heads, hp->head_dim, ws->q, ws->k);
+  }
+  aii_forward_attend(p, layer);
+  aii_forward_add_product(p, &l->o, aii_or_null(&l->o_bias), ws->h, &l->attn_post_norm);
+  aii_forward_norm_sum(p, &l->attn_sum_norm, &l->attn_sum_norm_bias);
+}

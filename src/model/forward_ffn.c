@@ -1,0 +1,70 @@
+/* forward_ffn.c - the feed-forward network of one layer: dense, or a mixture of experts with perhaps a shared one. */
+#include "src/model/forward.h"
+
+/* act(Wgate in) * (Wup in), or act(Wup in) without a gate; to ws->gate. */
+static void bend(const pass *p, const aii_layer *l, const float *in)
+{
+  aii_workspace *ws = p->ws;
+  size_t n = (size_t)p->n * p->m->hp.n_ff;
+  p->ops->matmul(p->be, &l->up, aii_or_null(&l->up_bias), in, p->n, false, ws->up);
+  if (l->gate.n_out == 0) {
+    p->ops->activate(p->be, p->m->arch->act, ws->up, NULL, n, ws->gate);
+    return;
+  }
+  p->ops->matmul(p->be, &l->gate, aii_or_null(&l->gate_bias), in, p->n, false, ws->gate);
+  p->ops->activate(p->be, p->m->arch->act, ws->gate, ws->up, n, ws->gate);
+}
+
+/* The weighted sum of the used experts, to ws->t. */
+static void experts(const pass *p, const aii_layer *l, const float *in)
+{
+  const aii_hparams *hp = &p->m->hp;
+  aii_workspace *ws = p->ws;
+  uint32_t k = hp->n_used_experts, n = p->n * k;
+  const aii_routing how = {.n_experts = hp->n_experts,
+                           .n_used = k,
+                           .n_groups = hp->n_expert_groups,
+                           .n_groups_used = hp->n_used_groups,
+                           .sigmoid = hp->expert_sigmoid,
+                           .normalise = hp->expert_norm,
+                           .scale = hp->expert_scale,
+                           .bias = aii_or_null(&l->choice_bias)};
+  p->ops->matmul(p->be, &l->router, aii_or_null(&l->router_bias), in, p->n, false, ws->scores);
+  p->ops->route(p->be, &how, ws->scores, p->n, ws->ids, ws->weights);
+  p->ops->matmul_ids(p->be, &l->gate_exps, aii_or_null(&l->gate_exps_bias), ws->ids, in, k, n, ws->gate);
+  p->ops->matmul_ids(p->be, &l->up_exps, aii_or_null(&l->up_exps_bias), ws->ids, in, k, n, ws->up);
+  p->ops->activate(p->be, p->m->arch->act, ws->gate, ws->up, (size_t)n * hp->n_ff_exp, ws->gate);
+  p->ops->matmul_ids(p->be, &l->down_exps, aii_or_null(&l->down_exps_bias), ws->ids, ws->gate, 1, n, ws->each);
+  p->ops->combine(p->be, ws->each, ws->weights, p->n, k, hp->n_embd, ws->t);
+}
+
+/* One more expert for every row, added to ws->t. */
+static void shared_expert(const pass *p, const aii_layer *l, const float *in)
+{
+  const aii_hparams *hp = &p->m->hp;
+  aii_workspace *ws = p->ws;
+  bool gated = l->shared_router.n_out != 0;
+  p->ops->matmul(p->be, &l->gate_shared, NULL, in, p->n, false, ws->gate);
+  p->ops->matmul(p->be, &l->up_shared, NULL, in, p->n, false, ws->up);
+  p->ops->activate(p->be, p->m->arch->act, ws->gate, ws->up, (size_t)p->n * hp->n_ff_shared, ws->gate);
+  p->ops->matmul(p->be, &l->down_shared, NULL, ws->gate, p->n, !gated, gated ? ws->each : ws->t);
+  if (!gated) return;
+  p->ops->matmul(p->be, &l->shared_router, NULL, in, p->n, false, ws->scores);
+  p->ops->gate_rows(p->be, ws->each, ws->scores, p->n, hp->n_embd);
+  p->ops->add(p->be, ws->t, ws->each, 1, (size_t)p->n * hp->n_embd);
+}
+
+void aii_forward_ffn(const pass *p, uint32_t layer)
+{
+  const aii_layer *l = &p->m->layers[layer];
+  const float *in = aii_forward_input(p, &l->ffn_norm, &l->ffn_norm_bias);
+  if (!l->moe) {
+    bend(p, l, in);
+    aii_forward_add_product(p, &l->down, aii_or_null(&l->down_bias), p->ws->gate, &l->ffn_post_norm);
+    aii_forward_norm_sum(p, &l->ffn_sum_norm, &l->ffn_sum_norm_bias);
+    return;
+  }
+  experts(p, l, in);
+  if (l->gate_shared.n_out != 0) shared_expert(p, l, in);
+  aii_forward_add(p, &l->ffn_post_norm);
+}
