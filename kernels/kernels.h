@@ -138,6 +138,8 @@ typedef struct aii_kernels {
   /* out = gelu(gate) * up; up NULL: not multiplied. gelu by tanh: x / (1 + exp(-2 u)), u = sqrt(2/pi) (x + 0.044715 x^3),
    * computed as x / (1 + exp(x * fma(x * x, -0.0713548162, -1.59576912))) */
   void (*gelu_mul)(const float *gate, const float *up, size_t n, float *out);
+  /* out = gelu(gate) * up; up NULL: not multiplied. The exact gelu: x * (0.5 + 0.5 * erf(x * sqrt(1/2))) */
+  void (*gelu_erf_mul)(const float *gate, const float *up, size_t n, float *out);
   /* gpt-oss: g = min(gate, 7), u = clamp(up, -7, 7); out = (g / (1 + exp(-1.702 g))) * (u + 1) */
   void (*swiglu_oai)(const float *gate, const float *up, size_t n, float *out);
   void (*softcap)(float *x, float cap, size_t n); /* x = cap * tanh(x * (1 / cap)) */

@@ -26,7 +26,8 @@ typedef struct aiinfra_batcher_opts {
   size_t struct_size;        /**< sizeof this struct; set by AIINFRA_BATCHER_OPTS_INIT */
   uint32_t max_running;      /**< sequences in one step; 0: 32 */
   uint32_t max_queue;        /**< requests that may wait; 0: 256 */
-  uint32_t max_step_tokens;  /**< tokens in one step, prefill and decode together; 0: 512, or max_running if more */
+  uint32_t max_step_tokens;  /**< tokens in one step, prefill and decode together; 0: 512, or max_running if more;
+                                  for an encoder, whose texts must fit one step, its context up to 2048 */
   int32_t prefix_cache;      /**< share common prefixes: 0: default (on), 1: on, -1: off */
 } aiinfra_batcher_opts;
 

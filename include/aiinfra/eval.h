@@ -40,7 +40,7 @@ typedef struct aiinfra_eval_opts {
  * NULL and nothing is held.
  *
  * @return AIINFRA_EINVAL   max_context is more than the model has, or kv_dtype is none of a cache
- *         AIINFRA_ENOTSUP  the model is vocab_only, or @opts sets a field this library does not know
+ *         AIINFRA_ENOTSUP  the model is vocab_only or an encoder, or @opts sets a field this library does not know
  *         AIINFRA_ENOMEM
  * Thread: any.  Since: 0.1.
  */

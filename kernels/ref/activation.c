@@ -15,6 +15,15 @@ void aii_ref_gelu_mul(const float *gate, const float *up, size_t n, float *out)
   for (size_t i = 0; i < n; i++) out[i] = up != NULL ? gelu1(gate[i]) * up[i] : gelu1(gate[i]);
 }
 
+/* Every instruction set uses this one: the C library's erff decides its last bits. */
+void aii_ref_gelu_erf_mul(const float *gate, const float *up, size_t n, float *out)
+{
+  for (size_t i = 0; i < n; i++) {
+    float y = gate[i] * (0.5f + 0.5f * erff(gate[i] * 0.70710678f));
+    out[i] = up != NULL ? y * up[i] : y;
+  }
+}
+
 void aii_ref_swiglu_oai(const float *gate, const float *up, size_t n, float *out)
 {
   const float alpha = 1.702f, limit = 7;

@@ -73,6 +73,7 @@ void aii_ref_scale(float *x, float f, size_t n);
 void aii_ref_silu_mul(const float *gate, const float *up, size_t n, float *out);
 void aii_ref_add_scaled(float *x, const float *y, float f, size_t n);
 void aii_ref_gelu_mul(const float *gate, const float *up, size_t n, float *out);
+void aii_ref_gelu_erf_mul(const float *gate, const float *up, size_t n, float *out);
 void aii_ref_swiglu_oai(const float *gate, const float *up, size_t n, float *out);
 void aii_ref_softcap(float *x, float cap, size_t n);
 void aii_ref_exp(const float *x, size_t n, float *out);

@@ -16,6 +16,7 @@ const aii_kernels aii_kernels_ref = {
     .add_scaled = aii_ref_add_scaled,
     .silu_mul = aii_ref_silu_mul,
     .gelu_mul = aii_ref_gelu_mul,
+    .gelu_erf_mul = aii_ref_gelu_erf_mul,
     .swiglu_oai = aii_ref_swiglu_oai,
     .softcap = aii_ref_softcap,
     .exp = aii_ref_exp,

@@ -23,6 +23,7 @@ const aii_kernels AII_TABLE = {
     .add_scaled = add_scaled,
     .silu_mul = silu_mul,
     .gelu_mul = gelu_mul,
+    .gelu_erf_mul = aii_ref_gelu_erf_mul,
     .swiglu_oai = aii_ref_swiglu_oai,
     .softcap = aii_ref_softcap,
     .exp = exp_rows,

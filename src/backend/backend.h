@@ -84,8 +84,8 @@ typedef struct aii_kv_view {
 } aii_kv_view;
 
 /* The rows of one forward pass. Row r is the token tokens[r] of sequence seq[r] at position pos[r]; the rows of a
- * sequence are adjacent and ascend. It attends to positions 0..pos[r] of its sequence, found through block_table:
- * position p lies in block tables[seq[r]][p / block_tokens]. All arrays are host memory. */
+ * sequence are adjacent and ascend. It attends to positions 0..pos[r] of its sequence (or, in both directions, to all of
+ * the sequence, whose rows are then all here), found through block_table: position p lies in block tables[seq[r]][p / block_tokens]. All arrays are host memory. */
 typedef struct aii_rows {
   uint32_t n_rows, n_seqs;
   const aiinfra_token *tokens;   /* [n_rows] */
@@ -110,15 +110,18 @@ typedef struct aii_rope {
 /* How queries meet keys; zero but for n_heads and scale is plain causal attention. */
 typedef struct aii_attn {
   uint32_t n_heads;
-  uint32_t window; /* > 0: positions p with pos[r] - p >= window are masked */
-  float scale;     /* multiplies q . k */
-  float softcap;   /* > 0: a scaled score s becomes softcap * tanh(s / softcap) */
+  uint32_t
+      window; /* > 0: positions p with pos[r] - p >= window are masked; both ways, those with |pos[r] - p| > window / 2 */
+  bool both_ways; /* later positions are seen too */
+  float alibi;    /* > 0: the largest bias: a score loses slope(head) * |pos[r] - p|, slopes as ALiBi has them */
+  float scale;    /* multiplies q . k */
+  float softcap;  /* > 0: a scaled score s becomes softcap * tanh(s / softcap) */
   const aii_weight
       *sinks; /* NULL, or [n_heads]: scores of a key without a value, one more term of each softmax's sum */
 } aii_attn;
 
 /* What bends a feed-forward network: kernels.h has the formulas. */
-typedef enum aii_act { AII_ACT_SILU, AII_ACT_GELU, AII_ACT_SWIGLU_OAI } aii_act;
+typedef enum aii_act { AII_ACT_SILU, AII_ACT_GELU, AII_ACT_SWIGLU_OAI, AII_ACT_GELU_ERF } aii_act;
 
 #define AII_MAX_GROUPS 64 /* of experts */
 

@@ -5,7 +5,7 @@
  *   m' = max(m, max of the tile's scores);  l = l * exp(m - m') + sum of exp(score - m');
  *   acc = acc * exp(m - m') + sum of exp(score - m') * value, position by position
  *
- * so the result depends on the position and the window alone: not on the rows computed with it, not on the size of
+ * so the result depends on the position and the window (both ways: and the sequence's length) alone: not on the rows computed with it, not on the size of
  * blocks, not on threads. A tile that a query does not see at all is not visited for it.
  *
  * A unit of work is some adjacent rows of a sequence times the query heads of one KV head: they share the keys and
@@ -30,6 +30,7 @@ typedef struct attention_job {
   const float *q;
   float *out;
   const uint32_t *chunks; /* first rows of the units' row ranges, n_chunks + 1 of them */
+  const uint32_t *ends;   /* [n_rows] tokens of the row's sequence; NULL: rows see backwards only */
   char *scratch;
   size_t scratch_bytes; /* of a worker */
 } attention_job;
@@ -69,6 +70,12 @@ static void unit_layout(unit *u, float *p, uint32_t max_q, const aii_kv_view *kv
 static void visible(const attention_job *job, uint32_t r, uint32_t *first, uint32_t *end)
 {
   uint32_t pos = job->rows->pos[r], window = job->how->window;
+  if (job->ends != NULL) {
+    uint32_t half = window > 0 ? window / 2 : UINT32_MAX;
+    *first = pos > half ? pos - half : 0;
+    *end = job->ends[r] - pos > half ? pos + half + 1 : job->ends[r];
+    return;
+  }
   *first = window > 0 && pos >= window ? pos - window + 1 : 0;
   *end = pos + 1;
 }
@@ -118,13 +125,35 @@ static void gather_tile(const attention_job *job, const unit *u, uint32_t tile, 
   }
 }
 
+/* Slopes of ALiBi: powers of two for the greatest power of two of heads, those half way between for the others. */
+static float slope_of(const attention_job *job, uint32_t head)
+{
+  uint32_t n = 1;
+  while (2 * n <= job->how->n_heads) n *= 2;
+  float step = job->how->alibi / (float)n;
+  return head < n ? exp2f(-step * (float)(head + 1)) : exp2f(-step * ((float)(head - n) + 0.5f));
+}
+
+/* Scores first..end of query i lose what their distance costs; s begins at position `tile`. */
+static void add_distance(const attention_job *job, const unit *u, uint32_t i, uint32_t tile, uint32_t first,
+                         uint32_t end, float *s)
+{
+  uint32_t pos = job->rows->pos[u->first + i / job->group];
+  float slope = slope_of(job, u->head * job->group + i % job->group);
+  for (uint32_t j = first; j < end; j++) {
+    uint32_t p = tile + j;
+    s[j] -= slope * (float)(p > pos ? p - pos : pos - p);
+  }
+}
+
 /* Turns the scores of query i into weights; first..end are visible, as offsets in the tile. */
-static void soften(const attention_job *job, unit *u, uint32_t i, uint32_t first, uint32_t end)
+static void soften(const attention_job *job, unit *u, uint32_t i, uint32_t tile, uint32_t first, uint32_t end)
 {
   const aii_kernels *k = job->cpu->k;
   uint32_t dim = job->kv->value_dim;
   float *s = u->scores + (size_t)i * AII_ATTN_TILE;
   if (job->how->softcap > 0) k->softcap(s + first, job->how->softcap, end - first);
+  if (job->how->alibi > 0) add_distance(job, u, i, tile, first, end, s);
   float top = k->max(s + first, end - first);
   for (uint32_t j = 0; j < first; j++) s[j] = -INFINITY;
   for (uint32_t j = end; j < AII_ATTN_TILE; j++) s[j] = -INFINITY;
@@ -168,7 +197,8 @@ static void visit_tile(const attention_job *job, unit *u, uint32_t tile, uint32_
     from = AII_MAX(from, tile);
     to = AII_MIN(to, tile_end);
     whole = whole && from == first && to == tile_end;
-    for (uint32_t g = 0; g < job->group && from < to; g++) soften(job, u, r * job->group + g, from - tile, to - tile);
+    for (uint32_t g = 0; g < job->group && from < to; g++)
+      soften(job, u, r * job->group + g, tile, from - tile, to - tile);
   }
   if (whole) {
     add_values(job, u, tile, 0, u->n_q, first, tile_end);
@@ -224,6 +254,14 @@ static void attention_range(void *arg, uint32_t worker, size_t first, size_t end
   }
 }
 
+/* The tokens of each row's sequence, all of which are here. */
+static const uint32_t *find_ends(const aii_rows *rows, uint32_t *ends)
+{
+  for (uint32_t r = rows->n_rows; r-- > 0;)
+    ends[r] = r + 1 < rows->n_rows && rows->seq[r + 1] == rows->seq[r] ? ends[r + 1] : rows->pos[r] + 1;
+  return ends;
+}
+
 /* Cuts the rows into ranges of one sequence, few enough for a unit; returns their number. */
 static size_t cut_chunks(const aii_rows *rows, uint32_t group, uint32_t *chunks)
 {
@@ -254,13 +292,14 @@ void aii_cpu_attention(aii_backend *be, const aii_kv_view *kv, uint32_t layer, c
                        .group = n_heads / kv->n_kv_heads,
                        .q = q,
                        .out = out};
-  size_t chunk_bytes = (((size_t)rows->n_rows + 1) * sizeof(uint32_t) + 63) / 64 * 64;
+  size_t chunk_bytes = ((2 * (size_t)rows->n_rows + 1) * sizeof(uint32_t) + 63) / 64 * 64;
   job.scratch_bytes = (unit_floats(max_queries(job.group), kv) * sizeof(float) + 63) / 64 * 64;
   char *scratch = aii_cpu_scratch(cpu, chunk_bytes + aii_pool_threads(cpu->pool) * job.scratch_bytes);
   if (scratch == NULL) return;
   uint32_t *chunks = (uint32_t *)(void *)scratch;
   size_t n_chunks = cut_chunks(rows, job.group, chunks);
   job.chunks = chunks;
+  if (how->both_ways) job.ends = find_ends(rows, chunks + rows->n_rows + 1);
   job.scratch = scratch + chunk_bytes;
   uint64_t products = 0;
   for (uint32_t r = 0; r < rows->n_rows; r++) {

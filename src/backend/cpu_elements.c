@@ -26,6 +26,7 @@ static void activate_range(void *arg, uint32_t worker, size_t first, size_t end)
   switch (job->act) {
     case AII_ACT_SILU: job->k->silu_mul(gate, up, end - first, job->out + first); break;
     case AII_ACT_GELU: job->k->gelu_mul(gate, up, end - first, job->out + first); break;
+    case AII_ACT_GELU_ERF: job->k->gelu_erf_mul(gate, up, end - first, job->out + first); break;
     case AII_ACT_SWIGLU_OAI: job->k->swiglu_oai(gate, up, end - first, job->out + first); break;
   }
 }

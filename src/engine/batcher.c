@@ -117,16 +117,23 @@ static void on_timer(void *user)
 
 /* ---- create, close ----------------------------------------------------------------------------------------------- */
 
-enum { DEFAULT_RUNNING = 32, DEFAULT_QUEUE = 256, DEFAULT_STEP_TOKENS = 512 };
+enum { DEFAULT_RUNNING = 32, DEFAULT_QUEUE = 256, DEFAULT_STEP_TOKENS = 512, ENCODER_STEP_TOKENS = 2048 };
 /* Prompt tokens of one sequence in a step while others decode: the larger, the longer those wait for a token. */
 enum { CHUNK_SHARE = 4, LEAST_CHUNK = 32 };
+
+/* An encoder's text must fit one step. */
+static uint32_t step_tokens(const aiinfra_model *model)
+{
+  uint32_t whole = AII_MIN(model->max_context, (uint32_t)ENCODER_STEP_TOKENS);
+  return model->hp.causal ? DEFAULT_STEP_TOKENS : AII_MAX((uint32_t)DEFAULT_STEP_TOKENS, whole);
+}
 
 static void fill_defaults(aiinfra_batcher *b)
 {
   aiinfra_batcher_opts *o = &b->opts;
   if (o->max_running == 0) o->max_running = DEFAULT_RUNNING;
   if (o->max_queue == 0) o->max_queue = DEFAULT_QUEUE;
-  if (o->max_step_tokens == 0) o->max_step_tokens = AII_MAX((uint32_t)DEFAULT_STEP_TOKENS, o->max_running);
+  if (o->max_step_tokens == 0) o->max_step_tokens = AII_MAX(step_tokens(b->model), o->max_running);
   aiinfra_kv_stats stats;
   aii_kv_pool_stats(b->kv->pool, &stats);
   uint64_t in_cache = (uint64_t)stats.n_blocks * stats.block_tokens;

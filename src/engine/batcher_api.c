@@ -59,6 +59,9 @@ aiinfra_status aiinfra_batcher_generate(aiinfra_batcher *batcher, const aiinfra_
   if (request != NULL) *request = NULL;
   if (batcher == NULL || opts == NULL) return aii_fail(err, AIINFRA_EINVAL, "batcher or opts is NULL");
   aiinfra_status rc = check_open(batcher, err);
+  if (rc == AIINFRA_OK && !batcher->model->hp.causal)
+    rc = aii_fail(err, AIINFRA_ENOTSUP, "model '%s' is an encoder: it embeds and reranks, but generates nothing",
+                  batcher->model->name);
   if (rc != AIINFRA_OK) return rc;
   aii_gen *gen = aii_gen_new(batcher, user, err);
   if (gen == NULL) return AIINFRA_ENOMEM;
@@ -174,7 +177,7 @@ aiinfra_status aiinfra_batcher_rerank(aiinfra_batcher *batcher, const aiinfra_re
                          .field = "documents",
                          .query = o.query,
                          .n_dims = 1,
-                         .pooling = AIINFRA_POOLING_LAST,
+                         .pooling = batcher->model->hp.causal ? AIINFRA_POOLING_LAST : AIINFRA_POOLING_CLS,
                          .raw_scores = o.raw_scores == 1,
                          .priority = o.priority,
                          .deadline_ms = o.deadline_ms,

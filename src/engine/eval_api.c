@@ -53,6 +53,8 @@ static aiinfra_status reserve(aiinfra_eval *e, const aiinfra_eval_opts *o, aiinf
 static aiinfra_status check_opts(const aiinfra_model *model, const aiinfra_eval_opts *o, aiinfra_error *err)
 {
   if (model->vocab_only) return aii_fail(err, AIINFRA_ENOTSUP, "the model was opened vocab_only: it cannot run");
+  if (!model->hp.causal)
+    return aii_fail(err, AIINFRA_ENOTSUP, "model '%s' is an encoder: it has no logits", model->name);
   if (o->max_context > model->max_context)
     return aii_fail(err, AIINFRA_EINVAL, "max_context is %u; the model's context has %u", o->max_context,
                     model->max_context);

@@ -124,6 +124,7 @@ static aiinfra_status start_text(aii_group *g, aiinfra_error *err)
   gen->input.text = g->texts[gen->index];
   gen->input.query = g->query;
   gen->seq.embed = gen->seq.no_cache = true;
+  gen->seq.whole = !b->model->hp.causal;
   gen->seq.priority = g->want.priority;
   gen->seq.deadline_ns = g->deadline_ns;
   gen->sum = aii_new_array(&b->rt->mem, 2 * (size_t)b->model->hp.n_embd, sizeof *gen->sum);

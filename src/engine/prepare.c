@@ -81,14 +81,22 @@ static void fill_prompt(const char *prompt, const char *query, const char *docum
   }
 }
 
-static aiinfra_status add_end(const aii_gen *gen, aii_tokens *tokens, bool again, aiinfra_error *err)
+static aiinfra_status add_token(aii_tokens *tokens, aiinfra_token token, aiinfra_error *err)
 {
-  aiinfra_token end = aii_vocab_eos(gen->batcher->model->vocab);
-  if (end < 0 || (!again && tokens->n > 0 && tokens->items[tokens->n - 1] == end)) return AIINFRA_OK;
+  if (token < 0) return AIINFRA_OK;
   if (!aii_grow(tokens->mem, &tokens->items, &tokens->cap, tokens->n + 1, sizeof *tokens->items))
     return aii_fail(err, AIINFRA_ENOMEM, "no memory for %zu tokens", tokens->n + 1);
-  tokens->items[tokens->n++] = end;
+  tokens->items[tokens->n++] = token;
   return AIINFRA_OK;
+}
+
+/* What stands behind a text: the last token around an empty one, if the model puts any there; else end of sequence. */
+static aiinfra_status find_end(const aii_vocab *vocab, aii_tokens *scratch, aiinfra_token *end, aiinfra_error *err)
+{
+  aiinfra_status rc = aii_tokenize(vocab, "", 0, TOKENIZE_BOS, scratch, err);
+  *end = scratch->n > 1 ? scratch->items[scratch->n - 1] : aii_vocab_eos(vocab);
+  scratch->n = 0;
+  return rc;
 }
 
 /* Begin, query, end, (end,) document, end: as encoders were trained on pairs. */
@@ -96,11 +104,13 @@ static aiinfra_status make_pair(const aii_gen *gen, aii_tokens *out, aiinfra_err
 {
   const aiinfra_model *m = gen->batcher->model;
   const char *query = gen->input.query, *document = gen->input.text;
-  aiinfra_status rc = aii_tokenize(m->vocab, query, strlen(query), TOKENIZE_BOS, out, err);
-  if (rc == AIINFRA_OK) rc = add_end(gen, out, false, err);
-  if (rc == AIINFRA_OK && m->head->two_seps) rc = add_end(gen, out, true, err);
+  aiinfra_token end = -1;
+  aiinfra_status rc = find_end(m->vocab, out, &end, err);
+  if (rc == AIINFRA_OK) rc = aii_tokenize(m->vocab, query, strlen(query), TOKENIZE_BOS, out, err);
+  if (rc == AIINFRA_OK && (out->n == 0 || out->items[out->n - 1] != end)) rc = add_token(out, end, err);
+  if (rc == AIINFRA_OK && m->head->two_seps) rc = add_token(out, end, err);
   if (rc == AIINFRA_OK) rc = aii_tokenize(m->vocab, document, strlen(document), 0, out, err);
-  return rc == AIINFRA_OK ? add_end(gen, out, false, err) : rc;
+  return rc == AIINFRA_OK ? add_token(out, end, err) : rc;
 }
 
 static aiinfra_status tokenize_pair(aii_gen *gen, aiinfra_error *err)

@@ -2,6 +2,8 @@
  *
  * llama is Llama 1 to 3, Mistral, Mixtral, TinyLlama, SmolLM and others: Q and K rows are permuted at conversion so that
  * adjacent pairs rotate; mistral is the same, as some converters write it. Both gemmas' norms hold their + 1 already.
+ * bert is BERT, RoBERTa, XLM-RoBERTa and what was made of them (MiniLM, E5, BGE, GTE): converters cut RoBERTa's two unused
+ * positions off.
  */
 #include <stdio.h>
 
@@ -16,6 +18,9 @@ enum { /* flags that several rows share, or that would not fit their line */
   GPT = AII_HAS_ALL_BIAS | AII_FUSED_QKV | AII_PLAIN_FFN | AII_POSITIONS,
   MIXTURE = AII_EXPERTS | AII_EXPERT_NORM,
   SHARING = AII_EXPERTS | AII_SHARED_EXPERT,
+  BERT = AII_ENCODER | AII_TOKEN_TYPES | AII_EMBD_NORM,
+  MODERN = AII_ENCODER | AII_EMBD_NORM | AII_FUSED_QKV | AII_FUSED_GATE | AII_PLAIN_NORMS | AII_NO_FIRST_NORM |
+           AII_GLOBAL_FIRST,
   OPENAI = AII_HAS_ALL_BIAS | AII_SINKS | MIXTURE | AII_EXPERT_BIAS | AII_FFN_NORM_BY_ATTN | AII_YARN_EXACT
 };
 
@@ -38,6 +43,10 @@ static const aii_arch rows[] = {
     {ROW("granite",   NORM,   RMS,   PRE,   PLAIN, SILU),       .flags = AII_MAY_BIAS},
     {ROW("deepseek2", NORM,   RMS,   PRE,   PLAIN, SILU),       .flags = AII_MLA | SHARING},
     {ROW("gpt-oss",   NEOX,   RMS,   PRE,   PLAIN, SWIGLU_OAI), .flags = OPENAI, .window_step = 2},
+    {ROW("bert",         NONE, LAYER, SUM, PLAIN, GELU_ERF),   .flags = BERT | AII_HAS_ALL_BIAS | AII_PLAIN_FFN | AII_POSITIONS},
+    {ROW("nomic-bert",   NEOX, LAYER, SUM, PLAIN, SILU),       .flags = BERT | AII_FUSED_QKV},
+    {ROW("jina-bert-v2", NONE, LAYER, SUM, PLAIN, GELU_ERF),   .flags = BERT | AII_MAY_BIAS | AII_FUSED_GATE, .alibi = 8},
+    {ROW("modern-bert",  NEOX, LAYER, PRE, PLAIN, GELU_ERF),   .flags = MODERN, .window_step = 3, .local_rope_base = 10000},
 };
 #undef ROW
 /* clang-format on */
@@ -54,7 +63,7 @@ aiinfra_status aii_arch_find(const aii_gguf *gguf, const aii_arch **out, aii_str
       return AIINFRA_OK;
     }
   }
-  char known[320] = "";
+  char known[512] = "";
   for (size_t i = 0, n = 0; i < AII_COUNT(rows) && n < sizeof known; i++) {
     n += (size_t)snprintf(known + n, sizeof known - n, "%s%s", i > 0 ? ", " : "", rows[i].name);
   }

@@ -14,7 +14,12 @@
 typedef enum aii_norm_kind { AII_NORM_RMS, AII_NORM_LAYER } aii_norm_kind;
 
 /* Where attention and feed-forward are normalised: what goes in, what comes out before it is added, or both. */
-typedef enum aii_norm_place { AII_PLACE_PRE, AII_PLACE_POST, AII_PLACE_BOTH } aii_norm_place;
+typedef enum aii_norm_place {
+  AII_PLACE_PRE,
+  AII_PLACE_POST,
+  AII_PLACE_BOTH,
+  AII_PLACE_SUM /* the sum of both, as BERT has it: attn_output_norm, layer_output_norm */
+} aii_norm_place;
 
 /* Queries and keys normalised before they rotate: each head by itself, or all heads as one vector. */
 typedef enum aii_qk_norm { AII_QK_PLAIN, AII_QK_HEAD, AII_QK_WIDTH } aii_qk_norm;
@@ -36,7 +41,13 @@ typedef enum aii_arch_flags {
   AII_SHARED_GATE = 1 << 13,      /* ... whose output is scaled by a sigmoid */
   AII_FFN_NORM_BY_ATTN = 1 << 14, /* the norm in front of the feed-forward is called post_attention_norm */
   AII_EMBD_SQRT = 1 << 15,        /* embeddings times sqrt(n_embd) */
-  AII_YARN_EXACT = 1 << 16        /* YaRN's range is not rounded to whole dimensions */
+  AII_YARN_EXACT = 1 << 16,       /* YaRN's range is not rounded to whole dimensions */
+  AII_ENCODER = 1 << 17,          /* sees both ways; gives hidden states, no logits */
+  AII_TOKEN_TYPES = 1 << 18,      /* token_types: row 0 is added to every embedding */
+  AII_EMBD_NORM = 1 << 19,        /* token_embd_norm */
+  AII_PLAIN_NORMS = 1 << 20,      /* layer norms without biases */
+  AII_NO_FIRST_NORM = 1 << 21,    /* layer 0 has no norm in front of its attention */
+  AII_GLOBAL_FIRST = 1 << 22      /* of each window_step layers the first sees everything, not the last */
 } aii_arch_flags;
 
 struct aii_arch {
@@ -50,6 +61,7 @@ struct aii_arch {
   uint32_t window_step;   /* with a sliding window: layers il % step < step - 1 have it; 0: all have it */
   uint32_t no_rope_step;  /* layers il % step == step - 1 do not rotate; 0: all rotate */
   float local_rope_base;  /* of layers with a window; 0: as the others */
+  float alibi;            /* the largest bias of ALiBi; 0: none */
   uint32_t wide_scale_at; /* models of so many layers scale scores by sqrt(n_heads / n_embd) */
 };
 
@@ -68,6 +80,7 @@ struct aii_layer {
   /* attention */
   aii_weight attn_norm, attn_norm_bias, q, k, v, o;
   aii_weight q_bias, k_bias, v_bias, o_bias, q_norm, k_norm, sinks, attn_post_norm;
+  aii_weight attn_sum_norm, attn_sum_norm_bias, ffn_sum_norm, ffn_sum_norm_bias;
   aii_weight q_a, q_a_norm, q_b, kv_a, kv_a_norm, kv_b, k_b, v_b; /* MLA; without q_a queries come from q */
   /* feed-forward */
   aii_weight ffn_norm, ffn_norm_bias, gate, up, down, gate_bias, up_bias, down_bias, ffn_post_norm;

@@ -1,9 +1,11 @@
 /* forward.c - the transformer: one forward pass for every architecture, over the backend's table of operations.
  *
- *   x = embed(tokens), scaled, plus positions where they are learnt
+ *   x = embed(tokens), scaled, plus types and positions where they are learnt, normalised by encoders
  *   for each layer:  x += attention(norm(x))       forward_attention.c, forward_latent.c
  *                    x += feed_forward(norm(x))    forward_ffn.c; dense or experts
  *   for asked rows:  hidden = norm(x), logits = Wout hidden
+ *
+ * BERT and its kin normalise x after each addition instead of what goes into a block.
  *
  * What differs between architectures are weights that are absent, plans of layers, numbers, and fields of their row
  * (arch.h). The workspace holds all intermediate values and is sized once; a pass allocates nothing. Each row's result
@@ -83,6 +85,11 @@ aiinfra_status aii_workspace_create(aiinfra_model *m, uint32_t max_rows, uint32_
   }
   ws->base = base;
   lay_out(ws);
+  if (m->type_embd.n_out != 0 && (ws->zeros = aii_new_array(&m->rt->mem, max_rows, sizeof *ws->zeros)) == NULL) {
+    be->ops->release(be, ws->base, ws->bytes);
+    aii_del(&m->rt->mem, ws, sizeof *ws);
+    return aii_fail(err, AIINFRA_ENOMEM, "no memory for a workspace of %u rows", max_rows);
+  }
   aii_model_ref(m);
   *out = ws;
   return AIINFRA_OK;
@@ -93,6 +100,7 @@ void aii_workspace_free(aii_workspace *ws)
   if (ws == NULL) return;
   aiinfra_model *m = ws->model;
   m->rt->backend->ops->release(m->rt->backend, ws->base, ws->bytes);
+  if (ws->zeros != NULL) aii_del(&m->rt->mem, ws->zeros, ws->max_rows * sizeof *ws->zeros);
   aii_del(&m->rt->mem, ws, sizeof *ws);
   aii_model_unref(m);
 }
@@ -132,27 +140,42 @@ void aii_forward_add_product(const pass *p, const aii_weight *w, const aii_weigh
   if (!plain) aii_forward_add(p, post_norm);
 }
 
+void aii_forward_norm_sum(const pass *p, const aii_weight *norm, const aii_weight *bias)
+{
+  if (norm->n_out != 0) aii_forward_norm(p, p->ws->x, norm, bias, p->n, p->m->hp.n_embd, p->ws->x);
+}
+
+/* Adds row ids[r] of a table that may be absent to row r. */
+static void add_embedding(const pass *p, const aii_weight *table, const aiinfra_token *ids)
+{
+  if (table->n_out == 0) return;
+  aii_rows rows = *p->rows;
+  rows.tokens = ids;
+  p->ops->embed(p->be, table, &rows, 1, p->ws->t);
+  p->ops->add(p->be, p->ws->x, p->ws->t, 1, (size_t)p->n * p->m->hp.n_embd);
+}
+
 static void embed(const pass *p)
 {
   const aii_hparams *hp = &p->m->hp;
   p->ops->embed(p->be, &p->m->tok_embd, p->rows, hp->embd_scale, p->ws->x);
-  if (p->m->pos_embd.n_out == 0) return;
-  aii_rows places = *p->rows;
-  places.tokens = (const aiinfra_token *)places.pos;
-  p->ops->embed(p->be, &p->m->pos_embd, &places, 1, p->ws->t);
-  p->ops->add(p->be, p->ws->x, p->ws->t, 1, (size_t)p->n * hp->n_embd);
+  add_embedding(p, &p->m->type_embd, p->ws->zeros);
+  add_embedding(p, &p->m->pos_embd, (const aiinfra_token *)p->rows->pos);
+  aii_forward_norm_sum(p, &p->m->embd_norm, &p->m->embd_norm_bias);
 }
 
 /* ---- results ------------------------------------------------------------------------------------------------- */
 
-/* The output norm of the listed rows, packed into h; adjacent rows go in one call. */
+/* The output norm of the listed rows, if there is one, packed into h; adjacent rows go in one call. */
 static void norm_rows(const pass *p, const uint32_t *list, uint32_t n)
 {
-  size_t width = p->m->hp.n_embd;
+  uint32_t width = p->m->hp.n_embd;
   for (uint32_t i = 0, run; i < n; i += run) {
     for (run = 1; i + run < n && list[i + run] == list[i] + run;) run++;
-    aii_forward_norm(p, p->ws->x + list[i] * width, &p->m->output_norm, &p->m->output_norm_bias, run, p->m->hp.n_embd,
-                     p->ws->h + i * width);
+    const float *x = p->ws->x + list[i] * (size_t)width;
+    float *h = p->ws->h + i * (size_t)width;
+    if (p->m->output_norm.n_out == 0) p->ops->copy(p->be, x, width, 1, run, width, h, width);
+    else aii_forward_norm(p, x, &p->m->output_norm, &p->m->output_norm_bias, run, width, h);
   }
 }
 

@@ -22,6 +22,7 @@ struct aii_workspace {
   float *scores, *weights, *each; /* experts: [n_experts], [n_used], [n_used][n_embd] */
   int32_t *ids;                   /* [n_used] */
   float *logits;                  /* [max_logits][n_vocab] */
+  aiinfra_token *zeros;           /* [max_rows], host: every row is of type 0 */
 };
 
 typedef struct pass {
@@ -49,6 +50,8 @@ void aii_forward_add_product(const pass *p, const aii_weight *w, const aii_weigh
                              const aii_weight *post_norm);
 /* The same for what is ws->t already. */
 void aii_forward_add(const pass *p, const aii_weight *post_norm);
+/* Normalises the residual stream itself, where a norm stands behind the sum. */
+void aii_forward_norm_sum(const pass *p, const aii_weight *norm, const aii_weight *bias);
 
 void aii_forward_attention(const pass *p, uint32_t layer);
 void aii_forward_latent_attention(const pass *p, uint32_t layer);

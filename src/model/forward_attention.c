@@ -14,6 +14,8 @@ void aii_forward_attend(const pass *p, uint32_t layer)
   const aii_hparams *hp = &p->m->hp;
   const aii_attn how = {.n_heads = hp->n_heads,
                         .window = l->window,
+                        .both_ways = !hp->causal,
+                        .alibi = p->m->arch->alibi,
                         .scale = hp->attn_scale,
                         .softcap = hp->attn_softcap,
                         .sinks = aii_or_null(&l->sinks)};
@@ -50,4 +52,5 @@ void aii_forward_attention(const pass *p, uint32_t layer)
   }
   aii_forward_attend(p, layer);
   aii_forward_add_product(p, &l->o, aii_or_null(&l->o_bias), ws->h, &l->attn_post_norm);
+  aii_forward_norm_sum(p, &l->attn_sum_norm, &l->attn_sum_norm_bias);
 }

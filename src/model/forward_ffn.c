@@ -61,6 +61,7 @@ void aii_forward_ffn(const pass *p, uint32_t layer)
   if (!l->moe) {
     bend(p, l, in);
     aii_forward_add_product(p, &l->down, aii_or_null(&l->down_bias), p->ws->gate, &l->ffn_post_norm);
+    aii_forward_norm_sum(p, &l->ffn_sum_norm, &l->ffn_sum_norm_bias);
     return;
   }
   experts(p, l, in);

@@ -9,7 +9,6 @@
 #include <math.h>
 #include <stdio.h>
 
-#include "kernels/kernels.h"
 #include "src/model/arch.h"
 
 enum { MAX_CLASSES = 2, MAX_TEMPLATE_BYTES = 1 << 16 };
@@ -37,18 +36,6 @@ void aii_head_free(aii_mem *mem, aii_head *h)
 
 /* ---- reading ------------------------------------------------------------------------------------------------------ */
 
-static aii_fmt fmt_of(uint32_t type)
-{
-  switch (type) {
-    case AII_F32: return AII_FMT_F32;
-    case AII_F16: return AII_FMT_F16;
-    case AII_BF16: return AII_FMT_BF16;
-    case AII_Q8_0: return AII_FMT_Q8_0;
-    case AII_Q4_0: return AII_FMT_Q4_0;
-    default: return AII_FMT_COUNT;
-  }
-}
-
 /* A tensor as F32; *out NULL and OK when the file does not have it. */
 static aiinfra_status read_tensor(aiinfra_model *m, const char *name, uint64_t n_in, uint64_t n_out, size_t *found,
                                   float **out, aiinfra_error *err)
@@ -60,17 +47,11 @@ static aiinfra_status read_tensor(aiinfra_model *m, const char *name, uint64_t n
     return aii_fail(err, AIINFRA_EFORMAT, "tensor '%s' is %llu x %llu; the hyper-parameters make it %llu x %llu", name,
                     (unsigned long long)t->ne[0], (unsigned long long)t->ne[1], (unsigned long long)n_in,
                     (unsigned long long)n_out);
-  aii_fmt fmt = fmt_of(t->type);
-  if (fmt == AII_FMT_COUNT)
-    return aii_fail(err, AIINFRA_ENOTSUP,
-                    "tensor '%s' is of a type that a classification head cannot have here; F32, F16, "
-                    "BF16, Q8_0 and Q4_0 run",
-                    name);
   *out = aii_new_array(&m->rt->mem, (size_t)(n_in * n_out), sizeof **out);
   if (*out == NULL) return aii_fail(err, AIINFRA_ENOMEM, "no memory for tensor '%s'", name);
-  aii_kernels_ref.dequant[fmt](t->data, (size_t)(n_in * n_out), *out);
   ++*found;
-  return AIINFRA_OK;
+  aiinfra_status rc = aii_dequantize_rows((aii_dtype)t->type, t->data, (size_t)n_out, (size_t)n_in, *out, err);
+  return rc == AIINFRA_OK ? rc : aii_wrap(err, rc, "tensor '%s'", name);
 }
 
 /* The class that means "relevant": the label "yes", else the last one. */
@@ -89,10 +70,21 @@ static uint32_t find_yes(const aiinfra_model *m, uint32_t n_classes)
   return n_classes - 1;
 }
 
+/* RoBERTa and its kin put two separators between a pair, BERT one; Unigram vocabularies are XLM-RoBERTa's. */
+static bool takes_two_seps(const aii_gguf *gguf)
+{
+  aii_str kind = {"", 0};
+  (void)aii_gguf_get_str(gguf, "tokenizer.ggml.model", &kind);
+  bool two = kind.n == 2 && memcmp(kind.p, "t5", 2) == 0;
+  if (kind.n == 4 && memcmp(kind.p, "bert", 4) == 0) return false;
+  (void)aii_gguf_get_bool(gguf, "tokenizer.ggml.add_sep_token", &two);
+  return two;
+}
+
 static aiinfra_status read_prompt(aiinfra_model *m, aii_head *h, aiinfra_error *err)
 {
   aii_str text;
-  (void)aii_gguf_get_bool(m->gguf, "tokenizer.ggml.add_sep_token", &h->two_seps);
+  h->two_seps = takes_two_seps(m->gguf);
   if (!aii_gguf_get_str(m->gguf, "tokenizer.chat_template.rerank", &text) || text.n == 0) return AIINFRA_OK;
   if (text.n > MAX_TEMPLATE_BYTES || memchr(text.p, 0, text.n) != NULL)
     return aii_fail(err, AIINFRA_EFORMAT, "key 'tokenizer.chat_template.rerank' is longer than %d bytes, or no text",

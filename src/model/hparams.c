@@ -248,14 +248,13 @@ static void read_scales(reader *r, aii_hparams *hp)
   hp->logit_scale = read_optional(r, "logit_scale", 1);
 }
 
-static void refuse_features(reader *r)
+static void read_direction(reader *r, aii_hparams *hp)
 {
-  bool causal = true;
-  if (r->rc != AIINFRA_OK) return;
-  if (find(r, "attention.causal") != NULL) (void)aii_gguf_get_bool(r->gguf, r->key, &causal);
-  if (!causal) {
-    r->rc = aii_fail(r->err, AIINFRA_ENOTSUP, "attention that is not causal does not run in this version");
-  }
+  const aii_gguf_tensor *types = aii_gguf_find_tensor(r->gguf, "token_types.weight");
+  hp->n_types = types != NULL ? (uint32_t)AII_MIN(types->ne[1], (uint64_t)UINT32_MAX) : 0;
+  hp->causal = true;
+  if (find(r, "attention.causal") != NULL) (void)aii_gguf_get_bool(r->gguf, r->key, &hp->causal);
+  if ((r->arch->flags & AII_ENCODER) != 0) hp->causal = false;
 }
 
 aiinfra_status aii_hparams_read(const aii_gguf *gguf, const aii_arch *arch, aii_hparams *hp, aiinfra_error *err)
@@ -273,7 +272,7 @@ aiinfra_status aii_hparams_read(const aii_gguf *gguf, const aii_arch *arch, aii_
   read_rope(&r, hp);
   read_experts(&r, hp);
   if (r.rc == AIINFRA_OK) read_scales(&r, hp);
-  refuse_features(&r);
+  read_direction(&r, hp);
   return r.rc == AIINFRA_OK ? r.rc : aii_wrap(err, r.rc, "architecture '%s'", arch->name);
 }
 

@@ -9,9 +9,9 @@
 #include <stdlib.h>
 
 #include "aiinfra/imatrix.h"
-#include "src/model/model.h"
+#include "src/model/gguf.h"
 
-enum { ROW_FLOATS = 1 << 16, MAX_IDS = 1 << 12, CHUNK_TOKENS = 512, ALIGNMENT = 32 };
+enum { ROW_FLOATS = 1 << 16, MAX_IDS = 1 << 12, CHUNK_TOKENS = 512 };
 
 /* What the weights of one tensor met; a tensor of experts is n_mats weights. */
 typedef struct entry {
@@ -199,97 +199,64 @@ static bool was_seen(const entry *e)
   return false;
 }
 
-static void put32(aii_buf *out, uint32_t v)
+static void put_tensor(aii_gguf_writer *w, const entry *e, const char *suffix, size_t ne0)
 {
-  uint8_t raw[4] = {(uint8_t)v, (uint8_t)(v >> 8), (uint8_t)(v >> 16), (uint8_t)(v >> 24)};
-  aii_buf_add(out, raw, sizeof raw);
+  aii_buf name;
+  const uint64_t ne[2] = {ne0, e->n_mats};
+  aii_buf_init(&name, w->kvs.mem, 0);
+  aii_buf_add(&name, e->tensor->name.p, e->tensor->name.n);
+  aii_buf_str(&name, suffix);
+  w->infos.failed |= name.failed;
+  aii_put_tensor(w, (aii_str){aii_buf_cstr(&name), name.len}, AII_F32, 2, ne, ne0 * e->n_mats * sizeof(float));
+  aii_buf_free(&name);
 }
 
-static void put64(aii_buf *out, uint64_t v)
-{
-  put32(out, (uint32_t)v);
-  put32(out, (uint32_t)(v >> 32));
-}
-
-static void put_text(aii_buf *out, const char *s, size_t n)
-{
-  put64(out, n);
-  aii_buf_add(out, s, n);
-}
-
-static void put_key(aii_buf *out, const char *key, aii_gguf_type type)
-{
-  put_text(out, key, strlen(key));
-  put32(out, (uint32_t)type);
-}
-
-static void put_keys(aii_buf *out, const char *dataset, uint32_t n_chunks)
-{
-  put_key(out, "general.type", AII_GGUF_STRING);
-  put_text(out, "imatrix", 7);
-  put_key(out, "imatrix.datasets", AII_GGUF_ARRAY);
-  put32(out, AII_GGUF_STRING);
-  put64(out, 1);
-  put_text(out, dataset, strlen(dataset));
-  put_key(out, "imatrix.chunk_count", AII_GGUF_U32);
-  put32(out, n_chunks);
-  put_key(out, "imatrix.chunk_size", AII_GGUF_U32);
-  put32(out, CHUNK_TOKENS);
-}
-
-static void put_info(aii_buf *out, const entry *e, const char *suffix, size_t ne0, uint64_t *offset)
-{
-  aii_str name = e->tensor->name;
-  put64(out, name.n + strlen(suffix));
-  aii_buf_add(out, name.p, name.n);
-  aii_buf_str(out, suffix);
-  put32(out, 2);
-  put64(out, ne0);
-  put64(out, e->n_mats);
-  put32(out, AII_F32);
-  put64(out, *offset);
-  *offset += (ne0 * e->n_mats * sizeof(float) + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-}
-
-static void put_floats(aii_buf *out, const double *v, size_t n)
+static void add_floats(aii_buf *out, const double *v, size_t n)
 {
   for (size_t i = 0; i < n; i++) {
     float f = (float)v[i];
-    uint32_t bits;
-    memcpy(&bits, &f, sizeof bits);
-    put32(out, bits);
+    aii_buf_add(out, &f, sizeof f);
   }
-  while (out->len % ALIGNMENT != 0 && !out->failed) aii_buf_char(out, 0);
+  while (out->len % AII_GGUF_ALIGNMENT != 0 && !out->failed) aii_buf_char(out, 0);
 }
 
-/* The whole file; false when nothing was seen. */
-static bool put_file(aii_buf *out, const aiinfra_imatrix *im, const char *dataset)
+static aiinfra_status put_header(aii_gguf_writer *w, const aiinfra_imatrix *im, const char *dataset, aii_buf *out,
+                                 aiinfra_error *err)
 {
-  uint64_t n_tensors = 0, offset = 0;
   double tokens = 0;
-  for (size_t i = 0; i < im->n_entries; i++) {
-    n_tensors += was_seen(&im->entries[i]) ? 2 : 0;
-    tokens = AII_MAX(tokens, im->entries[i].counts[0]);
-  }
-  aii_buf_add(out, "GGUF", 4);
-  put32(out, 3);
-  put64(out, n_tensors);
-  put64(out, 4);
-  put_keys(out, dataset, (uint32_t)(tokens / CHUNK_TOKENS) + 1);
+  for (size_t i = 0; i < im->n_entries; i++) tokens = AII_MAX(tokens, im->entries[i].counts[0]);
+  aii_put_str(w, "general.type", (aii_str){"imatrix", 7});
+  aii_put_array(w, "imatrix.datasets", AII_GGUF_STRING, 1);
+  aii_put_elem_str(w, (aii_str){dataset, strlen(dataset)});
+  aii_put_u32(w, "imatrix.chunk_count", (uint32_t)(tokens / CHUNK_TOKENS) + 1);
+  aii_put_u32(w, "imatrix.chunk_size", CHUNK_TOKENS);
   for (size_t i = 0; i < im->n_entries; i++) {
     const entry *e = &im->entries[i];
     if (!was_seen(e)) continue;
-    put_info(out, e, ".in_sum2", e->n_in, &offset);
-    put_info(out, e, ".counts", 1, &offset);
+    put_tensor(w, e, ".in_sum2", e->n_in);
+    put_tensor(w, e, ".counts", 1);
   }
-  put_floats(out, NULL, 0);
-  for (size_t i = 0; i < im->n_entries; i++) {
+  if (w->n_tensors == 0)
+    return aii_fail(err, AIINFRA_EINVAL, "the model has computed nothing yet: run text through it first");
+  return aii_put_finish(w, out, err);
+}
+
+/* The whole file. */
+static aiinfra_status put_file(const aiinfra_imatrix *im, const char *dataset, aii_buf *out, aiinfra_error *err)
+{
+  aii_gguf_writer w;
+  aii_put_init(&w, &im->model->rt->mem);
+  aiinfra_status rc = put_header(&w, im, dataset, out, err);
+  aii_put_free(&w);
+  for (size_t i = 0; i < im->n_entries && rc == AIINFRA_OK; i++) {
     const entry *e = &im->entries[i];
     if (!was_seen(e)) continue;
-    put_floats(out, e->sums, e->n_mats * e->n_in);
-    put_floats(out, e->counts, e->n_mats);
+    add_floats(out, e->sums, e->n_mats * e->n_in);
+    add_floats(out, e->counts, e->n_mats);
   }
-  return n_tensors > 0;
+  if (rc == AIINFRA_OK && out->failed)
+    rc = aii_fail(err, AIINFRA_ENOMEM, "no memory for an importance matrix of %zu bytes", out->len);
+  return rc;
 }
 
 /* Under another name first, so that a file that was there is never half of a new one. */
@@ -327,13 +294,10 @@ aiinfra_status aiinfra_imatrix_save(aiinfra_imatrix *im, const char *path, const
   aii_buf out;
   aii_buf_init(&out, mem, 0);
   aii_device_lock(im->model->rt);
-  aiinfra_status rc = im->failed;
-  bool any = put_file(&out, im, dataset != NULL ? dataset : "");
+  aiinfra_status rc = im->failed != AIINFRA_OK ? aii_fail(err, im->failed, "while observing: %s", im->why.message)
+                                               : put_file(im, dataset != NULL ? dataset : "", &out, err);
   aii_device_unlock(im->model->rt);
-  if (rc != AIINFRA_OK) rc = aii_fail(err, rc, "while observing: %s", im->why.message);
-  else if (!any) rc = aii_fail(err, AIINFRA_EINVAL, "the model has computed nothing yet: run text through it first");
-  else if (out.failed) rc = aii_fail(err, AIINFRA_ENOMEM, "no memory for an importance matrix of %zu bytes", out.len);
-  else rc = write_file(&out, path, mem, err);
+  if (rc == AIINFRA_OK) rc = write_file(&out, path, mem, err);
   aii_buf_free(&out);
   return rc;
 }

@@ -114,6 +114,7 @@ void aii_layers_free(aiinfra_model *m)
 typedef struct pattern {
   const aii_gguf_kv *flags;
   uint32_t step;
+  bool global_first; /* the first of each step has none, not the last */
 } pattern;
 
 static aiinfra_status read_pattern(const aiinfra_model *m, pattern *p, aiinfra_error *err)
@@ -121,7 +122,7 @@ static aiinfra_status read_pattern(const aiinfra_model *m, pattern *p, aiinfra_e
   char key[128];
   (void)snprintf(key, sizeof key, "%s.attention.sliding_window_pattern", m->arch->name);
   const aii_gguf_kv *kv = aii_gguf_find(m->gguf, key);
-  *p = (pattern){NULL, m->arch->window_step};
+  *p = (pattern){NULL, m->arch->window_step, (m->arch->flags & AII_GLOBAL_FIRST) != 0};
   if (kv == NULL) return AIINFRA_OK;
   if (kv->type != AII_GGUF_ARRAY) {
     if (aii_gguf_get_u32(m->gguf, key, &p->step)) return AIINFRA_OK;
@@ -135,6 +136,7 @@ static aiinfra_status read_pattern(const aiinfra_model *m, pattern *p, aiinfra_e
 static bool has_window(const pattern *p, uint32_t il)
 {
   int64_t flag = 0;
+  if (p->flags == NULL && p->global_first && p->step != 0) return il % p->step != 0;
   if (p->flags == NULL) return p->step == 0 || il % p->step < p->step - 1;
   if (p->flags->elem_type == AII_GGUF_BOOL) return p->flags->data[il] != 0;
   return aii_gguf_elem_i64(p->flags->elem_type, p->flags->data, il, &flag) && flag != 0;

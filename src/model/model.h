@@ -141,6 +141,8 @@ typedef struct aii_hparams {
   /* MLA: widths of compressed queries (0: not compressed) and of compressed keys and values, dims of a head's key and
    * value. `latent`: the cache holds what is compressed, as one head; else it holds all heads. */
   uint32_t q_lora, kv_lora, mla_key, mla_value;
+  uint32_t n_types; /* of tokens, as BERT counts them */
+  bool causal;      /* false: rows see later ones of their sequence too, all of which must be in the same pass */
   bool latent;
 
   uint32_t n_experts, n_used_experts, n_ff_exp, n_ff_shared, n_dense_layers, n_expert_groups, n_used_groups;
@@ -166,6 +168,7 @@ struct aiinfra_model {
   uint32_t max_context;
   int32_t pooling; /* how its file wants hidden states pooled: an aiinfra_pooling; 0: it does not say */
   uint64_t n_params, weight_bytes;
+  aii_weight type_embd, embd_norm, embd_norm_bias; /* of encoders */
   aii_weight tok_embd, pos_embd, output_norm, output_norm_bias;
   aii_weight output; /* a copy of tok_embd's view when tied */
   bool tied, vocab_only;

@@ -32,7 +32,8 @@ typedef enum dim {
   DIM_FF_SHARED,
   DIM_EXPERTS,
   DIM_VOCAB,
-  DIM_CONTEXT
+  DIM_CONTEXT,
+  DIM_TYPES
 } dim;
 
 /* What a layer has (or, for the tensors outside of layers, the model). */
@@ -63,6 +64,10 @@ enum {
   SHARED = 1 << 23,
   SHARED_GATE = 1 << 24,
   POSITIONS = 1 << 25,
+  TYPES = 1 << 26,
+  EMBD_NORM = 1 << 27,
+  SUM_NORM = 1 << 28,
+  OUTPUT_NORM = 1 << 29,
   ALWAYS = 0,
   NEVER = 1 << 30
 };
@@ -101,6 +106,10 @@ static const tensor_spec layer_specs[] = {
     LAYER("attn_output.weight", o, O, EMBD, ALWAYS, NEVER),
     LAYER("attn_output.bias", o_bias, EMBD, ONE, ALL_BIAS, MAY_BIAS),
     LAYER("post_attention_norm.weight", attn_post_norm, EMBD, ONE, POST_NORM, NEVER),
+    LAYER("attn_output_norm.weight", attn_sum_norm, EMBD, ONE, SUM_NORM, NEVER),
+    LAYER("attn_output_norm.bias", attn_sum_norm_bias, EMBD, ONE, SUM_NORM | NORM_BIAS, NEVER),
+    LAYER("layer_output_norm.weight", ffn_sum_norm, EMBD, ONE, SUM_NORM, NEVER),
+    LAYER("layer_output_norm.bias", ffn_sum_norm_bias, EMBD, ONE, SUM_NORM | NORM_BIAS, NEVER),
     LAYER("post_attention_norm.weight", ffn_norm, EMBD, ONE, FFN_NORM_BY_ATTN, NEVER),
     LAYER("ffn_norm.weight", ffn_norm, EMBD, ONE, FFN_NORM, NEVER),
     LAYER("ffn_norm.bias", ffn_norm_bias, EMBD, ONE, FFN_NORM | NORM_BIAS, NEVER),
@@ -133,8 +142,11 @@ static const tensor_spec layer_specs[] = {
 static const tensor_spec model_specs[] = {
     MODEL("token_embd.weight", tok_embd, EMBD, VOCAB, ALWAYS, NEVER),
     MODEL("position_embd.weight", pos_embd, EMBD, CONTEXT, POSITIONS, NEVER),
-    MODEL("output_norm.weight", output_norm, EMBD, ONE, ALWAYS, NEVER),
-    MODEL("output_norm.bias", output_norm_bias, EMBD, ONE, NORM_BIAS, NEVER),
+    MODEL("token_types.weight", type_embd, EMBD, TYPES, NEVER, TYPES),
+    MODEL("token_embd_norm.weight", embd_norm, EMBD, ONE, EMBD_NORM, NEVER),
+    MODEL("token_embd_norm.bias", embd_norm_bias, EMBD, ONE, EMBD_NORM | NORM_BIAS, NEVER),
+    MODEL("output_norm.weight", output_norm, EMBD, ONE, OUTPUT_NORM, NEVER),
+    MODEL("output_norm.bias", output_norm_bias, EMBD, ONE, OUTPUT_NORM | NORM_BIAS, NEVER),
     MODEL("output.weight", output, EMBD, VOCAB, NEVER, ALWAYS),
 };
 #undef MODEL
@@ -191,6 +203,7 @@ static uint32_t dim_size(const aiinfra_model *m, dim d)
     case DIM_EXPERTS: return hp->n_experts;
     case DIM_VOCAB: return hp->n_vocab;
     case DIM_CONTEXT: return hp->train_context;
+    case DIM_TYPES: return hp->n_types;
   }
   return 0;
 }
@@ -201,15 +214,22 @@ static uint32_t traits_of(const aiinfra_model *m, const aii_layer *l)
   const aii_arch *a = m->arch;
   const aii_hparams *hp = &m->hp;
   uint32_t f = a->flags;
-  bool mla = (f & AII_MLA) != 0, fused = (f & AII_FUSED_QKV) != 0, pre = a->place != AII_PLACE_POST;
+  bool mla = (f & AII_MLA) != 0, fused = (f & AII_FUSED_QKV) != 0;
+  bool pre = a->place == AII_PLACE_PRE || a->place == AII_PLACE_BOTH, sum = a->place == AII_PLACE_SUM;
+  bool first = l != NULL && l == m->layers && (f & AII_NO_FIRST_NORM) != 0;
+  bool fused_gate = (f & AII_FUSED_GATE) != 0 && aii_gguf_find_tensor(m->gguf, "blk.0.ffn_gate.weight") == NULL;
   bool by_attn = (f & AII_FFN_NORM_BY_ATTN) != 0, moe = l != NULL && l->moe;
   const struct {
     bool there;
     uint32_t trait;
   } all[] = {
-      {pre, PRE_NORM},
-      {a->place != AII_PLACE_PRE, POST_NORM},
-      {a->norm == AII_NORM_LAYER, NORM_BIAS},
+      {pre && !first, PRE_NORM},
+      {a->place == AII_PLACE_POST || a->place == AII_PLACE_BOTH, POST_NORM},
+      {sum, SUM_NORM},
+      {!sum, OUTPUT_NORM},
+      {(f & AII_TOKEN_TYPES) != 0, TYPES},
+      {(f & AII_EMBD_NORM) != 0, EMBD_NORM},
+      {a->norm == AII_NORM_LAYER && (f & AII_PLAIN_NORMS) == 0, NORM_BIAS},
       {a->qk_norm != AII_QK_PLAIN, QK_NORM},
       {!fused && !(mla && hp->q_lora != 0), OWN_Q},
       {!fused && !mla, OWN_KV},
@@ -225,9 +245,9 @@ static uint32_t traits_of(const aiinfra_model *m, const aii_layer *l)
       {pre && !by_attn, FFN_NORM},
       {pre && by_attn, FFN_NORM_BY_ATTN},
       {!moe, DENSE},
-      {!moe && (f & (AII_PLAIN_FFN | AII_FUSED_GATE)) == 0, OWN_GATE},
-      {!moe && (f & AII_FUSED_GATE) == 0, OWN_UP},
-      {!moe && (f & AII_FUSED_GATE) != 0, FUSED_GATE},
+      {!moe && (f & AII_PLAIN_FFN) == 0 && !fused_gate, OWN_GATE},
+      {!moe && !fused_gate, OWN_UP},
+      {!moe && fused_gate, FUSED_GATE},
       {moe, MOE},
       {moe && (f & AII_EXPERT_BIAS) != 0, EXPERT_BIAS},
       {moe && hp->n_ff_shared != 0, SHARED},
@@ -410,7 +430,7 @@ aii_weight *aii_tensors_at(aiinfra_model *m, size_t *cursor)
     } else {
       i -= AII_COUNT(model_specs);
       const tensor_spec *spec = &layer_specs[i % n_layer];
-      if (i % n_layer > 0 && spec[-1].offset == spec->offset) continue; /* a second name of the same weight */
+      if (i % n_layer > 0 && spec[-1].offset == spec->offset) continue; /* another name of it, next to the first */
       w = weight_at(&m->layers[i / n_layer], spec->offset);
     }
     if (w->n_out == 0) continue;

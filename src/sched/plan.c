@@ -107,7 +107,8 @@ static uint32_t take_room(aii_sched *sched, aii_seq *seq, uint32_t want)
 {
   for (;;) {
     uint32_t rows = (uint32_t)AII_MIN((uint64_t)want, room_for(sched, seq)), from = AII_NO_BLOCK, to = AII_NO_BLOCK;
-    if (rows > 0 && aii_kv_extend(sched->pool, &seq->kv, rows, &from, &to) == AIINFRA_OK) {
+    if (rows > 0 && (rows == want || !seq->whole) &&
+        aii_kv_extend(sched->pool, &seq->kv, rows, &from, &to) == AIINFRA_OK) {
       if (from != AII_NO_BLOCK) sched->plan.copies[sched->plan.n_copies++] = (aii_plan_copy){from, to};
       return rows;
     }
@@ -131,7 +132,8 @@ static void plan_rows(aii_sched *sched, uint64_t now_ns)
   uint32_t chunk = n_decoding > 0 ? sched->config.chunk_tokens : sched->config.max_step_tokens;
   for (aii_seq *seq = sched->running.head, *next; seq != NULL; seq = next) {
     uint32_t want = 1;
-    if (!decodes(seq)) want = AII_MIN(left_to_compute(seq), AII_MIN(chunk, prefill_left));
+    if (seq->whole) want = left_to_compute(seq) <= prefill_left ? left_to_compute(seq) : 0;
+    else if (!decodes(seq)) want = AII_MIN(left_to_compute(seq), AII_MIN(chunk, prefill_left));
     uint32_t rows = want > 0 ? take_room(sched, seq, want) : 0;
     next = seq->state == AII_SEQ_RUNNING ? seq->next : NULL; /* preempted: it was the last */
     if (rows == 0) continue;

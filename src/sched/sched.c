@@ -115,6 +115,10 @@ static aiinfra_status check_seq(const aii_sched *sched, const aii_seq *seq, aiin
   if (seq->n_prompt == 0 || seq->max_total < least)
     return aii_fail(err, AIINFRA_EINVAL, "a prompt of %u tokens in a sequence of at most %u", seq->n_prompt,
                     seq->max_total);
+  if (seq->whole && seq->n_prompt > sched->config.max_step_tokens)
+    return aii_fail(err, AIINFRA_EINVAL,
+                    "%u tokens see each other and must be computed in one step, which has %u: raise max_step_tokens",
+                    seq->n_prompt, sched->config.max_step_tokens);
   /* The last token that is generated is never computed. */
   uint32_t need = aii_sched_blocks_of(sched, seq->max_total - (seq->embed ? 0 : 1));
   if (need > sched->n_blocks)

@@ -49,6 +49,7 @@ typedef struct aii_seq {
   uint64_t deadline_ns; /* absolute; 0: none */
   uint64_t salt;
   bool embed;    /* every prompt row's hidden state is wanted, nothing is sampled */
+  bool whole;    /* its rows are computed in one step or not at all */
   bool no_cache; /* do not look up or publish prefixes (embeddings compute every row) */
   /* kept by the scheduler, read by the caller */
   aii_kv_seq kv;

@@ -2,7 +2,8 @@
  *
  * They are computed once, as of a token that is not the first; where the first of a text differs (Metaspace,
  * WordPiece) it is computed when it comes. In GGUF's files the attributes rule: special and user-defined tokens print
- * their text as it is, unused ones nothing. In Hugging Face's every token goes through the decoders.
+ * their text as it is, unused ones nothing. In Hugging Face's every token goes through the decoders, an added one that is
+ * found in normalised text as its normal form.
  */
 #include "src/text/vocab_impl.h"
 
@@ -150,10 +151,14 @@ void aii_vocab_decode(const aii_vocab *v, aiinfra_token token, bool first, aii_b
 {
   aii_str s = aii_vocab_symbol(v, (uint32_t)token);
   if (v->attr[token] == AII_TOKEN_UNUSED) return;
-  aii_buf work[3];
+  aii_buf work[5];
   size_t at = 0;
   for (size_t i = 0; i < AII_COUNT(work); i++) aii_buf_init(&work[i], out->mem, 0);
   const aii_pipeline *pipe = &v->spec.pipe;
+  if ((v->flags[token] & AII_TF_NORMALIZED) != 0 &&
+      aii_normalize(pipe, s, true, &work[3], &s, NULL) == AIINFRA_ENOMEM) {
+    out->failed = true;
+  }
   for (size_t i = 0; i < pipe->n_decode && !prints_as_is(v, token); i++) {
     const aii_decode_step *step = &pipe->decode[i];
     bool plain = v->spec.by_file && step->kind == AII_DECODE_BYTE_FALLBACK && v->attr[token] != AII_TOKEN_BYTE;

@@ -19,9 +19,11 @@ static aiinfra_status add_token(aii_hf *hf, const json_t *obj, int64_t listed, c
   bool special = aii_hf_flag(obj, "special", false);
   uint32_t known;
   bool in_model = aii_map_get(&hf->model, text.p, text.n, &known);
-  int64_t id = in_model ? (int64_t)known : listed >= 0 ? listed : next_id(hf);
+  bool again = !in_model && aii_map_get(&hf->others, text.p, text.n, &known);
+  int64_t id = in_model || again ? (int64_t)known : listed >= 0 ? listed : next_id(hf);
   aiinfra_status rc = aii_hf_reserve(hf, id, path);
   if (rc != AIINFRA_OK) return rc;
+  if (!in_model && !aii_map_set(&hf->others, text.p, text.n, (uint32_t)id)) return aii_hf_no_memory(hf);
   uint8_t flags = AII_TF_ADDED | (in_model ? 0 : AII_TF_OUTSIDE);
   if (aii_hf_flag(obj, "lstrip", false)) flags |= AII_TF_LSTRIP;
   if (aii_hf_flag(obj, "rstrip", false)) flags |= AII_TF_RSTRIP;

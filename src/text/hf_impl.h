@@ -19,7 +19,8 @@ typedef struct aii_hf {
   double *log_probs;
   aii_str *pairs; /* two a merge */
   size_t cap_pairs;
-  aii_map model; /* the model's own tokens */
+  aii_map model;  /* the model's own tokens */
+  aii_map others; /* added ones that it does not have */
   uint32_t n_model, max_added;
   bool any_added;
 } aii_hf;

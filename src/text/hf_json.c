@@ -22,6 +22,7 @@ void aii_hf_init(aii_hf *hf, aii_mem *mem, aiinfra_error *err)
                               .add_space_prefix = -1,
                               .remove_extra_spaces = -1};
   aii_map_init(&hf->model, mem);
+  aii_map_init(&hf->others, mem);
 }
 
 void aii_hf_free(aii_hf *hf)
@@ -32,6 +33,7 @@ void aii_hf_free(aii_hf *hf)
   aii_del(hf->mem, hf->log_probs, hf->cap_tokens * sizeof *hf->log_probs);
   aii_del(hf->mem, hf->pairs, hf->cap_pairs * sizeof *hf->pairs);
   aii_map_free(&hf->model);
+  aii_map_free(&hf->others);
   aii_pipe_free(hf->mem, &hf->spec.pipe);
   json_decref(hf->root);
   json_decref(hf->config);

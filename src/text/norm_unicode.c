@@ -80,19 +80,37 @@ static bool order_marks(points *p)
   return true;
 }
 
-bool aii_norm_unicode(aii_norm_kind kind, aii_str in, aii_buf *out)
+static bool normalize(points *p, aii_norm_kind kind, aii_str in, aii_buf *out)
 {
-  points p = {.mem = out->mem};
   bool compose = kind == AII_NORM_NFC || kind == AII_NORM_NFKC, compat = kind == AII_NORM_NFKC || kind == AII_NORM_NFKD;
   utf8proc_option_t options = UTF8PROC_DECOMPOSE;
   if (compat) options |= UTF8PROC_COMPAT;
-  bool ok = decompose(&p, in, options) && order_marks(&p);
-  if (ok && compose && p.n > 0) {
-    utf8proc_ssize_t n = utf8proc_normalize_utf32(p.items, (utf8proc_ssize_t)p.n, UTF8PROC_COMPOSE | UTF8PROC_STABLE);
-    if (n >= 0) p.n = (size_t)n;
+  p->n = 0;
+  if (!decompose(p, in, options) || !order_marks(p)) return false;
+  if (compose && p->n > 0) {
+    utf8proc_ssize_t n = utf8proc_normalize_utf32(p->items, (utf8proc_ssize_t)p->n, UTF8PROC_COMPOSE | UTF8PROC_STABLE);
+    if (n >= 0) p->n = (size_t)n;
   }
   char bytes[4];
-  for (size_t i = 0; ok && i < p.n; i++) aii_buf_add(out, bytes, aii_utf8_encode((uint32_t)p.items[i], bytes));
+  for (size_t i = 0; i < p->n; i++) aii_buf_add(out, bytes, aii_utf8_encode((uint32_t)p->items[i], bytes));
+  return true;
+}
+
+/* ASCII is its own normal form; only the last character before something else may have to do with it. */
+bool aii_norm_unicode(aii_norm_kind kind, aii_str in, aii_buf *out)
+{
+  points p = {.mem = out->mem};
+  bool ok = true;
+  for (size_t i = 0; i < in.n && ok;) {
+    size_t from = i;
+    while (i < in.n && (uint8_t)in.p[i] < 128) i++;
+    if (i < in.n && i > from) i--;
+    aii_buf_add(out, in.p + from, i - from);
+    if (i == in.n) break;
+    from = i++;
+    while (i < in.n && (uint8_t)in.p[i] >= 128) i++;
+    ok = normalize(&p, kind, (aii_str){in.p + from, i - from}, out);
+  }
   if (!ok) out->failed = true;
   aii_del(p.mem, p.items, p.cap * sizeof *p.items);
   return ok;

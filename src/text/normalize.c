@@ -57,11 +57,28 @@ static bool nmt_space(uint32_t cp)
          cp == 0x2028 || cp == 0x2029 || cp == 0x2581 || cp == 0xFEFF || cp == 0xFFFD;
 }
 
+/* A stretch of printable ASCII, which these steps leave as it is or only make small. Its bytes. */
+static size_t ascii_stretch(aii_norm_kind kind, aii_str in, size_t from, aii_buf *out)
+{
+  char small[64];
+  size_t i = from, n = 0;
+  if (kind == AII_NORM_BYTE_LEVEL) return 0;
+  while (i < in.n && in.p[i] >= ' ' && in.p[i] < 127) i++;
+  if (kind != AII_NORM_LOWER) aii_buf_add(out, in.p + from, i - from);
+  for (size_t k = from; kind == AII_NORM_LOWER && k < i; k++) {
+    small[n++] = in.p[k] >= 'A' && in.p[k] <= 'Z' ? (char)(in.p[k] + 32) : in.p[k];
+    if (n == sizeof small || k + 1 == i) aii_buf_add(out, small, n), n = 0;
+  }
+  return i - from;
+}
+
 /* Steps that look at one character at a time. */
 static void map_points(aii_norm_kind kind, aii_str in, aii_buf *out)
 {
   char mapped[4];
   for (size_t i = 0; i < in.n;) {
+    i += ascii_stretch(kind, in, i, out);
+    if (i == in.n) return;
     point p = next_point(in, i);
     const char *same = in.p + i;
     i += p.n;

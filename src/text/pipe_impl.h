@@ -59,8 +59,8 @@ typedef struct aii_trie {
   bool first[256]; /* bytes that texts begin with */
 } aii_trie;
 
-bool aii_trie_add(aii_mem *mem, aii_trie *trie, aii_str text, int32_t token); /* the last one of equal texts holds */
-bool aii_trie_link(aii_mem *mem, aii_trie *trie);                             /* fail and out, before aii_trie_find */
+bool aii_trie_add(aii_mem *mem, aii_trie *trie, aii_str text, int32_t token, bool replace); /* an equal text */
+bool aii_trie_link(aii_mem *mem, aii_trie *trie); /* fail and out, before aii_trie_find */
 void aii_trie_free(aii_mem *mem, aii_trie *trie);
 /* The leftmost, there longest text in s[from..n). False: none. */
 bool aii_trie_find(const aii_trie *trie, const char *s, size_t from, size_t n, size_t *at, size_t *len, int32_t *token);

@@ -53,6 +53,54 @@ static int pay(pcre2_callout_block *at, void *user)
   return 0;
 }
 
+/* White space and word characters as Unicode and Oniguruma have them, where PCRE2 differs: \s is not U+180E, \w is also
+ * marks. \W within a class stays PCRE2's. */
+static void spell_out(aii_str pattern, aii_buf *out)
+{
+  static const struct {
+    char letter;
+    const char *outside, *inside;
+  } classes[] = {{'s', "\\p{White_Space}", "\\p{White_Space}"},
+                 {'S', "\\P{White_Space}", "\\P{White_Space}"},
+                 {'w', "[\\p{L}\\p{M}\\p{N}\\p{Pc}]", "\\p{L}\\p{M}\\p{N}\\p{Pc}"},
+                 {'W', "[^\\p{L}\\p{M}\\p{N}\\p{Pc}]", "\\W"}};
+  bool in_class = false;
+  for (size_t i = 0; i < pattern.n; i++) {
+    char c = pattern.p[i];
+    if (c == '[') in_class = true;
+    if (c == ']') in_class = false;
+    if (c != '\\' || i + 1 == pattern.n) {
+      aii_buf_char(out, c);
+      continue;
+    }
+    const char *spelled = NULL;
+    c = pattern.p[++i];
+    for (size_t k = 0; k < AII_COUNT(classes); k++) {
+      if (classes[k].letter == c) spelled = in_class ? classes[k].inside : classes[k].outside;
+    }
+    if (spelled != NULL) aii_buf_str(out, spelled);
+    if (spelled == NULL) aii_buf_add(out, pattern.p + i - 1, 2);
+  }
+}
+
+static pcre2_code *compile(aii_regex *r, aii_str pattern, pcre2_compile_context *how, int *code, PCRE2_SIZE *at)
+{
+  aii_buf spelled;
+  pcre2_code *compiled = NULL;
+  aii_buf_init(&spelled, r->mem, 0);
+  spell_out(pattern, &spelled);
+  *code = PCRE2_ERROR_NOMEMORY;
+  if (!spelled.failed) {
+    (void)pcre2_set_parens_nest_limit(how, 64);
+    compiled = pcre2_compile((PCRE2_SPTR)aii_buf_cstr(&spelled), spelled.len,
+                             PCRE2_UTF | PCRE2_UCP | PCRE2_AUTO_CALLOUT | PCRE2_NO_AUTO_POSSESS |
+                                 PCRE2_NO_START_OPTIMIZE | PCRE2_NEVER_BACKSLASH_C,
+                             code, at, how);
+  }
+  aii_buf_free(&spelled);
+  return compiled;
+}
+
 aiinfra_status aii_regex_compile(aii_mem *mem, aii_str pattern, aii_regex **out, aiinfra_error *err)
 {
   int code = 0;
@@ -63,13 +111,7 @@ aiinfra_status aii_regex_compile(aii_mem *mem, aii_str pattern, aii_regex **out,
   r->mem = mem;
   r->general = pcre2_general_context_create(take, give, mem);
   pcre2_compile_context *how = r->general != NULL ? pcre2_compile_context_create(r->general) : NULL;
-  if (how != NULL) {
-    (void)pcre2_set_parens_nest_limit(how, 64);
-    r->code = pcre2_compile((PCRE2_SPTR)pattern.p, pattern.n,
-                            PCRE2_UTF | PCRE2_UCP | PCRE2_AUTO_CALLOUT | PCRE2_NO_AUTO_POSSESS |
-                                PCRE2_NO_START_OPTIMIZE | PCRE2_NEVER_BACKSLASH_C,
-                            &code, &at, how);
-  }
+  if (how != NULL) r->code = compile(r, pattern, how, &code, &at);
   pcre2_compile_context_free(how);
   if (r->code != NULL) {
     *out = r;

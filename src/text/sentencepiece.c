@@ -166,7 +166,10 @@ static aiinfra_status finish(reader *r, aii_vocab **out)
   d->tokens = hf->tokens;
   d->types = hf->types;
   d->scores = scores;
-  rc = aii_vocab_create(hf->mem, d, out, hf->err);
+  aii_vocab_spec spec;
+  rc = aii_vocab_gguf_spec(hf->mem, d, &spec, hf->err);
+  spec.float_scores = true;
+  if (rc == AIINFRA_OK) rc = aii_vocab_build(hf->mem, d, &spec, out, hf->err);
   aii_del(hf->mem, scores, d->n_tokens * sizeof *scores);
   return rc;
 }

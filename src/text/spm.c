@@ -74,17 +74,24 @@ static bool merge_all(aii_work *w, const char *text, size_t n)
   return true;
 }
 
-static aiinfra_status emit(aii_work *w, const char *text, size_t n)
+/* Unknown characters in a row are one token: *unknown says whether the last one was such. */
+static aiinfra_status emit(aii_work *w, const char *text, size_t n, bool *unknown)
 {
   const aii_vocab *v = w->vocab;
   uint32_t token;
+  bool after_unknown = *unknown;
+  *unknown = false;
   if (aii_map_get(&v->by_text, text, n, &token)) return aii_work_add(w, (aiinfra_token)token);
   aiinfra_status rc = AIINFRA_OK;
   for (size_t i = 0; i < n && rc == AIINFRA_OK; i++) {
     uint32_t byte = v->byte_symbol[(uint8_t)text[i]];
-    if (byte == UINT32_MAX && v->unk < 0) return aii_work_nothing_fits(w, text + i, 1);
-    rc = aii_work_add(w, byte != UINT32_MAX ? (aiinfra_token)byte : v->unk);
-    if (byte == UINT32_MAX) break; /* one unknown token for the character */
+    if (byte != UINT32_MAX) {
+      rc = aii_work_add(w, (aiinfra_token)byte);
+      continue;
+    }
+    if (v->unk < 0) return aii_work_nothing_fits(w, text + i, 1);
+    *unknown = true;
+    return after_unknown ? AIINFRA_OK : aii_work_add(w, v->unk);
   }
   return rc;
 }
@@ -97,8 +104,9 @@ aiinfra_status aii_spm_piece(aii_work *w, const char *text, size_t n)
   }
   aiinfra_status rc = AIINFRA_OK;
   const symbol *symbols = w->items;
+  bool unknown = false;
   for (int32_t i = count > 0 ? 0 : -1; i >= 0 && rc == AIINFRA_OK; i = symbols[i].next) {
-    rc = emit(w, text + symbols[i].at, symbols[i].n);
+    rc = emit(w, text + symbols[i].at, symbols[i].n, &unknown);
   }
   return rc;
 }

@@ -21,7 +21,7 @@ static uint32_t new_node(aii_mem *mem, aii_trie *trie, uint32_t parent, uint8_t 
   return (uint32_t)trie->n++;
 }
 
-bool aii_trie_add(aii_mem *mem, aii_trie *trie, aii_str text, int32_t token)
+bool aii_trie_add(aii_mem *mem, aii_trie *trie, aii_str text, int32_t token, bool replace)
 {
   uint32_t node = 0;
   if (text.n == 0 || text.n > MAX_TEXT) return true;
@@ -32,7 +32,7 @@ bool aii_trie_add(aii_mem *mem, aii_trie *trie, aii_str text, int32_t token)
     node = next;
   }
   trie->first[(uint8_t)text.p[0]] = true;
-  trie->nodes[node].token = token;
+  if (replace || trie->nodes[node].token < 0) trie->nodes[node].token = token;
   return true;
 }
 

@@ -14,8 +14,9 @@ typedef struct best { /* the best way to get here */
 
 _Static_assert(sizeof(best) == AII_SYMBOL_BYTES, "as aii_work holds them");
 
-static void improve(best *to, double score, size_t from, int32_t token)
+static void improve(const aii_vocab *v, best *to, double score, size_t from, int32_t token)
 {
+  if (v->spec.float_scores) score = (double)(float)score;
   if (to->from != UINT32_MAX && score <= to->score) return;
   *to = (best){score, (uint32_t)from, token};
 }
@@ -34,10 +35,10 @@ static void forward(const aii_vocab *v, best *ends, const char *text, size_t n)
       if (node == 0) break;
       int32_t token = v->pieces.nodes[node].token;
       if (token < 0) continue;
-      improve(&ends[end], v->log_probs[token] + here, i, token);
+      improve(v, &ends[end], v->log_probs[token] + here, i, token);
       single |= end == i + step;
     }
-    if (!single) improve(&ends[i + step], v->unk_log_prob + here, i, v->unk);
+    if (!single) improve(v, &ends[i + step], v->unk_log_prob + here, i, v->unk);
     i += step;
   }
 }

@@ -124,6 +124,7 @@ static aiinfra_status build_log_probs(aii_vocab *v, const aii_vocab_desc *d, con
     if (counts) least = fmin(least, v->log_probs[i]);
   }
   v->unk_log_prob = (isfinite(least) ? least : 0) - UNKNOWN_PENALTY;
+  if (v->spec.float_scores) v->unk_log_prob = (double)(float)v->unk_log_prob;
   return AIINFRA_OK;
 }
 
@@ -137,7 +138,7 @@ static bool in_trie(const aii_vocab *v, uint32_t token)
 static aiinfra_status build_trie(aii_vocab *v, aiinfra_error *err)
 {
   for (uint32_t i = 0; i < v->n_tokens; i++) {
-    if (in_trie(v, i) && !aii_trie_add(v->mem, &v->pieces, aii_vocab_symbol(v, i), (int32_t)i)) {
+    if (in_trie(v, i) && !aii_trie_add(v->mem, &v->pieces, aii_vocab_symbol(v, i), (int32_t)i, true)) {
       return aii_fail(err, AIINFRA_ENOMEM, "trie of %u tokens", v->n_tokens);
     }
   }

@@ -9,8 +9,9 @@
 static bool add(aii_vocab *v, size_t which, aii_str text, uint32_t token)
 {
   bool user = v->attr[token] == AII_TOKEN_USER;
-  return aii_trie_add(v->mem, &v->added[which].all, text, (int32_t)token) &&
-         (!user || aii_trie_add(v->mem, &v->added[which].user, text, (int32_t)token));
+  bool replace = v->spec.by_file; /* in GGUF the last of equal texts holds, in Hugging Face's files the first */
+  return aii_trie_add(v->mem, &v->added[which].all, text, (int32_t)token, replace) &&
+         (!user || aii_trie_add(v->mem, &v->added[which].user, text, (int32_t)token, replace));
 }
 
 static aiinfra_status add_all(aii_vocab *v, aii_buf buffers[2], aiinfra_error *err)

@@ -47,6 +47,7 @@ typedef struct aii_vocab_spec {
   bool by_file;      /* GGUF's rules: attributes decide what is found and printed */
   bool byte_level;   /* BPE: text is bytes, spelled by stand-ins */
   bool byte_fallback, fuse_unk, ignore_merges;
+  bool float_scores;          /* UGM: sums are rounded to single precision, which decides ties as SentencePiece does */
   bool last_merge_holds;      /* of equal ones */
   uint32_t max_word_chars;    /* WPM; 0: no bound */
   aii_str word_prefix;        /* WPM: before a word's first piece */

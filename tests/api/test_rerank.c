@@ -93,9 +93,9 @@ static size_t pair(const char *document, aiinfra_token *tokens)
 {
   size_t n = add_tokens(query, AIINFRA_TOKENIZE_BOS, tokens, 0);
   tokens[n++] = 2;
-  size_t end = add_tokens(document, 0, tokens, n);
-  if (end > n) tokens[end++] = 2;
-  return end;
+  n = add_tokens(document, 0, tokens, n);
+  tokens[n++] = 2;
+  return n;
 }
 
 static const float *last_logits(const aiinfra_token *tokens, size_t n)

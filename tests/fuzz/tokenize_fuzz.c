@@ -36,9 +36,15 @@ static aiinfra_status bpe_vocab(aii_mem *mem, const char *pre, aii_vocab **out)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-  static const char *const pres[] = {"default", "gpt-2",        "llama-bpe",      "qwen2",       "smollm",
-                                     "falcon",  "deepseek-llm", "deepseek-coder", "deepseek-v3", "tekken",
-                                     "gpt-4o",  "qwen35",       "bloom"};
+  static const char *const pres[] = {"default",      "gpt-2",          "llama-bpe",
+                                     "qwen2",        "smollm",         "falcon",
+                                     "deepseek-llm", "deepseek-coder", "deepseek-v3",
+                                     "tekken",       "gpt-4o",         "qwen35",
+                                     "bloom",        "viking",         "tiny_aya",
+                                     "seed-coder",   "minicpm5",       "superbpe",
+                                     "kimi-k2",      "laguna",         "jais-2",
+                                     "youtu",        "exaone-moe",     "chameleon",
+                                     "afmoe",        "bailingmoe",     "granite-embed-multi-97m"};
   aii_mem mem;
   aii_vocab *vocab = NULL;
   aii_tokens tokens;

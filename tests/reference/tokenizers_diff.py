@@ -115,10 +115,22 @@ def reference(path):
 def compare(path, options):
     ref = reference(path)
     tool = Tool(options.tool, "hf", path)
-    wrong = 0
+    if tool.process.poll() is None:
+        try:
+            tool.ask("", False)
+        except (BrokenPipeError, struct.error):
+            print("%s: refused" % path)
+            return 1
+    wrong = panics = 0
     for number, text in enumerate(strings(options.strings, options.seed)):
         around = number % 2 == 0
-        want = ref.encode(text, add_special_tokens=around).ids
+        try:
+            want = ref.encode(text, add_special_tokens=around).ids
+        except BaseException as error:  # the package panics where added tokens overlap after stripping
+            if type(error).__name__ != "PanicException":
+                raise
+            panics += 1
+            continue
         ids, printed = tool.ask(text, around)
         back = ref.decode(want, skip_special_tokens=False)
         if ids == want and printed == back:
@@ -131,7 +143,8 @@ def compare(path, options):
                                                        [ref.id_to_token(i) for i in ids or []] or printed))
             else:
                 print("  expected text %a\n  got           %a" % (back, printed))
-    print("%s: %d strings, %d differ" % (path, options.strings, wrong))
+    print("%s: %d strings, %d differ%s" % (path, options.strings, wrong,
+                                           ", %d make the reference panic" % panics if panics else ""))
     tool.process.stdin.close()
     return wrong
 
@@ -155,4 +168,5 @@ def main():
     sys.exit(wrong > 0)
 
 
-main()
+if __name__ == "__main__":
+    main()
