@@ -54,9 +54,9 @@ typedef struct aii_cpu_plan {
   size_t panel_bytes; /* that a thread needs to decode them; 0: the format has products of its own */
 } aii_cpu_plan;
 aii_cpu_plan aii_cpu_plan_of(const aii_cpu *cpu, aii_fmt fmt, uint32_t n_in, uint32_t n_out);
-/* Where the format has no products of its own, decodes the rows of args, at most `grain` of them, to the thread's own
- * panel. Returns the format that they have now. */
-aii_fmt aii_cpu_panel(const aii_kernels *k, aii_fmt fmt, aii_matmul_args *args, void *panel);
+/* The format that *args is multiplied in. One without products of its own: its weight rows, at most `grain`, are decoded
+ * into the thread's own panel, which then is what *args multiplies. */
+aii_fmt aii_cpu_decoded(const aii_kernels *k, aii_fmt fmt, aii_matmul_args *args, void *panel);
 /* Scratch of aii_cpu_matmul(). */
 size_t aii_cpu_matmul_scratch(const aii_cpu *cpu, aii_fmt fmt, uint32_t n_in, uint32_t n_out);
 

@@ -116,10 +116,9 @@ typedef struct experts_job {
   const aii_weight *w;
   const float *bias, *x;
   float *y;
-  aii_cpu_plan plan;
-  char *q8;     /* what it wants quantised */
-  char *panels; /* one a thread, where it has to decode */
-  size_t mat_bytes, n_ranges;
+  char *q8;     /* NULL: floats are multiplied as they are */
+  char *panels; /* one a thread, where the format needs them */
+  size_t x_bytes, mat_bytes, panel_bytes, grain, n_ranges;
   uint32_t repeat;
   uint32_t *pairs;   /* sorted by expert */
   uint32_t *begin;   /* [n_active + 1] where an expert's pairs begin */
@@ -131,30 +130,29 @@ static void quantise_range(void *arg, uint32_t worker, size_t first, size_t end)
   const experts_job *job = arg;
   (void)worker;
   for (size_t r = first; r < end; r++)
-    job->k->quant_q8(job->x + r * job->w->n_in, job->w->n_in, job->q8 + r * job->plan.x_bytes);
+    job->k->quant_q8(job->x + r * job->w->n_in, job->w->n_in, job->q8 + r * job->x_bytes);
 }
 
 static void multiply_range(void *arg, uint32_t worker, size_t first, size_t end)
 {
   const experts_job *job = arg;
-  size_t x_bytes = job->plan.x_bytes, grain = job->plan.grain, n_out = job->w->n_out;
   for (size_t i = first; i < end; i++) {
-    size_t active = i / job->n_ranges, row = i % job->n_ranges * grain;
+    size_t active = i / job->n_ranges, row = i % job->n_ranges * job->grain, n_out = job->w->n_out;
     size_t expert = job->experts[active];
     aii_matmul_args a = {
         .w = (const char *)job->m.rows + expert * job->mat_bytes + row * job->m.row_bytes,
         .w_stride = job->m.row_bytes,
-        .x_stride = x_bytes,
+        .x_stride = job->x_bytes,
         .n_in = job->w->n_in,
-        .n_rows = (uint32_t)AII_MIN(grain, n_out - row),
+        .n_rows = (uint32_t)AII_MIN(job->grain, n_out - row),
         .n_cols = 1,
         .bias = job->bias != NULL ? job->bias + expert * n_out + row : NULL,
         .y_stride = n_out,
     };
-    aii_fmt fmt = aii_cpu_panel(job->k, job->fmt, &a, job->panels + worker * job->plan.panel_bytes);
+    aii_fmt fmt = aii_cpu_decoded(job->k, job->fmt, &a, job->panels + worker * job->panel_bytes);
     for (uint32_t p = job->begin[active]; p < job->begin[active + 1]; p++) {
       size_t pair = job->pairs[p], x = pair / job->repeat;
-      a.x = job->plan.q8 ? (const void *)(job->q8 + x * x_bytes) : job->x + x * job->w->n_in;
+      a.x = job->q8 != NULL ? (const void *)(job->q8 + x * job->x_bytes) : job->x + x * job->w->n_in;
       a.y = job->y + pair * n_out + row;
       job->k->matmul[fmt](&a);
     }
@@ -191,18 +189,18 @@ void aii_cpu_matmul_ids(aii_backend *be, const aii_weight *w, const aii_weight *
   aii_cpu *cpu = aii_cpu_of(be);
   aii_cpu_matrix m = aii_cpu_matrix_of(w);
   uint32_t n_experts = AII_MAX(w->n_mats, 1u), n_x = (n - 1) / repeat + 1;
+  aii_cpu_plan plan = aii_cpu_plan_of(cpu, m.fmt, w->n_in, w->n_out);
   for (uint32_t i = 0; i < n; i++) {
     if (expert_of(ids, i, n_experts) >= n_experts) {
       aii_cpu_fail(cpu, AIINFRA_EINTERNAL, "a row was routed to an expert that is not there");
       return;
     }
   }
-  aii_cpu_plan plan = aii_cpu_plan_of(cpu, m.fmt, w->n_in, w->n_out);
   size_t q8_bytes = plan.q8 ? n_x * plan.x_bytes : 0, panels = aii_pool_threads(cpu->pool) * plan.panel_bytes;
   size_t numbers = n + 3 * (size_t)n_experts + 1;
-  char *scratch = aii_cpu_scratch(cpu, q8_bytes + panels + numbers * sizeof(uint32_t));
+  char *scratch = aii_cpu_scratch(cpu, panels + q8_bytes + numbers * sizeof(uint32_t));
   if (scratch == NULL) return;
-  uint32_t *lists = (uint32_t *)(void *)(scratch + q8_bytes + panels);
+  uint32_t *lists = (uint32_t *)(void *)(scratch + panels + q8_bytes);
   experts_job job = {.k = cpu->k,
                      .fmt = m.fmt,
                      .m = m,
@@ -210,18 +208,20 @@ void aii_cpu_matmul_ids(aii_backend *be, const aii_weight *w, const aii_weight *
                      .bias = aii_cpu_vector_of(bias),
                      .x = x,
                      .y = y,
-                     .plan = plan,
-                     .q8 = scratch,
-                     .panels = scratch + q8_bytes,
+                     .q8 = plan.q8 ? scratch + panels : NULL,
+                     .panels = scratch,
+                     .x_bytes = plan.x_bytes,
+                     .panel_bytes = plan.panel_bytes,
                      .mat_bytes = m.row_bytes * w->n_out,
+                     .grain = plan.grain,
                      .repeat = repeat,
                      .pairs = lists,
                      .experts = lists + n,
                      .begin = lists + n + n_experts};
-  job.n_ranges = (w->n_out - 1) / plan.grain + 1;
+  job.n_ranges = (w->n_out - 1) / job.grain + 1;
   uint32_t active = sort_pairs(&job, ids, n, n_experts, lists + n + 2 * (size_t)n_experts + 1);
   bool alone = (uint64_t)n * w->n_in * w->n_out < ALONE_PRODUCTS;
-  if (plan.q8) aii_cpu_for(cpu, n_x, 4, alone || n_x < 8, quantise_range, &job);
+  if (job.q8 != NULL) aii_cpu_for(cpu, n_x, 4, alone || n_x < 8, quantise_range, &job);
   aii_cpu_for(cpu, active * job.n_ranges, 1, alone, multiply_range, &job);
 }
 

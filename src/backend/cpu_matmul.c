@@ -17,7 +17,7 @@ typedef struct matmul_job {
   aii_fmt fmt;
   aii_matmul_args args;
   const float *x; /* to quantise */
-  char *panels;   /* one a thread */
+  char *panels;   /* one a thread, where the format needs them */
   size_t panel_bytes;
 } matmul_job;
 
@@ -46,7 +46,7 @@ size_t aii_cpu_matmul_scratch(const aii_cpu *cpu, aii_fmt fmt, uint32_t n_in, ui
   return p.q8 ? group_size(p.x_bytes) * p.x_bytes : aii_pool_threads(cpu->pool) * p.panel_bytes;
 }
 
-aii_fmt aii_cpu_panel(const aii_kernels *k, aii_fmt fmt, aii_matmul_args *args, void *panel)
+aii_fmt aii_cpu_decoded(const aii_kernels *k, aii_fmt fmt, aii_matmul_args *args, void *panel)
 {
   if (fmt < AII_FMT_PRODUCTS) return fmt;
   for (size_t r = 0; r < args->n_rows; r++)
@@ -74,8 +74,7 @@ static void multiply_range(void *arg, uint32_t worker, size_t first, size_t end)
   a.n_rows = (uint32_t)(end - first);
   a.y += first;
   if (a.bias != NULL) a.bias += first;
-  aii_fmt fmt =
-      aii_cpu_panel(job->k, job->fmt, &a, job->panel_bytes > 0 ? job->panels + worker * job->panel_bytes : NULL);
+  aii_fmt fmt = aii_cpu_decoded(job->k, job->fmt, &a, job->panels + worker * job->panel_bytes);
   job->k->matmul[fmt](&a);
 }
 
