@@ -60,10 +60,20 @@ class Source:
 
     def pseudo(self):
         while True:
-            n = self.pick([1, 2, 2, 2, 3])
-            w = "".join(self.pick(ONSET) + self.pick(VOWEL) + self.pick(CODA) for _ in range(n))
+            if self.chance(0.4):
+                w = self.altered()
+            else:
+                w = "".join(self.pick(ONSET) + self.pick(VOWEL) + self.pick(CODA) for _ in range(self.pick([1, 2, 2, 2, 3])))
             if len(w) > 2 and w not in COMMON and words.held_out(w) == self.evaluate:
                 return w
+
+    def altered(self):
+        """A word with a letter changed, or the front of one and the back of another: letters as real words have them."""
+        one, other = (self.word(self.pick(["TECH", "PLAIN", "ADJ"])) for _ in range(2))
+        i = self.r.randrange(len(one))
+        if self.chance(0.5):
+            return one[:i] + other[self.r.randrange(len(other)):]
+        return one[:i] + self.pick("abcdefghijklmnopqrstuvwxyz") + one[i + 1:]
 
     def noun(self):
         p = self.r.random()

@@ -32,7 +32,7 @@ CONTEXT_WEIGHT = 0.04       # of a token that the assistant did not say
 BATCH_TOKENS = 1536         # of one forward pass
 BATCHES = 4                 # of one step, whoever computes them
 SCHOOLED = 3.0e6            # tokens that a model to go on from counts as having seen
-DECAY_FROM = 0.45           # of the run
+DECAY_FROM = 0.15           # of the run
 # Millions of tokens seen -> (share of pure copying, how often each level).
 CURRICULUM = [(0.0, 0.3, [1, 0, 0, 0, 0]), (0.5, 0.1, [3, 1, 0, 0, 0]), (1.2, 0.02, [2, 3, 1, 0, 0]),
               (2.5, 0.01, [2, 2, 2, 1, 0]), (5.0, 0.01, [1, 2, 2, 2, 2])]

@@ -5,30 +5,30 @@
  */
 #include "src/text/hf_impl.h"
 
-static int64_t next_id(const aii_hf *hf)
+static int64_t next_id(const aii_hftok *hf)
 {
   if (hf->any_added && (hf->max_added >= hf->n_model || hf->n_model == 0)) return (int64_t)hf->max_added + 1;
   return hf->n_model;
 }
 
-static aiinfra_status add_token(aii_hf *hf, const json_t *obj, int64_t listed, const char *path)
+static aiinfra_status add_token(aii_hftok *hf, const json_t *obj, int64_t listed, const char *path)
 {
-  aii_str text = aii_hf_str(obj, "content");
+  aii_str text = aii_hftok_str(obj, "content");
   if (text.p == NULL) return aii_fail(hf->err, AIINFRA_EFORMAT, "%s: an added token has no content", path);
   if (text.n == 0) return AIINFRA_OK;
-  bool special = aii_hf_flag(obj, "special", false);
+  bool special = aii_hftok_flag(obj, "special", false);
   uint32_t known;
   bool in_model = aii_map_get(&hf->model, text.p, text.n, &known);
   bool again = !in_model && aii_map_get(&hf->others, text.p, text.n, &known);
   int64_t id = in_model || again ? (int64_t)known : listed >= 0 ? listed : next_id(hf);
-  aiinfra_status rc = aii_hf_reserve(hf, id, path);
+  aiinfra_status rc = aii_hftok_reserve(hf, id, path);
   if (rc != AIINFRA_OK) return rc;
-  if (!in_model && !aii_map_set(&hf->others, text.p, text.n, (uint32_t)id)) return aii_hf_no_memory(hf);
+  if (!in_model && !aii_map_set(&hf->others, text.p, text.n, (uint32_t)id)) return aii_hftok_no_memory(hf);
   uint8_t flags = AII_TF_ADDED | (in_model ? 0 : AII_TF_OUTSIDE);
-  if (aii_hf_flag(obj, "lstrip", false)) flags |= AII_TF_LSTRIP;
-  if (aii_hf_flag(obj, "rstrip", false)) flags |= AII_TF_RSTRIP;
-  if (aii_hf_flag(obj, "single_word", false)) flags |= AII_TF_SINGLE_WORD;
-  if (aii_hf_flag(obj, "normalized", !special)) flags |= AII_TF_NORMALIZED;
+  if (aii_hftok_flag(obj, "lstrip", false)) flags |= AII_TF_LSTRIP;
+  if (aii_hftok_flag(obj, "rstrip", false)) flags |= AII_TF_RSTRIP;
+  if (aii_hftok_flag(obj, "single_word", false)) flags |= AII_TF_SINGLE_WORD;
+  if (aii_hftok_flag(obj, "normalized", !special)) flags |= AII_TF_NORMALIZED;
   hf->tokens[id] = text;
   hf->types[id] = special ? AII_TOKEN_CONTROL : AII_TOKEN_USER;
   hf->added[id] = flags;
@@ -37,7 +37,7 @@ static aiinfra_status add_token(aii_hf *hf, const json_t *obj, int64_t listed, c
   return AIINFRA_OK;
 }
 
-aiinfra_status aii_hf_added_tokens(aii_hf *hf, const json_t *list, const char *path)
+aiinfra_status aii_hftok_added_tokens(aii_hftok *hf, const json_t *list, const char *path)
 {
   if (list == NULL || json_is_null(list)) return AIINFRA_OK;
   if (!json_is_array(list)) {
@@ -50,7 +50,7 @@ aiinfra_status aii_hf_added_tokens(aii_hf *hf, const json_t *list, const char *p
   return rc;
 }
 
-aiinfra_status aii_hf_config_tokens(aii_hf *hf)
+aiinfra_status aii_hftok_config_tokens(aii_hftok *hf)
 {
   json_t *decoder = json_object_get(hf->config, "added_tokens_decoder");
   aiinfra_status rc = AIINFRA_OK;
@@ -66,7 +66,7 @@ aiinfra_status aii_hf_config_tokens(aii_hf *hf)
   return rc;
 }
 
-aiinfra_status aii_hf_read_config(aii_hf *hf, const char *config, size_t n)
+aiinfra_status aii_hftok_read_config(aii_hftok *hf, const char *config, size_t n)
 {
   if (config == NULL) return AIINFRA_OK;
   aiinfra_status rc = aii_json_parse(config, n, "tokenizer_config.json", 0, &hf->config, hf->err);
@@ -77,13 +77,13 @@ aiinfra_status aii_hf_read_config(aii_hf *hf, const char *config, size_t n)
 }
 
 /* "bos_token": "<s>" or {"content": "<s>"}. */
-static aii_str named(const aii_hf *hf, const char *key)
+static aii_str named(const aii_hftok *hf, const char *key)
 {
   const json_t *value = json_object_get(hf->config, key);
-  return json_is_object(value) ? aii_hf_str(value, "content") : aii_hf_str(hf->config, key);
+  return json_is_object(value) ? aii_hftok_str(value, "content") : aii_hftok_str(hf->config, key);
 }
 
-static void find_named(aii_hf *hf, const char *key, int32_t *out)
+static void find_named(aii_hftok *hf, const char *key, int32_t *out)
 {
   aii_str text = named(hf, key);
   for (uint32_t i = 0; text.p != NULL && i < hf->desc.n_tokens; i++) {
@@ -95,15 +95,15 @@ static void find_named(aii_hf *hf, const char *key, int32_t *out)
 }
 
 /* Some files leave the tokens around a text to these switches, because a class of Hugging Face's adds them. */
-static void add_around(aii_hf *hf)
+static void add_around(aii_hftok *hf)
 {
   aii_vocab_spec *s = &hf->spec;
   if (s->n_before > 0 || s->n_behind > 0) return;
-  if (aii_hf_flag(hf->config, "add_bos_token", false) && hf->desc.bos >= 0) s->before[s->n_before++] = hf->desc.bos;
-  if (aii_hf_flag(hf->config, "add_eos_token", false) && hf->desc.eos >= 0) s->behind[s->n_behind++] = hf->desc.eos;
+  if (aii_hftok_flag(hf->config, "add_bos_token", false) && hf->desc.bos >= 0) s->before[s->n_before++] = hf->desc.bos;
+  if (aii_hftok_flag(hf->config, "add_eos_token", false) && hf->desc.eos >= 0) s->behind[s->n_behind++] = hf->desc.eos;
 }
 
-aiinfra_status aii_hf_config_ids(aii_hf *hf)
+aiinfra_status aii_hftok_config_ids(aii_hftok *hf)
 {
   int32_t cls = -1;
   find_named(hf, "bos_token", &hf->desc.bos);

@@ -6,9 +6,9 @@
  */
 #include "src/text/hf_impl.h"
 
-void aii_hf_init(aii_hf *hf, aii_mem *mem, aiinfra_error *err)
+void aii_hftok_init(aii_hftok *hf, aii_mem *mem, aiinfra_error *err)
 {
-  *hf = (aii_hf){.mem = mem, .err = err};
+  *hf = (aii_hftok){.mem = mem, .err = err};
   hf->desc = (aii_vocab_desc){.bos = -1,
                               .eos = -1,
                               .unk = -1,
@@ -25,7 +25,7 @@ void aii_hf_init(aii_hf *hf, aii_mem *mem, aiinfra_error *err)
   aii_map_init(&hf->others, mem);
 }
 
-void aii_hf_free(aii_hf *hf)
+void aii_hftok_free(aii_hftok *hf)
 {
   aii_del(hf->mem, hf->tokens, hf->cap_tokens * sizeof *hf->tokens);
   aii_del(hf->mem, hf->types, hf->cap_tokens * sizeof *hf->types);
@@ -39,13 +39,13 @@ void aii_hf_free(aii_hf *hf)
   json_decref(hf->config);
 }
 
-aiinfra_status aii_hf_no_memory(aii_hf *hf)
+aiinfra_status aii_hftok_no_memory(aii_hftok *hf)
 {
   return aii_fail(hf->err, AIINFRA_ENOMEM, "no memory for a vocabulary of %u tokens", hf->desc.n_tokens);
 }
 
 /* The four arrays grow together. */
-static bool grow_tokens(aii_hf *hf, size_t n)
+static bool grow_tokens(aii_hftok *hf, size_t n)
 {
   size_t a = hf->cap_tokens, cap = AII_MAX(n, AII_MAX(2 * a, (size_t)1024));
   aii_str *tokens = aii_new_array(hf->mem, cap, sizeof *tokens);
@@ -78,7 +78,7 @@ static bool grow_tokens(aii_hf *hf, size_t n)
   return true;
 }
 
-aiinfra_status aii_hf_reserve(aii_hf *hf, int64_t id, const char *path)
+aiinfra_status aii_hftok_reserve(aii_hftok *hf, int64_t id, const char *path)
 {
   enum { MAX_TOKENS = 1 << 24 };
   if (id < 0 || id >= MAX_TOKENS) {
@@ -86,7 +86,7 @@ aiinfra_status aii_hf_reserve(aii_hf *hf, int64_t id, const char *path)
                     MAX_TOKENS - 1);
   }
   size_t n = (size_t)id + 1;
-  if (n > hf->cap_tokens && !grow_tokens(hf, n)) return aii_hf_no_memory(hf);
+  if (n > hf->cap_tokens && !grow_tokens(hf, n)) return aii_hftok_no_memory(hf);
   for (; hf->desc.n_tokens < n; hf->desc.n_tokens++) {
     hf->types[hf->desc.n_tokens] = AII_TOKEN_UNUSED;
     hf->added[hf->desc.n_tokens] = AII_TF_OUTSIDE;
@@ -94,44 +94,44 @@ aiinfra_status aii_hf_reserve(aii_hf *hf, int64_t id, const char *path)
   return AIINFRA_OK;
 }
 
-aiinfra_status aii_hf_token(aii_hf *hf, aii_str text, int64_t id, const char *path)
+aiinfra_status aii_hftok_token(aii_hftok *hf, aii_str text, int64_t id, const char *path)
 {
-  aiinfra_status rc = aii_hf_reserve(hf, id, path);
+  aiinfra_status rc = aii_hftok_reserve(hf, id, path);
   if (rc != AIINFRA_OK) return rc;
   hf->tokens[id] = text;
   hf->types[id] = AII_TOKEN_NORMAL;
   hf->added[id] = 0;
-  if (!aii_map_set(&hf->model, text.p, text.n, (uint32_t)id)) return aii_hf_no_memory(hf);
+  if (!aii_map_set(&hf->model, text.p, text.n, (uint32_t)id)) return aii_hftok_no_memory(hf);
   hf->n_model = (uint32_t)hf->model.n;
   return AIINFRA_OK;
 }
 
-bool aii_hf_flag(const json_t *obj, const char *key, bool fallback)
+bool aii_hftok_flag(const json_t *obj, const char *key, bool fallback)
 {
   const json_t *value = json_object_get(obj, key);
   return json_is_boolean(value) ? json_is_true(value) : fallback;
 }
 
-aii_str aii_hf_str(const json_t *obj, const char *key)
+aii_str aii_hftok_str(const json_t *obj, const char *key)
 {
   const json_t *value = json_object_get(obj, key);
   return (aii_str){json_string_value(value), json_string_length(value)};
 }
 
-aiinfra_status aii_hf_pattern(aii_hf *hf, const json_t *obj, const char *path, aii_str *text, bool *regex)
+aiinfra_status aii_hftok_pattern(aii_hftok *hf, const json_t *obj, const char *path, aii_str *text, bool *regex)
 {
   const json_t *pattern = json_object_get(obj, "pattern");
-  *text = json_is_string(pattern) ? aii_hf_str(obj, "pattern") : aii_hf_str(pattern, "String");
+  *text = json_is_string(pattern) ? aii_hftok_str(obj, "pattern") : aii_hftok_str(pattern, "String");
   *regex = false;
   if (text->p == NULL) {
-    *text = aii_hf_str(pattern, "Regex");
+    *text = aii_hftok_str(pattern, "Regex");
     *regex = true;
   }
   if (text->p != NULL && text->n > 0) return AIINFRA_OK;
   return aii_fail(hf->err, AIINFRA_EFORMAT, "%s.pattern: expected a String or a Regex that is not empty", path);
 }
 
-static aiinfra_status read_one(aii_hf *hf, const json_t *obj, const char *path, const aii_hf_kind *kinds,
+static aiinfra_status read_one(aii_hftok *hf, const json_t *obj, const char *path, const aii_hftok_kind *kinds,
                                size_t n_kinds)
 {
   const char *type = json_string_value(json_object_get(obj, "type"));
@@ -143,8 +143,8 @@ static aiinfra_status read_one(aii_hf *hf, const json_t *obj, const char *path, 
 }
 
 /* Sequences may lie in sequences: the ones that are open wait on a small stack. */
-aiinfra_status aii_hf_component(aii_hf *hf, const json_t *obj, const char *path, const aii_hf_kind *kinds,
-                                size_t n_kinds, const char *members)
+aiinfra_status aii_hftok_component(aii_hftok *hf, const json_t *obj, const char *path, const aii_hftok_kind *kinds,
+                                   size_t n_kinds, const char *members)
 {
   enum { DEPTH = 8 };
   struct {
@@ -174,21 +174,21 @@ aiinfra_status aii_hf_component(aii_hf *hf, const json_t *obj, const char *path,
   return rc;
 }
 
-static aiinfra_status read_parts(aii_hf *hf)
+static aiinfra_status read_parts(aii_hftok *hf)
 {
   const json_t *root = hf->root;
-  aiinfra_status rc = aii_hf_model(hf, json_object_get(root, "model"));
-  if (rc == AIINFRA_OK) rc = aii_hf_added_tokens(hf, json_object_get(root, "added_tokens"), "added_tokens");
-  if (rc == AIINFRA_OK) rc = aii_hf_normalizer(hf, json_object_get(root, "normalizer"), "normalizer");
-  if (rc == AIINFRA_OK) rc = aii_hf_pre_tokenizer(hf, json_object_get(root, "pre_tokenizer"), "pre_tokenizer");
-  if (rc == AIINFRA_OK) rc = aii_hf_post_processor(hf, json_object_get(root, "post_processor"), "post_processor");
-  if (rc == AIINFRA_OK) rc = aii_hf_decoder(hf, json_object_get(root, "decoder"), "decoder");
+  aiinfra_status rc = aii_hftok_model(hf, json_object_get(root, "model"));
+  if (rc == AIINFRA_OK) rc = aii_hftok_added_tokens(hf, json_object_get(root, "added_tokens"), "added_tokens");
+  if (rc == AIINFRA_OK) rc = aii_hftok_normalizer(hf, json_object_get(root, "normalizer"), "normalizer");
+  if (rc == AIINFRA_OK) rc = aii_hftok_pre_tokenizer(hf, json_object_get(root, "pre_tokenizer"), "pre_tokenizer");
+  if (rc == AIINFRA_OK) rc = aii_hftok_post_processor(hf, json_object_get(root, "post_processor"), "post_processor");
+  if (rc == AIINFRA_OK) rc = aii_hftok_decoder(hf, json_object_get(root, "decoder"), "decoder");
   return rc;
 }
 
-aiinfra_status aii_hf_finish(aii_hf *hf, aii_vocab **out)
+aiinfra_status aii_hftok_finish(aii_hftok *hf, aii_vocab **out)
 {
-  aiinfra_status rc = aii_hf_config_ids(hf);
+  aiinfra_status rc = aii_hftok_config_ids(hf);
   if (rc != AIINFRA_OK) return rc;
   hf->desc.tokens = hf->tokens;
   hf->desc.types = hf->types;
@@ -201,16 +201,16 @@ aiinfra_status aii_hf_finish(aii_hf *hf, aii_vocab **out)
 aiinfra_status aii_vocab_from_hf_json(aii_mem *mem, const char *json, size_t n, const char *config, size_t config_n,
                                       aii_vocab **out, aiinfra_error *err)
 {
-  aii_hf hf;
+  aii_hftok hf;
   *out = NULL;
-  aii_hf_init(&hf, mem, err);
+  aii_hftok_init(&hf, mem, err);
   aiinfra_status rc = aii_json_parse(json, n, "tokenizer.json", 0, &hf.root, err);
   if (rc == AIINFRA_OK && !json_is_object(hf.root)) {
     rc = aii_fail(err, AIINFRA_EFORMAT, "expected an object, found %s", aii_json_type(hf.root));
   }
-  if (rc == AIINFRA_OK) rc = aii_hf_read_config(&hf, config, config_n);
+  if (rc == AIINFRA_OK) rc = aii_hftok_read_config(&hf, config, config_n);
   if (rc == AIINFRA_OK) rc = read_parts(&hf);
-  if (rc == AIINFRA_OK) rc = aii_hf_finish(&hf, out);
-  aii_hf_free(&hf);
+  if (rc == AIINFRA_OK) rc = aii_hftok_finish(&hf, out);
+  aii_hftok_free(&hf);
   return rc == AIINFRA_OK ? rc : aii_wrap(err, rc, "tokenizer.json");
 }

@@ -2,21 +2,21 @@
 #include "src/text/base64.h"
 #include "src/text/hf_impl.h"
 
-static aiinfra_status step(aii_hf *hf, aii_norm_step s)
+static aiinfra_status step(aii_hftok *hf, aii_norm_step s)
 {
-  return aii_pipe_norm(hf->mem, &hf->spec.pipe, s) ? AIINFRA_OK : aii_hf_no_memory(hf);
+  return aii_pipe_norm(hf->mem, &hf->spec.pipe, s) ? AIINFRA_OK : aii_hftok_no_memory(hf);
 }
 
-static aiinfra_status bert(aii_hf *hf, const json_t *o, const char *path)
+static aiinfra_status bert(aii_hftok *hf, const json_t *o, const char *path)
 {
   (void)path;
-  bool lower = aii_hf_flag(o, "lowercase", true);
-  bool ok = aii_bert_steps(hf->mem, &hf->spec.pipe, lower, aii_hf_flag(o, "strip_accents", lower),
-                           aii_hf_flag(o, "handle_chinese_chars", true), aii_hf_flag(o, "clean_text", true));
-  return ok ? AIINFRA_OK : aii_hf_no_memory(hf);
+  bool lower = aii_hftok_flag(o, "lowercase", true);
+  bool ok = aii_bert_steps(hf->mem, &hf->spec.pipe, lower, aii_hftok_flag(o, "strip_accents", lower),
+                           aii_hftok_flag(o, "handle_chinese_chars", true), aii_hftok_flag(o, "clean_text", true));
+  return ok ? AIINFRA_OK : aii_hftok_no_memory(hf);
 }
 
-static aiinfra_status plain(aii_hf *hf, const json_t *o, const char *path)
+static aiinfra_status plain(aii_hftok *hf, const json_t *o, const char *path)
 {
   static const struct {
     const char *type;
@@ -33,42 +33,42 @@ static aiinfra_status plain(aii_hf *hf, const json_t *o, const char *path)
   return AIINFRA_OK;
 }
 
-static aiinfra_status strip(aii_hf *hf, const json_t *o, const char *path)
+static aiinfra_status strip(aii_hftok *hf, const json_t *o, const char *path)
 {
   (void)path;
-  uint32_t flags = (aii_hf_flag(o, "strip_left", true) ? AII_NORM_LEFT : 0u) |
-                   (aii_hf_flag(o, "strip_right", true) ? AII_NORM_RIGHT : 0u);
+  uint32_t flags = (aii_hftok_flag(o, "strip_left", true) ? AII_NORM_LEFT : 0u) |
+                   (aii_hftok_flag(o, "strip_right", true) ? AII_NORM_RIGHT : 0u);
   return step(hf, (aii_norm_step){.kind = AII_NORM_STRIP, .flags = flags});
 }
 
-static aiinfra_status prepend(aii_hf *hf, const json_t *o, const char *path)
+static aiinfra_status prepend(aii_hftok *hf, const json_t *o, const char *path)
 {
-  aii_str text = aii_hf_str(o, "prepend");
+  aii_str text = aii_hftok_str(o, "prepend");
   if (text.p == NULL) return aii_fail(hf->err, AIINFRA_EFORMAT, "%s: Prepend needs a text 'prepend'", path);
   return step(hf, (aii_norm_step){.kind = AII_NORM_PREPEND, .to = text});
 }
 
-static aiinfra_status replace(aii_hf *hf, const json_t *o, const char *path)
+static aiinfra_status replace(aii_hftok *hf, const json_t *o, const char *path)
 {
-  aii_norm_step s = {.kind = AII_NORM_REPLACE, .to = aii_hf_str(o, "content")};
+  aii_norm_step s = {.kind = AII_NORM_REPLACE, .to = aii_hftok_str(o, "content")};
   bool regex;
   if (s.to.p == NULL) return aii_fail(hf->err, AIINFRA_EFORMAT, "%s: Replace needs a text 'content'", path);
-  aiinfra_status rc = aii_hf_pattern(hf, o, path, &s.from, &regex);
+  aiinfra_status rc = aii_hftok_pattern(hf, o, path, &s.from, &regex);
   if (rc == AIINFRA_OK && regex) rc = aii_regex_compile(hf->mem, s.from, &s.regex, hf->err);
   return rc == AIINFRA_OK ? step(hf, s) : rc;
 }
 
-static aiinfra_status precompiled(aii_hf *hf, const json_t *o, const char *path)
+static aiinfra_status precompiled(aii_hftok *hf, const json_t *o, const char *path)
 {
   aii_buf map;
-  aii_str text = aii_hf_str(o, "precompiled_charsmap");
+  aii_str text = aii_hftok_str(o, "precompiled_charsmap");
   if (text.p == NULL || text.n == 0) return AIINFRA_OK;
   aii_buf_init(&map, hf->mem, 0);
   bool ok = aii_base64_decode(text.p, text.n, &map);
   aii_str bytes = {aii_buf_cstr(&map), map.len};
   aiinfra_status rc = AIINFRA_OK;
   if (map.failed) {
-    rc = aii_hf_no_memory(hf);
+    rc = aii_hftok_no_memory(hf);
   } else if (!ok || !aii_charsmap_valid(bytes)) {
     rc = aii_fail(hf->err, AIINFRA_EFORMAT, "%s: the precompiled table is broken", path);
   } else {
@@ -78,21 +78,21 @@ static aiinfra_status precompiled(aii_hf *hf, const json_t *o, const char *path)
   return rc;
 }
 
-aiinfra_status aii_hf_normalizer(aii_hf *hf, const json_t *norm, const char *path)
+aiinfra_status aii_hftok_normalizer(aii_hftok *hf, const json_t *norm, const char *path)
 {
-  static const aii_hf_kind kinds[] = {{"BertNormalizer", bert},
-                                      {"NFC", plain},
-                                      {"NFD", plain},
-                                      {"NFKC", plain},
-                                      {"NFKD", plain},
-                                      {"Lowercase", plain},
-                                      {"StripAccents", plain},
-                                      {"Nmt", plain},
-                                      {"ByteLevel", plain},
-                                      {"Strip", strip},
-                                      {"Prepend", prepend},
-                                      {"Replace", replace},
-                                      {"Precompiled", precompiled}};
+  static const aii_hftok_kind kinds[] = {{"BertNormalizer", bert},
+                                         {"NFC", plain},
+                                         {"NFD", plain},
+                                         {"NFKC", plain},
+                                         {"NFKD", plain},
+                                         {"Lowercase", plain},
+                                         {"StripAccents", plain},
+                                         {"Nmt", plain},
+                                         {"ByteLevel", plain},
+                                         {"Strip", strip},
+                                         {"Prepend", prepend},
+                                         {"Replace", replace},
+                                         {"Precompiled", precompiled}};
   if (norm == NULL || json_is_null(norm)) return AIINFRA_OK;
-  return aii_hf_component(hf, norm, path, kinds, AII_COUNT(kinds), "normalizers");
+  return aii_hftok_component(hf, norm, path, kinds, AII_COUNT(kinds), "normalizers");
 }

@@ -266,6 +266,10 @@ void aii_out_named(aii_output *o, aii_out_event how)
     return;
   }
   if (f->id_prefix != NULL) word = name_in_id(o, word);
+  if (word.n == 0) {
+    aii_out_no_call(o);
+    return;
+  }
   memmove(o->word.data, word.p, word.n); /* only the name stays */
   o->word.len = word.n;
   aii_buf_clear(&o->value);

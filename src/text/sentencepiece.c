@@ -53,7 +53,7 @@ static bool next_field(aii_str *s, field *out, bool *broken)
 }
 
 typedef struct reader {
-  aii_hf hf; /* its arrays of tokens, types and scores */
+  aii_hftok hf; /* its arrays of tokens, types and scores */
   uint64_t kind;
   bool byte_fallback, prefix, extra_spaces;
   int64_t unk, bos, eos, pad;
@@ -80,7 +80,7 @@ static aiinfra_status read_piece(reader *r, aii_str message)
   }
   if (broken || type < NORMAL || type > BYTE) return broken_at(r, "a piece");
   int64_t id = r->hf.desc.n_tokens;
-  aiinfra_status rc = aii_hf_token(&r->hf, text, id, "pieces");
+  aiinfra_status rc = aii_hftok_token(&r->hf, text, id, "pieces");
   if (rc != AIINFRA_OK) return rc;
   r->hf.types[id] = (int32_t)type;
   r->hf.log_probs[id] = (double)score;
@@ -142,7 +142,7 @@ static int32_t in_range(const reader *r, int64_t id)
 static aiinfra_status finish(reader *r, aii_vocab **out)
 {
   enum { UNIGRAM = 1, BPE = 2 };
-  aii_hf *hf = &r->hf;
+  aii_hftok *hf = &r->hf;
   aii_vocab_desc *d = &hf->desc;
   if (r->kind != UNIGRAM && r->kind != BPE) {
     return aii_fail(hf->err, AIINFRA_ENOTSUP, "only Unigram and BPE models are in this version, not kind %llu",
@@ -156,12 +156,12 @@ static aiinfra_status finish(reader *r, aii_vocab **out)
   d->add_space_prefix = r->prefix;
   d->remove_extra_spaces = r->extra_spaces;
   d->charsmap = r->charsmap;
-  d->add_bos = aii_hf_flag(hf->config, "add_bos_token", r->kind == BPE);
-  d->add_eos = aii_hf_flag(hf->config, "add_eos_token", r->kind == UNIGRAM);
-  aiinfra_status rc = aii_hf_config_tokens(hf);
+  d->add_bos = aii_hftok_flag(hf->config, "add_bos_token", r->kind == BPE);
+  d->add_eos = aii_hftok_flag(hf->config, "add_eos_token", r->kind == UNIGRAM);
+  aiinfra_status rc = aii_hftok_config_tokens(hf);
   if (rc != AIINFRA_OK) return rc;
   float *scores = aii_new_array(hf->mem, d->n_tokens, sizeof *scores);
-  if (scores == NULL) return aii_hf_no_memory(hf);
+  if (scores == NULL) return aii_hftok_no_memory(hf);
   for (uint32_t i = 0; i < d->n_tokens; i++) scores[i] = (float)hf->log_probs[i];
   d->tokens = hf->tokens;
   d->types = hf->types;
@@ -180,10 +180,10 @@ aiinfra_status aii_vocab_from_sentencepiece(aii_mem *mem, const char *model, siz
   enum { UNIGRAM = 1 };
   reader r = {.kind = UNIGRAM, .prefix = true, .extra_spaces = true, .unk = 0, .bos = 1, .eos = 2, .pad = -1};
   *out = NULL;
-  aii_hf_init(&r.hf, mem, err);
-  aiinfra_status rc = aii_hf_read_config(&r.hf, config, config_n);
+  aii_hftok_init(&r.hf, mem, err);
+  aiinfra_status rc = aii_hftok_read_config(&r.hf, config, config_n);
   if (rc == AIINFRA_OK) rc = read_model(&r, (aii_str){model, n});
   if (rc == AIINFRA_OK) rc = finish(&r, out);
-  aii_hf_free(&r.hf);
+  aii_hftok_free(&r.hf);
   return rc == AIINFRA_OK ? rc : aii_wrap(err, rc, "SentencePiece model");
 }

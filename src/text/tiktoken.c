@@ -33,21 +33,21 @@ static bool next_line(const char *file, size_t n, size_t *at, line *out, aiinfra
 }
 
 /* The token in stand-ins of its bytes, at the end of `texts`, which has room for all and does not move. */
-static aiinfra_status add_line(aii_hf *hf, const line *l, aii_buf *texts, aii_buf *bytes)
+static aiinfra_status add_line(aii_hftok *hf, const line *l, aii_buf *texts, aii_buf *bytes)
 {
   char mapped[4];
   size_t from = texts->len;
   aii_buf_clear(bytes);
   bool ok = aii_base64_decode(l->token.p, l->token.n, bytes) && bytes->len > 0;
-  if (bytes->failed) return aii_hf_no_memory(hf);
+  if (bytes->failed) return aii_hftok_no_memory(hf);
   if (!ok) return aii_fail(hf->err, AIINFRA_EFORMAT, "rank %lld: its token is no base64", (long long)l->rank);
   for (size_t i = 0; i < bytes->len; i++) {
     aii_buf_add(texts, mapped, aii_byte_to_char((uint8_t)bytes->data[i], mapped));
   }
-  return aii_hf_token(hf, (aii_str){texts->data + from, texts->len - from}, l->rank, "rank");
+  return aii_hftok_token(hf, (aii_str){texts->data + from, texts->len - from}, l->rank, "rank");
 }
 
-static aiinfra_status read_lines(aii_hf *hf, const char *file, size_t n, aii_buf *texts)
+static aiinfra_status read_lines(aii_hftok *hf, const char *file, size_t n, aii_buf *texts)
 {
   aiinfra_status rc = AIINFRA_OK;
   aii_buf bytes;
@@ -60,7 +60,7 @@ static aiinfra_status read_lines(aii_hf *hf, const char *file, size_t n, aii_buf
   return rc;
 }
 
-static aiinfra_status read_file(aii_hf *hf, const char *file, size_t n, const char *pre, aii_buf *texts)
+static aiinfra_status read_file(aii_hftok *hf, const char *file, size_t n, const char *pre, aii_buf *texts)
 {
   const aii_pretok *known = aii_pretok_find(pre != NULL ? pre : "");
   if (known == NULL) {
@@ -69,29 +69,29 @@ static aiinfra_status read_file(aii_hf *hf, const char *file, size_t n, const ch
   hf->desc.kind = AII_VOCAB_BPE;
   hf->spec.byte_level = hf->spec.merge_by_text = hf->spec.ignore_merges = true;
   /* Four characters of base64 are three bytes, each at most two bytes as a stand-in. */
-  if (!aii_grow(hf->mem, &texts->data, &texts->cap, 2 * n + 1, 1)) return aii_hf_no_memory(hf);
+  if (!aii_grow(hf->mem, &texts->data, &texts->cap, 2 * n + 1, 1)) return aii_hftok_no_memory(hf);
   texts->data[0] = 0;
   aiinfra_status rc = read_lines(hf, file, n, texts);
-  if (rc == AIINFRA_OK) rc = aii_hf_config_tokens(hf);
+  if (rc == AIINFRA_OK) rc = aii_hftok_config_tokens(hf);
   if (rc != AIINFRA_OK) return rc;
   bool ok = aii_pretok_steps(known, hf->mem, &hf->spec.pipe) &&
             aii_pipe_decode(hf->mem, &hf->spec.pipe, (aii_decode_step){.kind = AII_DECODE_BYTE_LEVEL});
-  return ok ? AIINFRA_OK : aii_hf_no_memory(hf);
+  return ok ? AIINFRA_OK : aii_hftok_no_memory(hf);
 }
 
 aiinfra_status aii_vocab_from_tiktoken(aii_mem *mem, const char *file, size_t n, const char *pre, const char *config,
                                        size_t config_n, aii_vocab **out, aiinfra_error *err)
 {
-  aii_hf hf;
+  aii_hftok hf;
   aii_buf texts;
   *out = NULL;
-  aii_hf_init(&hf, mem, err);
+  aii_hftok_init(&hf, mem, err);
   aii_buf_init(&texts, mem, 0);
   aiinfra_status rc = n <= INT32_MAX / 4 ? AIINFRA_OK : aii_fail(err, AIINFRA_ELIMIT, "more than 512 MiB");
-  if (rc == AIINFRA_OK) rc = aii_hf_read_config(&hf, config, config_n);
+  if (rc == AIINFRA_OK) rc = aii_hftok_read_config(&hf, config, config_n);
   if (rc == AIINFRA_OK) rc = read_file(&hf, file, n, pre, &texts);
-  if (rc == AIINFRA_OK) rc = aii_hf_finish(&hf, out);
-  aii_hf_free(&hf);
+  if (rc == AIINFRA_OK) rc = aii_hftok_finish(&hf, out);
+  aii_hftok_free(&hf);
   aii_buf_free(&texts);
   return rc == AIINFRA_OK ? rc : aii_wrap(err, rc, "tiktoken file");
 }

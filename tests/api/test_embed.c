@@ -79,7 +79,7 @@ static void embed(const aiinfra_embed_opts *opts, vectors *out)
   memset(out, 0, sizeof *out);
   MUST(aiinfra_batcher_embed_texts(s.batcher, opts, on_result, out, &out->request, &stories_err));
   assert_int_equal(out->ended, 0); /* never inside the call */
-  aiinfra_status rc = aiinfra_request_wait(out->request, 60000, &stories_err);
+  aiinfra_status rc = aiinfra_request_wait(out->request, 600000, &stories_err);
   aiinfra_request_free(out->request);
   assert_int_equal(out->ended, 1);
   assert_int_equal(rc, out->status);

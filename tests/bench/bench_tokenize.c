@@ -1,7 +1,7 @@
 /* bench_tokenize.c - megabytes of English a second through the tokenizers, on one core.
  *
  * War and Peace of the shared data through real vocabularies. Where a Python with the package tokenizers is named by
- * AIINFRA_PYTHON or lies in the build folder of nano, the same text goes through it, on one thread, for the ratio.
+ * REFERENCE_PYTHON, or `make reference` made one, the same text goes through it, on one thread, for the ratio.
  *
  * bench_tokenize [text file [repetitions]]
  */
@@ -23,12 +23,12 @@ static double now(void)
 
 static const char *python(void)
 {
-  const char *named = getenv("AIINFRA_PYTHON");
+  const char *named = getenv("REFERENCE_PYTHON");
   if (named != NULL) return named;
-  FILE *file = fopen(test_built("nano/venv/bin/python"), "rb");
+  FILE *file = fopen(test_built("reference/venv/bin/python"), "rb");
   if (file == NULL) return NULL;
   fclose(file);
-  return test_built("nano/venv/bin/python");
+  return test_built("reference/venv/bin/python");
 }
 
 /* Megabytes a second of Hugging Face's tokenizers; 0: no Python, no package. */

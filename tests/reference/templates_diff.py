@@ -305,7 +305,7 @@ def snippets():
 
 def build_tool(build):
     tool = os.path.join(tempfile.mkdtemp(), "template_tool")
-    libs = subprocess.check_output(["pkg-config", "--libs", "jansson", "libutf8proc", "libuv", "sqlite3"], text=True)
+    libs = subprocess.check_output(["pkg-config", "--libs", "jansson", "libutf8proc", "libpcre2-8"], text=True)
     subprocess.check_call(["cc", "-std=c11", "-D_GNU_SOURCE", "-O1", "-g", f"-I{ROOT}", f"-I{ROOT}/include",
                            os.path.join(HERE, "template_tool.c"), os.path.join(build, "libaiinfra.a"), *libs.split(),
                            "-lm", "-ldl", "-pthread", "-o", tool])

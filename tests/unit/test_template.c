@@ -256,8 +256,13 @@ static void published_templates(void **state)
 
 /* ---- hostile ones ---------------------------------------------------------------------------------------------------- */
 
-/* Whoever measures under a sanitizer or valgrind measures those. */
-#ifdef __SANITIZE_ADDRESS__
+/* Whoever measures under a sanitizer measures that. */
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || defined(SANITIZED)
 enum { PATIENCE = 40 };
 #else
 enum { PATIENCE = 1 };

@@ -79,8 +79,10 @@ static double seconds_for(const aii_vocab *vocab, const char *text, size_t n, bo
   aii_tokens tokens;
   aii_tokens_init(&tokens, &mem);
   double from = now();
-  assert_int_equal(aii_tokenize(vocab, text, n, 1, &tokens, NULL), AIINFRA_OK);
+  aiinfra_status rc = aii_tokenize(vocab, text, n, 1, &tokens, NULL);
   double seconds = now() - from;
+  assert_true(rc == AIINFRA_OK ||
+              (!prints && rc == AIINFRA_EINVAL)); /* some have no token for bytes that no UTF-8 has */
   assert_true(!prints || prints_back(vocab, &tokens, text, n));
   aii_tokens_free(&tokens);
   return seconds;
@@ -125,7 +127,7 @@ static void linear_time(void **state)
     if (vocab == NULL) test_skip("no shared data");
     for (size_t u = 0; u < AII_COUNT(units); u++) {
       bool meta = strcmp(units[u], "\xE2\x96\x81") == 0; /* SPM cannot tell U+2581 from a space */
-      check_linear(vocab, names[v], units[u], u < 2 ? LONG : LONG / 4, v != 4 && (v != 0 || !meta));
+      check_linear(vocab, names[v], units[u], u < 2 ? LONG : LONG / 8, v != 4 && (v != 0 || !meta));
     }
     aii_vocab_free(vocab);
   }
