@@ -110,9 +110,13 @@ static void check_linear(const aii_vocab *vocab, const char *name, const char *u
   char *text = malloc(n);
   assert_non_null(text);
   fill(text, n, unit);
-  double few = seconds_for(vocab, text, n / TIMES, prints), many = seconds_for(vocab, text, n, prints);
-  if (many > 5 * TIMES * (few + 0.002)) print_message("%s, \"%s\": %.4f s and %.3f s\n", name, unit, few, many);
-  assert_true(many < 5 * TIMES * (few + 0.002));
+  bool linear = false;
+  for (int attempt = 0; attempt < 3 && !linear; attempt++) { /* another program may have had the caches */
+    double few = seconds_for(vocab, text, n / TIMES, prints), many = seconds_for(vocab, text, n, prints);
+    linear = many < 8 * TIMES * (few + 0.002);
+    if (!linear) print_message("%s, \"%s\": %.4f s and %.3f s\n", name, unit, few, many);
+  }
+  assert_true(linear);
   free(text);
 }
 
