@@ -104,6 +104,10 @@ static void show_figures(const char *stats_json, int64_t run)
 static void on_done(void *user, aiinfra_status status, const aiinfra_run_result *result)
 {
   talk *t = user;
+  if (status == AIINFRA_OK && !t->o->events && !t->spoke) { /* resumed behind its last token */
+    cli_write(result->answer, strlen(result->answer));
+    t->spoke = true;
+  }
   if (!t->o->events) end_line(t);
   if (status != AIINFRA_OK) {
     cli_error("agent", result->error);

@@ -23,7 +23,7 @@ typedef struct gguf_maker {
   uint32_t version, alignment;
 } gguf_maker;
 
-static inline void gm_add(gm_bytes *b, const void *p, size_t n)
+__attribute__((unused, noinline)) static void gm_add(gm_bytes *b, const void *p, size_t n)
 {
   if (b->n + n > b->cap) {
     b->cap = (b->n + n) * 2;
