@@ -15,6 +15,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import unicodedata
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 FILES = ["tokenizers/hf-json/llama2", "tokenizers/hf-json/phi-3-mini", "tokenizers/hf-json/falcon-tokenizer",
@@ -39,7 +40,8 @@ WORDS = ("the of and to in a is that it was for on are with they be at one have 
 
 
 def lossy(rng):
-    return bytes(rng.randrange(256) for _ in range(rng.randrange(1, 24))).decode("utf-8", "replace")
+    text = bytes(rng.randrange(256) for _ in range(rng.randrange(1, 24))).decode("utf-8", "replace")
+    return "".join(c for c in text if unicodedata.ucd_3_2_0.category(c) != "Cn")
 
 
 def bit(rng):

@@ -128,7 +128,7 @@ static double seconds_for(const aii_vocab *vocab, const char *text, size_t n)
   return (double)(to.tv_sec - from.tv_sec) + (double)(to.tv_nsec - from.tv_nsec) * 1e-9;
 }
 
-/* As in test_tokenizer.c: sixteen times the text may take five times sixteen times as long. */
+/* As in test_tokenizer.c: sixteen times the text may take ten times sixteen times as long. */
 static void linear_time(void **state)
 {
   static const real files[] = {{"phi-3", "hf-json/phi-3-mini/tokenizer.json", "hf", true},
@@ -146,8 +146,8 @@ static void linear_time(void **state)
       assert_non_null(text);
       for (size_t i = 0; i < LONG; i++) text[i] = units[u][i % len];
       double few = seconds_for(vocab, text, LONG / TIMES), many = seconds_for(vocab, text, LONG);
-      if (many > 5 * TIMES * (few + 0.002)) print_message("%s, %zu: %.4f s, %.3f s\n", files[v].file, u, few, many);
-      assert_true(many < 5 * TIMES * (few + 0.002));
+      if (many > 10 * TIMES * (few + 0.002)) print_message("%s, %zu: %.4f s, %.3f s\n", files[v].file, u, few, many);
+      assert_true(many < 10 * TIMES * (few + 0.002));
       free(text);
     }
     aii_vocab_free(vocab);
