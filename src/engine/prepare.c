@@ -161,16 +161,17 @@ static aiinfra_status check_length(aii_gen *gen, aiinfra_error *err)
 
 /* ---- grammar ---------------------------------------------------------------------------------------------------- */
 
-static aiinfra_status make_tools_grammar(aii_gen *gen, aii_output_syntax *syntax, aiinfra_error *err)
+static aiinfra_status make_tools_grammar(aii_gen *gen, const aii_buf *rendered, aii_output_syntax *syntax,
+                                         aiinfra_error *err)
 {
-  const char *choice = gen->input.tool_choice != NULL ? gen->input.tool_choice : "auto";
-  bool lazy = strcmp(choice, "auto") == 0, can = aii_grammar_knows(syntax->format, lazy);
-  if (syntax->format != NULL && syntax->think != NULL && lazy && !aii_output_calls_end_reasoning(syntax->format))
-    can = false;                       /* a call in the reasoning is none */
+  aii_tool_grammar_opts opts = {.tools_json = gen->input.tools_json, .choice = gen->input.tool_choice};
+  bool lazy = opts.choice == NULL || strcmp(opts.choice, "auto") == 0, can = aii_grammar_knows(syntax->format, lazy);
   if (lazy && !can) return AIINFRA_OK; /* what calls there are will be found */
   if (!can) syntax->format = aii_output_format(fallback_format);
-  aiinfra_status rc = aii_grammar_from_tools(&gen->batcher->rt->mem, gen->input.tools_json, choice,
-                                             aii_output_format_name(syntax->format), &gen->grammar, err);
+  opts.syntax = *syntax;
+  if (gen->input.messages_json != NULL) opts.prompt = aii_buf_cstr(rendered), opts.n_prompt = rendered->len;
+  else opts.syntax.think = opts.syntax.think_end = NULL;
+  aiinfra_status rc = aii_grammar_from_tools(&gen->batcher->rt->mem, &opts, &gen->grammar, err);
   return blame(err, rc, "tools_json");
 }
 
@@ -184,12 +185,12 @@ static aiinfra_status make_output(aii_gen *gen, aii_output_syntax syntax, const 
   if (!chat || forced) opts.syntax.think = opts.syntax.think_end = NULL;
   if (opts.tools_json == NULL && !chat) return AIINFRA_OK;
   if (opts.syntax.format == NULL && opts.syntax.think == NULL) return AIINFRA_OK;
-  if (chat && !forced) opts.prompt = aii_buf_cstr(rendered), opts.n_prompt = rendered->len;
+  if (chat) opts.prompt = aii_buf_cstr(rendered), opts.n_prompt = rendered->len;
   opts.seed = aii_hash64(gen->seq.tokens, gen->seq.n_prompt * sizeof *gen->seq.tokens, 0);
   return blame(err, aii_output_create(&gen->batcher->rt->mem, &opts, &gen->output, err), "tools_json");
 }
 
-static aiinfra_status make_grammar(aii_gen *gen, aii_output_syntax *syntax, aiinfra_error *err)
+static aiinfra_status make_grammar(aii_gen *gen, const aii_buf *rendered, aii_output_syntax *syntax, aiinfra_error *err)
 {
   aii_mem *mem = &gen->batcher->rt->mem;
   aiinfra_status rc = AIINFRA_OK;
@@ -197,7 +198,7 @@ static aiinfra_status make_grammar(aii_gen *gen, aii_output_syntax *syntax, aiin
     rc = aii_grammar_from_schema(mem, gen->input.json_schema, &gen->grammar, err);
     rc = blame(err, rc, "json_schema");
   } else if (gen->input.tools_json != NULL) {
-    rc = make_tools_grammar(gen, syntax, err);
+    rc = make_tools_grammar(gen, rendered, syntax, err);
   }
   if (rc != AIINFRA_OK || gen->grammar == NULL) return rc;
   return aii_grammar_start(mem, gen->grammar, gen->batcher->model->vocab, &gen->grammar_state, err);
@@ -221,8 +222,8 @@ aiinfra_status aii_gen_prepare(aii_gen *gen, aiinfra_error *err)
   aiinfra_status rc = make_prompt(gen, &rendered, err);
   if (rc == AIINFRA_OK) rc = check_length(gen, err);
   if (rc == AIINFRA_OK && !gen->seq.embed) {
-    rc = make_grammar(gen, &syntax, err);
-    bool forced = gen->grammar != NULL && !aii_grammar_is_lazy(gen->grammar);
+    rc = make_grammar(gen, &rendered, &syntax, err);
+    bool forced = gen->grammar != NULL && !aii_grammar_waits(gen->grammar);
     if (rc == AIINFRA_OK) rc = make_output(gen, syntax, &rendered, forced, err);
     if (rc == AIINFRA_OK)
       rc = aii_sampler_create(&gen->batcher->rt->mem, &gen->sampling, gen->batcher->model->hp.n_vocab, &gen->sampler,

@@ -147,12 +147,8 @@ aiinfra_status aii_grammar_from_gbnf(aii_mem *mem, const char *gbnf, const char 
                                      aiinfra_error *err);
 /* Any JSON text that is valid against the schema, in compact or one-space style. */
 aiinfra_status aii_grammar_from_schema(aii_mem *mem, const char *schema_json, aii_grammar **out, aiinfra_error *err);
-/* Calls of the OpenAI tools (JSON array) in a format's own syntax; `choice` as tool_choice: "auto" is lazy, "required"
- * forces a call, a name forces that tool. Formats that write arguments as JSON only: see aii_grammar_knows(). */
-aiinfra_status aii_grammar_from_tools(aii_mem *mem, const char *tools_json, const char *choice, const char *format,
-                                      aii_grammar **out, aiinfra_error *err);
 void aii_grammar_free(aii_grammar *grammar);
-bool aii_grammar_is_lazy(const aii_grammar *grammar);
+bool aii_grammar_waits(const aii_grammar *grammar); /* it does not hold from the first byte on */
 
 typedef struct aii_grammar_state aii_grammar_state;
 aiinfra_status aii_grammar_start(aii_mem *mem, const aii_grammar *grammar, const aii_vocab *vocab,
@@ -177,9 +173,20 @@ typedef struct aii_output_syntax {
 aii_output_syntax aii_output_detect(const char *chat_template); /* NULL: none */
 const aii_out_format *aii_output_format(const char *name);      /* NULL: no such format */
 const char *aii_output_format_name(const aii_out_format *format);
-/* Whether there is a grammar for it; lazy: one that waits for the text that opens a call. */
+
+/* The grammar of a model's calls in its own syntax, each with arguments that are valid against the tool's schema. */
+typedef struct aii_tool_grammar_opts {
+  const char *tools_json; /* OpenAI's array */
+  const char *choice; /* as tool_choice: "auto" waits for a call, "required" forces one, a name that tool; NULL: auto */
+  aii_output_syntax syntax;
+  const char
+      *prompt; /* the rendered prompt, n_prompt bytes: its end may have opened the reasoning or a call; may be NULL */
+  size_t n_prompt;
+} aii_tool_grammar_opts;
+aiinfra_status aii_grammar_from_tools(aii_mem *mem, const aii_tool_grammar_opts *opts, aii_grammar **out,
+                                      aiinfra_error *err);
+/* Whether there is a grammar for the format; lazy: one that waits for the text that opens a call. */
 bool aii_grammar_knows(const aii_out_format *format, bool lazy);
-bool aii_output_calls_end_reasoning(const aii_out_format *format);
 
 /* Takes a model's output apart while it is written: content, reasoning, calls. What comes out does not depend on where
  * the input was cut. Text that may begin a marker is held back until it is decided. One owner. */
