@@ -54,6 +54,20 @@ bool cli_progress_wanted(void)
   return isatty(STDERR_FILENO) == 1;
 }
 
+void cli_reasoning(bool *open, const char *text, size_t n)
+{
+  bool dim = cli_progress_wanted();
+  if (text == NULL && *open) {
+    fputs(dim ? "\033[0m\n" : "\n", stderr);
+    *open = false;
+  } else if (text != NULL && n > 0) {
+    if (!*open && dim) fputs("\033[2m", stderr);
+    fwrite(text, 1, n, stderr);
+    *open = true;
+  }
+  fflush(stderr);
+}
+
 bool cli_write(const char *text, size_t n)
 {
   return fwrite(text, 1, n, stdout) == n && fflush(stdout) == 0;

@@ -45,7 +45,9 @@ void cli_say(const char *format, ...) __attribute__((format(printf, 1, 2))); /* 
 int cli_fail(const char *format, ...) __attribute__((format(printf, 1, 2))); /* "aiinfra: ...", returns CLI_FAILED */
 int cli_error(const char *what, const aiinfra_error *err);                   /* "aiinfra: what: message" */
 int cli_usage(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
-bool cli_progress_wanted(void);             /* stderr is a terminal */
+bool cli_progress_wanted(void); /* stderr is a terminal */
+/* More of what the model thinks, on stderr, dim on a terminal; text NULL: it has ended. *open starts as false. */
+void cli_reasoning(bool *open, const char *text, size_t n);
 bool cli_write(const char *text, size_t n); /* to stdout, at once; false: nobody reads it any more */
 
 /* ---- interrupts (cli.c) -------------------------------------------------------------------------------------------- */

@@ -406,6 +406,11 @@ const char *aii_output_format_name(const aii_out_format *format)
   return format != NULL ? format->name : NULL;
 }
 
+const char *aii_output_opening(const aii_out_format *format)
+{
+  return format != NULL && !format->forced_only ? format->open[0] : NULL;
+}
+
 bool aii_grammar_knows(const aii_out_format *format, bool lazy)
 {
   return format != NULL && !(lazy && format->forced_only);

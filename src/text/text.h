@@ -173,6 +173,7 @@ typedef struct aii_output_syntax {
 aii_output_syntax aii_output_detect(const char *chat_template); /* NULL: none */
 const aii_out_format *aii_output_format(const char *name);      /* NULL: no such format */
 const char *aii_output_format_name(const aii_out_format *format);
+const char *aii_output_opening(const aii_out_format *format); /* the text that begins a call; NULL: none is known */
 
 /* The grammar of a model's calls in its own syntax, each with arguments that are valid against the tool's schema. */
 typedef struct aii_tool_grammar_opts {

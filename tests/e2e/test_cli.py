@@ -106,6 +106,8 @@ class Usage(Case):
 
     def test_arguments(self):
         self.bad(2, "run", said="something is missing")
+        self.bad(2, "run", "m.gguf", "--tools", "t.json", said="needs a prompt")
+        self.bad(2, "run", "m.gguf", "-p", "x", "--tool-choice", "auto", said="needs --tools")
         self.bad(2, "run", "a", "b", said="'b' is too much")
         self.bad(2, "logits", "m.gguf", "-p", "x", "--tokens", "1", said="at once")
         for wrong in ("", "1,", ",1", "1;2", "-1", "1 2", "99999999999"):
@@ -234,6 +236,16 @@ class Look(Case):
         rows = json.loads(out)
         self.assertEqual([(row["position"], row["token"]) for row in rows], list(enumerate(tokens)))
         return [{entry["id"]: entry["logprob"] for entry in row["top"]} for row in rows]
+
+    @needs_nano
+    def test_run_calls_a_tool(self):
+        tools = self.file("tools.json", json.dumps([{"type": "function", "function": {
+            "name": "pick", "parameters": {"type": "object", "properties": {"side": {"enum": ["left", "right"]}},
+                                           "required": ["side"], "additionalProperties": False}}}]).encode())
+        out, _ = self.good("run", NANO, "-p", "Which?", "--tools", tools, "--tool-choice", "pick", "--greedy", "-n", "60")
+        call = json.loads(out)[0]["function"]
+        self.assertEqual(call["name"], "pick")
+        self.assertIn(json.loads(call["arguments"])["side"], ("left", "right"))
 
     @needs_model
     def test_logits(self):
