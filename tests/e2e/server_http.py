@@ -227,7 +227,7 @@ class Thinking(unittest.TestCase):
     TEMPLATE = ("{# </think> #}{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}"
                 "{% if m.reasoning_content %}{{ m.reasoning_content }}{% endif %}{% endfor %}"
                 "{{ '<|im_start|>assistant\\n<think>\\n' }}")
-    ASK = {"messages": [{"role": "user", "content": "Why?"}], "max_tokens": 12, "temperature": 0}
+    ASK = {"messages": [{"role": "user", "content": "Why?"}], "max_tokens": 12, "seed": 7, "ignore_eos": True}
 
     @classmethod
     def setUpClass(cls):
