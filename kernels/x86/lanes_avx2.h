@@ -331,13 +331,12 @@ AII_INLINE __m256i lanes_dots(dots kind, __m256i w0, __m256i w1, __m256i x0, __m
 
 AII_INLINE b64 dots_add(dots kind, b64 sum, bool first, b64 w0, b64 w1, const int8_t *x)
 {
-  int32_t q[2];
-  memcpy(q, x, sizeof q);
-  __m256i x0 = _mm256_set1_epi32(q[0]), x1 = _mm256_set1_epi32(q[1]);
+  const float *four = (const float *)(const void *)x; /* four bytes, to every word */
+  __m256i x0 = _mm256_castps_si256(_mm256_broadcast_ss(four)), x1 = _mm256_castps_si256(_mm256_broadcast_ss(four + 1));
   b64 p = {lanes_dots(kind, w0.lo, w1.lo, x0, x1), lanes_dots(kind, w0.hi, w1.hi, x0, x1)};
-  if (first) return p;
-  if (kind == DOTS_16) return (b64){_mm256_add_epi16(sum.lo, p.lo), _mm256_add_epi16(sum.hi, p.hi)};
-  return w16_add(sum, p);
+  if (!first) p = kind == DOTS_16 ? (b64){_mm256_add_epi16(sum.lo, p.lo), _mm256_add_epi16(sum.hi, p.hi)} : w16_add(sum, p);
+  __asm__("" : "+x"(p.lo), "+x"(p.hi)); /* else compilers turn the chain into a tree, and registers spill */
+  return p;
 }
 
 AII_INLINE b64 dots_end(dots kind, b64 sum)

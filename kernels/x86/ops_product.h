@@ -12,7 +12,7 @@
 
 enum {
   SLICE_BLOCKS = 32,     /* of a wide panel: 22 KiB */
-  SLICE_FLOATS = 512,    /* of a float panel: 32 KiB of F32 */
+  SLICE_FLOATS = 256,    /* of a float panel: 16 KiB of F32 */
   SLICE_DECODED = 256,   /* of rows that are decoded: 16 KiB */
   GROUP_COLS = 128,      /* whose sums wait in `work`, and whose slices stay in the second-level cache */
   WIDE_BLOCK = 512 + 128 /* codes, then two numbers a row */

@@ -662,8 +662,8 @@ static int bench(void)
     const aii_kernels *k = v < 0 ? &aii_kernels_ref : variants[v];
     size_t size = v < 0 ? (size_t)1 << 20 : (size_t)256 << 20;
     if (k == test_emulated_avx512()) continue;
-    for (int fmt = 0; fmt < AII_FMT_PACKED; fmt++) bench_product(k, (aii_fmt)fmt, 1, size);
-    for (int fmt = 0; fmt < AII_FMT_PACKED; fmt++) bench_product(k, (aii_fmt)fmt, 256, (size_t)1 << (v < 0 ? 14 : 20));
+    for (int fmt = 0; !getenv("F") && fmt < AII_FMT_PACKED; fmt++) bench_product(k, (aii_fmt)fmt, 1, size);
+    for (int fmt = getenv("F") ? atoi(getenv("F")) : 0; fmt < (getenv("F") ? atoi(getenv("F"))+1 : AII_FMT_PACKED); fmt++) bench_product(k, (aii_fmt)fmt, 256, (size_t)1 << (v < 0 ? 14 : 20));
     bench_rest(k);
   }
   long cores = sysconf(_SC_NPROCESSORS_ONLN);
