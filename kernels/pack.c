@@ -51,36 +51,36 @@ static void read_block(aii_fmt f, const unsigned char *p, uint32_t s, uint32_t r
                        unsigned char *scales, unsigned char *head)
 {
   switch (f) {
-  case AII_FMT_Q8_0: memcpy(code, p + 2, 32); break;
-  case AII_FMT_Q4_0:
-  case AII_FMT_IQ4_NL: nibbles(p + 2, code); break;
-  case AII_FMT_Q4_1: nibbles(p + 4, code); break;
-  case AII_FMT_Q5_0:
-    nibbles(p + 6, code);
-    fifth_bits(p + 2, code);
-    break;
-  case AII_FMT_Q5_1:
-    nibbles(p + 8, code);
-    fifth_bits(p + 4, code);
-    break;
-  case AII_FMT_MXFP4:
-    nibbles(p + 1, code);
-    scales[row] = *p;
-    return;
-  case AII_FMT_Q6_K:
-    k6_codes(p, s, code);
-    for (uint32_t h = 0; h < 2; h++) scales[16 * h + row] = p[192 + 2 * s + h];
-    if (s == 0) memcpy(head + 2 * row, p + 208, 2);
-    return;
-  default: /* Q4_K, Q5_K */
-    k_nibbles(p + (f == AII_FMT_Q5_K ? 48 : 16), s, code);
-    for (int i = 0; f == AII_FMT_Q5_K && i < 32; i++) code[i] |= (uint8_t)((p[16 + i] >> s & 1) << 4);
-    k_scale(p + 4, s, &scales[row], &scales[16 + row]);
-    if (s == 0) {
-      memcpy(head + 2 * row, p, 2);
-      memcpy(head + 32 + 2 * row, p + 2, 2);
-    }
-    return;
+    case AII_FMT_Q8_0: memcpy(code, p + 2, 32); break;
+    case AII_FMT_Q4_0:
+    case AII_FMT_IQ4_NL: nibbles(p + 2, code); break;
+    case AII_FMT_Q4_1: nibbles(p + 4, code); break;
+    case AII_FMT_Q5_0:
+      nibbles(p + 6, code);
+      fifth_bits(p + 2, code);
+      break;
+    case AII_FMT_Q5_1:
+      nibbles(p + 8, code);
+      fifth_bits(p + 4, code);
+      break;
+    case AII_FMT_MXFP4:
+      nibbles(p + 1, code);
+      scales[row] = *p;
+      return;
+    case AII_FMT_Q6_K:
+      k6_codes(p, s, code);
+      for (uint32_t h = 0; h < 2; h++) scales[16 * h + row] = p[192 + 2 * s + h];
+      if (s == 0) memcpy(head + 2 * row, p + 208, 2);
+      return;
+    default: /* Q4_K, Q5_K */
+      k_nibbles(p + (f == AII_FMT_Q5_K ? 48 : 16), s, code);
+      for (int i = 0; f == AII_FMT_Q5_K && i < 32; i++) code[i] |= (uint8_t)((p[16 + i] >> s & 1) << 4);
+      k_scale(p + 4, s, &scales[row], &scales[16 + row]);
+      if (s == 0) {
+        memcpy(head + 2 * row, p, 2);
+        memcpy(head + 32 + 2 * row, p + 2, 2);
+      }
+      return;
   }
   memcpy(scales + 2 * row, p, 2);
   if (aii_panel_has_min(f)) memcpy(scales + 32 + 2 * row, p + 2, 2);

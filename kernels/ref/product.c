@@ -89,8 +89,9 @@ static void packed_product(aii_fmt f, const aii_product *p)
     uint32_t row = r % AII_PANEL;
     for (uint32_t c = 0; c < p->n_cols; c++)
       put(p, r, c,
-          aii_fmt_takes_q8(f) ? q8_dot(f, panel, row, column(p, c), p->n_in)
-                              : float_dot(f, panel + row * aii_fmt_info(f)->block_bytes, AII_PANEL, column(p, c), p->n_in));
+          aii_fmt_takes_q8(f)
+              ? q8_dot(f, panel, row, column(p, c), p->n_in)
+              : float_dot(f, panel + row * aii_fmt_info(f)->block_bytes, AII_PANEL, column(p, c), p->n_in));
   }
 }
 

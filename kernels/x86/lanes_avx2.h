@@ -14,9 +14,9 @@
 
 #define AII_INLINE static inline __attribute__((always_inline))
 
-/* Columns that one panel is multiplied with at a time: accumulators, weights and a temporary fit 16 registers. */
+/* Columns that one panel is multiplied with at a time: by measurement, about what 16 registers hold. */
 #define AII_FLOAT_COLS 6
-#define AII_QUANT_COLS 3
+#define AII_QUANT_COLS 4
 
 typedef struct v16 {
   __m256 lo, hi;
@@ -236,13 +236,15 @@ AII_INLINE b64 b64_lookup(b64 a, const int8_t table[16])
 /* Sixteen bytes as 32-bit words. */
 AII_INLINE b64 w16_from_i8(const void *p)
 {
-  return (b64){_mm256_cvtepi8_epi32(_mm_loadl_epi64(p)), _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)((const char *)p + 8)))};
+  return (b64){_mm256_cvtepi8_epi32(_mm_loadl_epi64(p)),
+               _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)((const char *)p + 8)))};
 }
 
 AII_INLINE v16 v16_from_u8(const void *p)
 {
-  return (v16){_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(p))),
-               _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)((const char *)p + 8))))};
+  return (v16){
+      _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(p))),
+      _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)((const char *)p + 8))))};
 }
 
 /* 2^(e - 128) of sixteen E8M0 exponents. */
@@ -334,7 +336,8 @@ AII_INLINE b64 dots_add(dots kind, b64 sum, bool first, b64 w0, b64 w1, const in
   const float *four = (const float *)(const void *)x; /* four bytes, to every word */
   __m256i x0 = _mm256_castps_si256(_mm256_broadcast_ss(four)), x1 = _mm256_castps_si256(_mm256_broadcast_ss(four + 1));
   b64 p = {lanes_dots(kind, w0.lo, w1.lo, x0, x1), lanes_dots(kind, w0.hi, w1.hi, x0, x1)};
-  if (!first) p = kind == DOTS_16 ? (b64){_mm256_add_epi16(sum.lo, p.lo), _mm256_add_epi16(sum.hi, p.hi)} : w16_add(sum, p);
+  if (!first)
+    p = kind == DOTS_16 ? (b64){_mm256_add_epi16(sum.lo, p.lo), _mm256_add_epi16(sum.hi, p.hi)} : w16_add(sum, p);
   __asm__("" : "+x"(p.lo), "+x"(p.hi)); /* else compilers turn the chain into a tree, and registers spill */
   return p;
 }

@@ -183,7 +183,8 @@ AII_INLINE void quant_tile(aii_fmt f, bool wide, const aii_product *p, const uns
     const unsigned char *block = wide ? w + (b - first) * WIDE_BLOCK : aii_panel_at(f, w, b);
     const unsigned char *head = wide ? NULL : aii_panel_unit(f, w, b);
     if (!wide)
-      for (size_t i = 0; i < aii_panel_block(f); i += 64) _mm_prefetch((const char *)block + PREFETCH_AHEAD + i, _MM_HINT_T0);
+      for (size_t i = 0; i < aii_panel_block(f); i += 64)
+        _mm_prefetch((const char *)block + PREFETCH_AHEAD + i, _MM_HINT_T0);
     block_product(f, wide, block, head, x, n64 / AII_QBLOCK, b, sum, cols);
   }
 }
@@ -259,7 +260,8 @@ AII_INLINE void float_tile(aii_fmt f, const aii_product *p, const unsigned char 
     for (uint32_t j = 0; j < cols; j++) run[j] = v16_zero();
     for (size_t i = k; i < stop; i++) {
       v16 wv = panel_floats(f, w, i - base);
-      if (cols == 1 && i % 2 == 0) _mm_prefetch((const char *)w + (i - base) * (f == AII_FMT_F32 ? 64 : 32) + PREFETCH_AHEAD, _MM_HINT_T0);
+      if (cols == 1 && i % 2 == 0)
+        _mm_prefetch((const char *)w + (i - base) * (f == AII_FMT_F32 ? 64 : 32) + PREFETCH_AHEAD, _MM_HINT_T0);
 #pragma GCC unroll 8
       for (uint32_t j = 0; j < cols; j++) run[j] = v16_fma(wv, v16_set1(x[j][i]), run[j]);
     }
@@ -330,11 +332,11 @@ static void decoded_product(void (*decode)(const void *row, size_t n, float *out
 
 /* ---- by format ---- */
 
-#define PACKED_PRODUCT(NAME, name, ...)                                               \
-  static void product_##name(const aii_product *p)                                    \
-  {                                                                                   \
-    if (AII_FMT_##NAME < AII_FMT_Q8_0) float_product(AII_FMT_##NAME, p);              \
-    else quant_product(AII_FMT_##NAME, p);                                            \
+#define PACKED_PRODUCT(NAME, name, ...)                                  \
+  static void product_##name(const aii_product *p)                       \
+  {                                                                      \
+    if (AII_FMT_##NAME < AII_FMT_Q8_0) float_product(AII_FMT_##NAME, p); \
+    else quant_product(AII_FMT_##NAME, p);                               \
   }
 AII_PACKED_FORMATS(PACKED_PRODUCT)
 #undef PACKED_PRODUCT

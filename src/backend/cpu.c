@@ -120,7 +120,8 @@ static void pack_range(void *arg, uint32_t worker, size_t first, size_t end)
 
 static aiinfra_status upload_panels(aii_cpu *cpu, aii_weight *w, aii_fmt fmt, aiinfra_error *err)
 {
-  pack_job job = {w, fmt, aii_fmt_row_bytes(fmt, w->n_in), aii_panel_bytes(fmt, w->n_in), (w->n_out - 1) / AII_PANEL + 1};
+  pack_job job = {w, fmt, aii_fmt_row_bytes(fmt, w->n_in), aii_panel_bytes(fmt, w->n_in),
+                  (w->n_out - 1) / AII_PANEL + 1};
   size_t bytes, panels;
   if (!aii_size_mul(job.panels, AII_MAX(w->n_mats, 1u), &panels) || !aii_size_mul(panels, job.panel_bytes, &bytes))
     return aii_fail(err, AIINFRA_EFORMAT, "a weight of %u x %u elements", w->n_in, w->n_out);
@@ -140,7 +141,8 @@ static aiinfra_status cpu_upload(aii_backend *be, aii_weight *w, aiinfra_error *
   w->device_bytes = 0;
   aii_fmt fmt = aii_cpu_fmt(w->type);
   bool odd = fmt == AII_FMT_F32 && (uintptr_t)w->source % _Alignof(float) != 0;
-  if (w->n_out == 1 || w->lookup) return odd || (w->n_out == 1 && fmt != AII_FMT_F32) ? upload_rows(cpu, w, fmt, err) : rc;
+  if (w->n_out == 1 || w->lookup)
+    return odd || (w->n_out == 1 && fmt != AII_FMT_F32) ? upload_rows(cpu, w, fmt, err) : rc;
   size_t bytes = aii_cpu_matmul_scratch(w); /* now, so that the product itself never lacks memory */
   if (bytes > 0 && aii_cpu_scratch(cpu, bytes) == NULL) {
     cpu->failed = AIINFRA_OK;

@@ -7,7 +7,7 @@
 #include "src/backend/cpu.h"
 
 #define GROUP 256                   /* rows of activations that are quantised at a time */
-#define RANGES_PER_THREAD 4         /* so that a thread that was held up does not hold up all */
+#define RANGES_PER_THREAD 16        /* so that a thread that was held up does not hold up all */
 #define ALONE_PRODUCTS (512u << 10) /* about 20 microseconds of one thread: less is not worth waking others */
 
 size_t aii_cpu_mat_bytes(const aii_weight *w)

@@ -37,8 +37,8 @@ static void embed_range(void *arg, uint32_t worker, size_t first, size_t end)
 void aii_cpu_embed(aii_backend *be, const aii_weight *w, const aii_rows *rows, float scale, float *out)
 {
   bool floats = w->device != NULL && (w->lookup || w->n_out == 1); /* else the rows of the file, be it packed or not */
-  embed_job job = {aii_cpu_of(be), floats ? AII_FMT_F32 : aii_cpu_fmt(w->type), floats ? w->device : w->source,
-                   w, rows, scale, out};
+  embed_job job = {
+      aii_cpu_of(be), floats ? AII_FMT_F32 : aii_cpu_fmt(w->type), floats ? w->device : w->source, w, rows, scale, out};
   for (uint32_t r = 0; r < rows->n_rows; r++)
     if (rows->tokens[r] < 0 || (uint32_t)rows->tokens[r] >= w->n_out)
       aii_cpu_fail(job.cpu, AIINFRA_EINVAL, "a token lies outside the vocabulary");

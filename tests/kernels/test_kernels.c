@@ -4,7 +4,7 @@
  * is free. The reference itself is compared with double precision. Inputs end at a page that may not be touched and
  * outputs are surrounded by guard bytes, so that reading or writing too far fails.
  *
- * `test_kernels --bench` prints rates beside the memory bandwidth measured in the same run.
+ * `test_kernels --bench [FORMAT]` prints rates beside the memory bandwidth measured in the same run.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -265,7 +265,8 @@ static void test_reference_products(void **state)
     float y[ROWS], *row = malloc(n * sizeof *row);
     fence x = random_floats(n), rows = random_weights(fmt, ROWS, n);
     fence w = weights_for_product(fmt, rows, ROWS, n, &stride), xs = columns_for_product(fmt, x.data, n, 1, &x_stride);
-    aii_product p = {.w = w.data, .w_stride = stride, .x = xs.data, .n_in = (uint32_t)n, .n_rows = ROWS, .n_cols = 1, .y = y};
+    aii_product p = {
+        .w = w.data, .w_stride = stride, .x = xs.data, .n_in = (uint32_t)n, .n_rows = ROWS, .n_cols = 1, .y = y};
     aii_kernels_ref.product[f](&p);
     for (size_t r = 0; r < ROWS; r++) {
       double sum = 0, size = 0;
@@ -339,7 +340,8 @@ static void product_round(const aii_kernels *k, aii_fmt fmt, uint32_t most_cols)
   size_t n = random_length(fmt, most_cols > 20 ? 1500 : 150), stride, x_stride;
   uint32_t rows = 1 + (uint32_t)below(37), cols = 1 + (uint32_t)below(most_cols);
   fence plain = random_weights(fmt, rows, n), xf = random_floats(n * cols), bias = random_floats(rows);
-  fence w = weights_for_product(fmt, plain, rows, n, &stride), x = columns_for_product(fmt, xf.data, n, cols, &x_stride);
+  fence w = weights_for_product(fmt, plain, rows, n, &stride),
+        x = columns_for_product(fmt, xf.data, n, cols, &x_stride);
   size_t y_stride = rows + below(3), y_n = (cols - 1) * y_stride + rows;
   fence want = out_new(y_n * 4), got = out_new(y_n * 4), one = out_new((size_t)rows * 4);
   void *work = aligned_alloc(64, AII_PRODUCT_WORK);
@@ -417,8 +419,16 @@ static void test_product_extremes(void **state)
         if (fmt == AII_FMT_Q6_K) block[last] = 0, block[last + 1] = 0x3c;
       }
       for (int i = 0; i < N; i++) ones[i] = i % 64 < 40 ? 1 : -1;
-      fence w = weights_for_product(fmt, rows, AII_PANEL, N, &stride), x = columns_for_product(fmt, ones, N, 1, &x_stride);
-      aii_product p = {.w = w.data, .w_stride = stride, .x = x.data, .n_in = N, .n_rows = AII_PANEL, .n_cols = 1, .y = want, .work = work};
+      fence w = weights_for_product(fmt, rows, AII_PANEL, N, &stride),
+            x = columns_for_product(fmt, ones, N, 1, &x_stride);
+      aii_product p = {.w = w.data,
+                       .w_stride = stride,
+                       .x = x.data,
+                       .n_in = N,
+                       .n_rows = AII_PANEL,
+                       .n_cols = 1,
+                       .y = want,
+                       .work = work};
       aii_kernels_ref.product[f](&p);
       p.y = got;
       for (int v = 0; v < n_variants; v++) {
@@ -649,7 +659,8 @@ static void bench_rest(const aii_kernels *k)
   printf("  %-7s vec_l2sq, 256 dims in cache: %.2f GB/s\n", k->name, 200.0 * 64 * 256 * 4 / s * 1e-9);
 }
 
-static int bench(void)
+/* only: a format to measure alone, or NULL */
+static int bench(const char *only)
 {
   size_t bytes = (size_t)512 << 20;
   uint64_t *p = malloc(bytes);
@@ -662,10 +673,14 @@ static int bench(void)
     const aii_kernels *k = v < 0 ? &aii_kernels_ref : variants[v];
     size_t size = v < 0 ? (size_t)1 << 20 : (size_t)256 << 20;
     if (k == test_emulated_avx512()) continue;
-    for (int fmt = 0; !getenv("F") && fmt < AII_FMT_PACKED; fmt++) bench_product(k, (aii_fmt)fmt, 1, size);
-    for (int fmt = getenv("F") ? atoi(getenv("F")) : 0; fmt < (getenv("F") ? atoi(getenv("F"))+1 : AII_FMT_PACKED); fmt++) bench_product(k, (aii_fmt)fmt, 256, (size_t)1 << (v < 0 ? 14 : 20));
-    bench_rest(k);
+    for (int f = 0; f < AII_FMT_PACKED; f++) {
+      if (only != NULL && strcmp(only, aii_fmt_info((aii_fmt)f)->name) != 0) continue;
+      bench_product(k, (aii_fmt)f, 1, size);
+      bench_product(k, (aii_fmt)f, 256, (size_t)1 << (v < 0 ? 14 : 20));
+    }
+    if (only == NULL) bench_rest(k);
   }
+  if (only != NULL) return 0;
   long cores = sysconf(_SC_NPROCESSORS_ONLN);
   test_backend_rates(1);
   if (cores > 1) test_backend_rates((uint32_t)cores);
@@ -681,7 +696,7 @@ int main(int argc, char **argv)
   bool native = aii_kernels_get(AIINFRA_ISA_AVX512) != NULL;
   if (!native && test_emulated_avx512() != NULL) variants[n_variants++] = test_emulated_avx512();
   seed = test_seed();
-  if (argc > 1 && strcmp(argv[1], "--bench") == 0) return bench();
+  if (argc > 1 && strcmp(argv[1], "--bench") == 0) return bench(argc > 2 ? argv[2] : NULL);
   if (n_variants == 0) printf("only the reference: this CPU has no AVX2\n");
   if (!native)
     test_say_skipped("AVX-512 on the CPU itself: it has none; emulated: %s",
