@@ -136,6 +136,13 @@ typedef struct aii_routing {
   const aii_weight *bias;           /* NULL, or [n_experts]: added to scores to choose by, not to weights */
 } aii_routing;
 
+/* One of several products with the same rows. */
+#define AII_MAX_MULS 3
+typedef struct aii_mul {
+  const aii_weight *w, *bias; /* bias may be NULL */
+  float *y;
+} aii_mul;
+
 typedef struct aii_backend aii_backend;
 
 typedef struct aii_backend_ops {
@@ -162,6 +169,10 @@ typedef struct aii_backend_ops {
   /* y[r][0..n_out) = W x[r] (+ bias) (+ y when accumulate) */
   void (*matmul)(aii_backend *be, const aii_weight *w, const aii_weight *bias, const float *x, uint32_t n_rows,
                  bool accumulate, float *y);
+  /* as n <= AII_MAX_MULS calls of matmul that do not accumulate, but x is prepared once and threads meet once */
+  void (*matmuls)(aii_backend *be, const aii_mul *muls, uint32_t n, const float *x, uint32_t n_rows);
+  /* the same with gate and up, of equal shape; then gate.y = act(gate.y) * up.y */
+  void (*gated)(aii_backend *be, aii_act act, const aii_mul *gate, const aii_mul *up, const float *x, uint32_t n_rows);
   /* rotates q [n_rows][n_heads][head_dim] in place, k [n_rows][n_kv_heads][head_dim] too; either may be NULL. q + n
    * rotates the dims from n on */
   void (*rope)(aii_backend *be, const aii_rope *rope, const aii_rows *rows, uint32_t n_heads, uint32_t n_kv_heads,

@@ -39,9 +39,10 @@ void aii_forward_attention(const pass *p, uint32_t layer)
   aii_workspace *ws = p->ws;
   const float *in = aii_forward_input(p, &l->attn_norm, &l->attn_norm_bias);
 
-  p->ops->matmul(p->be, &l->q, aii_or_null(&l->q_bias), in, p->n, false, ws->q);
-  p->ops->matmul(p->be, &l->k, aii_or_null(&l->k_bias), in, p->n, false, ws->k);
-  p->ops->matmul(p->be, &l->v, aii_or_null(&l->v_bias), in, p->n, false, ws->v);
+  const aii_mul qkv[] = {{&l->q, aii_or_null(&l->q_bias), ws->q},
+                         {&l->k, aii_or_null(&l->k_bias), ws->k},
+                         {&l->v, aii_or_null(&l->v_bias), ws->v}};
+  p->ops->matmuls(p->be, qkv, AII_COUNT(qkv), in, p->n);
   if (p->m->arch->qk_norm != AII_QK_PLAIN) {
     norm_heads(p, &l->q_norm, hp->n_heads, ws->q);
     norm_heads(p, &l->k_norm, hp->n_kv_heads, ws->k);
