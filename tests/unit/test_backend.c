@@ -579,6 +579,7 @@ int main(void)
       cmocka_unit_test_teardown(test_creation, no_leak),
       cmocka_unit_test_teardown(test_uploads, no_leak),
       cmocka_unit_test_teardown(test_matmul_invariance, no_leak),
+      cmocka_unit_test_teardown(test_products_together, no_leak),
       cmocka_unit_test_teardown(test_decoded_types, no_leak),
       cmocka_unit_test_teardown(test_embed_and_failures, no_leak),
       cmocka_unit_test_teardown(test_elementwise, no_leak),
