@@ -250,8 +250,9 @@ static int measure_both(bench *b, const test *pp, const test *tg, int64_t rounds
 {
   int code = CLI_OK;
   if (!b->as_json)
-    printf("| model                    |          size |      params | threads | test         |   tokens per second |\n"
-           "| ------------------------ | ------------: | ----------: | ------: | ------------ | ------------------: |\n");
+    printf(
+        "| model                    |          size |      params | threads | test         |   tokens per second |\n"
+        "| ------------------------ | ------------: | ----------: | ------: | ------------ | ------------------: |\n");
   if (pp->tokens > 0) code = measure(b, *pp, rounds);
   if (tg->tokens > 0 && code == CLI_OK) code = measure(b, *tg, rounds);
   return code;

@@ -24,7 +24,7 @@ def resident_bytes():
 
 @lc.llama_log_callback
 def log(level, text, _):
-    if level >= 4:  # errors
+    if level == 4:  # errors
         sys.stderr.write(text.decode(errors="replace"))
 
 
