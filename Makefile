@@ -202,6 +202,17 @@ bench: deps
 run-bench: all
 	$(Q)$(RUN_TESTS) --bench $(if $(T),--match '$(T)')
 
+# Beside llama.cpp, which is built the first time: see tests/bench/cpu/run.py for its variables.
+.PHONY: bench-cpu run-bench-cpu
+bench-cpu: deps
+	$(Q)$(MAKE) --no-print-directory -j$(JOBS) run-bench-cpu
+run-bench-cpu: all $(BUILD)/bench/machine
+	$(Q)peer=$$(tests/support/peer.sh $(BUILD)) && PYTHONDONTWRITEBYTECODE=1 python3 tests/bench/cpu/run.py $(BUILD) "$$peer"
+$(BUILD)/bench/machine: tests/bench/cpu/machine.c
+	$(say) CC $<
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CSTD) -O3 $(WARN) -pthread $< -o $@
+
 # Every architecture beside Hugging Face transformers: see tests/reference/run.sh for its variables.
 .PHONY: reference run-reference
 reference: deps-build-test
@@ -254,6 +265,7 @@ help:
 	@echo '  demo        see it work: the bundled model, on this machine'
 	@echo '  test        build and run every test; T=regex picks some'
 	@echo '  bench       measure, side by side with the physical limit'
+	@echo '  bench-cpu   measure side by side with llama.cpp; QUICK=1 takes under five minutes'
 	@echo '  reference   compare every architecture with transformers; makes a Python environment'
 	@echo '  lint        the rules of the house: floors, doors, words, format'
 	@echo '  sanitize    the tests under ASan with UBSan, then under TSan'

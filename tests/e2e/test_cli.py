@@ -225,6 +225,26 @@ class Run(Case):
         figures = [json.loads(line) for line in out.splitlines()]
         self.assertEqual([f["test"] for f in figures], ["pp", "tg"])
         self.assertTrue(all(f["tokens_per_second"] > 0 for f in figures))
+        out, _ = self.good("bench", MODEL, "--pp", "0", "--tg", "4", "--depth", "40", "-s", "3", "-r", "1", "--json")
+        figure = json.loads(out)
+        self.assertEqual([figure[key] for key in ("tokens", "depth", "sequences")], [4, 40, 3])
+        self.assertGreater(figure["tokens_per_second"], 0)
+
+    @needs_model
+    def test_bench_asked_line_by_line(self):
+        with open(self.file("tests", b"pp 8\ntg 4\ntg 4 20 2\n"), "rb") as file:
+            first, *figures = map(json.loads, self.good("bench", MODEL, "--stdin", stdin=file)[0].splitlines())
+        self.assertGreater(first["load_seconds"], 0)
+        self.assertGreater(first["weight_bytes"], 0)
+        self.assertIn("isa", first["runtime"])
+        self.assertEqual([(f["test"], f["tokens"], f["depth"], f["sequences"]) for f in figures],
+                         [("pp", 8, 0, 1), ("tg", 4, 0, 1), ("tg", 4, 20, 2)])
+        self.assertTrue(all(f["tokens_per_second"] > 0 for f in figures))
+        for line in (b"pp", b"tg 0", b"pp 4 4", b"tg 4 -1", b"tg 4 0 257", b"x"):
+            with open(self.file("bad", line + b"\n"), "rb") as file:
+                code, out, err = call("bench", MODEL, "--stdin", stdin=file)
+            self.assertEqual((code, out.count(b"\n")), (2, 1))
+            self.assertIn("is no test", err)
 
 
 class Look(Case):
