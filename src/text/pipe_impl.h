@@ -144,7 +144,7 @@ typedef struct aii_split_step {
   uint32_t flags;
   const aii_expr *expr;
   aii_regex *regex;
-  aii_str text; /* owned */
+  aii_str text; /* owned; of a regex: its spelling */
 } aii_split_step;
 
 typedef struct aii_span {
@@ -218,6 +218,10 @@ typedef struct aii_pretok aii_pretok;
 const aii_pretok *aii_pretok_find(const char *name);
 uint32_t aii_pretok_flags(const aii_pretok *pre);
 bool aii_pretok_steps(const aii_pretok *pre, aii_mem *mem, aii_pipeline *pipe);
+/* The steps of a pipeline in one line, as the table spells them, and the name of the pre-tokenizer that has them, one
+ * with these flags first; NULL: none. The name is followed by a space. */
+void aii_pretok_spell(const aii_pipeline *pipe, aii_buf *out);
+const char *aii_pretok_named(const char *spelled, uint32_t flags);
 const aii_expr *aii_expr_by_regex(aii_str regex);
 const aii_expr *aii_expr_by_name(const char *name);
 

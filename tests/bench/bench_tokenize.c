@@ -60,7 +60,7 @@ static void measure(const char *json, const char *text_path, const char *text, s
   snprintf(path, sizeof path, "%s", test_data(json));
   char *file = test_read_file(path, &size);
   double from = now();
-  if (file == NULL || aii_vocab_from_hf_json(&mem, file, size, NULL, 0, &vocab, &err) != AIINFRA_OK) {
+  if (file == NULL || aii_vocab_from_hf_json(&mem, file, size, NULL, &vocab, &err) != AIINFRA_OK) {
     printf("%-48s %s\n", json, file != NULL ? err.message : "cannot be read");
     free(file);
     return;
