@@ -136,6 +136,13 @@ static aiinfra_status read_around(scribe *s)
   return d->add_sep + d->add_eos == 1 ? AIINFRA_OK : no_words(s, "another token than eos or sep behind a text");
 }
 
+static bool spells_bytes(const aii_vocab *v)
+{
+  bool mapped = v->spec.byte_level;
+  for (size_t i = 0; i < v->spec.pipe.n_split; i++) mapped |= v->spec.pipe.split[i].kind == AII_SPLIT_BYTE_MAP;
+  return mapped;
+}
+
 static aiinfra_status read_kind(scribe *s)
 {
   const aii_vocab *v = s->v;
@@ -155,8 +162,9 @@ static aiinfra_status read_kind(scribe *s)
   if (v->kind == AII_VOCAB_WORD) return no_words(s, "a model of whole words");
   if (v->kind != AII_VOCAB_BPE) return AIINFRA_OK;
   if (v->spec.merge_by_text) return no_words(s, "merges by rank of their texts");
-  if (!v->spec.byte_level && !v->spec.byte_fallback) return no_words(s, "BPE of characters without bytes");
-  if (!v->spec.byte_level) d->kind = AII_VOCAB_SPM;
+  if (spells_bytes(v)) return AIINFRA_OK;
+  if (!v->spec.byte_fallback) return no_words(s, "BPE of characters without bytes");
+  d->kind = AII_VOCAB_SPM;
   return AIINFRA_OK;
 }
 
