@@ -32,7 +32,10 @@ bool aii_trie_add(aii_mem *mem, aii_trie *trie, aii_str text, int32_t token, boo
     node = next;
   }
   trie->first[(uint8_t)text.p[0]] = true;
-  if (replace || trie->nodes[node].token < 0) trie->nodes[node].token = token;
+  if (!replace && trie->nodes[node].token >= 0) return true;
+  trie->nodes[node].token = token;
+  uint64_t edge = (uint64_t)trie->nodes[node].parent << 8 | trie->nodes[node].byte;
+  aii_pairs_put(mem, &trie->edges, edge)->rank = (uint32_t)token; /* it is there */
   return true;
 }
 
