@@ -105,7 +105,8 @@ typedef enum aii_norm_kind {
   AII_NORM_REPLACE,    /* `from` or `regex` becomes `to` */
   AII_NORM_CHARSMAP,   /* `from` is SentencePiece's table, as Hugging Face reads it: by grapheme, shortest key */
   AII_NORM_BYTE_LEVEL, /* each byte becomes its printable stand-in */
-  AII_NORM_PIECES      /* SentencePiece: charsmap by longest key, extra spaces, prefix, U+2581 */
+  AII_NORM_PIECES,     /* SentencePiece: charsmap by longest key, extra spaces, prefix, U+2581 */
+  AII_NORM_RUNS        /* runs become `to`: of white space, or with flags of so many spaces at least */
 } aii_norm_kind;
 
 enum { AII_NORM_LEFT = 1, AII_NORM_RIGHT = 2 };          /* AII_NORM_STRIP */
@@ -113,7 +114,7 @@ enum { AII_NORM_EXTRA_SPACES = 1, AII_NORM_PREFIX = 2 }; /* AII_NORM_PIECES: rem
 
 typedef struct aii_norm_step {
   aii_norm_kind kind;
-  uint32_t flags;
+  uint32_t flags;   /* of AII_NORM_REPLACE: how many steps right before can be done in the same pass (pipeline.c) */
   aii_str from, to; /* owned by the pipeline */
   aii_regex *regex;
 } aii_norm_step;

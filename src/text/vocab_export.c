@@ -48,6 +48,7 @@ static bool implied(aii_vocab_kind kind, const aii_norm_step *step)
   bool escapes = step->regex == NULL && step->from.n == 1 && step->from.p[0] == ' ' && is_meta(step->to);
   switch (step->kind) {
     case AII_NORM_PIECES: return kind == AII_VOCAB_SPM || kind == AII_VOCAB_UGM;
+    case AII_NORM_RUNS:
     case AII_NORM_CHARSMAP:
     case AII_NORM_STRIP: return kind == AII_VOCAB_UGM;
     case AII_NORM_PREPEND: return kind == AII_VOCAB_SPM && is_meta(step->to);
