@@ -33,9 +33,11 @@ bool aii_trie_add(aii_mem *mem, aii_trie *trie, aii_str text, int32_t token, boo
   }
   trie->first[(uint8_t)text.p[0]] = true;
   if (!replace && trie->nodes[node].token >= 0) return true;
-  trie->nodes[node].token = token;
-  uint64_t edge = (uint64_t)trie->nodes[node].parent << 8 | trie->nodes[node].byte;
-  aii_pairs_put(mem, &trie->edges, edge)->rank = (uint32_t)token; /* it is there */
+  aii_trie_node *last = &trie->nodes[node];
+  aii_pair *edge = aii_pairs_put(mem, &trie->edges, (uint64_t)last->parent << 8 | last->byte); /* it is there */
+  if (edge == NULL) return false; /* the table grew all the same */
+  edge->rank = (uint32_t)token;
+  last->token = token;
   return true;
 }
 
