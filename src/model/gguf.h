@@ -83,6 +83,7 @@ struct aii_gguf {
   aii_gguf_tensor *tensors;
   size_t n_tensors;
   aii_map keys, names; /* to indexes of kvs and tensors */
+  aii_vocab *vocab;    /* of formats other than GGUF, until the model takes it; NULL: the keys hold it */
 };
 
 aii_gguf *aii_gguf_new(aii_mem *mem, const char *format); /* empty; NULL: no memory */
@@ -136,6 +137,9 @@ void aii_put_tensor(aii_gguf_writer *w, aii_str name, uint32_t type, uint32_t n_
                     uint64_t bytes);
 /* The whole header with its padding; ENOMEM when anything failed. */
 aiinfra_status aii_put_finish(const aii_gguf_writer *w, aii_buf *out, aiinfra_error *err);
+
+/* The keys of a vocabulary (vocab.c). ENOTSUP when a GGUF file cannot hold it: then only the kind is put. */
+aiinfra_status aii_gguf_put_vocab(aii_mem *mem, const aii_vocab *vocab, aii_gguf_writer *w, aiinfra_error *err);
 
 /* Makes gguf's directory from what was put; its gathers and views were filled before, one gather a tensor. */
 aiinfra_status aii_gguf_adopt(aii_gguf *gguf, const aii_gguf_writer *w, aiinfra_error *err);

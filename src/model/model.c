@@ -139,7 +139,10 @@ static aiinfra_status read_template(aiinfra_model *m, aiinfra_error *err)
 
 static aiinfra_status read_texts(aiinfra_model *m, const char *fallback, aiinfra_error *err)
 {
-  aiinfra_status rc = aii_vocab_from_gguf(&m->rt->mem, m->gguf, &m->vocab, err);
+  aiinfra_status rc = AIINFRA_OK;
+  m->vocab = m->gguf->vocab;
+  m->gguf->vocab = NULL;
+  if (m->vocab == NULL) rc = aii_vocab_from_gguf(&m->rt->mem, m->gguf, &m->vocab, err);
   if (rc != AIINFRA_OK) return rc;
   m->hp.n_vocab = aii_vocab_size(m->vocab);
   rc = read_name(m, fallback, err);

@@ -57,19 +57,43 @@ typedef struct aii_vocab aii_vocab;
 aiinfra_status aii_vocab_create(aii_mem *mem, const aii_vocab_desc *desc, aii_vocab **out, aiinfra_error *err);
 void aii_vocab_free(aii_vocab *vocab);
 
-/* Vocabularies as other programs keep them. `config` is the bytes of tokenizer_config.json, or NULL: names of special
- * tokens, add_bos_token, added_tokens_decoder. Malformed: EFORMAT; a part that this version does not have: ENOTSUP
- * with its name and place. */
-aiinfra_status aii_vocab_from_hf_json(aii_mem *mem, const char *json, size_t n, const char *config, size_t config_n,
+/* What lies beside the file of a vocabulary. Zeroes: nothing. */
+typedef struct aii_vocab_extras {
+  aii_str config; /* tokenizer_config.json: names of special tokens, add_bos_token, added_tokens_decoder */
+  aii_str added;  /* added_tokens.json: {"text": number} */
+  struct aii_vocab_ids {
+    int32_t bos, eos, sep, pad; /* -1: none */
+  } const *ids;                 /* of special tokens that nothing names; NULL: none */
+  uint32_t n_least;             /* as many tokens at least: numbers that nobody has are unused */
+} aii_vocab_extras;
+
+/* Vocabularies as other programs keep them. extras may be NULL. Malformed: EFORMAT; a part that this version does not
+ * have: ENOTSUP with its name and place. */
+aiinfra_status aii_vocab_from_hf_json(aii_mem *mem, const char *json, size_t n, const aii_vocab_extras *extras,
                                       aii_vocab **out, aiinfra_error *err); /* tokenizer.json */
 /* Lines "<base64> <rank>". pre: the pre-tokenizer by its name in GGUF ("gpt-4o", "qwen2", "llama-bpe"). */
-aiinfra_status aii_vocab_from_tiktoken(aii_mem *mem, const char *file, size_t n, const char *pre, const char *config,
-                                       size_t config_n, aii_vocab **out, aiinfra_error *err);
-aiinfra_status aii_vocab_from_sentencepiece(aii_mem *mem, const char *model, size_t n, const char *config,
-                                            size_t config_n, aii_vocab **out, aiinfra_error *err); /* tokenizer.model */
+aiinfra_status aii_vocab_from_tiktoken(aii_mem *mem, const char *file, size_t n, const char *pre,
+                                       const aii_vocab_extras *extras, aii_vocab **out, aiinfra_error *err);
+aiinfra_status aii_vocab_from_sentencepiece(aii_mem *mem, const char *model, size_t n, const aii_vocab_extras *extras,
+                                            aii_vocab **out, aiinfra_error *err);
+bool aii_is_sentencepiece(const char *file, size_t n); /* by its first bytes */
 /* BERT's vocab.txt: a token a line. */
-aiinfra_status aii_vocab_from_wordpiece(aii_mem *mem, const char *file, size_t n, const char *config, size_t config_n,
+aiinfra_status aii_vocab_from_wordpiece(aii_mem *mem, const char *file, size_t n, const aii_vocab_extras *extras,
                                         aii_vocab **out, aiinfra_error *err);
+
+/* The same vocabulary in the words of a GGUF file: aii_vocab_create() of the description tokenizes alike, but for how
+ * added tokens treat what is around them. ENOTSUP where GGUF has no words: a pre-tokenizer that has no name there, or
+ * other normalisation than such files imply. Texts may point into the vocabulary. */
+typedef struct aii_vocab_gguf {
+  aii_vocab_desc desc;
+  aii_mem *mem;
+  char *text;
+  size_t text_bytes;
+  char pre[32];
+} aii_vocab_gguf;
+aiinfra_status aii_vocab_to_gguf(aii_mem *mem, const aii_vocab *vocab, aii_vocab_gguf *out, aiinfra_error *err);
+void aii_vocab_gguf_free(aii_vocab_gguf *gguf);
+aii_vocab_kind aii_vocab_kind_of(const aii_vocab *vocab);
 
 uint32_t aii_vocab_size(const aii_vocab *vocab);
 int32_t aii_vocab_bos(const aii_vocab *vocab); /* -1: none */

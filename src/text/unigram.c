@@ -31,11 +31,11 @@ static void forward(const aii_vocab *v, best *ends, const char *text, size_t n)
     bool single = false;
     uint32_t node = 0;
     for (size_t end = i; end < n;) {
-      node = aii_trie_step(&v->pieces, node, (uint8_t)text[end++]);
-      if (node == 0) break;
-      int32_t token = v->pieces.nodes[node].token;
-      if (token < 0) continue;
-      improve(v, &ends[end], v->log_probs[token] + here, i, token);
+      const aii_pair *edge = aii_trie_edge(&v->pieces, node, (uint8_t)text[end++]);
+      if (edge == NULL) break;
+      node = edge->value;
+      if (edge->rank == UINT32_MAX) continue;
+      improve(v, &ends[end], v->log_probs[edge->rank] + here, i, (int32_t)edge->rank);
       single |= end == i + step;
     }
     if (!single) improve(v, &ends[i + step], v->unk_log_prob + here, i, v->unk);
