@@ -182,6 +182,18 @@ static aiinfra_status from_json(aii_hf_tokens *t, const json_t *json)
   return rc == AIINFRA_OK ? rc : aii_wrap(t->hf->err, rc, "tokenizer.json");
 }
 
+static aiinfra_status put_whole(aii_hf *hf)
+{
+  aii_file file;
+  aiinfra_status rc = aii_hf_map(hf, "tokenizer.json", &file);
+  if (rc == AIINFRA_OK && file.bytes == NULL)
+    rc = aii_fail(hf->err, AIINFRA_ENOENT, "'tokenizer.json' is missing from the folder; download it too");
+  if (rc == AIINFRA_OK)
+    aii_put_str(&hf->w, "tokenizer.huggingface.json", (aii_str){(const char *)file.bytes, file.size});
+  aii_file_unmap(&file);
+  return rc;
+}
+
 aiinfra_status aii_hf_put_tokenizer(aii_hf *hf)
 {
   aii_file model;
@@ -189,6 +201,7 @@ aiinfra_status aii_hf_put_tokenizer(aii_hf *hf)
   aii_hf_tokens t = {.hf = hf};
   aii_pieces_init(&t.pieces, hf->mem, AII_PIECES_SPM);
   aii_buf_init(&t.charsmap, hf->mem, 0);
+  if ((hf->arch->flags & HF_TOKENIZER) != 0) return put_whole(hf);
   aiinfra_status rc = aii_hf_map(hf, "tokenizer.model", &model);
   if (rc == AIINFRA_OK) rc = aii_hf_json(hf, "tokenizer.json", &json);
   bool spm = model.bytes != NULL && aii_is_sentencepiece(model);
