@@ -45,20 +45,33 @@ static inline uint64_t golden_seed(const char *name)
   return h;
 }
 
-static inline void golden_add_tensor(gguf_maker *m, const json_t *spec)
+/* The values of a tensor, and its shape; free() them. */
+static inline float *golden_values(const json_t *spec, uint64_t ne[4], size_t *n)
 {
-  const char *name = json_string_value(json_array_get(spec, 0));
   const json_t *shape = json_array_get(spec, 1), *base = json_array_get(spec, 2);
-  uint64_t ne[4] = {1, 1, 1, 1}, state = golden_seed(name);
-  size_t n_dims = json_array_size(shape), n = 1;
-  for (size_t d = 0; d < n_dims; d++) n *= ne[d] = (uint64_t)json_integer_value(json_array_get(shape, d));
-  float *values = malloc(n * sizeof *values), spread = (float)json_number_value(json_array_get(spec, 3));
-  for (size_t i = 0; i < n; i++) {
+  uint64_t state = golden_seed(json_string_value(json_array_get(spec, 0)));
+  float spread = (float)json_number_value(json_array_get(spec, 3));
+  *n = 1;
+  for (size_t d = 0; d < 4; d++) {
+    ne[d] = d < json_array_size(shape) ? (uint64_t)json_integer_value(json_array_get(shape, d)) : 1;
+    *n *= ne[d];
+  }
+  float *values = malloc(*n * sizeof *values);
+  for (size_t i = 0; i < *n; i++) {
     if (json_is_array(base)) values[i] = (float)json_number_value(json_array_get(base, i));
     else values[i] = (float)json_number_value(base) + spread * gm_random(&state);
   }
+  return values;
+}
+
+static inline void golden_add_tensor(gguf_maker *m, const json_t *spec)
+{
+  uint64_t ne[4];
+  size_t n;
+  float *values = golden_values(spec, ne, &n);
   gm_pad(&m->data, m->alignment);
-  gm_info(m, name, 0, (uint32_t)n_dims, ne, m->data.n);
+  gm_info(m, json_string_value(json_array_get(spec, 0)), 0, (uint32_t)json_array_size(json_array_get(spec, 1)), ne,
+          m->data.n);
   gm_add(&m->data, values, n * sizeof *values);
   free(values);
 }
