@@ -104,6 +104,7 @@ int cmd_agent(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
 int cmd_convert(int argc, char **argv);
 int cmd_forget(int argc, char **argv);
+int cmd_imatrix(int argc, char **argv);
 int cmd_ingest(int argc, char **argv);
 int cmd_inspect(int argc, char **argv);
 int cmd_kld(int argc, char **argv);

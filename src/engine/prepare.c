@@ -44,6 +44,20 @@ static aiinfra_status tokenize(aii_gen *gen, const char *text, size_t n, uint32_
   return keep_tokens(gen, &tokens, rc, err);
 }
 
+/* A static model knows words alone: no token begins or ends a text, and those that stand for no word are left out
+ * unless there is no other. */
+static aiinfra_status tokenize_words(aii_gen *gen, aiinfra_error *err)
+{
+  const aii_vocab *vocab = gen->batcher->model->vocab;
+  aiinfra_status rc = tokenize(gen, gen->input.text, strlen(gen->input.text), 0, err);
+  aii_seq *seq = &gen->seq;
+  uint32_t n = 0;
+  for (uint32_t i = 0; rc == AIINFRA_OK && i < seq->n_prompt; i++)
+    if (seq->tokens[i] != aii_vocab_unk(vocab)) seq->tokens[n++] = seq->tokens[i];
+  if (n > 0) seq->n_prompt = n;
+  return rc;
+}
+
 /* The template writes the model's own markers, the begin of the sequence among them. */
 static aiinfra_status tokenize_messages(aii_gen *gen, aii_buf *text, aiinfra_error *err)
 {
@@ -100,7 +114,7 @@ static aiinfra_status find_end(const aii_vocab *vocab, aii_tokens *scratch, aiin
 }
 
 /* Begin, query, end, (end,) document, end: as encoders were trained on pairs. */
-static aiinfra_status make_pair(const aii_gen *gen, aii_tokens *out, aiinfra_error *err)
+static aiinfra_status make_pair(aii_gen *gen, aii_tokens *out, aiinfra_error *err)
 {
   const aiinfra_model *m = gen->batcher->model;
   const char *query = gen->input.query, *document = gen->input.text;
@@ -109,6 +123,7 @@ static aiinfra_status make_pair(const aii_gen *gen, aii_tokens *out, aiinfra_err
   if (rc == AIINFRA_OK) rc = aii_tokenize(m->vocab, query, strlen(query), TOKENIZE_BOS, out, err);
   if (rc == AIINFRA_OK && (out->n == 0 || out->items[out->n - 1] != end)) rc = add_token(out, end, err);
   if (rc == AIINFRA_OK && m->head->two_seps) rc = add_token(out, end, err);
+  gen->second = m->head->pair_types ? (uint32_t)AII_MIN(out->n, (size_t)UINT32_MAX) : 0;
   if (rc == AIINFRA_OK) rc = aii_tokenize(m->vocab, document, strlen(document), 0, out, err);
   return rc == AIINFRA_OK ? add_token(out, end, err) : rc;
 }
@@ -136,6 +151,7 @@ static aiinfra_status tokenize_pair(aii_gen *gen, aiinfra_error *err)
 static aiinfra_status make_prompt(aii_gen *gen, aii_buf *rendered, aiinfra_error *err)
 {
   if (gen->input.query != NULL) return tokenize_pair(gen, err);
+  if (gen->input.text != NULL && gen->batcher->model->hp.n_layers == 0) return tokenize_words(gen, err);
   if (gen->input.text != NULL) return tokenize(gen, gen->input.text, strlen(gen->input.text), TOKENIZE_BOS, err);
   if (gen->input.messages_json != NULL) return tokenize_messages(gen, rendered, err);
   return AIINFRA_OK; /* tokens: copied already */

@@ -55,7 +55,7 @@ static void lay_out(aiinfra_kv *kv, const aiinfra_kv_opts *o)
                            .block_tokens = o->block_tokens};
   kv->view.value_offset = keys;
   kv->view.layer_bytes = keys + values;
-  kv->view.block_bytes = kv->view.layer_bytes * hp->n_layers;
+  kv->view.block_bytes = AII_MAX(kv->view.layer_bytes * hp->n_layers, (size_t)ALIGNMENT); /* a model may have none */
 }
 
 static uint64_t blocks_of(const aii_kv_view *view, uint32_t n_tokens)

@@ -107,6 +107,19 @@ static aiinfra_status put_vocab(aii_hf *hf)
   return AIINFRA_OK;
 }
 
+/* The file as it is, for tokenizers that GGUF has no keys for. */
+static aiinfra_status put_whole(aii_hf *hf)
+{
+  aii_file file;
+  aiinfra_status rc = aii_hf_map(hf, "tokenizer.json", &file);
+  if (rc == AIINFRA_OK && file.bytes == NULL)
+    rc = aii_fail(hf->err, AIINFRA_ENOENT, "'tokenizer.json' is missing from the folder; download it too");
+  if (rc == AIINFRA_OK)
+    aii_put_str(&hf->w, "tokenizer.huggingface.json", (aii_str){(const char *)file.bytes, file.size});
+  aii_file_unmap(&file);
+  return rc;
+}
+
 aiinfra_status aii_hf_put_tokenizer(aii_hf *hf)
 {
   static const char *const names[N_FILES] = {"tokenizer.json", "tokenizer.model", "vocab.txt", "tokenizer_config.json",
@@ -116,6 +129,7 @@ aiinfra_status aii_hf_put_tokenizer(aii_hf *hf)
   for (size_t i = 0; i < N_FILES && rc == AIINFRA_OK; i++) rc = aii_hf_map(hf, names[i], &files[i]);
   if (rc == AIINFRA_OK) rc = read_vocab(hf, files, &hf->gguf->vocab);
   for (size_t i = 0; i < N_FILES; i++) aii_file_unmap(&files[i]);
-  if (rc == AIINFRA_OK) rc = put_vocab(hf);
+  bool whole = (hf->arch->flags & HF_TOKENIZER) != 0;
+  if (rc == AIINFRA_OK) rc = whole ? put_whole(hf) : put_vocab(hf);
   return rc == AIINFRA_OK ? put_template(hf) : rc;
 }

@@ -169,6 +169,10 @@ static void read_pooling(aiinfra_model *m)
 {
   char key[96];
   uint32_t pooling = 0;
+  bool normalize = true;
+  (void)snprintf(key, sizeof key, "%s.normalize", m->arch->name);
+  (void)aii_gguf_get_bool(m->gguf, key, &normalize);
+  m->raw_vectors = !normalize;
   (void)snprintf(key, sizeof key, "%s.pooling_type", m->arch->name);
   if (aii_gguf_get_u32(m->gguf, key, &pooling) && pooling <= MAX_POOLING) m->pooling = (int32_t)pooling;
 }

@@ -2,7 +2,8 @@
  *
  * The arrays are copied to aligned memory for the time of building. What is refused: a kind of tokenizer that the
  * text module does not have, arrays of other lengths than the tokens, scores that are no numbers, special tokens
- * outside the vocabulary. An id of 2^32 - 1 means "none", as converters write it.
+ * outside the vocabulary. An id of 2^32 - 1 means "none", as converters write it. A file without these keys may hold a
+ * whole tokenizer.json instead.
  */
 #include <math.h>
 
@@ -228,7 +229,11 @@ static aiinfra_status read_all(builder *b)
 aiinfra_status aii_vocab_from_gguf(aii_mem *mem, const aii_gguf *gguf, aii_vocab **out, aiinfra_error *err)
 {
   builder b = {.mem = mem, .gguf = gguf, .err = err};
+  aii_str json;
   *out = NULL;
+  if (aii_gguf_find(gguf, "tokenizer.ggml.model") == NULL &&
+      aii_gguf_get_str(gguf, "tokenizer.huggingface.json", &json))
+    return aii_vocab_from_hf_json(mem, json.p, json.n, NULL, out, err);
   aiinfra_status rc = read_all(&b);
   if (rc == AIINFRA_OK) rc = aii_vocab_create(mem, &b.desc, out, err);
   uint32_t n = b.desc.n_tokens;

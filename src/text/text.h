@@ -98,6 +98,7 @@ aii_vocab_kind aii_vocab_kind_of(const aii_vocab *vocab);
 uint32_t aii_vocab_size(const aii_vocab *vocab);
 int32_t aii_vocab_bos(const aii_vocab *vocab); /* -1: none */
 int32_t aii_vocab_eos(const aii_vocab *vocab);
+int32_t aii_vocab_unk(const aii_vocab *vocab);
 bool aii_vocab_is_eog(const aii_vocab *vocab, aiinfra_token token); /* end of generation */
 /* The bytes that a token stands for in output. SPM: U+2581 is a space, byte tokens are raw bytes. Control tokens: their
  * text when `special`, else nothing. A token outside the vocabulary gives an empty string. */

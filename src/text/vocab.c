@@ -295,6 +295,11 @@ int32_t aii_vocab_bos(const aii_vocab *vocab)
   return vocab->bos;
 }
 
+int32_t aii_vocab_unk(const aii_vocab *v)
+{
+  return v->unk;
+}
+
 int32_t aii_vocab_eos(const aii_vocab *vocab)
 {
   return vocab->eos;

@@ -17,7 +17,7 @@ ROOT = os.environ.get("AIINFRA_ROOT", ".")
 AIINFRA = os.path.join(os.environ.get("AIINFRA_BUILD", "build"), "aiinfra")
 NANO = os.path.join(ROOT, "examples/nano/nano.gguf")
 STORIES = os.path.join(os.environ.get("AIINFRA_SHARED_DATA", ""), "models/stories260K")
-COMMANDS = "agent ingest search remember forget run serve bench inspect tokenize template logits perplexity kld".split()
+COMMANDS = "agent ingest search remember forget run serve bench inspect tokenize template logits perplexity kld imatrix".split()
 
 
 def call(*args, stdin=subprocess.DEVNULL, env=None):
@@ -115,6 +115,10 @@ class Usage(Case):
         self.bad(2, "perplexity", "m.gguf", said="something is missing")
         self.bad(2, "perplexity", "m.gguf", "f", "-c", "1", said="--context")
         self.bad(2, "kld", "m.gguf", "p.gguf", said="something is missing")
+        self.bad(2, "imatrix", "m.gguf", "-o", "i.gguf", said="something is missing")
+        self.bad(2, "imatrix", "m.gguf", "t.txt", said="-o FILE is missing")
+        self.bad(2, "imatrix", "m.gguf", "t.txt", "-o", "i.gguf", "--json", said="unknown option")
+        self.bad(1, "imatrix", "m.gguf", "t.txt", "-o", self.dir + "/none/i.gguf", said="none")
         self.bad(2, "ingest", "docs", said="--db FILE is missing")
         self.bad(2, "agent", "--db", self.db, said="question or --resume")
         self.bad(2, "agent", "--db", self.db, "--resume", "What?", said="question or --resume")
@@ -349,6 +353,30 @@ class Look(Case):
         self.assertRegex(self.good("kld", moved, model, path, "-c", "24")[0].decode(), r"^mean divergence +0\.\d+")
         if os.path.exists(NANO):
             self.bad(1, "kld", model, NANO, path, said="cannot be compared")
+
+
+class Smaller(Case):
+    """An importance matrix, and a model that was quantised with it."""
+
+    @needs_nano
+    def test_imatrix(self):
+        text = self.file("text.txt", b"The red boat belongs to Ann. What is 12 * 12? It is 144. " * 30)
+        matrix, plain, better = (os.path.join(self.dir, name) for name in ("i.gguf", "plain.gguf", "better.gguf"))
+        out, err = self.good("imatrix", NANO, text, "-o", matrix, "-c", "64", "--chunks", "4")
+        self.assertEqual(out.decode(), "%s: 4 windows of 64 tokens\n" % matrix)
+        self.assertEqual(err, "")
+        with open(matrix, "rb") as file:
+            self.assertEqual(file.read(4), b"GGUF")
+        self.good("quantize", NANO, plain, "Q4_0")
+        self.good("quantize", NANO, better, "Q4_0", "--imatrix", matrix)
+        with open(plain, "rb") as one, open(better, "rb") as other:
+            self.assertNotEqual(one.read(), other.read())
+        moved = [json.loads(self.good("kld", model, NANO, text, "-c", "64", "--chunks", "4", "--json")[0])["mean_kld"]
+                 for model in (plain, better)]
+        self.assertLess(moved[1], moved[0])
+        self.bad(1, "imatrix", NANO, text, "-o", matrix, "-c", "1000000", said="the model's context")
+        self.bad(1, "imatrix", NANO, self.dir + "/none.txt", "-o", matrix, said="none.txt")
+        self.bad(1, "imatrix", self.dir + "/none.gguf", text, "-o", matrix, said="none.gguf")
 
 
 class Memory(Case):
