@@ -43,7 +43,8 @@ static aiinfra_status make_header(job *j, aii_buf *out)
 {
   const aii_gguf *g = j->source;
   uint32_t file_type = aii_recoder_file_type(&j->recoder);
-  if (g->vocab != NULL && aii_gguf_find(g, "tokenizer.ggml.tokens") == NULL) {
+  if (g->vocab != NULL && aii_gguf_find(g, "tokenizer.ggml.tokens") == NULL &&
+      aii_gguf_find(g, "tokenizer.huggingface.json") == NULL) {
     return aii_gguf_put_vocab(g->mem, g->vocab, &j->writer, j->err); /* says why it cannot be */
   }
   for (size_t i = 0; i < g->n_kv; i++) {

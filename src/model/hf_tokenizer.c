@@ -81,7 +81,8 @@ static aiinfra_status read_vocab(aii_hf *hf, const aii_file files[N_FILES], aii_
 {
   aii_str json = bytes_of(files[JSON]), model = bytes_of(files[MODEL]), words = bytes_of(files[WORDS]);
   struct aii_vocab_ids ids = find_ids(hf);
-  aii_vocab_extras extras = {bytes_of(files[CONFIG]), bytes_of(files[ADDED]), &ids, hf->n_vocab};
+  aii_vocab_extras extras = {
+      .config = bytes_of(files[CONFIG]), .added = bytes_of(files[ADDED]), .ids = &ids, .n_least = hf->n_vocab};
   if (json.p != NULL) return aii_vocab_from_hf_json(hf->mem, json.p, json.n, &extras, out, hf->err);
   if (model.p != NULL && aii_is_sentencepiece(model.p, model.n)) {
     return aii_vocab_from_sentencepiece(hf->mem, model.p, model.n, &extras, out, hf->err);

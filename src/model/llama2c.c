@@ -142,8 +142,9 @@ static aiinfra_status put_tokenizer(aii_gguf *g, const char *path, uint32_t n_vo
   aiinfra_status rc = aii_file_map(path, &file, err);
   if (rc != AIINFRA_OK) return rc;
   const char *bytes = (const char *)file.bytes;
+  const aii_vocab_extras as_llama2c = {.keep_spaces = true}; /* its encoder drops none */
   if (!aii_is_sentencepiece(bytes, file.size)) rc = own_vocab(file, n_vocab, g->mem, &g->vocab, err);
-  else rc = aii_vocab_from_sentencepiece(g->mem, bytes, file.size, NULL, &g->vocab, err);
+  else rc = aii_vocab_from_sentencepiece(g->mem, bytes, file.size, &as_llama2c, &g->vocab, err);
   if (rc == AIINFRA_OK && aii_vocab_size(g->vocab) != n_vocab) {
     rc = aii_fail(err, AIINFRA_EFORMAT, "%u tokens, but the checkpoint has %u", aii_vocab_size(g->vocab), n_vocab);
   }

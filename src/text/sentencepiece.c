@@ -189,6 +189,7 @@ aiinfra_status aii_vocab_from_sentencepiece(aii_mem *mem, const char *model, siz
   aii_hftok_init(&r.hf, mem, err);
   aiinfra_status rc = aii_hftok_read_extras(&r.hf, extras);
   if (rc == AIINFRA_OK) rc = read_model(&r, (aii_str){model, n});
+  if (extras != NULL && extras->keep_spaces) r.extra_spaces = false;
   if (rc == AIINFRA_OK) rc = finish(&r, out);
   aii_hftok_free(&r.hf);
   return rc == AIINFRA_OK ? rc : aii_wrap(err, rc, "SentencePiece model");

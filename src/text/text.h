@@ -65,6 +65,7 @@ typedef struct aii_vocab_extras {
     int32_t bos, eos, sep, pad; /* -1: none */
   } const *ids;                 /* of special tokens that nothing names; NULL: none */
   uint32_t n_least;             /* as many tokens at least: numbers that nobody has are unused */
+  bool keep_spaces;             /* runs of white space stay, whatever a SentencePiece model says of them */
 } aii_vocab_extras;
 
 /* Vocabularies as other programs keep them. extras may be NULL. Malformed: EFORMAT; a part that this version does not
