@@ -198,6 +198,39 @@ AII_INLINE v16 v16_exp(v16 x)
   return (v16){lanes_exp(x.lo), lanes_exp(x.hi)};
 }
 
+/* ---- one register of the sixteen lanes: what computes them in parts, one after the other, has larger tiles ---- */
+
+#define AII_PARTS 2      /* registers of a v16 */
+#define AII_SCORE_KEYS 2 /* keys that meet four queries at a time */
+#define AII_VALUE_VECS 1 /* sixteens of a value that four queries add at a time */
+
+typedef __m256 vr;
+
+AII_INLINE vr vr_zero(void)
+{
+  return _mm256_setzero_ps();
+}
+
+AII_INLINE vr vr_load(const float *p)
+{
+  return _mm256_loadu_ps(p);
+}
+
+AII_INLINE vr vr_load_f16(const void *p)
+{
+  return _mm256_cvtph_ps(_mm_loadu_si128(p));
+}
+
+AII_INLINE vr vr_fma(vr a, vr b, vr c)
+{
+  return _mm256_fmadd_ps(a, b, c);
+}
+
+AII_INLINE v16 v16_of(const vr parts[AII_PARTS])
+{
+  return (v16){parts[0], parts[1]};
+}
+
 /* ---- two quantised blocks ---- */
 
 /* 32 int8 at a, and at b unless it is NULL. */
@@ -247,6 +280,21 @@ AII_INLINE void b64_accumulate(b64 w, const float d[2], const int8_t *const *x, 
 AII_INLINE float lanes_half(const void *p)
 {
   return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(aii_load_u16(p))));
+}
+
+/* acc[i] += the scaled dots of block b of a Q8_0 row with that of query i: q at q[i], its scales behind n64 of them. A
+ * register of sixteen lanes takes the block behind it, too, if there is one. */
+AII_INLINE void vr_add_dots(const unsigned char *block, bool has_second, const char *const *q, size_t b, size_t n64,
+                            vr *acc, const uint32_t n_q)
+{
+  __m256i k = _mm256_loadu_si256((const void *)(block + 2)), magnitude = _mm256_sign_epi8(k, k);
+  __m256 d = _mm256_set1_ps(lanes_half(block));
+  (void)has_second;
+  for (uint32_t i = 0; i < n_q; i++) {
+    const float *dq = (const float *)(const void *)(q[i] + n64) + b;
+    __m256 dots = lanes_idot(k, magnitude, _mm256_loadu_si256((const void *)(q[i] + AII_QBLOCK * b)));
+    acc[i] = _mm256_fmadd_ps(dots, _mm256_mul_ps(d, _mm256_broadcast_ss(dq)), acc[i]);
+  }
 }
 
 #endif

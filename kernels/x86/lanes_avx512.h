@@ -157,6 +157,39 @@ AII_INLINE v16 v16_exp(v16 x)
   return _mm512_mask_mov_ps(p, _mm512_cmp_ps_mask(x, v16_set1(0x1.62e43p+6f), _CMP_GT_OQ), v16_set1(INFINITY));
 }
 
+/* ---- one register of the sixteen lanes: all of them ---- */
+
+#define AII_PARTS 1
+#define AII_SCORE_KEYS 4
+#define AII_VALUE_VECS 4
+
+typedef v16 vr;
+
+AII_INLINE vr vr_zero(void)
+{
+  return v16_zero();
+}
+
+AII_INLINE vr vr_load(const float *p)
+{
+  return v16_load(p);
+}
+
+AII_INLINE vr vr_load_f16(const void *p)
+{
+  return v16_load_f16(p);
+}
+
+AII_INLINE vr vr_fma(vr a, vr b, vr c)
+{
+  return v16_fma(a, b, c);
+}
+
+AII_INLINE v16 v16_of(const vr parts[AII_PARTS])
+{
+  return parts[0];
+}
+
 /* ---- two quantised blocks ---- */
 
 AII_INLINE b64 lanes_join(__m256i a, __m256i b)
@@ -205,6 +238,22 @@ AII_INLINE void b64_accumulate(b64 w, const float d[2], const int8_t *const *x, 
 AII_INLINE float lanes_half(const void *p)
 {
   return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(aii_load_u16(p))));
+}
+
+AII_INLINE void vr_add_dots(const unsigned char *block, bool has_second, const char *const *q, size_t b, size_t n64,
+                            vr *acc, const uint32_t n_q)
+{
+  const unsigned char *second = block + AII_Q8_0_BYTES;
+  const float d[2] = {lanes_half(block), has_second ? lanes_half(second) : 0};
+  __m512i k = b64_load2(block + 2, has_second ? second + 2 : NULL), magnitude = _mm512_abs_epi8(k);
+  __mmask64 negative = _mm512_movepi8_mask(k);
+  v16 dk = lanes_pair(d);
+  for (uint32_t i = 0; i < n_q; i++) {
+    __m512i x = _mm512_loadu_si512(q[i] + AII_QBLOCK * b);
+    x = _mm512_mask_sub_epi8(x, negative, _mm512_setzero_si512(), x);
+    v16 dots = _mm512_cvtepi32_ps(_mm512_dpbusd_epi32(_mm512_setzero_si512(), magnitude, x));
+    acc[i] = v16_fma(dots, v16_mul(dk, lanes_pair((const float *)(const void *)(q[i] + n64) + b)), acc[i]);
+  }
 }
 
 #endif
