@@ -163,8 +163,9 @@ typedef struct aii_kernels {
    * x, times scale, as a query for keys of this format; out has room for dim floats. F32, F16: floats. Q8_0: a q8 row's
    * numbers, as int8 [n64], float d[n64 / 32]. */
   void (*attn_query)(aii_fmt fmt, const float *x, uint32_t dim, float scale, void *out);
-  /* out[i * out_stride + j] = q[i] . rows[j] by the sixteen-lane sum, for Q8_0 as in products; q [n_q][dim] made by
-   * attn_query */
+  /* out[i * out_stride + j] = q[i] . rows[j]; q [n_q][dim] made by attn_query. Like the sixteen-lane sum, with eight:
+   * element d counts in lane d % 8; for Q8_0 element i of a block in lane i / 4, as lane = fma((float)isum, dk * dq, lane)
+   * for the exact sum of the four products of a lane, dk and dq being the scales of key and query. */
   void (*attn_scores)(const aii_attn_tile *keys, const void *q, uint32_t n_q, float *out, size_t out_stride);
   float (*max)(const float *x, size_t n); /* n > 0 */
   /* x = exp(x - m); returns the sum, element i counted in lane i % 16 */

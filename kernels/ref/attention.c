@@ -35,26 +35,35 @@ static float element(aii_fmt fmt, const void *row, size_t i)
   return f;
 }
 
+#define EIGHT 8
+
+static float eight_sum(float lane[EIGHT])
+{
+  for (int w = EIGHT / 2; w > 0; w /= 2)
+    for (int i = 0; i < w; i++) lane[i] += lane[i + w];
+  return lane[0];
+}
+
 static float dot(const aii_attn_tile *t, const float *q, const void *row)
 {
-  float lane[AII_LANES] = {0};
-  for (size_t i = 0; i < t->dim; i++) lane[i % AII_LANES] = fmaf(q[i], element(t->fmt, row, i), lane[i % AII_LANES]);
-  return aii_lane_sum(lane);
+  float lane[EIGHT] = {0};
+  for (size_t i = 0; i < t->dim; i++) lane[i % EIGHT] = fmaf(q[i], element(t->fmt, row, i), lane[i % EIGHT]);
+  return eight_sum(lane);
 }
 
 static float dot_q8_0(const aii_attn_tile *t, const int8_t *q, const unsigned char *block)
 {
   const float *d = (const float *)(const void *)(q + ((size_t)t->dim + 63) / 64 * 64);
-  float lane[AII_LANES] = {0};
+  float lane[EIGHT] = {0};
   for (size_t b = 0; b < t->dim / AII_QBLOCK; b++, block += AII_Q8_0_BYTES, q += AII_QBLOCK) {
     float scale = aii_f16_to_f32(aii_load_u16(block)) * d[b];
-    for (size_t j = 0; j < 8; j++) {
+    for (size_t j = 0; j < EIGHT; j++) {
       int sum = 0;
       for (size_t i = 4 * j; i < 4 * j + 4; i++) sum += (int8_t)block[2 + i] * q[i];
-      lane[8 * (b % 2) + j] = fmaf((float)sum, scale, lane[8 * (b % 2) + j]);
+      lane[j] = fmaf((float)sum, scale, lane[j]);
     }
   }
-  return aii_lane_sum(lane);
+  return eight_sum(lane);
 }
 
 void aii_ref_attn_scores(const aii_attn_tile *keys, const void *q, uint32_t n_q, float *out, size_t out_stride)

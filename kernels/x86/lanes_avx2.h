@@ -198,37 +198,37 @@ AII_INLINE v16 v16_exp(v16 x)
   return (v16){lanes_exp(x.lo), lanes_exp(x.hi)};
 }
 
-/* ---- one register of the sixteen lanes: what computes them in parts, one after the other, has larger tiles ---- */
+/* ---- two keys at a time: eight lanes of one, then eight of the other ---- */
 
-#define AII_PARTS 2      /* registers of a v16 */
-#define AII_SCORE_KEYS 2 /* keys that meet four queries at a time */
+#define AII_KEY_PAIRS 1  /* that meet four queries at a time: two registers for each */
 #define AII_VALUE_VECS 1 /* sixteens of a value that four queries add at a time */
 
-typedef __m256 vr;
-
-AII_INLINE vr vr_zero(void)
+AII_INLINE v16 v16_load_pair(const float *a, const float *b)
 {
-  return _mm256_setzero_ps();
+  return (v16){_mm256_loadu_ps(a), _mm256_loadu_ps(b)};
 }
 
-AII_INLINE vr vr_load(const float *p)
+AII_INLINE v16 v16_load_pair_f16(const void *a, const void *b)
 {
-  return _mm256_loadu_ps(p);
+  return (v16){_mm256_cvtph_ps(_mm_loadu_si128(a)), _mm256_cvtph_ps(_mm_loadu_si128(b))};
 }
 
-AII_INLINE vr vr_load_f16(const void *p)
+/* The same eight for both. Kept in a register: gcc would rather read it again for the other. */
+AII_INLINE v16 v16_load_twice(const float *p)
 {
-  return _mm256_cvtph_ps(_mm_loadu_si128(p));
+  __m256 v = _mm256_loadu_ps(p);
+  __asm__("" : "+x"(v));
+  return (v16){v, v};
 }
 
-AII_INLINE vr vr_fma(vr a, vr b, vr c)
+AII_INLINE __m256 v16_low(v16 v)
 {
-  return _mm256_fmadd_ps(a, b, c);
+  return v.lo;
 }
 
-AII_INLINE v16 v16_of(const vr parts[AII_PARTS])
+AII_INLINE __m256 v16_high(v16 v)
 {
-  return (v16){parts[0], parts[1]};
+  return v.hi;
 }
 
 /* ---- two quantised blocks ---- */
@@ -282,18 +282,18 @@ AII_INLINE float lanes_half(const void *p)
   return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(aii_load_u16(p))));
 }
 
-/* acc[i] += the scaled dots of block b of a Q8_0 row with that of query i: q at q[i], its scales behind n64 of them. A
- * register of sixteen lanes takes the block behind it, too, if there is one. */
-AII_INLINE void vr_add_dots(const unsigned char *block, bool has_second, const char *const *q, size_t b, size_t n64,
-                            vr *acc, const uint32_t n_q)
+/* acc[i] += the scaled dots of two Q8_0 blocks, of two keys, with 32 int8 of query i at q[i], whose scale is *dq[i]. */
+AII_INLINE void v16_add_dots(const unsigned char *a, const unsigned char *b, const char *const *q,
+                             const float *const *dq, v16 *acc, const uint32_t n_q)
 {
-  __m256i k = _mm256_loadu_si256((const void *)(block + 2)), magnitude = _mm256_sign_epi8(k, k);
-  __m256 d = _mm256_set1_ps(lanes_half(block));
-  (void)has_second;
+  __m256i ka = _mm256_loadu_si256((const void *)(a + 2)), kb = _mm256_loadu_si256((const void *)(b + 2));
+  __m256i ma = _mm256_sign_epi8(ka, ka), mb = _mm256_sign_epi8(kb, kb);
+  __m256 da = _mm256_set1_ps(lanes_half(a)), db = _mm256_set1_ps(lanes_half(b));
   for (uint32_t i = 0; i < n_q; i++) {
-    const float *dq = (const float *)(const void *)(q[i] + n64) + b;
-    __m256 dots = lanes_idot(k, magnitude, _mm256_loadu_si256((const void *)(q[i] + AII_QBLOCK * b)));
-    acc[i] = _mm256_fmadd_ps(dots, _mm256_mul_ps(d, _mm256_broadcast_ss(dq)), acc[i]);
+    __m256i x = _mm256_loadu_si256((const void *)q[i]);
+    __m256 d = _mm256_broadcast_ss(dq[i]);
+    acc[i].lo = _mm256_fmadd_ps(lanes_idot(ka, ma, x), _mm256_mul_ps(da, d), acc[i].lo);
+    acc[i].hi = _mm256_fmadd_ps(lanes_idot(kb, mb, x), _mm256_mul_ps(db, d), acc[i].hi);
   }
 }
 

@@ -157,37 +157,34 @@ AII_INLINE v16 v16_exp(v16 x)
   return _mm512_mask_mov_ps(p, _mm512_cmp_ps_mask(x, v16_set1(0x1.62e43p+6f), _CMP_GT_OQ), v16_set1(INFINITY));
 }
 
-/* ---- one register of the sixteen lanes: all of them ---- */
+/* ---- two keys at a time: eight lanes of one, then eight of the other ---- */
 
-#define AII_PARTS 1
-#define AII_SCORE_KEYS 4
+#define AII_KEY_PAIRS 2
 #define AII_VALUE_VECS 4
 
-typedef v16 vr;
-
-AII_INLINE vr vr_zero(void)
+AII_INLINE v16 v16_load_pair(const float *a, const float *b)
 {
-  return v16_zero();
+  return _mm512_insertf32x8(_mm512_castps256_ps512(_mm256_loadu_ps(a)), _mm256_loadu_ps(b), 1);
 }
 
-AII_INLINE vr vr_load(const float *p)
+AII_INLINE v16 v16_load_pair_f16(const void *a, const void *b)
 {
-  return v16_load(p);
+  return _mm512_cvtph_ps(_mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128(a)), _mm_loadu_si128(b), 1));
 }
 
-AII_INLINE vr vr_load_f16(const void *p)
+AII_INLINE v16 v16_load_twice(const float *p)
 {
-  return v16_load_f16(p);
+  return _mm512_broadcast_f32x8(_mm256_loadu_ps(p));
 }
 
-AII_INLINE vr vr_fma(vr a, vr b, vr c)
+AII_INLINE __m256 v16_low(v16 v)
 {
-  return v16_fma(a, b, c);
+  return _mm512_castps512_ps256(v);
 }
 
-AII_INLINE v16 v16_of(const vr parts[AII_PARTS])
+AII_INLINE __m256 v16_high(v16 v)
 {
-  return parts[0];
+  return _mm512_extractf32x8_ps(v, 1);
 }
 
 /* ---- two quantised blocks ---- */
@@ -240,19 +237,19 @@ AII_INLINE float lanes_half(const void *p)
   return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(aii_load_u16(p))));
 }
 
-AII_INLINE void vr_add_dots(const unsigned char *block, bool has_second, const char *const *q, size_t b, size_t n64,
-                            vr *acc, const uint32_t n_q)
+AII_INLINE void v16_add_dots(const unsigned char *a, const unsigned char *b, const char *const *q,
+                             const float *const *dq, v16 *acc, const uint32_t n_q)
 {
-  const unsigned char *second = block + AII_Q8_0_BYTES;
-  const float d[2] = {lanes_half(block), has_second ? lanes_half(second) : 0};
-  __m512i k = b64_load2(block + 2, has_second ? second + 2 : NULL), magnitude = _mm512_abs_epi8(k);
+  const float d[2] = {lanes_half(a), lanes_half(b)};
+  __m512i k = b64_load2(a + 2, b + 2), magnitude = _mm512_abs_epi8(k);
   __mmask64 negative = _mm512_movepi8_mask(k);
   v16 dk = lanes_pair(d);
   for (uint32_t i = 0; i < n_q; i++) {
-    __m512i x = _mm512_loadu_si512(q[i] + AII_QBLOCK * b);
+    __m256i half = _mm256_loadu_si256((const void *)q[i]);
+    __m512i x = lanes_join(half, half);
     x = _mm512_mask_sub_epi8(x, negative, _mm512_setzero_si512(), x);
     v16 dots = _mm512_cvtepi32_ps(_mm512_dpbusd_epi32(_mm512_setzero_si512(), magnitude, x));
-    acc[i] = v16_fma(dots, v16_mul(dk, lanes_pair((const float *)(const void *)(q[i] + n64) + b)), acc[i]);
+    acc[i] = v16_fma(dots, v16_mul(dk, v16_set1(*dq[i])), acc[i]);
   }
 }
 

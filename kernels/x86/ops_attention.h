@@ -1,7 +1,7 @@
 /* kernels/x86/ops_attention.h - attention over one tile of keys, and distances between vectors.
  *
  * Keys and values are taken as the cache stores them and turned to floats in registers. Four queries share each, as
- * those of a group do: tiles are four queries by four keys, whose lane sums are folded together, and four queries by
+ * those of a group do: tiles are four queries by pairs of keys, whose lane sums are folded together, and four queries by
  * some sixteens of a value. Where queries or keys are missing the last one stands in, and its results are not kept or
  * are stored twice alike.
  */
@@ -49,19 +49,6 @@ AII_INLINE void rows_with(bool l2, const float *rows, size_t stride, uint32_t n_
   }
 }
 
-/* The lane sums of a[0..3], then those of b[0..3], as v16_sum4. */
-AII_INLINE __m256 sum8(const v16 a[4], const v16 b[4])
-{
-  __m256 s[4];
-  for (int j = 0; j < 4; j++) {
-    __m256 x = v16_fold(a[j]), y = v16_fold(b[j]);
-    s[j] = _mm256_add_ps(_mm256_permute2f128_ps(x, y, 0x20), _mm256_permute2f128_ps(x, y, 0x31));
-  }
-  for (int j = 0; j < 4; j += 2)
-    s[j] = _mm256_add_ps(_mm256_shuffle_ps(s[j], s[j + 1], 0x44), _mm256_shuffle_ps(s[j], s[j + 1], 0xee));
-  return _mm256_add_ps(_mm256_shuffle_ps(s[0], s[2], 0x88), _mm256_shuffle_ps(s[0], s[2], 0xdd));
-}
-
 AII_INLINE size_t bytes_of(const aii_fmt fmt, size_t n)
 {
   return fmt == AII_FMT_F32 ? 4 * n : fmt == AII_FMT_F16 ? 2 * n : n / AII_QBLOCK * AII_Q8_0_BYTES;
@@ -75,100 +62,127 @@ AII_INLINE void load_rest(const aii_fmt fmt, const char *row, size_t d, uint32_t
   else aii_ref_dequant_f16(row + 2 * d, dim - d, out);
 }
 
-/* Four queries and four keys; of rows of no whole sixteens, what is left, padded. */
+#define EIGHT 8 /* lanes of a score */
+#define MAX_PAIRS 2
+
+/* n_q queries (2 or 4) and some pairs of keys; of rows of no whole eights, what is left, padded. */
 typedef struct score_tile {
-  const char *q[4], *k[4];
-  float q_rest[4][AII_LANES], k_rest[4][AII_LANES];
+  const char *q[4], *k[2 * MAX_PAIRS];
+  float q_rest[4][AII_LANES], k_rest[2 * MAX_PAIRS][AII_LANES];
 } score_tile;
 
-/* A register of each product's lanes, for keys j0..j0+n_k; fmt, n_q and n_k are constants. */
-AII_INLINE void score_part(const aii_fmt fmt, const score_tile *t, uint32_t dim, size_t part, const uint32_t n_q,
-                           uint32_t j0, const uint32_t n_k, vr sums[4][4][AII_PARTS])
+/* acc[pair][query]: lanes of two keys. All but t are constants where this counts. */
+AII_INLINE void score_floats(const aii_fmt fmt, const score_tile *t, const uint32_t dim, const uint32_t n_q,
+                             const uint32_t n_pairs, v16 acc[MAX_PAIRS][4])
 {
-  enum { REGISTER = AII_LANES / AII_PARTS };
-  const size_t whole = dim / AII_LANES * AII_LANES, blocks = dim / AII_QBLOCK, n64 = ((size_t)dim + 63) / 64 * 64;
-  vr acc[4][4], q;
-  for (uint32_t j = 0; j < n_k; j++)
-    for (uint32_t i = 0; i < n_q; i++) acc[j][i] = vr_zero();
-  if (fmt == AII_FMT_Q8_0) {
-    for (size_t b = part; b < blocks; b += 2)
-      for (uint32_t j = 0; j < n_k; j++)
-        vr_add_dots((const unsigned char *)t->k[j0 + j] + b * AII_Q8_0_BYTES, b + 1 < blocks, t->q, b, n64, acc[j],
-                    n_q);
-  } else {
-    vr k[4];
-    for (size_t d = part * REGISTER; d < whole; d += AII_LANES) {
-      for (uint32_t j = 0; j < n_k; j++)
-        k[j] = fmt == AII_FMT_F32 ? vr_load((const float *)(const void *)t->k[j0 + j] + d)
-                                  : vr_load_f16(t->k[j0 + j] + 2 * d);
-      for (uint32_t i = 0; i < n_q; i++) {
-        q = vr_load((const float *)(const void *)t->q[i] + d);
-        for (uint32_t j = 0; j < n_k; j++) acc[j][i] = vr_fma(q, k[j], acc[j][i]);
-      }
+  const size_t whole = dim / EIGHT * EIGHT;
+  for (size_t d = 0; d < whole; d += EIGHT) {
+    v16 k[MAX_PAIRS];
+    for (uint32_t j = 0; j < n_pairs; j++) {
+      const char *a = t->k[2 * j], *b = t->k[2 * j + 1];
+      k[j] = fmt == AII_FMT_F16 ? v16_load_pair_f16(a + 2 * d, b + 2 * d)
+                                : v16_load_pair((const float *)(const void *)a + d, (const float *)(const void *)b + d);
     }
-    for (uint32_t j = 0; j < n_k && whole < dim; j++)
-      for (uint32_t i = 0; i < n_q; i++)
-        acc[j][i] =
-            vr_fma(vr_load(t->q_rest[i] + part * REGISTER), vr_load(t->k_rest[j0 + j] + part * REGISTER), acc[j][i]);
+    for (uint32_t i = 0; i < n_q; i++) {
+      v16 q = v16_load_twice((const float *)(const void *)t->q[i] + d);
+      for (uint32_t j = 0; j < n_pairs; j++) acc[j][i] = v16_fma(q, k[j], acc[j][i]);
+    }
   }
-  for (uint32_t j = 0; j < n_k; j++)
-    for (uint32_t i = 0; i < n_q; i++) sums[i][j0 + j][part] = acc[j][i];
+  for (uint32_t i = 0; i < n_q && whole < dim; i++)
+    for (uint32_t j = 0; j < n_pairs; j++)
+      acc[j][i] =
+          v16_fma(v16_load_twice(t->q_rest[i]), v16_load_pair(t->k_rest[2 * j], t->k_rest[2 * j + 1]), acc[j][i]);
 }
 
-/* The scores of n_q queries, 2 or 4, for four keys. */
-AII_INLINE void score_keys(const aii_fmt fmt, const score_tile *t, uint32_t dim, const uint32_t n_q, __m256 out[2])
+AII_INLINE void score_q8_0(const score_tile *t, const uint32_t dim, const uint32_t n_q, const uint32_t n_pairs,
+                           v16 acc[MAX_PAIRS][4])
 {
-  const uint32_t n_k = n_q == 4 ? AII_SCORE_KEYS : 4;
-  vr sums[4][4][AII_PARTS];
-  for (size_t part = 0; part < AII_PARTS; part++)
-    for (uint32_t j = 0; j < 4; j += n_k) score_part(fmt, t, dim, part, n_q, j, n_k, sums);
-  for (uint32_t i = 0; i < n_q; i += 2) {
-    v16 a[4], b[4];
-    for (int j = 0; j < 4; j++) {
-      a[j] = v16_of(sums[i][j]);
-      b[j] = v16_of(sums[i + 1][j]);
+  const size_t n64 = ((size_t)dim + 63) / 64 * 64;
+  for (size_t b = 0; b < dim / AII_QBLOCK; b++) {
+    const size_t at = b * AII_Q8_0_BYTES;
+    const char *q[4];
+    const float *d[4];
+    for (uint32_t i = 0; i < n_q; i++) {
+      q[i] = t->q[i] + b * AII_QBLOCK;
+      d[i] = (const float *)(const void *)(t->q[i] + n64) + b;
     }
-    out[i / 2] = sum8(a, b);
+    for (uint32_t j = 0; j < n_pairs; j++)
+      v16_add_dots((const unsigned char *)t->k[2 * j] + at, (const unsigned char *)t->k[2 * j + 1] + at, q, d, acc[j],
+                   n_q);
   }
 }
 
-/* n <= n_q queries, n_q a constant: 2 or 4. */
-AII_INLINE void score_queries(const aii_fmt fmt, const aii_attn_tile *keys, const float *q, uint32_t n,
-                              const uint32_t n_q, bool fetch, float *out, size_t out_stride)
+/* The lane sums of one key for four queries, then those of the other. */
+AII_INLINE __m256 eight_sums(const v16 acc[4])
 {
-  const size_t whole = fmt == AII_FMT_Q8_0 ? keys->dim : keys->dim / AII_LANES * AII_LANES;
-  const size_t bytes = bytes_of(fmt, keys->dim);
+  __m256 f[4];
+  for (int i = 0; i < 4; i++) {
+    __m256 x = v16_low(acc[i]), y = v16_high(acc[i]);
+    f[i] = _mm256_add_ps(_mm256_permute2f128_ps(x, y, 0x20), _mm256_permute2f128_ps(x, y, 0x31));
+  }
+  for (int i = 0; i < 4; i += 2)
+    f[i] = _mm256_add_ps(_mm256_shuffle_ps(f[i], f[i + 1], 0x44), _mm256_shuffle_ps(f[i], f[i + 1], 0xee));
+  return _mm256_add_ps(_mm256_shuffle_ps(f[0], f[2], 0x88), _mm256_shuffle_ps(f[0], f[2], 0xdd));
+}
+
+/* Writes the scores of n queries and n_k keys, one or two. */
+AII_INLINE void store_scores(__m256 sums, uint32_t n, uint32_t n_k, float *out, size_t out_stride)
+{
+  float s[8];
+  if (n == 4 && n_k == 2) {
+    __m128 a = _mm256_castps256_ps128(sums), b = _mm256_extractf128_ps(sums, 1);
+    __m128 first = _mm_unpacklo_ps(a, b), last = _mm_unpackhi_ps(a, b);
+    _mm_storel_pi((void *)out, first);
+    _mm_storeh_pi((void *)(out + out_stride), first);
+    _mm_storel_pi((void *)(out + 2 * out_stride), last);
+    _mm_storeh_pi((void *)(out + 3 * out_stride), last);
+    return;
+  }
+  _mm256_storeu_ps(s, sums);
+  for (uint32_t i = 0; i < n; i++)
+    for (uint32_t j = 0; j < n_k; j++) out[i * out_stride + j] = s[4 * j + i];
+}
+
+/* n <= n_q queries; n_q, 2 or 4, and n_pairs are constants. dim is keys->dim, perhaps as a constant. */
+AII_INLINE void score_queries(const aii_fmt fmt, const aii_attn_tile *keys, const uint32_t dim, const float *q,
+                              uint32_t n, const uint32_t n_q, const uint32_t n_pairs, bool fetch, float *out,
+                              size_t out_stride)
+{
+  const size_t whole = fmt == AII_FMT_Q8_0 ? dim : dim / EIGHT * EIGHT, bytes = bytes_of(fmt, dim);
   score_tile t;
   for (uint32_t i = 0; i < n_q; i++) {
-    t.q[i] = (const char *)(q + (size_t)(i < n ? i : n - 1) * keys->dim);
-    if (whole < keys->dim) load_rest(AII_FMT_F32, t.q[i], whole, keys->dim, t.q_rest[i]);
+    t.q[i] = (const char *)(q + (size_t)(i < n ? i : n - 1) * dim);
+    if (whole < dim) load_rest(AII_FMT_F32, t.q[i], whole, dim, t.q_rest[i]);
   }
-  for (uint32_t j = 0; j < keys->n_rows; j += 4) {
-    uint32_t n_k = keys->n_rows - j < 4 ? keys->n_rows - j : 4;
-    __m256 sums[2];
-    for (uint32_t i = 0; i < 4; i++) {
+  for (uint32_t j = 0; j < keys->n_rows; j += 2 * n_pairs) {
+    uint32_t n_k = keys->n_rows - j < 2 * n_pairs ? keys->n_rows - j : 2 * n_pairs;
+    v16 acc[MAX_PAIRS][4];
+    for (uint32_t i = 0; i < 2 * n_pairs; i++) {
       t.k[i] = keys->rows[j + (i < n_k ? i : n_k - 1)];
-      if (whole < keys->dim) load_rest(fmt, t.k[i], whole, keys->dim, t.k_rest[i]);
+      if (whole < dim) load_rest(fmt, t.k[i], whole, dim, t.k_rest[i]);
     }
     for (uint32_t i = 0; i < n_k && fetch; i++)
       for (size_t at = 0; at < bytes; at += 64) _mm_prefetch((const char *)keys->next[j + i] + at, _MM_HINT_T0);
-    score_keys(fmt, &t, keys->dim, n_q, sums);
-    for (uint32_t i = 0; i < n; i++) {
-      float s[8];
-      _mm256_storeu_ps(s, sums[i / 2]);
-      memcpy(out + i * out_stride + j, s + i % 2 * 4, n_k * sizeof *out);
-    }
+    for (uint32_t i = 0; i < n_pairs; i++)
+      for (uint32_t l = 0; l < 4; l++) acc[i][l] = v16_zero();
+    if (fmt == AII_FMT_Q8_0) score_q8_0(&t, dim, n_q, n_pairs, acc);
+    else score_floats(fmt, &t, dim, n_q, n_pairs, acc);
+    for (uint32_t i = 0; i < n_pairs && 2 * i < n_k; i++)
+      store_scores(eight_sums(acc[i]), n, n_k - 2 * i < 2 ? 1 : 2, out + j + 2 * i, out_stride);
   }
 }
 
+/* The sizes that most models have are constants to the compiler. */
 AII_INLINE void scores_of(const aii_fmt fmt, const aii_attn_tile *keys, const float *q, uint32_t n_q, float *out,
                           size_t out_stride)
 {
   for (uint32_t i = 0, n; i < n_q; i += n, q += (size_t)n * keys->dim, out += n * out_stride) {
     bool fetch = keys->next != NULL && i == 0;
     n = n_q - i < 4 ? n_q - i : 4;
-    if (n > 2) score_queries(fmt, keys, q, n, 4, fetch, out, out_stride);
-    else score_queries(fmt, keys, q, n, 2, fetch, out, out_stride);
+    if (n <= 2) score_queries(fmt, keys, keys->dim, q, n, 2, 2, fetch, out, out_stride);
+    else if (keys->dim == 64) score_queries(fmt, keys, 64, q, n, 4, AII_KEY_PAIRS, fetch, out, out_stride);
+    else if (keys->dim == 128) score_queries(fmt, keys, 128, q, n, 4, AII_KEY_PAIRS, fetch, out, out_stride);
+    else score_queries(fmt, keys, keys->dim, q, n, 4, AII_KEY_PAIRS, fetch, out, out_stride);
   }
 }
 
