@@ -122,11 +122,13 @@ static int bench(const cli_engine *e, const char *model, int64_t pp, int64_t tg,
 int cmd_bench(int argc, char **argv)
 {
   int64_t pp = 512, tg = 128, threads = 0, rounds = 3;
+  const char *kv_type = NULL;
   bool as_json = false;
   const cli_option options[] = {
       {"pp", 0, CLI_INT, &pp, 0, 1e6, "N", "tokens of the prompt; 0: leave out (512)"},
       {"tg", 0, CLI_INT, &tg, 0, 1e6, "N", "tokens to generate; 0: leave out (128)"},
       {"threads", 't', CLI_INT, &threads, 0, 1024, "N", "compute threads; 0: one for each core"},
+      CLI_KV_TYPE(kv_type),
       {"rounds", 'r', CLI_INT, &rounds, 1, 1000, "N", "rounds to take the mean of (3)"},
       {"json", 0, CLI_FLAG, &as_json, 0, 0, NULL, "JSON lines"},
       {0}};
@@ -138,7 +140,7 @@ int cmd_bench(int argc, char **argv)
   if (!cli_parse(&command, argc, argv, &n, &code)) return code;
   opts.prefix_cache = -1;
   cli_catch_interrupts();
-  code = cli_engine_open(argv[0], threads, &opts, &e);
+  code = cli_engine_open(argv[0], threads, kv_type, &opts, &e);
   if (code != CLI_OK) return code;
   code = bench(&e, argv[0], pp, tg, threads, rounds, as_json);
   cli_engine_close(&e);

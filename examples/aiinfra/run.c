@@ -9,7 +9,7 @@
 #include "cli.h"
 
 typedef struct run_options {
-  const char *prompt;
+  const char *prompt, *kv_type;
   int64_t n, top_k, seed, threads;
   double temperature, top_p, min_p;
   bool greedy, chat, stats;
@@ -167,6 +167,7 @@ int cmd_run(int argc, char **argv)
       {"min-p", 0, CLI_REAL, &o.min_p, 0, 1, "P", "drop tokens below P times the likeliest one's probability (0)"},
       {"seed", 0, CLI_INT, &o.seed, 0, 9e18, "S", "of the sampler; 0: a random one"},
       {"threads", 't', CLI_INT, &o.threads, 0, 1024, "N", "compute threads; 0: one for each core"},
+      CLI_KV_TYPE(o.kv_type),
       {"stats", 0, CLI_FLAG, &o.stats, 0, 0, NULL, "tell tokens and speed on stderr"},
       {0}};
   const cli_command command = {"run", "MODEL [-p TEXT] [OPTIONS]", "Continues a text, or chats.", options, 1, 1};
@@ -175,7 +176,7 @@ int cmd_run(int argc, char **argv)
   int n, code;
   if (!cli_parse(&command, argc, argv, &n, &code)) return code;
   cli_catch_interrupts();
-  code = cli_engine_open(argv[0], o.threads, NULL, &e);
+  code = cli_engine_open(argv[0], o.threads, o.kv_type, NULL, &e);
   if (code != CLI_OK) return code;
   (void)aiinfra_model_get_info(e.model, &info, NULL);
   if (o.chat || (o.prompt == NULL && info.has_template == 1 && isatty(STDIN_FILENO))) code = chat(&e, &o);

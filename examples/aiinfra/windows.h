@@ -5,7 +5,7 @@
 #include "cli.h"
 
 typedef struct window_options {
-  const char *separator;
+  const char *separator, *kv_type; /* of the last model's cache */
   int64_t context, chunks, threads;
   bool from_start, as_json;
 } window_options;
@@ -24,7 +24,7 @@ typedef struct window_options {
        "score all tokens of a window but its first one; the text is taken as it is"},                               \
       {"separator", 0, CLI_TEXT, &(o)->separator,                                                                   \
        0,           0, "TEXT",   "stands between texts in FILE, of which each is tokenised by itself"},             \
-      {"json", 0, CLI_FLAG, &(o)->as_json, 0, 0, NULL, "one JSON object"},                                          \
+      CLI_KV_TYPE((o)->kv_type), {"json", 0, CLI_FLAG, &(o)->as_json, 0, 0, NULL, "one JSON object"},               \
   {                                                                                                                 \
     "threads", 't', CLI_INT, &(o)->threads, 0, 1024, "N", "compute threads; 0: one for each core"                   \
   }

@@ -32,7 +32,8 @@ static void fill(aii_kv_view *kv)
 {
   uint32_t state = 1;
   float x[DIM];
-  size_t row = (size_t)(kv->type == AII_F32 ? 4 * DIM : kv->type == AII_F16 ? 2 * DIM : DIM / 32 * 34);
+  const aii_dtype_traits *t = aii_dtype_info((uint32_t)kv->type);
+  size_t row = DIM / t->block * t->block_bytes;
   for (size_t at = 0; at + row <= kv->n_blocks * kv->block_bytes; at += row) {
     aiinfra_error err;
     for (int i = 0; i < DIM; i++) x[i] = (float)((state = state * 1664525u + 1013904223u) >> 8) * 0x1p-22f - 2;
@@ -49,7 +50,6 @@ typedef struct bench {
 
 static void prepare(bench *b, aii_backend *be, aii_dtype type)
 {
-  const aii_dtype_traits *t = aii_dtype_info((uint32_t)type);
   *b = (bench){.be = be};
   b->kv = (aii_kv_view){.type = type,
                         .n_layers = LAYERS,
@@ -58,9 +58,7 @@ static void prepare(bench *b, aii_backend *be, aii_dtype type)
                         .value_dim = DIM,
                         .block_tokens = BLOCK,
                         .n_blocks = DEPTH / BLOCK};
-  b->kv.value_offset = (size_t)KV_HEADS * BLOCK * (DIM / t->block * t->block_bytes);
-  b->kv.layer_bytes = 2 * b->kv.value_offset;
-  b->kv.block_bytes = LAYERS * b->kv.layer_bytes;
+  if (!aii_kv_lay_out(&b->kv)) exit(1);
   b->kv.base = malloc(b->kv.n_blocks * b->kv.block_bytes);
   b->q = malloc(sizeof(float) * PROMPT * HEADS * DIM);
   b->out = malloc(sizeof(float) * PROMPT * HEADS * DIM);
