@@ -133,6 +133,14 @@ typedef struct aii_product {
 } aii_product;
 #define AII_PRODUCT_WORK ((size_t)48 << 10)
 
+/* Some keys or values as the cache stores them: F32, F16, or Q8_0 with dim a multiple of 32. */
+typedef struct aii_attn_tile {
+  aii_fmt fmt;
+  uint32_t dim, n_rows;
+  const void *const *rows; /* [n_rows] */
+  const void *const *next; /* NULL, or [n_rows] addresses that will be read next: worth a prefetch */
+} aii_attn_tile;
+
 typedef struct aii_kernels {
   const char *name; /* "ref", "avx2", "avx512" */
   int32_t isa;      /* aiinfra_isa */
@@ -176,15 +184,18 @@ typedef struct aii_kernels {
   void (*rope_neox)(float *x, uint32_t n_heads, uint32_t head_dim, uint32_t n_rot, const float *cos, const float *sin);
 
   /* ---- attention: the steps of an online softmax over one tile of keys ----
-   * out[i * out_stride + j] = scale * (q[i] . k[j]) by the sixteen-lane sum; q [n_q][dim], k [n_keys][dim] */
-  void (*attn_scores)(const float *q, uint32_t n_q, const float *k, uint32_t n_keys, uint32_t dim, float scale,
-                      float *out, size_t out_stride);
+   * x, times scale, as a query for keys of this format; out has room for dim floats. F32, F16: floats. Q8_0: a q8 row's
+   * numbers, as int8 [n64], float d[n64 / 32]. */
+  void (*attn_query)(aii_fmt fmt, const float *x, uint32_t dim, float scale, void *out);
+  /* out[i * out_stride + j] = q[i] . rows[j]; q [n_q][dim] made by attn_query. Like the sixteen-lane sum, with eight:
+   * element d counts in lane d % 8; for Q8_0 element i of a block in lane i / 4, as lane = fma((float)isum, dk * dq, lane)
+   * for the exact sum of the four products of a lane, dk and dq being the scales of key and query. */
+  void (*attn_scores)(const aii_attn_tile *keys, const void *q, uint32_t n_q, float *out, size_t out_stride);
   float (*max)(const float *x, size_t n); /* n > 0 */
   /* x = exp(x - m); returns the sum, element i counted in lane i % 16 */
   float (*exp_sum)(float *x, size_t n, float m);
-  /* acc[i][d] = fma(p[i * p_stride + j], v[j][d], acc[i][d]) for j = 0, 1, ...; acc [n_q][dim], v [n_keys][dim] */
-  void (*attn_values)(const float *p, size_t p_stride, uint32_t n_q, const float *v, uint32_t n_keys, uint32_t dim,
-                      float *acc);
+  /* acc[i][d] = fma(p[i * p_stride + j], rows[j][d], acc[i][d]) for j = 0, 1, ...; acc [n_q][dim] */
+  void (*attn_values)(const aii_attn_tile *values, const float *p, size_t p_stride, uint32_t n_q, float *acc);
 
   /* ---- vectors: out[r] for n_rows rows of dim floats, one query; sixteen-lane sums ---- */
   void (*vec_dot)(const float *rows, size_t row_stride, uint32_t n_rows, const float *query, uint32_t dim,

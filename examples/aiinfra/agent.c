@@ -8,7 +8,7 @@
 #include "cli.h"
 
 typedef struct agent_options {
-  const char *db, *model, *conversation, *scope, *instructions;
+  const char *db, *model, *conversation, *scope, *instructions, *kv_type;
   bool events, resume, no_tools, no_recall, quiet;
   int64_t threads, seed, max_steps, max_tokens, run;
   double temperature;
@@ -214,6 +214,7 @@ int cmd_agent(int argc, char **argv)
       {"temp", 0, CLI_REAL, &o.temperature, 0, 100, "T", "temperature; 0: greedy (0)"},
       {"seed", 0, CLI_INT, &o.seed, 0, 9e18, "S", "of the sampler; 0: a random one"},
       {"threads", 't', CLI_INT, &o.threads, 0, 1024, "N", "compute threads; 0: one for each core"},
+      CLI_KV_TYPE(o.kv_type),
       {"quiet", 'q', CLI_FLAG, &o.quiet, 0, 0, NULL, "the answer only"},
       {0}};
   const cli_command command = {
@@ -228,7 +229,7 @@ int cmd_agent(int argc, char **argv)
   model = cli_default_model(o.model);
   if (model == NULL) return CLI_FAILED;
   cli_catch_interrupts();
-  code = cli_engine_open(model, o.threads, NULL, &e);
+  code = cli_engine_open(model, o.threads, o.kv_type, NULL, &e);
   if (code != CLI_OK) return code;
   code = with_agent(&e, &o, n == 1 ? argv[0] : NULL);
   cli_engine_close(&e);

@@ -38,6 +38,7 @@ typedef struct bench {
   aiinfra_model_info info;
   const char *model;
   int64_t threads;
+  int32_t kv_type;
   test prepared; /* what the cache and the batcher are made for */
   uint32_t n_prompts;
   bool as_json;
@@ -132,6 +133,7 @@ static int prepare(bench *b, const test *t)
   /* As F32, which is enough for every type. */
   kv_opts.budget_bytes = blocks * BLOCK_TOKENS * b->info.n_layers * b->info.n_kv_heads * b->info.head_dim * 2 * 4;
   kv_opts.block_tokens = BLOCK_TOKENS;
+  kv_opts.dtype = b->kv_type;
   opts.max_running = (uint32_t)t->sequences;
   opts.prefix_cache = t->depth > 0 ? 1 : -1;
   if (aiinfra_kv_create(b->engine.model, &kv_opts, &b->engine.kv, &err) != AIINFRA_OK ||
@@ -263,6 +265,7 @@ int cmd_bench(int argc, char **argv)
   test pp = {.tokens = 512, .sequences = 1}, tg = {.generate = true, .tokens = 128, .sequences = 1};
   bench b = {.info.struct_size = sizeof b.info};
   int64_t rounds = 3;
+  const char *kv_type = NULL;
   bool from_stdin = false;
   const cli_option options[] = {
       {"pp", 0, CLI_INT, &pp.tokens, 0, 1e6, "N", "tokens of the prompt; 0: leave out (512)"},
@@ -270,6 +273,7 @@ int cmd_bench(int argc, char **argv)
       {"depth", 'd', CLI_INT, &tg.depth, 0, 1e6, "N", "tokens that stand before the generated ones (0)"},
       {"sequences", 's', CLI_INT, &tg.sequences, 1, MAX_SEQUENCES, "N", "sequences to generate at once (1)"},
       {"threads", 't', CLI_INT, &b.threads, 0, 1024, "N", "compute threads; 0: one for each core"},
+      CLI_KV_TYPE(kv_type),
       {"rounds", 'r', CLI_INT, &rounds, 1, 1000, "N", "rounds to take the mean of (3)"},
       {"json", 0, CLI_FLAG, &b.as_json, 0, 0, NULL, "JSON lines"},
       {"stdin", 0, CLI_FLAG, &from_stdin, 0, 0, NULL, "tests from standard input, each a round and a JSON line"},
@@ -282,6 +286,7 @@ int cmd_bench(int argc, char **argv)
   if (!cli_parse(&command, argc, argv, &n, &code)) return code;
   b.model = argv[0];
   cli_catch_interrupts();
+  if (!cli_kv_type(kv_type, &b.kv_type)) return CLI_USAGE;
   start = now();
   code = cli_model_open(b.model, b.threads, &b.engine);
   if (code != CLI_OK) return code;

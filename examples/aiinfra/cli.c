@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 /* ---- telling ---------------------------------------------------------------------------------------------------------- */
@@ -191,12 +192,27 @@ int cli_model_open(const char *path, int64_t threads, cli_engine *e)
   return code;
 }
 
-int cli_engine_open(const char *path, int64_t threads, const aiinfra_batcher_opts *opts, cli_engine *e)
+bool cli_kv_type(const char *name, int32_t *dtype)
 {
+  static const char *const names[] = {"f32", "f16", "q8_0"};
+  static const int32_t types[] = {AIINFRA_DTYPE_F32, AIINFRA_DTYPE_F16, AIINFRA_DTYPE_Q8_0};
+  *dtype = AIINFRA_DTYPE_DEFAULT;
+  if (name == NULL) return true;
+  for (size_t i = 0; i < sizeof types / sizeof types[0]; i++)
+    if (strcasecmp(name, names[i]) == 0) *dtype = types[i];
+  if (*dtype == AIINFRA_DTYPE_DEFAULT) cli_fail("--kv-type is '%.20s', must be f32, f16 or q8_0", name);
+  return *dtype != AIINFRA_DTYPE_DEFAULT;
+}
+
+int cli_engine_open(const char *path, int64_t threads, const char *kv_type, const aiinfra_batcher_opts *opts,
+                    cli_engine *e)
+{
+  aiinfra_kv_opts kv_opts = AIINFRA_KV_OPTS_INIT;
   aiinfra_error err;
+  if (!cli_kv_type(kv_type, &kv_opts.dtype)) return CLI_USAGE;
   int code = cli_model_open(path, threads, e);
   if (code != CLI_OK) return code;
-  if (aiinfra_kv_create(e->model, NULL, &e->kv, &err) != AIINFRA_OK ||
+  if (aiinfra_kv_create(e->model, &kv_opts, &e->kv, &err) != AIINFRA_OK ||
       aiinfra_batcher_create(e->model, e->kv, opts, &e->batcher, &err) != AIINFRA_OK) {
     code = cli_error(path, &err);
     cli_engine_close(e);

@@ -73,8 +73,16 @@ typedef struct cli_engine {
 int cli_runtime_open(int64_t threads, aiinfra_runtime **out);
 /* Only the runtime and the model; kv and batcher stay NULL. */
 int cli_model_open(const char *path, int64_t threads, cli_engine *engine);
-/* Opens everything from the file to the batcher; a code other than CLI_OK was told. opts may be NULL. */
-int cli_engine_open(const char *model, int64_t threads, const aiinfra_batcher_opts *opts, cli_engine *engine);
+/* An option of commands that have a KV cache: a variable of const char *, for cli_kv_type(). */
+#define CLI_KV_TYPE(variable)                                                                                      \
+  {                                                                                                                \
+    "kv-type", 0, CLI_TEXT, &(variable), 0, 0, "TYPE", "of the KV cache: f32, f16, q8_0; without it: as the model" \
+  }
+/* An aiinfra_dtype of that name, 0 for NULL; false after telling that there is none. */
+bool cli_kv_type(const char *name, int32_t *dtype);
+/* Opens everything from the file to the batcher; a code other than CLI_OK was told. kv_type and opts may be NULL. */
+int cli_engine_open(const char *model, int64_t threads, const char *kv_type, const aiinfra_batcher_opts *opts,
+                    cli_engine *engine);
 void cli_engine_close(cli_engine *engine);
 /* `given`, or AIINFRA_MODEL, or the nano.gguf that lies beside this program; NULL after telling that there is none. */
 const char *cli_default_model(const char *given);

@@ -9,7 +9,7 @@
 #include "cli.h"
 
 typedef struct run_options {
-  const char *prompt, *tools, *tool_choice;
+  const char *prompt, *tools, *tool_choice, *kv_type;
   int64_t n, top_k, seed, threads;
   double temperature, top_p, min_p;
   bool greedy, chat, stats, reasoning;
@@ -196,6 +196,7 @@ int cmd_run(int argc, char **argv)
       {"tool-choice", 0, CLI_TEXT, &o.tool_choice, 0, 0, "NAME", "auto, none, required or a tool (auto)"},
       {"show-reasoning", 0, CLI_FLAG, &o.reasoning, 0, 0, NULL,
        "what the model thinks, on stderr; a terminal has it anyway"},
+      CLI_KV_TYPE(o.kv_type),
       {"stats", 0, CLI_FLAG, &o.stats, 0, 0, NULL, "tell tokens and speed on stderr"},
       {0}};
   const cli_command command = {"run", "MODEL [-p TEXT] [OPTIONS]", "Continues a text, or chats.", options, 1, 1};
@@ -206,7 +207,7 @@ int cmd_run(int argc, char **argv)
   if (o.tools != NULL && o.prompt == NULL) return cli_usage("run", "--tools needs a prompt: -p TEXT");
   if (o.tool_choice != NULL && o.tools == NULL) return cli_usage("run", "--tool-choice needs --tools");
   cli_catch_interrupts();
-  code = cli_engine_open(argv[0], o.threads, NULL, &e);
+  code = cli_engine_open(argv[0], o.threads, o.kv_type, NULL, &e);
   if (code != CLI_OK) return code;
   (void)aiinfra_model_get_info(e.model, &info, NULL);
   if (o.chat || o.tools != NULL || (o.prompt == NULL && info.has_template == 1 && isatty(STDIN_FILENO)))

@@ -44,7 +44,7 @@ static int serve(const cli_engine *e, const aiinfra_server_opts *opts, const cha
 
 int cmd_serve(int argc, char **argv)
 {
-  const char *model = NULL, *host = NULL, *key = NULL, *name = NULL, *db = NULL, *scope = NULL;
+  const char *model = NULL, *host = NULL, *key = NULL, *name = NULL, *db = NULL, *scope = NULL, *kv_type = NULL;
   int64_t port = 8080, threads = 0;
   char short_name[64];
   const cli_option options[] = {
@@ -56,6 +56,7 @@ int cmd_serve(int argc, char **argv)
       {"port", 0, CLI_INT, &port, 0, 65535, "N", "0: any free one (8080)"},
       {"api-key", 0, CLI_TEXT, &key, 0, 0, "KEY", "demand it as a bearer token"},
       {"threads", 't', CLI_INT, &threads, 0, 1024, "N", "compute threads; 0: one for each core"},
+      CLI_KV_TYPE(kv_type),
       {0}};
   const cli_command command = {
       "serve", "[--model FILE] [OPTIONS]", "Serves a model over HTTP, as OpenAI does.", options, 0, 0};
@@ -71,7 +72,7 @@ int cmd_serve(int argc, char **argv)
   opts.api_key = key;
   opts.port = port == 0 ? -1 : (int32_t)port;
   cli_catch_interrupts();
-  code = cli_engine_open(model, threads, NULL, &e);
+  code = cli_engine_open(model, threads, kv_type, NULL, &e);
   if (code != CLI_OK) return code;
   if (db != NULL) code = cli_db_open(e.runtime, db, true, scope, &d.db, &d.memory);
   if (code == CLI_OK) code = serve(&e, &opts, name != NULL ? name : short_name, &d);

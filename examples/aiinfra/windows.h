@@ -5,7 +5,7 @@
 #include "cli.h"
 
 typedef struct window_options {
-  const char *separator;
+  const char *separator, *kv_type; /* of the last model's cache */
   int64_t context, chunks, threads;
   bool from_start, as_json;
 } window_options;
@@ -29,6 +29,7 @@ typedef struct window_options {
        0,                                                                             \
        NULL,                                                                          \
        "score all tokens of a window but its first one; the text is taken as it is"}, \
+      CLI_KV_TYPE((o)->kv_type),                                                      \
   {                                                                                   \
     "json", 0, CLI_FLAG, &(o)->as_json, 0, 0, NULL, "one JSON object"                 \
   }

@@ -25,11 +25,14 @@ typedef struct aiinfra_kv_opts {
   size_t struct_size;    /**< sizeof this struct; set by AIINFRA_KV_OPTS_INIT */
   uint64_t budget_bytes; /**< 0: room for 4 sequences of the model's full context, at most a quarter of free memory */
   uint32_t block_tokens; /**< 0: 16; else a power of two, at most 256 */
-  int32_t dtype;         /**< AIINFRA_DTYPE_F32 or AIINFRA_DTYPE_F16; 0: F32 for an F32 model, else F16 */
+  int32_t dtype;         /**< AIINFRA_DTYPE_F32, _F16 or _Q8_0; 0: F32 for an F32 model, else F16 */
 } aiinfra_kv_opts;
 
 /** Initialiser of aiinfra_kv_opts. */
-#define AIINFRA_KV_OPTS_INIT {sizeof(aiinfra_kv_opts), 0, 0, 0}
+#define AIINFRA_KV_OPTS_INIT         \
+  {                                  \
+    sizeof(aiinfra_kv_opts), 0, 0, 0 \
+  }
 
 /** How a cache is used now. */
 typedef struct aiinfra_kv_stats {
@@ -51,7 +54,10 @@ typedef struct aiinfra_kv_stats {
  * On success the caller owns *out; release it with aiinfra_kv_free(). The cache keeps @model alive.
  * On failure *out is NULL and nothing is held.
  *
- * @return AIINFRA_EINVAL   block_tokens is not a power of two up to 256, or the budget holds no block
+ * Q8_0 takes about half the memory of F16; it wants keys and values of a multiple of 32 elements.
+ *
+ * @return AIINFRA_EINVAL   block_tokens is not a power of two up to 256, the budget holds no block, or dtype does not
+ *                          fit the model
  *         AIINFRA_ENOTSUP  @opts sets a field this library does not know, or the model is vocab_only
  *         AIINFRA_ENOMEM   host or device memory ran out
  * Thread: loop.  Since: 0.1.

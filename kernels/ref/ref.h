@@ -80,12 +80,11 @@ void aii_ref_rope_norm(float *x, uint32_t n_heads, uint32_t head_dim, uint32_t n
                        const float *sin);
 void aii_ref_rope_neox(float *x, uint32_t n_heads, uint32_t head_dim, uint32_t n_rot, const float *cos,
                        const float *sin);
-void aii_ref_attn_scores(const float *q, uint32_t n_q, const float *k, uint32_t n_keys, uint32_t dim, float scale,
-                         float *out, size_t out_stride);
+void aii_ref_attn_query(aii_fmt fmt, const float *x, uint32_t dim, float scale, void *out);
+void aii_ref_attn_scores(const aii_attn_tile *keys, const void *q, uint32_t n_q, float *out, size_t out_stride);
 float aii_ref_max(const float *x, size_t n);
 float aii_ref_exp_sum(float *x, size_t n, float m);
-void aii_ref_attn_values(const float *p, size_t p_stride, uint32_t n_q, const float *v, uint32_t n_keys, uint32_t dim,
-                         float *acc);
+void aii_ref_attn_values(const aii_attn_tile *values, const float *p, size_t p_stride, uint32_t n_q, float *acc);
 void aii_ref_vec_dot(const float *rows, size_t row_stride, uint32_t n_rows, const float *query, uint32_t dim,
                      float *out);
 void aii_ref_vec_l2sq(const float *rows, size_t row_stride, uint32_t n_rows, const float *query, uint32_t dim,

@@ -22,6 +22,7 @@ const aii_kernels aii_kernels_ref = {
     .exp = aii_ref_exp,
     .rope_norm = aii_ref_rope_norm,
     .rope_neox = aii_ref_rope_neox,
+    .attn_query = aii_ref_attn_query,
     .attn_scores = aii_ref_attn_scores,
     .max = aii_ref_max,
     .exp_sum = aii_ref_exp_sum,

@@ -196,6 +196,39 @@ AII_INLINE v16 v16_exp(v16 x)
   return (v16){lanes_exp(x.lo), lanes_exp(x.hi)};
 }
 
+/* ---- two keys at a time: eight lanes of one, then eight of the other ---- */
+
+#define AII_KEY_PAIRS 1  /* that meet four queries at a time: two registers for each */
+#define AII_VALUE_VECS 1 /* sixteens of a value that four queries add at a time */
+
+AII_INLINE v16 v16_load_pair(const float *a, const float *b)
+{
+  return (v16){_mm256_loadu_ps(a), _mm256_loadu_ps(b)};
+}
+
+AII_INLINE v16 v16_load_pair_f16(const void *a, const void *b)
+{
+  return (v16){_mm256_cvtph_ps(_mm_loadu_si128(a)), _mm256_cvtph_ps(_mm_loadu_si128(b))};
+}
+
+/* The same eight for both. Kept in a register: gcc would rather read it again for the other. */
+AII_INLINE v16 v16_load_twice(const float *p)
+{
+  __m256 v = _mm256_loadu_ps(p);
+  __asm__("" : "+x"(v));
+  return (v16){v, v};
+}
+
+AII_INLINE __m256 v16_low(v16 v)
+{
+  return v.lo;
+}
+
+AII_INLINE __m256 v16_high(v16 v)
+{
+  return v.hi;
+}
+
 /* ---- 64 bytes: four elements of each of 16 rows; 32 words: a number of each row ---- */
 
 AII_INLINE b64 b64_load(const void *p)
@@ -316,10 +349,10 @@ AII_INLINE b64 w16_sub(b64 a, b64 b)
 /* Integer dots of the 16 rows with one column, two groups of four elements at a time. What bounds the codes says how:
  * below 16, sums of a whole block stay in 16 bits; below 64, sums of two groups; signed codes give their sign to x.
  * The sum is what dots_end() makes of it. */
-typedef enum dots { DOTS_16, DOTS_64, DOTS_SIGNED } dots;
+typedef enum dot_kind { DOTS_16, DOTS_64, DOTS_SIGNED } dot_kind;
 #define AII_SIGNED_ZERO 0 /* what is subtracted from signed codes */
 
-AII_INLINE __m256i lanes_dots(dots kind, __m256i w0, __m256i w1, __m256i x0, __m256i x1)
+AII_INLINE __m256i lanes_dots(dot_kind kind, __m256i w0, __m256i w1, __m256i x0, __m256i x1)
 {
   __m256i ones = _mm256_set1_epi16(1);
   if (kind == DOTS_SIGNED) {
@@ -331,7 +364,7 @@ AII_INLINE __m256i lanes_dots(dots kind, __m256i w0, __m256i w1, __m256i x0, __m
   return kind == DOTS_16 ? p : _mm256_madd_epi16(p, ones);
 }
 
-AII_INLINE b64 dots_add(dots kind, b64 sum, bool first, b64 w0, b64 w1, const int8_t *x)
+AII_INLINE b64 dots_add(dot_kind kind, b64 sum, bool first, b64 w0, b64 w1, const int8_t *x)
 {
   const float *four = (const float *)(const void *)x; /* four bytes, to every word */
   __m256i x0 = _mm256_castps_si256(_mm256_broadcast_ss(four)), x1 = _mm256_castps_si256(_mm256_broadcast_ss(four + 1));
@@ -342,7 +375,7 @@ AII_INLINE b64 dots_add(dots kind, b64 sum, bool first, b64 w0, b64 w1, const in
   return p;
 }
 
-AII_INLINE b64 dots_end(dots kind, b64 sum)
+AII_INLINE b64 dots_end(dot_kind kind, b64 sum)
 {
   __m256i ones = _mm256_set1_epi16(1);
   return kind != DOTS_16 ? sum : (b64){_mm256_madd_epi16(sum.lo, ones), _mm256_madd_epi16(sum.hi, ones)};
@@ -358,6 +391,28 @@ AII_INLINE b64 w16_correction(int32_t pair, int zero)
 AII_INLINE float lanes_half(const void *p)
 {
   return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(aii_load_u16(p))));
+}
+
+/* Dots of four bytes, as floats. maddubs wants one side unsigned: |k|, with its sign moved to x. */
+AII_INLINE __m256 lanes_fours(__m256i k, __m256i magnitude, __m256i x)
+{
+  __m256i pairs = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(x, k));
+  return _mm256_cvtepi32_ps(_mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+}
+
+/* acc[i] += the scaled dots of two Q8_0 blocks, of two keys, with 32 int8 of query i at q[i], whose scale is *dq[i]. */
+AII_INLINE void v16_add_dots(const unsigned char *a, const unsigned char *b, const char *const *q,
+                             const float *const *dq, v16 *acc, const uint32_t n_q)
+{
+  __m256i ka = _mm256_loadu_si256((const void *)(a + 2)), kb = _mm256_loadu_si256((const void *)(b + 2));
+  __m256i ma = _mm256_sign_epi8(ka, ka), mb = _mm256_sign_epi8(kb, kb);
+  __m256 da = _mm256_set1_ps(lanes_half(a)), db = _mm256_set1_ps(lanes_half(b));
+  for (uint32_t i = 0; i < n_q; i++) {
+    __m256i x = _mm256_loadu_si256((const void *)q[i]);
+    __m256 d = _mm256_broadcast_ss(dq[i]);
+    acc[i].lo = _mm256_fmadd_ps(lanes_fours(ka, ma, x), _mm256_mul_ps(da, d), acc[i].lo);
+    acc[i].hi = _mm256_fmadd_ps(lanes_fours(kb, mb, x), _mm256_mul_ps(db, d), acc[i].hi);
+  }
 }
 
 #endif

@@ -155,6 +155,36 @@ AII_INLINE v16 v16_exp(v16 x)
   return _mm512_mask_mov_ps(p, _mm512_cmp_ps_mask(x, v16_set1(0x1.62e43p+6f), _CMP_GT_OQ), v16_set1(INFINITY));
 }
 
+/* ---- two keys at a time: eight lanes of one, then eight of the other ---- */
+
+#define AII_KEY_PAIRS 2
+#define AII_VALUE_VECS 4
+
+AII_INLINE v16 v16_load_pair(const float *a, const float *b)
+{
+  return _mm512_insertf32x8(_mm512_castps256_ps512(_mm256_loadu_ps(a)), _mm256_loadu_ps(b), 1);
+}
+
+AII_INLINE v16 v16_load_pair_f16(const void *a, const void *b)
+{
+  return _mm512_cvtph_ps(_mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128(a)), _mm_loadu_si128(b), 1));
+}
+
+AII_INLINE v16 v16_load_twice(const float *p)
+{
+  return _mm512_broadcast_f32x8(_mm256_loadu_ps(p));
+}
+
+AII_INLINE __m256 v16_low(v16 v)
+{
+  return _mm512_castps512_ps256(v);
+}
+
+AII_INLINE __m256 v16_high(v16 v)
+{
+  return _mm512_extractf32x8_ps(v, 1);
+}
+
 /* ---- 64 bytes: four elements of each of 16 rows; 16 words: a number of each row ---- */
 
 AII_INLINE b64 b64_load(const void *p)
@@ -251,10 +281,10 @@ AII_INLINE b64 w16_dot_pair(b64 a, int32_t pair)
 }
 
 /* dpbusd wants unsigned codes: signed ones count 128 more. */
-typedef enum dots { DOTS_16, DOTS_64, DOTS_SIGNED } dots;
+typedef enum dot_kind { DOTS_16, DOTS_64, DOTS_SIGNED } dot_kind;
 #define AII_SIGNED_ZERO 128
 
-AII_INLINE b64 dots_add(dots kind, b64 sum, bool first, b64 w0, b64 w1, const int8_t *x)
+AII_INLINE b64 dots_add(dot_kind kind, b64 sum, bool first, b64 w0, b64 w1, const int8_t *x)
 {
   int32_t q[2];
   memcpy(q, x, sizeof q);
@@ -268,7 +298,7 @@ AII_INLINE b64 dots_add(dots kind, b64 sum, bool first, b64 w0, b64 w1, const in
   return _mm512_dpbusd_epi32(sum, w1, _mm512_set1_epi32(q[1]));
 }
 
-AII_INLINE b64 dots_end(dots kind, b64 sum)
+AII_INLINE b64 dots_end(dot_kind kind, b64 sum)
 {
   (void)kind;
   return sum;
@@ -282,6 +312,23 @@ AII_INLINE b64 w16_correction(int32_t pair, int zero)
 AII_INLINE float lanes_half(const void *p)
 {
   return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(aii_load_u16(p))));
+}
+
+AII_INLINE void v16_add_dots(const unsigned char *a, const unsigned char *b, const char *const *q,
+                             const float *const *dq, v16 *acc, const uint32_t n_q)
+{
+  __m512i k = _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_loadu_si256((const void *)(a + 2))),
+                                 _mm256_loadu_si256((const void *)(b + 2)), 1);
+  __m512i magnitude = _mm512_abs_epi8(k);
+  __mmask64 negative = _mm512_movepi8_mask(k);
+  v16 dk = _mm512_insertf32x8(v16_set1(lanes_half(a)), _mm256_set1_ps(lanes_half(b)), 1);
+  for (uint32_t i = 0; i < n_q; i++) {
+    __m256i half = _mm256_loadu_si256((const void *)q[i]);
+    __m512i x = _mm512_inserti64x4(_mm512_castsi256_si512(half), half, 1);
+    x = _mm512_mask_sub_epi8(x, negative, _mm512_setzero_si512(), x);
+    v16 dots = _mm512_cvtepi32_ps(_mm512_dpbusd_epi32(_mm512_setzero_si512(), magnitude, x));
+    acc[i] = v16_fma(dots, v16_mul(dk, v16_set1(*dq[i])), acc[i]);
+  }
 }
 
 #endif

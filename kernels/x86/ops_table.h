@@ -28,6 +28,7 @@ const aii_kernels AII_TABLE = {
     .exp = exp_rows,
     .rope_norm = rope_norm,
     .rope_neox = rope_neox,
+    .attn_query = attn_query,
     .attn_scores = attn_scores,
     .max = max,
     .exp_sum = exp_sum,

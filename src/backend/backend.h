@@ -79,10 +79,14 @@ typedef struct aii_weight {
  * and value_offset bytes behind values                              as [n_kv_heads][block_tokens][value_dim]. */
 typedef struct aii_kv_view {
   void *base;
-  aii_dtype type; /* F32 or F16 */
+  aii_dtype type; /* F32, F16 or Q8_0 */
   uint32_t n_layers, n_kv_heads, head_dim, value_dim, block_tokens, n_blocks;
   size_t block_bytes, layer_bytes, value_offset;
 } aii_kv_view;
+
+/* Sets the last three by the others; each run of keys or values begins on a cache line. False: keys or values are no
+ * whole number of the type's blocks, or a size has no end. (dtype.c) */
+bool aii_kv_lay_out(aii_kv_view *kv);
 
 /* The rows of one forward pass. Row r is the token tokens[r] of sequence seq[r] at position pos[r]; the rows of a
  * sequence are adjacent and ascend. It attends to positions 0..pos[r] of its sequence (or, in both directions, to all of

@@ -26,6 +26,9 @@ static inline aii_cpu *aii_cpu_of(aii_backend *be)
   return AII_CONTAINER(be, aii_cpu, base);
 }
 
+/* The cache has a type and a shape that the CPU can work with. */
+bool aii_cpu_kv_takes(const aii_kv_view *kv);
+
 /* At least `bytes`, aligned to 64, valid until the next call. NULL when memory is out, which sync() will tell. */
 void *aii_cpu_scratch(aii_cpu *cpu, size_t bytes);
 

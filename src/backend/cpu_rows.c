@@ -166,11 +166,17 @@ static void write_range(void *arg, uint32_t worker, size_t first, size_t end)
   }
 }
 
+bool aii_cpu_kv_takes(const aii_kv_view *kv)
+{
+  if (kv->type == AII_Q8_0) return kv->head_dim % AII_QBLOCK == 0 && kv->value_dim % AII_QBLOCK == 0;
+  return kv->type == AII_F32 || kv->type == AII_F16;
+}
+
 void aii_cpu_kv_write(aii_backend *be, const aii_kv_view *kv, uint32_t layer, const aii_rows *rows, const float *k,
                       const float *v)
 {
   write_job job = {aii_cpu_of(be), kv, rows, layer, k, v};
-  if ((kv->type != AII_F32 && kv->type != AII_F16) || layer >= kv->n_layers) {
+  if (!aii_cpu_kv_takes(kv) || layer >= kv->n_layers) {
     aii_cpu_fail(job.cpu, AIINFRA_ENOTSUP, "a KV cache of this type or layer");
     return;
   }

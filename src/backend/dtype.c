@@ -21,3 +21,27 @@ aii_fmt aii_cpu_fmt(aii_dtype type)
   }
   return AII_FMT_COUNT;
 }
+
+enum { LINE = 64 };
+
+/* Bytes of a layer's keys or values; 0: none, or no whole number of blocks, or too many. */
+static size_t run_bytes(const aii_kv_view *kv, uint32_t dim)
+{
+  const aii_dtype_traits *t = aii_dtype_info((uint32_t)kv->type);
+  size_t bytes;
+  if (t == NULL || dim % t->block != 0) return 0;
+  if (__builtin_mul_overflow((size_t)kv->n_kv_heads * kv->block_tokens, (size_t)dim / t->block, &bytes)) return 0;
+  if (__builtin_mul_overflow(bytes, (size_t)t->block_bytes, &bytes) || bytes > SIZE_MAX / 4) return 0;
+  return (bytes + LINE - 1) / LINE * LINE;
+}
+
+bool aii_kv_lay_out(aii_kv_view *kv)
+{
+  size_t values = run_bytes(kv, kv->value_dim);
+  kv->value_offset = run_bytes(kv, kv->head_dim);
+  kv->layer_bytes = kv->value_offset + values;
+  kv->block_bytes = LINE;
+  if (kv->n_layers == 0) return true; /* static embeddings keep nothing, but a block has an address */
+  return kv->value_offset != 0 && values != 0 &&
+         !__builtin_mul_overflow(kv->layer_bytes, (size_t)kv->n_layers, &kv->block_bytes);
+}

@@ -1,7 +1,7 @@
 /* kv_api.c - the public functions of aiinfra/kv.h: one slab of device memory for all blocks, and the pool over it. */
 #include "src/kv/kv.h"
 
-enum { DEFAULT_BLOCK_TOKENS = 16, DEFAULT_SEQUENCES = 4, PART_OF_FREE = 4, ALIGNMENT = 64 };
+enum { DEFAULT_BLOCK_TOKENS = 16, DEFAULT_SEQUENCES = 4, PART_OF_FREE = 4 };
 
 void aii_kv_ref(aiinfra_kv *kv)
 {
@@ -33,29 +33,29 @@ static aiinfra_status check_opts(const aiinfra_model *model, aiinfra_kv_opts *o,
   if (o->dtype == AIINFRA_DTYPE_DEFAULT) {
     o->dtype = model->tok_embd.type == AII_F32 ? AIINFRA_DTYPE_F32 : AIINFRA_DTYPE_F16;
   }
-  if (o->dtype != AIINFRA_DTYPE_F32 && o->dtype != AIINFRA_DTYPE_F16) {
-    return aii_fail(err, AIINFRA_EINVAL, "dtype is %d; a cache holds AIINFRA_DTYPE_F32 or AIINFRA_DTYPE_F16", o->dtype);
+  if (o->dtype != AIINFRA_DTYPE_F32 && o->dtype != AIINFRA_DTYPE_F16 && o->dtype != AIINFRA_DTYPE_Q8_0) {
+    return aii_fail(err, AIINFRA_EINVAL,
+                    "dtype is %d; a cache holds AIINFRA_DTYPE_F32, AIINFRA_DTYPE_F16 or AIINFRA_DTYPE_Q8_0", o->dtype);
   }
   return AIINFRA_OK;
 }
 
-/* Sizes of one block; each run of keys or values begins on a cache line. */
-static void lay_out(aiinfra_kv *kv, const aiinfra_kv_opts *o)
+/* Sizes of one block. */
+static aiinfra_status lay_out(aiinfra_kv *kv, const aiinfra_kv_opts *o, aiinfra_error *err)
 {
   const aii_hparams *hp = &kv->model->hp;
-  size_t elem = o->dtype == AIINFRA_DTYPE_F32 ? 4 : 2;
-  size_t run = (size_t)hp->n_kv_heads * o->block_tokens * elem; /* of one element of all heads */
-  size_t keys = (run * hp->head_dim + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-  size_t values = (run * hp->value_dim + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-  kv->view = (aii_kv_view){.type = o->dtype == AIINFRA_DTYPE_F32 ? AII_F32 : AII_F16,
+  aii_dtype type = o->dtype == AIINFRA_DTYPE_F32 ? AII_F32 : o->dtype == AIINFRA_DTYPE_F16 ? AII_F16 : AII_Q8_0;
+  kv->view = (aii_kv_view){.type = type,
                            .n_layers = hp->n_layers,
                            .n_kv_heads = hp->n_kv_heads,
                            .head_dim = hp->head_dim,
                            .value_dim = hp->value_dim,
                            .block_tokens = o->block_tokens};
-  kv->view.value_offset = keys;
-  kv->view.layer_bytes = keys + values;
-  kv->view.block_bytes = AII_MAX(kv->view.layer_bytes * hp->n_layers, (size_t)ALIGNMENT); /* a model may have none */
+  if (aii_kv_lay_out(&kv->view)) return AIINFRA_OK;
+  return aii_fail(err, AIINFRA_EINVAL,
+                  "a cache of %s takes keys and values of whole blocks of %u; this model's have %u and %u: choose F16",
+                  aii_dtype_info((uint32_t)type)->name, aii_dtype_info((uint32_t)type)->block, hp->head_dim,
+                  hp->value_dim);
 }
 
 static uint64_t blocks_of(const aii_kv_view *view, uint32_t n_tokens)
@@ -88,8 +88,8 @@ static aiinfra_status choose_blocks(aiinfra_kv *kv, uint64_t budget, uint32_t n_
 static aiinfra_status reserve(aiinfra_kv *kv, const aiinfra_kv_opts *o, uint32_t n_tokens, aiinfra_error *err)
 {
   aii_backend *be = kv->model->rt->backend;
-  lay_out(kv, o);
-  aiinfra_status rc = choose_blocks(kv, o->budget_bytes, n_tokens, err);
+  aiinfra_status rc = lay_out(kv, o, err);
+  if (rc == AIINFRA_OK) rc = choose_blocks(kv, o->budget_bytes, n_tokens, err);
   if (rc != AIINFRA_OK) return rc;
   rc = be->ops->alloc(be, kv->slab_bytes, &kv->view.base, err);
   if (rc != AIINFRA_OK) {

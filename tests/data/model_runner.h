@@ -54,10 +54,7 @@ static inline void runner_open(runner *r, const char *path, const aiinfra_runtim
                         .value_dim = hp->value_dim,
                         .block_tokens = block_tokens,
                         .n_blocks = n_blocks};
-  size_t run = (size_t)hp->n_kv_heads * block_tokens * (kv_type == AII_F32 ? 4 : 2);
-  r->kv.value_offset = (run * hp->head_dim + 63) & ~(size_t)63;
-  r->kv.layer_bytes = r->kv.value_offset + ((run * hp->value_dim + 63) & ~(size_t)63);
-  r->kv.block_bytes = r->kv.layer_bytes * hp->n_layers;
+  assert_true(aii_kv_lay_out(&r->kv));
   aii_backend *be = r->rt->backend;
   runner_say("cache", be->ops->alloc(be, r->kv.block_bytes * n_blocks, &r->kv.base, &err), &err);
   r->table = calloc(n_blocks, sizeof *r->table);

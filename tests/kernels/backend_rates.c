@@ -76,7 +76,6 @@ static void rate_type(aii_backend *be, aii_dtype type, const char *memory, const
 static void rate_attention(aii_backend *be, aii_dtype type, uint32_t n_rows, uint32_t length)
 {
   enum { HEADS = 32, KV = 8, HEAD = 64, BLOCK = 16 };
-  size_t size = type == AII_F32 ? 4 : 2;
   aii_kv_view kv = {.type = type,
                     .n_layers = 1,
                     .n_kv_heads = KV,
@@ -84,8 +83,7 @@ static void rate_attention(aii_backend *be, aii_dtype type, uint32_t n_rows, uin
                     .value_dim = HEAD,
                     .block_tokens = BLOCK,
                     .n_blocks = length / BLOCK};
-  kv.value_offset = KV * BLOCK * HEAD * size;
-  kv.layer_bytes = kv.block_bytes = 2 * kv.value_offset;
+  if (!aii_kv_lay_out(&kv)) return;
   kv.base = calloc(kv.n_blocks, kv.block_bytes);
   uint32_t *table = malloc(kv.n_blocks * 4), *pos = malloc(n_rows * 4), *seq = calloc(n_rows, 4);
   float *q = malloc((size_t)n_rows * HEADS * HEAD * 4), *out = malloc((size_t)n_rows * HEADS * HEAD * 4);
@@ -103,7 +101,7 @@ static void rate_attention(aii_backend *be, aii_dtype type, uint32_t n_rows, uin
   }
   double products = 2.0 * HEADS * HEAD * n_rows * (length - (n_rows - 1) / 2.0);
   printf("  attention %s, %3u rows at %5u: %8.1f us, %6.2f GFLOP/s, cache read at %.2f GB/s\n",
-         type == AII_F32 ? "F32" : "F16", n_rows, length, took * 1e6, products * 2 / took * 1e-9,
+         aii_dtype_info((uint32_t)type)->name, n_rows, length, took * 1e6, products * 2 / took * 1e-9,
          (double)kv.n_blocks * (double)kv.block_bytes / took * 1e-9);
   free(kv.base);
   free(table);
@@ -172,9 +170,10 @@ void test_backend_rates(uint32_t n_threads)
   printf("%u threads; memory read: %.2f GB/s\n", n_threads, (double)bytes / read * 1e-9);
   static const aii_dtype types[] = {AII_F16, AII_BF16, AII_Q8_0, AII_Q4_0};
   for (size_t i = 0; i < AII_COUNT(types); i++) rate_type(be, types[i], memory, x, y);
-  for (int t = 0; t < 2; t++) {
-    rate_attention(be, t == 0 ? AII_F32 : AII_F16, 1, 4096);
-    rate_attention(be, t == 0 ? AII_F32 : AII_F16, 128, 1024);
+  static const aii_dtype caches[] = {AII_F32, AII_F16, AII_Q8_0};
+  for (size_t t = 0; t < AII_COUNT(caches); t++) {
+    rate_attention(be, caches[t], 1, 4096);
+    rate_attention(be, caches[t], 128, 1024);
   }
   rate_overhead(be, pool);
   free(memory);

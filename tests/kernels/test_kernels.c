@@ -521,40 +521,67 @@ static void test_rope(void **state)
   }
 }
 
-static void attention_round(const aii_kernels *k)
+static void attention_round(const aii_kernels *k, aii_fmt fmt)
 {
-  uint32_t n_q = 1 + (uint32_t)below(9), n_keys = 1 + (uint32_t)below(64), dim = 1 + (uint32_t)below(140);
-  fence q = random_floats((size_t)n_q * dim), keys = random_floats((size_t)n_keys * dim);
-  fence p = random_floats((size_t)(n_q - 1) * 64 + n_keys);
-  size_t n_scores = (size_t)(n_q - 1) * 64 + n_keys, n_acc = (size_t)n_q * dim;
-  fence want = out_new(n_scores * 4), got = out_new(n_scores * 4), wanta = out_new(n_acc * 4),
-        gota = out_new(n_acc * 4);
-  aii_kernels_ref.attn_scores(q.data, n_q, keys.data, n_keys, dim, 0.125f, want.data, 64);
-  k->attn_scores(q.data, n_q, keys.data, n_keys, dim, 0.125f, got.data, 64);
+  uint32_t n_q = 1 + (uint32_t)below(9), n_keys = 1 + (uint32_t)below(64), dim = (uint32_t)random_length(fmt, 140);
+  size_t row = aii_fmt_row_bytes(fmt, dim), n_scores = (size_t)(n_q - 1) * 64 + n_keys, n_acc = (size_t)n_q * dim;
+  fence x = random_floats(n_acc), keys = random_weights(fmt, n_keys, dim), p = random_floats(n_scores);
+  fence q = out_new(n_acc * 4), want = out_new(n_scores * 4), got = out_new(n_scores * 4), other = out_new(n_acc * 4);
+  const void *rows[64];
+  for (uint32_t j = 0; j < n_keys; j++) rows[j] = (char *)keys.data + (below(8) == 0 ? 0 : j) * row;
+  const aii_attn_tile tile = {fmt, dim, n_keys, rows, below(2) == 0 ? NULL : rows};
+  memset(q.data, 0, n_acc * 4);
+  memset(other.data, 0, n_acc * 4);
+  for (uint32_t i = 0; i < n_q; i++) {
+    aii_kernels_ref.attn_query(fmt, (float *)x.data + i * dim, dim, 0.125f, (float *)q.data + i * dim);
+    k->attn_query(fmt, (float *)x.data + i * dim, dim, 0.125f, (float *)other.data + i * dim);
+  }
+  assert_same("attn_query", k, q.data, other.data, fmt == AII_FMT_Q8_0 ? 0 : n_acc);
+  if (fmt == AII_FMT_Q8_0) assert_memory_equal(q.data, other.data, n_acc * 4);
+  aii_kernels_ref.attn_scores(&tile, q.data, n_q, want.data, 64);
+  k->attn_scores(&tile, q.data, n_q, got.data, 64);
   for (uint32_t i = 0; i < n_q; i++)
     assert_same("attn_scores", k, (float *)want.data + i * 64, (float *)got.data + i * 64, n_keys);
-  fill(wanta.data, n_acc);
-  memcpy(gota.data, wanta.data, n_acc * 4);
-  aii_kernels_ref.attn_values(p.data, 64, n_q, keys.data, n_keys, dim, wanta.data);
-  k->attn_values(p.data, 64, n_q, keys.data, n_keys, dim, gota.data);
-  assert_same("attn_values", k, wanta.data, gota.data, n_acc);
-  aii_kernels_ref.vec_l2sq(keys.data, dim, n_keys, q.data, dim, want.data);
-  k->vec_l2sq(keys.data, dim, n_keys, q.data, dim, got.data);
-  assert_same("vec_l2sq", k, want.data, got.data, n_keys);
-  aii_kernels_ref.vec_dot(keys.data, dim, n_keys, q.data, dim, want.data);
-  k->vec_dot(keys.data, dim, n_keys, q.data, dim, got.data);
-  assert_same("vec_dot", k, want.data, got.data, n_keys);
+  fill(q.data, n_acc);
+  memcpy(other.data, q.data, n_acc * 4);
+  aii_kernels_ref.attn_values(&tile, p.data, 64, n_q, q.data);
+  k->attn_values(&tile, p.data, 64, n_q, other.data);
+  assert_same("attn_values", k, q.data, other.data, n_acc);
+  fence outs[] = {q, want, got, other};
+  for (size_t i = 0; i < 4; i++) {
+    out_check(outs[i]);
+    fence_free(outs[i]);
+  }
+  fence_free(x);
+  fence_free(keys);
+  fence_free(p);
+}
+
+static void vector_round(const aii_kernels *k)
+{
+  uint32_t n = 1 + (uint32_t)below(64), dim = 1 + (uint32_t)below(140);
+  fence x = random_floats(dim), rows = random_floats((size_t)n * dim), want = out_new(n * 4), got = out_new(n * 4);
+  aii_kernels_ref.vec_l2sq(rows.data, dim, n, x.data, dim, want.data);
+  k->vec_l2sq(rows.data, dim, n, x.data, dim, got.data);
+  assert_same("vec_l2sq", k, want.data, got.data, n);
+  aii_kernels_ref.vec_dot(rows.data, dim, n, x.data, dim, want.data);
+  k->vec_dot(rows.data, dim, n, x.data, dim, got.data);
+  assert_same("vec_dot", k, want.data, got.data, n);
   out_check(got);
-  out_check(gota);
-  fence all[] = {q, keys, p, want, got, wanta, gota};
-  for (size_t i = 0; i < 7; i++) fence_free(all[i]);
+  fence all[] = {x, rows, want, got};
+  for (size_t i = 0; i < 4; i++) fence_free(all[i]);
 }
 
 static void test_attention_and_vectors(void **state)
 {
   (void)state;
   for (int v = 0; v < n_variants; v++)
-    for (int round = 0; round < 150; round++) attention_round(variants[v]);
+    for (int round = 0; round < 100; round++) {
+      attention_round(variants[v], AII_FMT_F32);
+      attention_round(variants[v], AII_FMT_F16);
+      attention_round(variants[v], AII_FMT_Q8_0);
+      vector_round(variants[v]);
+    }
 }
 
 static void test_selection(void **state)
@@ -651,10 +678,21 @@ static void bench_rest(const aii_kernels *k)
   printf("  %-7s silu_mul: %.2f G elements/s\n", k->name, 20.0 * N / s * 1e-9);
   BEST_OF(s, for (int i = 0; i < 20; i++) k->rms_norm(a, b, N, 1e-5f, c));
   printf("  %-7s rms_norm: %.2f G elements/s\n", k->name, 20.0 * N / s * 1e-9);
-  BEST_OF(s, for (int i = 0; i < 200; i++) k->attn_scores(a, Q, b, KEYS, DIM, 1, c, KEYS));
-  printf("  %-7s attn_scores: %.2f GFLOP/s\n", k->name, 200.0 * 2 * Q * KEYS * DIM / s * 1e-9);
-  BEST_OF(s, for (int i = 0; i < 200; i++) k->attn_values(a, KEYS, Q, b, KEYS, DIM, acc));
-  printf("  %-7s attn_values: %.2f GFLOP/s\n", k->name, 200.0 * 2 * Q * KEYS * DIM / s * 1e-9);
+  const void *rows[KEYS];
+  const aii_fmt fmts[] = {AII_FMT_F32, AII_FMT_F16, AII_FMT_Q8_0};
+  for (int f = 0; f < 3; f++) {
+    for (int j = 0; j < KEYS; j++) rows[j] = (char *)b + (size_t)j * aii_fmt_row_bytes(fmts[f], DIM);
+    if (f > 0) aii_fmt_info(fmts[f])->encode(a, NULL, KEYS * DIM, b);
+    const aii_attn_tile tile = {fmts[f], DIM, KEYS, rows, NULL};
+    for (int i = 0; i < Q; i++) k->attn_query(fmts[f], a + i * DIM, DIM, 1, acc + i * DIM);
+    BEST_OF(s, for (int i = 0; i < 200; i++) k->attn_scores(&tile, acc, Q, c, KEYS));
+    printf("  %-7s attn_scores %-4s: %.2f GFLOP/s\n", k->name, aii_fmt_info(fmts[f])->name,
+           200.0 * 2 * Q * KEYS * DIM / s * 1e-9);
+    fill(acc, Q * DIM);
+    BEST_OF(s, for (int i = 0; i < 200; i++) k->attn_values(&tile, c, KEYS, Q, acc));
+    printf("  %-7s attn_values %-4s: %.2f GFLOP/s\n", k->name, aii_fmt_info(fmts[f])->name,
+           200.0 * 2 * Q * KEYS * DIM / s * 1e-9);
+  }
   BEST_OF(s, for (int i = 0; i < 200; i++) k->vec_l2sq(a, 256, 64, b, 256, c));
   printf("  %-7s vec_l2sq, 256 dims in cache: %.2f GB/s\n", k->name, 200.0 * 64 * 256 * 4 / s * 1e-9);
 }
