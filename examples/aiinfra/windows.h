@@ -7,7 +7,7 @@
 typedef struct window_options {
   const char *separator;
   int64_t context, chunks, threads;
-  bool from_start, as_json;
+  bool from_start, special, as_json;
 } window_options;
 
 /* The rows of cli_option that fill them. */
@@ -24,6 +24,7 @@ typedef struct window_options {
        "score all tokens of a window but its first one; the text is taken as it is"},                               \
       {"separator", 0, CLI_TEXT, &(o)->separator,                                                                   \
        0,           0, "TEXT",   "stands between texts in FILE, of which each is tokenised by itself"},             \
+      {"special", 0, CLI_FLAG, &(o)->special, 0, 0, NULL, "names of control tokens in FILE become these tokens"},   \
       {"json", 0, CLI_FLAG, &(o)->as_json, 0, 0, NULL, "one JSON object"},                                          \
   {                                                                                                                 \
     "threads", 't', CLI_INT, &(o)->threads, 0, 1024, "N", "compute threads; 0: one for each core"                   \
