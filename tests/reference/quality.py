@@ -15,7 +15,7 @@ BEGIN, END = "<!-- quality: begin, written by `make quality` -->\n", "<!-- quali
 HEAD = """
 %s, %d tokens:
 
-| type | bytes | stored as | perplexity | ratio | mean divergence | 99 % | same top token |
+| type | bytes | stored as | perplexity | ratio | mean divergence | 99 %% | same top token |
 |---|---|---|---|---|---|---|---|
 """
 
