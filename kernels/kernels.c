@@ -34,11 +34,11 @@ size_t aii_fmt_row_bytes(aii_fmt fmt, size_t n)
 
 bool aii_fmt_takes_q8(aii_fmt fmt)
 {
-  return fmt == AII_FMT_Q8_0 || fmt == AII_FMT_Q4_0;
+  return fmt >= AII_FMT_Q8_0 && fmt < AII_FMT_PACKED;
 }
 
 size_t aii_q8_row_bytes(size_t n)
 {
   size_t n64 = (n + 63) / 64 * 64;
-  return (n64 + n64 / AII_QBLOCK * sizeof(float) + 63) / 64 * 64;
+  return (n64 + n64 / AII_QBLOCK * (2 * sizeof(float) + 4) + 63) / 64 * 64;
 }

@@ -25,29 +25,33 @@
 #include "aiinfra/runtime.h"
 
 /* Formats of weights: NAME, name, GGUF id, elements of a block, its bytes, encoder (NULL: only read). A new format is a
- * row here and a decoder name_block() in kernels/ref/decode.h. The first ones have products of their own; the others are
- * decoded to floats first. */
-#define AII_FORMATS(X)                      \
+ * row here and a decoder name_block() in kernels/ref/decode.h. Those before AII_FMT_PACKED are multiplied in panels, the
+ * others are decoded to floats first. */
+#define AII_FORMATS(X)  \
+  AII_PACKED_FORMATS(X) \
+  AII_UNPACKED_FORMATS(X)
+#define AII_PACKED_FORMATS(X)               \
   X(F32, f32, 0, 1, 4, aii_encode_f32)      \
   X(F16, f16, 1, 1, 2, aii_encode_f16)      \
   X(BF16, bf16, 30, 1, 2, aii_encode_bf16)  \
   X(Q8_0, q8_0, 8, 32, 34, aii_encode_q8_0) \
   X(Q4_0, q4_0, 2, 32, 18, aii_encode_q4_0) \
-  AII_DECODED_FORMATS(X)
-#define AII_DECODED_FORMATS(X)                       \
-  X(Q4_1, q4_1, 3, 32, 20, aii_encode_q4_1)          \
-  X(Q5_0, q5_0, 6, 32, 22, aii_encode_q5_0)          \
-  X(Q5_1, q5_1, 7, 32, 24, aii_encode_q5_1)          \
+  AII_PANEL_FORMATS(X)
+#define AII_PANEL_FORMATS(X)                       \
+  X(Q4_1, q4_1, 3, 32, 20, aii_encode_q4_1)        \
+  X(Q5_0, q5_0, 6, 32, 22, aii_encode_q5_0)        \
+  X(Q5_1, q5_1, 7, 32, 24, aii_encode_q5_1)        \
+  X(Q4_K, q4_k, 12, 256, 144, aii_encode_q4_k)     \
+  X(Q5_K, q5_k, 13, 256, 176, aii_encode_q5_k)     \
+  X(Q6_K, q6_k, 14, 256, 210, aii_encode_q6_k)     \
+  X(IQ4_NL, iq4_nl, 20, 32, 18, aii_encode_iq4_nl) \
+  X(MXFP4, mxfp4, 39, 32, 17, aii_encode_mxfp4)
+#define AII_UNPACKED_FORMATS(X)                      \
   X(Q2_K, q2_k, 10, 256, 84, aii_encode_q2_k)        \
   X(Q3_K, q3_k, 11, 256, 110, aii_encode_q3_k)       \
-  X(Q4_K, q4_k, 12, 256, 144, aii_encode_q4_k)       \
-  X(Q5_K, q5_k, 13, 256, 176, aii_encode_q5_k)       \
-  X(Q6_K, q6_k, 14, 256, 210, aii_encode_q6_k)       \
-  X(IQ4_NL, iq4_nl, 20, 32, 18, aii_encode_iq4_nl)   \
   X(IQ4_XS, iq4_xs, 23, 256, 136, aii_encode_iq4_xs) \
   X(TQ1_0, tq1_0, 34, 256, 54, aii_encode_tq1_0)     \
   X(TQ2_0, tq2_0, 35, 256, 66, aii_encode_tq2_0)     \
-  X(MXFP4, mxfp4, 39, 32, 17, aii_encode_mxfp4)      \
   X(NVFP4, nvfp4, 40, 64, 36, NULL)                  \
   X(Q1_0, q1_0, 41, 128, 18, NULL)                   \
   X(Q2_0, q2_0, 42, 64, 18, NULL)                    \
@@ -59,7 +63,11 @@
 
 /* A format, and its index in the tables below. */
 #define AII_FMT_ID(NAME, ...) AII_FMT_##NAME,
-typedef enum aii_fmt { AII_FORMATS(AII_FMT_ID) AII_FMT_COUNT, AII_FMT_PRODUCTS = AII_FMT_Q4_0 + 1 } aii_fmt;
+typedef enum aii_fmt {
+  AII_FORMATS(AII_FMT_ID) AII_FMT_COUNT,
+  AII_FMT_QUANT = AII_FMT_Q4_0 + 1,  /* those before have a fast `quant` */
+  AII_FMT_PACKED = AII_FMT_MXFP4 + 1 /* those before are multiplied in panels */
+} aii_fmt;
 #undef AII_FMT_ID
 
 /* n finite floats to a row, n a multiple of the block. importance (may be NULL: all equal) weighs the squared error of
@@ -86,28 +94,44 @@ size_t aii_fmt_row_bytes(aii_fmt fmt, size_t n);
 bool aii_fmt_takes_q8(aii_fmt fmt);
 
 /* Activations for quantised weights ("q8 row"): per 32 elements x ~ d * q with q in [-127, 127].
- * Layout: int8 q[n64], float d[n64 / 32], where n64 is n rounded up to 64; what lies beyond n is zero. Rows must be
- * aligned to 4 bytes; aii_q8_row_bytes() is a multiple of 64. */
+ * Layout: int8 q[n64], float d[n64 / 32], float s[n64 / 32], int16 sums[n64 / 16], where n64 is n rounded up to 64;
+ * sums are those of 16 q, s = d * (float)(sum of the 32 q). What lies beyond n is zero. Rows must be aligned to 4 bytes;
+ * aii_q8_row_bytes() is a multiple of 64. */
 size_t aii_q8_row_bytes(size_t n);
 
+/* Weights are multiplied in panels: 16 rows, repacked so that a vector register holds one element, or four, of each
+ * row. kernels/panel.h has the layout. The last panel of a matrix is filled up with rows of zeros. */
+#define AII_PANEL 16
+size_t aii_panel_bytes(aii_fmt fmt, size_t n); /* of rows of n elements; 0: a format that is not packed */
+/* n_rows <= 16 rows of n elements, `stride` bytes apart, to one panel. */
+void aii_panel_pack(aii_fmt fmt, const void *rows, size_t stride, uint32_t n_rows, size_t n, void *panel);
+
 /* y[c][r] = w[r] . x[c], then + bias[r], then added to the old y[c][r] when accumulate.
- * x rows are float for F32, F16 and BF16 weights, q8 rows for Q8_0 and Q4_0. Each y depends on its row and column
- * alone, by the sixteen-lane sum: any split of rows or columns into calls gives the same bits. For quantised weights
- * element i of block b counts in lane 8 * (b % 2) + (i % 32) / 4; the four integer products of a lane are summed
- * exactly, and then lane = fma((float)isum, dw * dx, lane). */
-typedef struct aii_matmul_args {
-  const void *w;
-  size_t w_stride; /* bytes */
-  const void *x;
-  size_t x_stride; /* bytes */
-  uint32_t n_in;   /* a multiple of 32 for quantised weights */
+ * x rows are q8 rows for the formats that take them, else floats. Each y depends on its row and column alone: any split
+ * of rows or columns into calls gives the same bits. The sum of floats goes over runs of 64 elements:
+ *   run = fma(w[i], x[i], run) for the i of a run, from zero;   sum = sum + run
+ * and that of quantised weights over blocks of 32, with integer sums that are exact (dx, s: of the q8 row's block):
+ *   Q8_0 Q4_0 Q5_0 IQ4_NL MXFP4:  sum = fma((float)(sum of q * xq), d * dx, sum)        q with its zero point taken off
+ *   Q4_1 Q5_1:                    sum = fma((float)(sum of q * xq), d * dx, sum), sum = fma(m, s, sum)
+ *   Q4_K Q5_K:                    the same with d * scale for d and -(dmin * min) for m
+ *   Q6_K:                         sum = fma((float)(sum over both 16 of scale * (sum of q * xq)), d * dx, sum) */
+typedef struct aii_product {
+  const void *w;   /* panels, one behind the other; rows, of a format that is not packed */
+  size_t w_stride; /* bytes of a panel, or from row to row */
+  uint32_t n_in;   /* a multiple of the format's block */
   uint32_t n_rows; /* of w */
-  uint32_t n_cols; /* rows of x */
+  const void *x;
+  size_t x_stride;         /* bytes */
+  const uint32_t *x_index; /* column c is row x_index[c] of x; NULL: row c */
+  uint32_t n_cols;
   bool accumulate;
   const float *bias; /* [n_rows] or NULL */
   float *y;
-  size_t y_stride; /* floats */
-} aii_matmul_args;
+  size_t y_stride;         /* floats */
+  const uint32_t *y_index; /* the same for y */
+  void *work;              /* AII_PRODUCT_WORK bytes, aligned to 64: destroyed */
+} aii_product;
+#define AII_PRODUCT_WORK ((size_t)48 << 10)
 
 typedef struct aii_kernels {
   const char *name; /* "ref", "avx2", "avx512" */
@@ -118,12 +142,12 @@ typedef struct aii_kernels {
   void (*dequant[AII_FMT_COUNT])(const void *row, size_t n, float *out);
   /* F16, BF16: to nearest, ties to even. Q8_0: d = amax / 127, q = round half away from zero (x / d).
    * Q4_0: d = v / -8 with v the (first) element of largest magnitude, q = min(15, floor(x / d + 8.5)). */
-  void (*quant[AII_FMT_PRODUCTS])(const float *x, size_t n, void *row);
+  void (*quant[AII_FMT_QUANT])(const float *x, size_t n, void *row);
   /* x -> q8 row: d = amax / 127, q = round half to even (x * (127 / amax)). Any n. */
   void (*quant_q8)(const float *x, size_t n, void *q8_row);
 
   /* ---- products ---- */
-  void (*matmul[AII_FMT_PRODUCTS])(const aii_matmul_args *args);
+  void (*product[AII_FMT_COUNT])(const aii_product *p);
 
   /* ---- norms and elements; out may be an input ---- */
   /* out = (x * (1 / sqrt(sum x^2 / n + eps))) * w; w NULL: not multiplied */

@@ -245,15 +245,16 @@ static inline void f64_block(const unsigned char *p, float *restrict out)
 /* ---- rows of blocks, and their places in a table ---- */
 
 #define AII_DECODE_ROW(NAME, name, id, block, bytes, encode)                                   \
-  static void decode_##name(const void *row, size_t n, float *out)                             \
+  static inline void decode_##name(const void *row, size_t n, float *out)                      \
   {                                                                                            \
     const unsigned char *p = row;                                                              \
     for (size_t b = 0; b < n / (block); b++, p += (bytes)) name##_block(p, out + b * (block)); \
   }
-AII_DECODED_FORMATS(AII_DECODE_ROW)
+AII_PANEL_FORMATS(AII_DECODE_ROW)
+AII_UNPACKED_FORMATS(AII_DECODE_ROW)
 #undef AII_DECODE_ROW
 
 #define AII_DECODER(NAME, name, ...) decode_##name,
-#define AII_DECODERS AII_DECODED_FORMATS(AII_DECODER)
+#define AII_DECODERS AII_PANEL_FORMATS(AII_DECODER) AII_UNPACKED_FORMATS(AII_DECODER)
 
 #endif

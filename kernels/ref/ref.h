@@ -61,11 +61,10 @@ void aii_ref_quant_bf16(const float *x, size_t n, void *row);
 void aii_ref_quant_q8_0(const float *x, size_t n, void *row);
 void aii_ref_quant_q4_0(const float *x, size_t n, void *row);
 void aii_ref_quant_q8(const float *x, size_t n, void *q8_row);
-void aii_ref_matmul_f32(const aii_matmul_args *args);
-void aii_ref_matmul_f16(const aii_matmul_args *args);
-void aii_ref_matmul_bf16(const aii_matmul_args *args);
-void aii_ref_matmul_q8_0(const aii_matmul_args *args);
-void aii_ref_matmul_q4_0(const aii_matmul_args *args);
+#define AII_DECLARE(NAME, name, ...) void aii_ref_product_##name(const aii_product *p);
+AII_FORMATS(AII_DECLARE)
+#undef AII_DECLARE
+#define AII_REF_PRODUCT(NAME, name, ...) aii_ref_product_##name,
 void aii_ref_rms_norm(const float *x, const float *w, uint32_t n, float eps, float *out);
 void aii_ref_layer_norm(const float *x, const float *w, const float *b, uint32_t n, float eps, float *out);
 void aii_ref_add(float *x, const float *y, size_t n);

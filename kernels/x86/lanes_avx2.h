@@ -14,11 +14,9 @@
 
 #define AII_INLINE static inline __attribute__((always_inline))
 
-/* Rows and columns of the largest register tiles: accumulators, weights and one temporary fit 16 registers. */
-#define AII_TILE_ROWS 2
-#define AII_TILE_COLS 3
-#define AII_QTILE_ROWS 1
-#define AII_QTILE_COLS 6
+/* Columns that one panel is multiplied with at a time: by measurement, about what 16 registers hold. */
+#define AII_FLOAT_COLS 6
+#define AII_QUANT_COLS 4
 
 typedef struct v16 {
   __m256 lo, hi;
@@ -198,50 +196,163 @@ AII_INLINE v16 v16_exp(v16 x)
   return (v16){lanes_exp(x.lo), lanes_exp(x.hi)};
 }
 
-/* ---- two quantised blocks ---- */
+/* ---- 64 bytes: four elements of each of 16 rows; 32 words: a number of each row ---- */
 
-/* 32 int8 at a, and at b unless it is NULL. */
-AII_INLINE b64 b64_load2(const void *a, const void *b)
+AII_INLINE b64 b64_load(const void *p)
 {
-  return (b64){_mm256_loadu_si256(a), b != NULL ? _mm256_loadu_si256(b) : _mm256_setzero_si256()};
+  return (b64){_mm256_loadu_si256(p), _mm256_loadu_si256((const __m256i *)p + 1)};
 }
 
-AII_INLINE __m256i lanes_nibbles(const void *p)
+AII_INLINE void b64_store(void *p, b64 v)
 {
-  __m128i q = _mm_loadu_si128(p);
-  __m256i both = _mm256_inserti128_si256(_mm256_castsi128_si256(q), _mm_srli_epi16(q, 4), 1);
-  return _mm256_sub_epi8(_mm256_and_si256(both, _mm256_set1_epi8(15)), _mm256_set1_epi8(8));
+  _mm256_storeu_si256(p, v.lo);
+  _mm256_storeu_si256((__m256i *)p + 1, v.hi);
 }
 
-/* 32 nibbles at a, and at b unless it is NULL, minus 8. */
-AII_INLINE b64 b64_load2_nibbles(const void *a, const void *b)
+AII_INLINE b64 b64_and(b64 a, int mask)
 {
-  return (b64){lanes_nibbles(a), b != NULL ? lanes_nibbles(b) : _mm256_setzero_si256()};
+  __m256i m = _mm256_set1_epi8((char)mask);
+  return (b64){_mm256_and_si256(a.lo, m), _mm256_and_si256(a.hi, m)};
 }
 
-/* maddubs wants one side unsigned: |w|, with its sign moved to x. Sums of two stay within 2 * 128 * 127 < 2^15. */
-AII_INLINE __m256 lanes_idot(__m256i w, __m256i magnitude, __m256i x)
+AII_INLINE b64 b64_or(b64 a, b64 b)
 {
-  __m256i pairs = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(x, w));
-  return _mm256_cvtepi32_ps(_mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+  return (b64){_mm256_or_si256(a.lo, b.lo), _mm256_or_si256(a.hi, b.hi)};
 }
 
-/* acc[j] += the scaled dots of two weight blocks (scales d) with blocks 0 and 1 of column j: q at x[j] + at, scales at
- * dx[j]. One block after the other for all columns, which needs fewer registers. */
-AII_INLINE void b64_accumulate(b64 w, const float d[2], const int8_t *const *x, size_t at, const float *const *dx,
-                               v16 *acc, const uint32_t cols)
+/* Each pair of bytes as a number, up (n > 0) or down by n bits. */
+AII_INLINE b64 b64_shift(b64 a, int n)
 {
-  __m256 d0 = _mm256_set1_ps(d[0]), d1 = _mm256_set1_ps(d[1]);
-  __m256i magnitude = _mm256_sign_epi8(w.lo, w.lo);
-  for (uint32_t j = 0; j < cols; j++) {
-    __m256 dots = lanes_idot(w.lo, magnitude, _mm256_loadu_si256((const __m256i *)(const void *)(x[j] + at)));
-    acc[j].lo = _mm256_fmadd_ps(dots, _mm256_mul_ps(d0, _mm256_broadcast_ss(dx[j])), acc[j].lo);
+  if (n >= 0) return (b64){_mm256_slli_epi16(a.lo, n), _mm256_slli_epi16(a.hi, n)};
+  return (b64){_mm256_srli_epi16(a.lo, -n), _mm256_srli_epi16(a.hi, -n)};
+}
+
+AII_INLINE b64 b64_lookup(b64 a, const int8_t table[16])
+{
+  __m256i t = _mm256_broadcastsi128_si256(_mm_loadu_si128((const void *)table));
+  return (b64){_mm256_shuffle_epi8(t, a.lo), _mm256_shuffle_epi8(t, a.hi)};
+}
+
+/* Sixteen bytes as 32-bit words. */
+AII_INLINE b64 w16_from_i8(const void *p)
+{
+  return (b64){_mm256_cvtepi8_epi32(_mm_loadl_epi64(p)),
+               _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)((const char *)p + 8)))};
+}
+
+AII_INLINE v16 v16_from_u8(const void *p)
+{
+  return (v16){
+      _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(p))),
+      _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)((const char *)p + 8))))};
+}
+
+/* 2^(e - 128) of sixteen E8M0 exponents. */
+AII_INLINE v16 v16_from_e8m0(const void *p)
+{
+  v16 r;
+  for (int h = 0; h < 2; h++) {
+    __m256i e = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)((const char *)p + 8 * h)));
+    __m256i normal = _mm256_slli_epi32(_mm256_sub_epi32(e, _mm256_set1_epi32(1)), 23);
+    __m256i tiny = _mm256_sllv_epi32(_mm256_set1_epi32(0x200000), e);
+    __m256i is_tiny = _mm256_cmpgt_epi32(_mm256_set1_epi32(2), e);
+    __m256 f = _mm256_castsi256_ps(_mm256_blendv_epi8(normal, tiny, is_tiny));
+    if (h == 0) r.lo = f;
+    else r.hi = f;
   }
-  magnitude = _mm256_sign_epi8(w.hi, w.hi);
-  for (uint32_t j = 0; j < cols; j++) {
-    __m256 dots = lanes_idot(w.hi, magnitude, _mm256_loadu_si256((const __m256i *)(const void *)(x[j] + at + 32)));
-    acc[j].hi = _mm256_fmadd_ps(dots, _mm256_mul_ps(d1, _mm256_broadcast_ss(dx[j] + 1)), acc[j].hi);
+  return r;
+}
+
+AII_INLINE v16 v16_from_w16(b64 w)
+{
+  return (v16){_mm256_cvtepi32_ps(w.lo), _mm256_cvtepi32_ps(w.hi)};
+}
+
+AII_INLINE b64 w16_add(b64 a, b64 b)
+{
+  return (b64){_mm256_add_epi32(a.lo, b.lo), _mm256_add_epi32(a.hi, b.hi)};
+}
+
+AII_INLINE b64 w16_mul(b64 a, b64 b)
+{
+  return (b64){_mm256_mullo_epi32(a.lo, b.lo), _mm256_mullo_epi32(a.hi, b.hi)};
+}
+
+/* Each word: 16 low bits of a, 16 low bits of b above them. */
+AII_INLINE b64 w16_pair(b64 a, b64 b)
+{
+  return (b64){_mm256_blend_epi16(a.lo, _mm256_slli_epi32(b.lo, 16), 0xaa),
+               _mm256_blend_epi16(a.hi, _mm256_slli_epi32(b.hi, 16), 0xaa)};
+}
+
+/* The low, and the high half of each word, with their signs. */
+AII_INLINE b64 w16_low(b64 a)
+{
+  return (b64){_mm256_srai_epi32(_mm256_slli_epi32(a.lo, 16), 16), _mm256_srai_epi32(_mm256_slli_epi32(a.hi, 16), 16)};
+}
+
+AII_INLINE b64 w16_high(b64 a)
+{
+  return (b64){_mm256_srai_epi32(a.lo, 16), _mm256_srai_epi32(a.hi, 16)};
+}
+
+/* lo * lo + hi * hi of the signed halves of each word, with those of `pair` in every word */
+AII_INLINE b64 w16_dot_pair(b64 a, int32_t pair)
+{
+  __m256i p = _mm256_set1_epi32(pair);
+  return (b64){_mm256_madd_epi16(a.lo, p), _mm256_madd_epi16(a.hi, p)};
+}
+
+AII_INLINE b64 w16_times(b64 a, int power) /* a * 2^power */
+{
+  return (b64){_mm256_slli_epi32(a.lo, power), _mm256_slli_epi32(a.hi, power)};
+}
+
+AII_INLINE b64 w16_sub(b64 a, b64 b)
+{
+  return (b64){_mm256_sub_epi32(a.lo, b.lo), _mm256_sub_epi32(a.hi, b.hi)};
+}
+
+/* Integer dots of the 16 rows with one column, two groups of four elements at a time. What bounds the codes says how:
+ * below 16, sums of a whole block stay in 16 bits; below 64, sums of two groups; signed codes give their sign to x.
+ * The sum is what dots_end() makes of it. */
+typedef enum dots { DOTS_16, DOTS_64, DOTS_SIGNED } dots;
+#define AII_SIGNED_ZERO 0 /* what is subtracted from signed codes */
+
+AII_INLINE __m256i lanes_dots(dots kind, __m256i w0, __m256i w1, __m256i x0, __m256i x1)
+{
+  __m256i ones = _mm256_set1_epi16(1);
+  if (kind == DOTS_SIGNED) {
+    __m256i p0 = _mm256_maddubs_epi16(_mm256_abs_epi8(w0), _mm256_sign_epi8(x0, w0));
+    __m256i p1 = _mm256_maddubs_epi16(_mm256_abs_epi8(w1), _mm256_sign_epi8(x1, w1));
+    return _mm256_add_epi32(_mm256_madd_epi16(p0, ones), _mm256_madd_epi16(p1, ones));
   }
+  __m256i p = _mm256_add_epi16(_mm256_maddubs_epi16(w0, x0), _mm256_maddubs_epi16(w1, x1));
+  return kind == DOTS_16 ? p : _mm256_madd_epi16(p, ones);
+}
+
+AII_INLINE b64 dots_add(dots kind, b64 sum, bool first, b64 w0, b64 w1, const int8_t *x)
+{
+  const float *four = (const float *)(const void *)x; /* four bytes, to every word */
+  __m256i x0 = _mm256_castps_si256(_mm256_broadcast_ss(four)), x1 = _mm256_castps_si256(_mm256_broadcast_ss(four + 1));
+  b64 p = {lanes_dots(kind, w0.lo, w1.lo, x0, x1), lanes_dots(kind, w0.hi, w1.hi, x0, x1)};
+  if (!first)
+    p = kind == DOTS_16 ? (b64){_mm256_add_epi16(sum.lo, p.lo), _mm256_add_epi16(sum.hi, p.hi)} : w16_add(sum, p);
+  __asm__("" : "+x"(p.lo), "+x"(p.hi)); /* else compilers turn the chain into a tree, and registers spill */
+  return p;
+}
+
+AII_INLINE b64 dots_end(dots kind, b64 sum)
+{
+  __m256i ones = _mm256_set1_epi16(1);
+  return kind != DOTS_16 ? sum : (b64){_mm256_madd_epi16(sum.lo, ones), _mm256_madd_epi16(sum.hi, ones)};
+}
+
+/* zero * (lo + hi) of the halves of pair, in every word */
+AII_INLINE b64 w16_correction(int32_t pair, int zero)
+{
+  __m256i c = _mm256_madd_epi16(_mm256_set1_epi32(pair), _mm256_set1_epi16((short)zero));
+  return (b64){c, c};
 }
 
 AII_INLINE float lanes_half(const void *p)

@@ -18,10 +18,8 @@
 
 #define AII_INLINE static inline __attribute__((always_inline))
 
-#define AII_TILE_ROWS 3
-#define AII_TILE_COLS 6
-#define AII_QTILE_ROWS 2
-#define AII_QTILE_COLS 6
+#define AII_FLOAT_COLS 8
+#define AII_QUANT_COLS 8
 
 typedef __m512 v16;
 typedef __m512i b64;
@@ -157,49 +155,128 @@ AII_INLINE v16 v16_exp(v16 x)
   return _mm512_mask_mov_ps(p, _mm512_cmp_ps_mask(x, v16_set1(0x1.62e43p+6f), _CMP_GT_OQ), v16_set1(INFINITY));
 }
 
-/* ---- two quantised blocks ---- */
+/* ---- 64 bytes: four elements of each of 16 rows; 16 words: a number of each row ---- */
 
-AII_INLINE b64 lanes_join(__m256i a, __m256i b)
+AII_INLINE b64 b64_load(const void *p)
 {
-  return _mm512_inserti64x4(_mm512_castsi256_si512(a), b, 1);
+  return _mm512_loadu_si512(p);
 }
 
-AII_INLINE b64 b64_load2(const void *a, const void *b)
+AII_INLINE void b64_store(void *p, b64 v)
 {
-  return lanes_join(_mm256_loadu_si256(a), b != NULL ? _mm256_loadu_si256(b) : _mm256_setzero_si256());
+  _mm512_storeu_si512(p, v);
 }
 
-AII_INLINE __m256i lanes_nibbles(const void *p)
+AII_INLINE b64 b64_and(b64 a, int mask)
 {
-  __m128i q = _mm_loadu_si128(p);
-  __m256i both = _mm256_inserti128_si256(_mm256_castsi128_si256(q), _mm_srli_epi16(q, 4), 1);
-  return _mm256_sub_epi8(_mm256_and_si256(both, _mm256_set1_epi8(15)), _mm256_set1_epi8(8));
+  return _mm512_and_si512(a, _mm512_set1_epi8((char)mask));
 }
 
-AII_INLINE b64 b64_load2_nibbles(const void *a, const void *b)
+AII_INLINE b64 b64_or(b64 a, b64 b)
 {
-  return lanes_join(lanes_nibbles(a), b != NULL ? lanes_nibbles(b) : _mm256_setzero_si256());
+  return _mm512_or_si512(a, b);
 }
 
-/* a in lanes 0..7, b in 8..15 */
-AII_INLINE v16 lanes_pair(const float p[2])
+AII_INLINE b64 b64_shift(b64 a, int n)
 {
-  return _mm512_insertf32x8(_mm512_set1_ps(p[0]), _mm256_set1_ps(p[1]), 1);
+  return n >= 0 ? _mm512_slli_epi16(a, (unsigned char)n) : _mm512_srli_epi16(a, (unsigned char)-n);
 }
 
-/* dpbusd wants one side unsigned: |w|, with its sign moved to x. */
-AII_INLINE void b64_accumulate(b64 w, const float d[2], const int8_t *const *x, size_t at, const float *const *dx,
-                               v16 *acc, const uint32_t cols)
+AII_INLINE b64 b64_lookup(b64 a, const int8_t table[16])
 {
-  v16 dw = lanes_pair(d);
-  __m512i magnitude = _mm512_abs_epi8(w);
-  __mmask64 negative = _mm512_movepi8_mask(w);
-  for (uint32_t j = 0; j < cols; j++) {
-    __m512i xv = _mm512_loadu_si512(x[j] + at);
-    xv = _mm512_mask_sub_epi8(xv, negative, _mm512_setzero_si512(), xv);
-    v16 dots = _mm512_cvtepi32_ps(_mm512_dpbusd_epi32(_mm512_setzero_si512(), magnitude, xv));
-    acc[j] = v16_fma(dots, v16_mul(dw, lanes_pair(dx[j])), acc[j]);
+  return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_loadu_si128((const void *)table)), a);
+}
+
+AII_INLINE b64 w16_from_i8(const void *p)
+{
+  return _mm512_cvtepi8_epi32(_mm_loadu_si128(p));
+}
+
+AII_INLINE v16 v16_from_u8(const void *p)
+{
+  return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(p)));
+}
+
+AII_INLINE v16 v16_from_e8m0(const void *p)
+{
+  __m512i e = _mm512_cvtepu8_epi32(_mm_loadu_si128(p));
+  __m512i normal = _mm512_slli_epi32(_mm512_sub_epi32(e, _mm512_set1_epi32(1)), 23);
+  __m512i tiny = _mm512_sllv_epi32(_mm512_set1_epi32(0x200000), e);
+  return _mm512_castsi512_ps(_mm512_mask_mov_epi32(normal, _mm512_cmpgt_epi32_mask(_mm512_set1_epi32(2), e), tiny));
+}
+
+AII_INLINE v16 v16_from_w16(b64 w)
+{
+  return _mm512_cvtepi32_ps(w);
+}
+
+AII_INLINE b64 w16_add(b64 a, b64 b)
+{
+  return _mm512_add_epi32(a, b);
+}
+
+AII_INLINE b64 w16_sub(b64 a, b64 b)
+{
+  return _mm512_sub_epi32(a, b);
+}
+
+AII_INLINE b64 w16_mul(b64 a, b64 b)
+{
+  return _mm512_mullo_epi32(a, b);
+}
+
+AII_INLINE b64 w16_times(b64 a, int power)
+{
+  return _mm512_slli_epi32(a, (unsigned char)power);
+}
+
+AII_INLINE b64 w16_pair(b64 a, b64 b)
+{
+  return _mm512_mask_blend_epi16(0xaaaaaaaau, a, _mm512_slli_epi32(b, 16));
+}
+
+AII_INLINE b64 w16_low(b64 a)
+{
+  return _mm512_srai_epi32(_mm512_slli_epi32(a, 16), 16);
+}
+
+AII_INLINE b64 w16_high(b64 a)
+{
+  return _mm512_srai_epi32(a, 16);
+}
+
+AII_INLINE b64 w16_dot_pair(b64 a, int32_t pair)
+{
+  return _mm512_madd_epi16(a, _mm512_set1_epi32(pair));
+}
+
+/* dpbusd wants unsigned codes: signed ones count 128 more. */
+typedef enum dots { DOTS_16, DOTS_64, DOTS_SIGNED } dots;
+#define AII_SIGNED_ZERO 128
+
+AII_INLINE b64 dots_add(dots kind, b64 sum, bool first, b64 w0, b64 w1, const int8_t *x)
+{
+  int32_t q[2];
+  memcpy(q, x, sizeof q);
+  if (first) sum = _mm512_setzero_si512();
+  if (kind == DOTS_SIGNED) {
+    b64 flip = _mm512_set1_epi8((char)0x80);
+    w0 = _mm512_xor_si512(w0, flip);
+    w1 = _mm512_xor_si512(w1, flip);
   }
+  sum = _mm512_dpbusd_epi32(sum, w0, _mm512_set1_epi32(q[0]));
+  return _mm512_dpbusd_epi32(sum, w1, _mm512_set1_epi32(q[1]));
+}
+
+AII_INLINE b64 dots_end(dots kind, b64 sum)
+{
+  (void)kind;
+  return sum;
+}
+
+AII_INLINE b64 w16_correction(int32_t pair, int zero)
+{
+  return _mm512_madd_epi16(_mm512_set1_epi32(pair), _mm512_set1_epi16((short)zero));
 }
 
 AII_INLINE float lanes_half(const void *p)

@@ -51,12 +51,21 @@ static void quant_f16(const float *x, size_t n, void *row)
   aii_ref_quant_f16(x + i, n - i, p + 2 * i);
 }
 
+/* The sum of 16 int8. */
+AII_INLINE int lanes_sum_i8(const int8_t *q)
+{
+  __m128i biased = _mm_xor_si128(_mm_loadu_si128((const void *)q), _mm_set1_epi8((char)0x80));
+  __m128i halves = _mm_sad_epu8(biased, _mm_setzero_si128());
+  return _mm_cvtsi128_si32(halves) + _mm_extract_epi16(halves, 4) - 16 * 128;
+}
+
 static void quant_q8(const float *x, size_t n, void *q8_row)
 {
   size_t n64 = (n + 63) / 64 * 64;
   int8_t *q = q8_row;
-  float *d = (float *)(void *)(q + n64);
-  for (size_t b = 0; b < n64 / AII_QBLOCK; b++) {
+  float *d = (float *)(void *)(q + n64), *s = d + n64 / AII_QBLOCK;
+  int16_t *sums = (int16_t *)(void *)(s + n64 / AII_QBLOCK);
+  for (size_t b = 0; b < n64 / AII_QBLOCK; b++, q += AII_QBLOCK, sums += 2) {
     float part[AII_QBLOCK] = {0};
     const float *p = x + b * AII_QBLOCK;
     if ((b + 1) * AII_QBLOCK > n) {
@@ -66,9 +75,12 @@ static void quant_q8(const float *x, size_t n, void *q8_row)
     v16 v0 = v16_load(p), v1 = v16_load(p + 16);
     float amax = v16_hmax(v16_max(v16_abs(v0), v16_abs(v1)));
     v16 inverse = v16_set1(amax != 0 ? 127 / amax : 0);
-    v16_store_i8(q + b * AII_QBLOCK, v16_mul(v0, inverse));
-    v16_store_i8(q + b * AII_QBLOCK + 16, v16_mul(v1, inverse));
+    v16_store_i8(q, v16_mul(v0, inverse));
+    v16_store_i8(q + 16, v16_mul(v1, inverse));
+    int half[2] = {lanes_sum_i8(q), lanes_sum_i8(q + 16)};
+    for (int h = 0; h < 2; h++) sums[h] = (int16_t)half[h];
     d[b] = amax / 127;
+    s[b] = d[b] * (float)(half[0] + half[1]);
   }
 }
 

@@ -3,8 +3,7 @@
 #include "kernels/ref/decode.h"
 #include "kernels/x86/ops_common.h"
 #include "kernels/x86/ops_rows.h"
-#include "kernels/x86/ops_matmul.h"
-#include "kernels/x86/ops_matmul_q.h"
+#include "kernels/x86/ops_product.h"
 #include "kernels/x86/ops_element.h"
 #include "kernels/x86/ops_attention.h"
 #include "kernels/x86/x86.h"
@@ -15,7 +14,7 @@ const aii_kernels AII_TABLE = {
     .dequant = {aii_ref_dequant_f32, dequant_f16, dequant_bf16, dequant_q8_0, dequant_q4_0, AII_DECODERS},
     .quant = {aii_ref_quant_f32, quant_f16, aii_ref_quant_bf16, aii_ref_quant_q8_0, aii_ref_quant_q4_0},
     .quant_q8 = quant_q8,
-    .matmul = {matmul_f32, matmul_f16, matmul_bf16, matmul_q8_0, matmul_q4_0},
+    .product = {AII_FORMATS(AII_PRODUCT)},
     .rms_norm = rms_norm,
     .layer_norm = layer_norm,
     .add = add,

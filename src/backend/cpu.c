@@ -1,7 +1,8 @@
 /* src/backend/cpu.c - the CPU backend: its life, memory and weights.
  *
- * Weights are used where they lie in the mapped file. Only vectors (norms, biases) of another type than F32, and floats
- * at odd addresses, get a device form, which is always float rows. Operations that return nothing remember their first
+ * Matrices are packed into panels (kernels/panel.h) once, by all threads. Tables of embeddings, and matrices in formats
+ * without panels, are used where they lie in the mapped file; so are vectors (norms, biases) of F32, while others get
+ * float rows. Operations that return nothing remember their first
  * failure (memory for scratch, a token out of range) for sync().
  */
 #include <fcntl.h>
@@ -67,14 +68,6 @@ void aii_cpu_for(aii_cpu *cpu, size_t n, size_t grain, bool alone, aii_range_fn 
 
 /* ---- weights ---- */
 
-aii_cpu_matrix aii_cpu_matrix_of(const aii_weight *w)
-{
-  aii_cpu_matrix m = {.fmt = w->device != NULL ? AII_FMT_F32 : aii_cpu_fmt(w->type),
-                      .rows = w->device != NULL ? w->device : w->source};
-  m.row_bytes = aii_fmt_row_bytes(m.fmt, w->n_in);
-  return m;
-}
-
 const float *aii_cpu_vector_of(const aii_weight *w)
 {
   return w == NULL ? NULL : w->device != NULL ? w->device : w->source;
@@ -91,6 +84,54 @@ static aiinfra_status check_weight(const aii_weight *w, aiinfra_error *err)
   return AIINFRA_OK;
 }
 
+/* Vectors of other types than F32, and floats at odd addresses, as float rows. */
+static aiinfra_status upload_rows(aii_cpu *cpu, aii_weight *w, aii_fmt fmt, aiinfra_error *err)
+{
+  size_t bytes, rows, row = aii_fmt_row_bytes(fmt, w->n_in);
+  if (!aii_size_mul(w->n_out, AII_MAX(w->n_mats, 1u), &rows) || !aii_size_mul(w->n_in, rows, &bytes) ||
+      !aii_size_mul(bytes, sizeof(float), &bytes))
+    return aii_fail(err, AIINFRA_EFORMAT, "a weight of %u x %u elements", w->n_in, w->n_out);
+  float *f = aii_new_aligned(cpu->base.mem, bytes);
+  if (f == NULL) return aii_fail(err, AIINFRA_ENOMEM, "a weight's %zu bytes as floats", bytes);
+  for (size_t r = 0; r < rows; r++) cpu->k->dequant[fmt]((const char *)w->source + r * row, w->n_in, f + r * w->n_in);
+  w->device = f;
+  w->device_bytes = bytes;
+  return AIINFRA_OK;
+}
+
+typedef struct pack_job {
+  const aii_weight *w;
+  aii_fmt fmt;
+  size_t row_bytes, panel_bytes, panels; /* of a matrix */
+} pack_job;
+
+static void pack_range(void *arg, uint32_t worker, size_t first, size_t end)
+{
+  const pack_job *job = arg;
+  const aii_weight *w = job->w;
+  (void)worker;
+  for (size_t i = first; i < end; i++) {
+    size_t row = i % job->panels * AII_PANEL, mat = i / job->panels;
+    const char *rows = (const char *)w->source + (mat * w->n_out + row) * job->row_bytes;
+    aii_panel_pack(job->fmt, rows, job->row_bytes, (uint32_t)AII_MIN(w->n_out - row, AII_PANEL), w->n_in,
+                   (char *)w->device + i * job->panel_bytes);
+  }
+}
+
+static aiinfra_status upload_panels(aii_cpu *cpu, aii_weight *w, aii_fmt fmt, aiinfra_error *err)
+{
+  pack_job job = {w, fmt, aii_fmt_row_bytes(fmt, w->n_in), aii_panel_bytes(fmt, w->n_in),
+                  (w->n_out - 1) / AII_PANEL + 1};
+  size_t bytes, panels;
+  if (!aii_size_mul(job.panels, AII_MAX(w->n_mats, 1u), &panels) || !aii_size_mul(panels, job.panel_bytes, &bytes))
+    return aii_fail(err, AIINFRA_EFORMAT, "a weight of %u x %u elements", w->n_in, w->n_out);
+  w->device = aii_new_aligned(cpu->base.mem, bytes);
+  if (w->device == NULL) return aii_fail(err, AIINFRA_ENOMEM, "a weight's %zu bytes", bytes);
+  w->device_bytes = bytes;
+  aii_cpu_for(cpu, panels, 4, false, pack_range, &job);
+  return AIINFRA_OK;
+}
+
 static aiinfra_status cpu_upload(aii_backend *be, aii_weight *w, aiinfra_error *err)
 {
   aii_cpu *cpu = aii_cpu_of(be);
@@ -100,24 +141,14 @@ static aiinfra_status cpu_upload(aii_backend *be, aii_weight *w, aiinfra_error *
   w->device_bytes = 0;
   aii_fmt fmt = aii_cpu_fmt(w->type);
   bool odd = fmt == AII_FMT_F32 && (uintptr_t)w->source % _Alignof(float) != 0;
-  if ((w->n_out == 1 && fmt != AII_FMT_F32) || odd) {
-    size_t bytes, rows, row = aii_fmt_row_bytes(fmt, w->n_in);
-    if (!aii_size_mul(w->n_out, AII_MAX(w->n_mats, 1u), &rows) || !aii_size_mul(w->n_in, rows, &bytes) ||
-        !aii_size_mul(bytes, sizeof(float), &bytes))
-      return aii_fail(err, AIINFRA_EFORMAT, "a weight of %u x %u elements", w->n_in, w->n_out);
-    float *f = aii_new_aligned(be->mem, bytes);
-    if (f == NULL) return aii_fail(err, AIINFRA_ENOMEM, "a weight's %zu bytes as floats", bytes);
-    for (size_t r = 0; r < rows; r++) cpu->k->dequant[fmt]((const char *)w->source + r * row, w->n_in, f + r * w->n_in);
-    w->device = f;
-    w->device_bytes = bytes;
-  } else if (fmt != AII_FMT_F32) { /* now, so that the product itself never lacks memory */
-    size_t bytes = aii_cpu_matmul_scratch(cpu, fmt, w->n_in, w->n_out);
-    if (bytes > 0 && aii_cpu_scratch(cpu, bytes) == NULL) {
-      cpu->failed = AIINFRA_OK;
-      return aii_fail(err, AIINFRA_ENOMEM, "scratch memory for rows of %u elements", w->n_in);
-    }
+  if (w->n_out == 1 || w->lookup)
+    return odd || (w->n_out == 1 && fmt != AII_FMT_F32) ? upload_rows(cpu, w, fmt, err) : rc;
+  size_t bytes = aii_cpu_matmul_scratch(w); /* now, so that the product itself never lacks memory */
+  if (bytes > 0 && aii_cpu_scratch(cpu, bytes) == NULL) {
+    cpu->failed = AIINFRA_OK;
+    return aii_fail(err, AIINFRA_ENOMEM, "scratch memory for rows of %u elements", w->n_in);
   }
-  return AIINFRA_OK;
+  return fmt < AII_FMT_PACKED ? upload_panels(cpu, w, fmt, err) : rc;
 }
 
 static void cpu_unload(aii_backend *be, aii_weight *w)
@@ -202,6 +233,7 @@ static void cpu_destroy(aii_backend *be)
 {
   aii_cpu *cpu = aii_cpu_of(be);
   aii_del_aligned(be->mem, cpu->scratch, cpu->scratch_bytes);
+  aii_del_aligned(be->mem, cpu->work, aii_pool_threads(cpu->pool) * AII_PRODUCT_WORK);
   aii_del(be->mem, cpu, sizeof *cpu);
 }
 
@@ -248,6 +280,11 @@ aiinfra_status aii_cpu_backend_create(aii_mem *mem, aii_pool *pool, int32_t isa,
   cpu->base.mem = mem;
   cpu->pool = pool;
   cpu->k = k;
+  cpu->work = aii_new_aligned(mem, aii_pool_threads(pool) * AII_PRODUCT_WORK);
+  if (cpu->work == NULL) {
+    cpu_destroy(&cpu->base);
+    return aii_fail(err, AIINFRA_ENOMEM, "scratch memory of the CPU backend");
+  }
   *out = &cpu->base;
   return AIINFRA_OK;
 }

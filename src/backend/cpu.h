@@ -14,6 +14,7 @@ typedef struct aii_cpu {
   aii_backend base;
   aii_pool *pool; /* borrowed; NULL: one thread */
   const aii_kernels *k;
+  char *work;    /* AII_PRODUCT_WORK a thread */
   char *scratch; /* grows to what the largest operation needs, freed with the backend */
   size_t scratch_bytes;
   aiinfra_status failed; /* of an operation that returns nothing; told and cleared by sync */
@@ -36,29 +37,24 @@ void aii_cpu_fail(aii_cpu *cpu, aiinfra_status status, const char *what);
 typedef void (*aii_range_fn)(void *arg, uint32_t worker, size_t first, size_t end);
 void aii_cpu_for(aii_cpu *cpu, size_t n, size_t grain, bool alone, aii_range_fn fn, void *arg);
 
-/* How the kernels read a weight. A weight with a device form has float rows there. */
+/* A weight is a vector (n_out 1: float rows, in place or its device form), a table to look rows up in, or a matrix: in
+ * panels (its device form) where its format has them, else as it is in the file. */
 aii_fmt aii_cpu_fmt(aii_dtype type);
-typedef struct aii_cpu_matrix {
-  aii_fmt fmt;
-  const void *rows;
-  size_t row_bytes;
-} aii_cpu_matrix;
-aii_cpu_matrix aii_cpu_matrix_of(const aii_weight *w);
 const float *aii_cpu_vector_of(const aii_weight *w); /* NULL for NULL */
 
-/* How a product with such a weight is done (cpu_matmul.c). */
-typedef struct aii_cpu_plan {
-  bool q8;            /* rows of activations are quantised first */
-  size_t x_bytes;     /* of such a row */
-  size_t grain;       /* weight rows that a thread takes at a time */
-  size_t panel_bytes; /* that a thread needs to decode them; 0: the format has products of its own */
-} aii_cpu_plan;
-aii_cpu_plan aii_cpu_plan_of(const aii_cpu *cpu, aii_fmt fmt, uint32_t n_in, uint32_t n_out);
-/* The format that *args is multiplied in. One without products of its own: its weight rows, at most `grain`, are decoded
- * into the thread's own panel, which then is what *args multiplies. */
-aii_fmt aii_cpu_decoded(const aii_kernels *k, aii_fmt fmt, aii_matmul_args *args, void *panel);
-/* Scratch of aii_cpu_matmul(). */
-size_t aii_cpu_matmul_scratch(const aii_cpu *cpu, aii_fmt fmt, uint32_t n_in, uint32_t n_out);
+/* Fills in w, w_stride, n_in, n_rows of a product with matrix `mat` of w. */
+aii_product aii_cpu_product_of(const aii_weight *w, size_t mat);
+/* Bytes of one of w's matrices, as products take it. */
+size_t aii_cpu_mat_bytes(const aii_weight *w);
+/* Scratch that any product with w may need; 0: none. */
+size_t aii_cpu_matmul_scratch(const aii_weight *w);
+/* Bytes of a row of activations as products with w take it. */
+size_t aii_cpu_x_bytes(const aii_weight *w);
+/* Panels that a thread takes at a time. */
+size_t aii_cpu_grain(const aii_cpu *cpu, const aii_weight *w);
+/* y[i] = w . x[i] (+ bias) (+ y[i]) for a weight that is one row */
+void aii_cpu_dot_rows(const aii_cpu *cpu, const float *w, const float *bias, const float *x, size_t n_in,
+                      uint32_t n_rows, bool accumulate, float *y);
 
 void aii_cpu_embed(aii_backend *be, const aii_weight *w, const aii_rows *rows, float scale, float *out);
 void aii_cpu_rms_norm(aii_backend *be, const float *x, const aii_weight *w, uint32_t n_rows, uint32_t width, float eps,

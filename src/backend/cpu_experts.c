@@ -1,7 +1,7 @@
 /* src/backend/cpu_experts.c - mixtures of experts: which experts a row goes to, their products, their weighted sum.
  *
- * A product takes the pairs (row, expert) sorted by expert, so that a range of an expert's weights is read from memory
- * once for all rows that go there. Each pair is multiplied alone: its result depends on its row and expert only.
+ * A product takes the pairs (row, expert) sorted by expert, so that a panel of an expert's weights is read from memory
+ * once for all rows that go there. The result of a pair depends on its row and expert only.
  * Experts that no row chose are not read.
  */
 #include <math.h>
@@ -111,16 +111,16 @@ void aii_cpu_route(aii_backend *be, const aii_routing *how, float *scores, uint3
 
 typedef struct experts_job {
   const aii_kernels *k;
-  aii_fmt fmt;
-  aii_cpu_matrix m;
   const aii_weight *w;
+  aii_fmt fmt;
   const float *bias, *x;
   float *y;
-  char *q8;     /* NULL: floats are multiplied as they are */
-  char *panels; /* one a thread, where the format needs them */
-  size_t x_bytes, mat_bytes, panel_bytes, grain, n_ranges;
+  char *q8;   /* NULL: floats are multiplied as they are */
+  char *work; /* AII_PRODUCT_WORK a thread */
+  size_t x_bytes, grain, n_ranges;
   uint32_t repeat;
   uint32_t *pairs;   /* sorted by expert */
+  uint32_t *sources; /* the row of x of each of them */
   uint32_t *begin;   /* [n_active + 1] where an expert's pairs begin */
   uint32_t *experts; /* [n_active] */
 } experts_job;
@@ -136,26 +136,24 @@ static void quantise_range(void *arg, uint32_t worker, size_t first, size_t end)
 static void multiply_range(void *arg, uint32_t worker, size_t first, size_t end)
 {
   const experts_job *job = arg;
+  size_t n_out = job->w->n_out, step = job->fmt < AII_FMT_PACKED ? 1 : AII_PANEL;
   for (size_t i = first; i < end; i++) {
-    size_t active = i / job->n_ranges, row = i % job->n_ranges * job->grain, n_out = job->w->n_out;
+    size_t active = i / job->n_ranges, panel = i % job->n_ranges * job->grain, row = panel * AII_PANEL;
     size_t expert = job->experts[active];
-    aii_matmul_args a = {
-        .w = (const char *)job->m.rows + expert * job->mat_bytes + row * job->m.row_bytes,
-        .w_stride = job->m.row_bytes,
-        .x_stride = job->x_bytes,
-        .n_in = job->w->n_in,
-        .n_rows = (uint32_t)AII_MIN(job->grain, n_out - row),
-        .n_cols = 1,
-        .bias = job->bias != NULL ? job->bias + expert * n_out + row : NULL,
-        .y_stride = n_out,
-    };
-    aii_fmt fmt = aii_cpu_decoded(job->k, job->fmt, &a, job->panels + worker * job->panel_bytes);
-    for (uint32_t p = job->begin[active]; p < job->begin[active + 1]; p++) {
-      size_t pair = job->pairs[p], x = pair / job->repeat;
-      a.x = job->q8 != NULL ? (const void *)(job->q8 + x * job->x_bytes) : job->x + x * job->w->n_in;
-      a.y = job->y + pair * n_out + row;
-      job->k->matmul[fmt](&a);
-    }
+    uint32_t pair = job->begin[active];
+    aii_product p = aii_cpu_product_of(job->w, expert);
+    p.w = (const char *)p.w + panel * step * p.w_stride;
+    p.n_rows = (uint32_t)AII_MIN(job->grain * AII_PANEL, n_out - row);
+    p.x = job->q8 != NULL ? (const void *)job->q8 : job->x;
+    p.x_stride = job->x_bytes;
+    p.x_index = job->sources + pair;
+    p.n_cols = job->begin[active + 1] - pair;
+    p.bias = job->bias != NULL ? job->bias + expert * n_out + row : NULL;
+    p.y = job->y + row;
+    p.y_stride = n_out;
+    p.y_index = job->pairs + pair;
+    p.work = job->work + worker * AII_PRODUCT_WORK;
+    job->k->product[job->fmt](&p);
   }
 }
 
@@ -179,49 +177,68 @@ static uint32_t sort_pairs(experts_job *job, const int32_t *ids, uint32_t n, uin
     total += count;
   }
   job->begin[active] = total;
-  for (uint32_t i = 0; i < n; i++) job->pairs[next[expert_of(ids, i, n_experts)]++] = i;
+  for (uint32_t i = 0; i < n; i++) {
+    uint32_t at = next[expert_of(ids, i, n_experts)]++;
+    job->pairs[at] = i;
+    job->sources[at] = i / job->repeat;
+  }
   return active;
+}
+
+/* Experts that are one row each. */
+static void dot_ids(aii_cpu *cpu, const aii_weight *w, const float *bias, const int32_t *ids, const float *x,
+                    uint32_t repeat, uint32_t n, float *y)
+{
+  uint32_t n_experts = AII_MAX(w->n_mats, 1u);
+  for (uint32_t i = 0; i < n; i++) {
+    size_t expert = expert_of(ids, i, n_experts);
+    aii_cpu_dot_rows(cpu, aii_cpu_vector_of(w) + expert * w->n_in, bias != NULL ? bias + expert : NULL,
+                     x + (size_t)(i / repeat) * w->n_in, w->n_in, 1, false, y + i);
+  }
 }
 
 void aii_cpu_matmul_ids(aii_backend *be, const aii_weight *w, const aii_weight *bias, const int32_t *ids,
                         const float *x, uint32_t repeat, uint32_t n, float *y)
 {
   aii_cpu *cpu = aii_cpu_of(be);
-  aii_cpu_matrix m = aii_cpu_matrix_of(w);
+  aii_fmt fmt = aii_cpu_fmt(w->type);
   uint32_t n_experts = AII_MAX(w->n_mats, 1u), n_x = (n - 1) / repeat + 1;
-  aii_cpu_plan plan = aii_cpu_plan_of(cpu, m.fmt, w->n_in, w->n_out);
   for (uint32_t i = 0; i < n; i++) {
     if (expert_of(ids, i, n_experts) >= n_experts) {
       aii_cpu_fail(cpu, AIINFRA_EINTERNAL, "a row was routed to an expert that is not there");
       return;
     }
   }
-  size_t q8_bytes = plan.q8 ? n_x * plan.x_bytes : 0, panels = aii_pool_threads(cpu->pool) * plan.panel_bytes;
-  size_t numbers = n + 3 * (size_t)n_experts + 1;
-  char *scratch = aii_cpu_scratch(cpu, panels + q8_bytes + numbers * sizeof(uint32_t));
+  if (w->n_out == 1) {
+    dot_ids(cpu, w, aii_cpu_vector_of(bias), ids, x, repeat, n, y);
+    return;
+  }
+  bool q8 = aii_fmt_takes_q8(fmt);
+  size_t rows = q8 ? n_x * aii_cpu_x_bytes(w) : 0;
+  size_t numbers = 2 * (size_t)n + 3 * (size_t)n_experts + 1;
+  char *scratch = aii_cpu_scratch(cpu, rows + numbers * sizeof(uint32_t));
   if (scratch == NULL) return;
-  uint32_t *lists = (uint32_t *)(void *)(scratch + panels + q8_bytes);
+  uint32_t *lists = (uint32_t *)(void *)(scratch + rows);
   experts_job job = {.k = cpu->k,
-                     .fmt = m.fmt,
-                     .m = m,
                      .w = w,
+                     .fmt = fmt,
                      .bias = aii_cpu_vector_of(bias),
                      .x = x,
                      .y = y,
-                     .q8 = plan.q8 ? scratch + panels : NULL,
-                     .panels = scratch,
-                     .x_bytes = plan.x_bytes,
-                     .panel_bytes = plan.panel_bytes,
-                     .mat_bytes = m.row_bytes * w->n_out,
-                     .grain = plan.grain,
+                     .q8 = q8 ? scratch : NULL,
+                     .work = cpu->work,
+                     .x_bytes = aii_cpu_x_bytes(w),
+                     .grain = aii_cpu_grain(cpu, w),
                      .repeat = repeat,
                      .pairs = lists,
-                     .experts = lists + n,
-                     .begin = lists + n + n_experts};
-  job.n_ranges = (w->n_out - 1) / job.grain + 1;
-  uint32_t active = sort_pairs(&job, ids, n, n_experts, lists + n + 2 * (size_t)n_experts + 1);
+                     .sources = lists + n,
+                     .experts = lists + 2 * (size_t)n,
+                     .begin = lists + 2 * (size_t)n + n_experts};
+  size_t panels = ((size_t)w->n_out - 1) / AII_PANEL + 1;
+  job.n_ranges = (panels - 1) / job.grain + 1;
+  uint32_t active = sort_pairs(&job, ids, n, n_experts, lists + 2 * (size_t)n + 2 * (size_t)n_experts + 1);
   bool alone = (uint64_t)n * w->n_in * w->n_out < ALONE_PRODUCTS;
-  if (job.q8 != NULL) aii_cpu_for(cpu, n_x, 4, alone || n_x < 8, quantise_range, &job);
+  if (q8) aii_cpu_for(cpu, n_x, 4, alone || n_x < 8, quantise_range, &job);
   aii_cpu_for(cpu, active * job.n_ranges, 1, alone, multiply_range, &job);
 }
 

@@ -9,7 +9,8 @@
 
 typedef struct embed_job {
   aii_cpu *cpu;
-  aii_cpu_matrix m;
+  aii_fmt fmt;
+  const char *table;
   const aii_weight *w;
   const aii_rows *rows;
   float scale;
@@ -28,14 +29,16 @@ static void embed_range(void *arg, uint32_t worker, size_t first, size_t end)
       memset(job->out + r * n, 0, n * sizeof(float));
       continue;
     }
-    k->dequant[job->m.fmt]((const char *)job->m.rows + (size_t)token * job->m.row_bytes, n, job->out + r * n);
+    k->dequant[job->fmt](job->table + (size_t)token * aii_fmt_row_bytes(job->fmt, n), n, job->out + r * n);
     if (job->scale != 1.0f) k->scale(job->out + r * n, job->scale, n);
   }
 }
 
 void aii_cpu_embed(aii_backend *be, const aii_weight *w, const aii_rows *rows, float scale, float *out)
 {
-  embed_job job = {aii_cpu_of(be), aii_cpu_matrix_of(w), w, rows, scale, out};
+  bool floats = w->device != NULL && (w->lookup || w->n_out == 1); /* else the rows of the file, be it packed or not */
+  embed_job job = {
+      aii_cpu_of(be), floats ? AII_FMT_F32 : aii_cpu_fmt(w->type), floats ? w->device : w->source, w, rows, scale, out};
   for (uint32_t r = 0; r < rows->n_rows; r++)
     if (rows->tokens[r] < 0 || (uint32_t)rows->tokens[r] >= w->n_out)
       aii_cpu_fail(job.cpu, AIINFRA_EINVAL, "a token lies outside the vocabulary");

@@ -52,6 +52,17 @@ aiinfra_status aii_file_set_add(aii_file_set *files, aii_file file, aiinfra_erro
   return AIINFRA_OK;
 }
 
+void aii_file_set_forget(const aii_file_set *files, const void *p, size_t n)
+{
+  uintptr_t first = (uintptr_t)p, page = (uintptr_t)sysconf(_SC_PAGESIZE);
+  for (size_t i = 0; i < files->n; i++) {
+    uintptr_t begin = (uintptr_t)files->items[i].bytes;
+    if (first < begin || first - begin > files->items[i].size || n > files->items[i].size - (first - begin)) continue;
+    uintptr_t from = (first + page - 1) / page * page, to = (first + n) / page * page; /* neighbours keep theirs */
+    if (from < to) (void)madvise((void *)from, to - from, MADV_DONTNEED);
+  }
+}
+
 void aii_file_set_free(aii_file_set *files)
 {
   for (size_t i = 0; i < files->n; i++) aii_file_unmap(&files->items[i]);

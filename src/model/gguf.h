@@ -32,6 +32,8 @@ typedef struct aii_file_set {
 /* Takes the file over, also on failure. */
 aiinfra_status aii_file_set_add(aii_file_set *files, aii_file file, aiinfra_error *err);
 void aii_file_set_free(aii_file_set *files);
+/* Gives the pages of n bytes at p back, when they lie in one of the files: they are read again if they are touched. */
+void aii_file_set_forget(const aii_file_set *files, const void *p, size_t n);
 
 /* ---- where elements come from (gather.c) -------------------------------------------------------------------------- */
 

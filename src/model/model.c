@@ -65,6 +65,14 @@ static aiinfra_status no_room(const aiinfra_model *m, const aii_weight *w, aiinf
                   (unsigned long long)m->weight_bytes, atomic_load(&mem->used_bytes), mem->limit_bytes);
 }
 
+/* A weight that was packed needs its place in the file no more, unless rows are looked up there. */
+static void forget(const aiinfra_model *m, const aii_weight *w)
+{
+  const aii_dtype_traits *t = aii_dtype_info((uint32_t)w->type);
+  size_t rows = (size_t)w->n_out * AII_MAX(w->n_mats, 1u);
+  if (w->device != NULL) aii_file_set_forget(&m->gguf->files, w->source, w->n_in / t->block * t->block_bytes * rows);
+}
+
 static aiinfra_status upload(aiinfra_model *m, const aiinfra_model_opts *opts, aiinfra_error *err)
 {
   aii_backend *be = m->rt->backend;
@@ -76,6 +84,7 @@ static aiinfra_status upload(aiinfra_model *m, const aiinfra_model_opts *opts, a
     aii_device_unlock(m->rt);
     if (rc != AIINFRA_OK) return no_room(m, w, rc, err);
     m->n_uploaded++;
+    forget(m, w);
     done += (uint64_t)w->n_in * w->n_out * w->n_mats;
     double fraction = (double)done / (double)m->n_params;
     if (m->gguf->made != NULL) fraction = (1 + fraction) / 2;

@@ -414,6 +414,8 @@ aiinfra_status aii_tensors_bind(aiinfra_model *m, aiinfra_error *err)
   if (rc == AIINFRA_OK) rc = bind_layers(m, &found, err);
   if (rc == AIINFRA_OK) rc = aii_head_bind(m, &found, err);
   m->tied = m->output.n_out == 0;
+  m->tok_embd.lookup = !m->tied;
+  m->pos_embd.lookup = m->type_embd.lookup = true;
   if (rc == AIINFRA_OK) rc = refuse_unknown(m, found, err);
   return rc;
 }

@@ -127,6 +127,8 @@ static void rate_overhead(aii_backend *be, aii_pool *pool)
   fill(x, 64);
   fill(w, 64 * 64);
   aii_weight m = {.type = AII_F32, .n_in = 64, .n_out = 64, .source = w};
+  aiinfra_error err;
+  if (be->ops->upload(be, &m, &err) != AIINFRA_OK) return;
   double matmul = 1e9, norm = 1e9, section = 1e9;
   for (int run = 0; run < 5; run++) {
     double start = seconds();

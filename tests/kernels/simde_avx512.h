@@ -101,6 +101,47 @@ static inline __attribute__((always_inline)) __m256 emulate_upper(simde__m512 f)
   return a.half_f[1];
 }
 
+static inline __attribute__((always_inline)) simde__m512i emulate_madd(simde__m512i x, simde__m512i y)
+{
+  halves a = {.i = x}, b = {.i = y}, r;
+  for (int h = 0; h < 2; h++) r.half_i[h] = _mm256_madd_epi16(a.half_i[h], b.half_i[h]);
+  return r.i;
+}
+
+static inline __attribute__((always_inline)) simde__m512i emulate_cvtepu8(__m128i q)
+{
+  halves r;
+  r.half_i[0] = _mm256_cvtepu8_epi32(q);
+  r.half_i[1] = _mm256_cvtepu8_epi32(_mm_srli_si128(q, 8));
+  return r.i;
+}
+
+static inline __attribute__((always_inline)) simde__m512i emulate_blend16(uint32_t mask, simde__m512i x, simde__m512i y)
+{
+  int16_t a[32], b[32];
+  simde__m512i r;
+  memcpy(a, &x, sizeof a);
+  memcpy(b, &y, sizeof b);
+  for (int j = 0; j < 32; j++) a[j] = (mask >> j & 1) != 0 ? b[j] : a[j];
+  memcpy(&r, a, sizeof r);
+  return r;
+}
+
+static inline __attribute__((always_inline)) simde__m512i emulate_srai32(simde__m512i x, int n)
+{
+  halves a = {.i = x}, r;
+  for (int h = 0; h < 2; h++) r.half_i[h] = _mm256_srai_epi32(a.half_i[h], n);
+  return r.i;
+}
+
+#undef _mm512_madd_epi16
+#undef _mm512_srai_epi32
+#define _mm512_srai_epi32(a, n) emulate_srai32(a, n)
+#undef _mm512_cvtepu8_epi32
+#undef _mm512_mask_blend_epi16
+#define _mm512_madd_epi16(a, b) emulate_madd(a, b)
+#define _mm512_cvtepu8_epi32(a) emulate_cvtepu8(a)
+#define _mm512_mask_blend_epi16(mask, a, b) emulate_blend16(mask, a, b)
 #undef _mm512_cvtph_ps
 #undef _mm512_cvtps_ph
 #undef _mm512_cvtepu16_epi32

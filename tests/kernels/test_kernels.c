@@ -4,7 +4,7 @@
  * is free. The reference itself is compared with double precision. Inputs end at a page that may not be touched and
  * outputs are surrounded by guard bytes, so that reading or writing too far fails.
  *
- * `test_kernels --bench` prints rates beside the memory bandwidth measured in the same run.
+ * `test_kernels --bench [FORMAT]` prints rates beside the memory bandwidth measured in the same run.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -221,39 +221,67 @@ static void test_exp_accuracy(void **state)
   assert_true(aii_ref_exp1(0) == 1);
 }
 
+/* Rows as products take them: panels, or the rows themselves. *stride is that of a panel or a row. */
+static fence weights_for_product(aii_fmt fmt, fence rows, uint32_t n_rows, size_t n, size_t *stride)
+{
+  size_t row = aii_fmt_row_bytes(fmt, n), panel = aii_panel_bytes(fmt, n);
+  *stride = panel != 0 ? panel : row;
+  if (panel == 0) {
+    fence same = fence_new(n_rows * row);
+    memcpy(same.data, rows.data, n_rows * row);
+    return same;
+  }
+  uint32_t panels = (n_rows + AII_PANEL - 1) / AII_PANEL;
+  fence f = fence_new(panels * panel);
+  for (uint32_t i = 0; i < panels; i++) {
+    uint32_t left = n_rows - i * AII_PANEL;
+    aii_panel_pack(fmt, (const char *)rows.data + i * AII_PANEL * row, row, left < AII_PANEL ? left : AII_PANEL, n,
+                   (char *)f.data + i * panel);
+  }
+  return f;
+}
+
+/* Columns as products take them. */
+static fence columns_for_product(aii_fmt fmt, const float *x, size_t n, uint32_t cols, size_t *stride)
+{
+  *stride = aii_fmt_takes_q8(fmt) ? aii_q8_row_bytes(n) : n * 4;
+  fence f = fence_new(*stride * cols);
+  memset(f.data, 0, *stride * cols);
+  for (uint32_t c = 0; c < cols; c++) {
+    if (aii_fmt_takes_q8(fmt)) aii_kernels_ref.quant_q8(x + c * n, n, (char *)f.data + c * *stride);
+    else memcpy((char *)f.data + c * *stride, x + c * n, n * 4);
+  }
+  return f;
+}
+
 /* The reference's products against double precision: rounding of n terms, and of quantised activations. */
 static void test_reference_products(void **state)
 {
   (void)state;
-  enum { N = 416, ROWS = 5 };
-  float x[N], row[N], y[ROWS];
-  unsigned char *q8 = malloc(aii_q8_row_bytes(N));
-  for (int f = 0; f < AII_FMT_PRODUCTS; f++) {
-    fence w = random_weights((aii_fmt)f, ROWS, N);
-    fill(x, N);
-    aii_kernels_ref.quant_q8(x, N, q8);
-    bool quantised = aii_fmt_takes_q8((aii_fmt)f);
-    aii_matmul_args a = {.w = w.data,
-                         .w_stride = aii_fmt_row_bytes((aii_fmt)f, N),
-                         .x = quantised ? (void *)q8 : x,
-                         .n_in = N,
-                         .n_rows = ROWS,
-                         .n_cols = 1,
-                         .y = y,
-                         .y_stride = ROWS};
-    aii_kernels_ref.matmul[f](&a);
-    for (int r = 0; r < ROWS; r++) {
+  enum { ROWS = 21 };
+  for (int f = 0; f < AII_FMT_COUNT; f++) {
+    aii_fmt fmt = (aii_fmt)f;
+    size_t n = 768, stride, x_stride;
+    float y[ROWS], *row = malloc(n * sizeof *row);
+    fence x = random_floats(n), rows = random_weights(fmt, ROWS, n);
+    fence w = weights_for_product(fmt, rows, ROWS, n, &stride), xs = columns_for_product(fmt, x.data, n, 1, &x_stride);
+    aii_product p = {
+        .w = w.data, .w_stride = stride, .x = xs.data, .n_in = (uint32_t)n, .n_rows = ROWS, .n_cols = 1, .y = y};
+    aii_kernels_ref.product[f](&p);
+    for (size_t r = 0; r < ROWS; r++) {
       double sum = 0, size = 0;
-      aii_kernels_ref.dequant[f]((const char *)w.data + (size_t)r * a.w_stride, N, row);
-      for (int i = 0; i < N; i++) {
-        sum += (double)row[i] * (double)x[i];
-        size += fabs((double)row[i] * (double)x[i]);
+      aii_kernels_ref.dequant[f]((const char *)rows.data + r * aii_fmt_row_bytes(fmt, n), n, row);
+      for (size_t i = 0; i < n; i++) {
+        sum += (double)row[i] * (double)((float *)x.data)[i];
+        size += fabs((double)row[i] * (double)((float *)x.data)[i]);
       }
-      assert_true(fabs((double)y[r] - sum) < size * (quantised ? 0.02 : 1e-5));
+      if (!(fabs((double)y[r] - sum) < size * (aii_fmt_takes_q8(fmt) ? 0.02 : 1e-5)))
+        fail_msg("%s, row %zu: %g, should be %g", aii_fmt_info(fmt)->name, r, (double)y[r], sum);
     }
-    fence_free(w);
+    free(row);
+    fence all[] = {x, rows, w, xs};
+    for (size_t i = 0; i < 4; i++) fence_free(all[i]);
   }
-  free(q8);
 }
 
 /* ---- variants against the reference ---- */
@@ -274,7 +302,7 @@ static void test_rows(void **state)
       assert_memory_equal(want.data, got.data, n * 4);
       out_check(want);
       out_check(got);
-      if (fmt < AII_FMT_PRODUCTS) {
+      if (fmt < AII_FMT_QUANT) {
         aii_kernels_ref.quant[fmt](x.data, n, ref.data);
         k->quant[fmt](x.data, n, packed.data);
         assert_memory_equal(ref.data, packed.data, bytes);
@@ -293,7 +321,7 @@ static void test_quant_q8(void **state)
   (void)state;
   for (int v = 0; v < n_variants; v++) {
     for (size_t n = 1; n < 200; n++) {
-      size_t n64 = (n + 63) / 64 * 64, bytes = n64 + n64 / 8;
+      size_t n64 = (n + 63) / 64 * 64, bytes = n64 + n64 / 8 * 3;
       fence x = random_floats(n), want = out_new(bytes), got = out_new(bytes);
       if (below(4) == 0) memset(x.data, 0, n * 4);
       aii_kernels_ref.quant_q8(x.data, n, want.data);
@@ -307,84 +335,111 @@ static void test_quant_q8(void **state)
   }
 }
 
-static void matmul_round(const aii_kernels *k, aii_fmt fmt)
+static void product_round(const aii_kernels *k, aii_fmt fmt, uint32_t most_cols)
 {
-  size_t n = random_length(fmt, 150);
-  uint32_t rows = 1 + (uint32_t)below(9), cols = 1 + (uint32_t)below(10);
-  size_t x_bytes = aii_fmt_takes_q8(fmt) ? aii_q8_row_bytes(n) : n * 4;
-  fence w = random_weights(fmt, rows, n), xf = random_floats(n * cols), bias = random_floats(rows);
-  fence x = fence_new(x_bytes * cols);
-  for (size_t c = 0; c < cols; c++) {
-    if (aii_fmt_takes_q8(fmt)) aii_kernels_ref.quant_q8((float *)xf.data + c * n, n, (char *)x.data + c * x_bytes);
-    else memcpy((char *)x.data + c * x_bytes, (float *)xf.data + c * n, n * 4);
-  }
+  size_t n = random_length(fmt, most_cols > 20 ? 1500 : 150), stride, x_stride;
+  uint32_t rows = 1 + (uint32_t)below(37), cols = 1 + (uint32_t)below(most_cols);
+  fence plain = random_weights(fmt, rows, n), xf = random_floats(n * cols), bias = random_floats(rows);
+  fence w = weights_for_product(fmt, plain, rows, n, &stride),
+        x = columns_for_product(fmt, xf.data, n, cols, &x_stride);
   size_t y_stride = rows + below(3), y_n = (cols - 1) * y_stride + rows;
-  fence want = out_new(y_n * 4), got = out_new(y_n * 4), one = out_new(4);
+  fence want = out_new(y_n * 4), got = out_new(y_n * 4), one = out_new((size_t)rows * 4);
+  void *work = aligned_alloc(64, AII_PRODUCT_WORK);
+  uint32_t *turned = malloc(cols * sizeof *turned);
+  for (uint32_t c = 0; c < cols; c++) turned[c] = cols - 1 - c;
   fill(want.data, y_n);
   memcpy(got.data, want.data, y_n * 4);
-  aii_matmul_args a = {.w = w.data,
-                       .w_stride = aii_fmt_row_bytes(fmt, n),
-                       .x = x.data,
-                       .x_stride = x_bytes,
-                       .n_in = (uint32_t)n,
-                       .n_rows = rows,
-                       .n_cols = cols,
-                       .accumulate = below(2) == 0,
-                       .bias = below(2) == 0 ? bias.data : NULL,
-                       .y = want.data,
-                       .y_stride = y_stride};
-  uint32_t r = (uint32_t)below(rows), c = (uint32_t)below(cols);
-  memcpy(one.data, (float *)want.data + c * y_stride + r, 4);
-  aii_kernels_ref.matmul[fmt](&a);
-  a.y = got.data;
-  k->matmul[fmt](&a);
+  aii_product p = {.w = w.data,
+                   .w_stride = stride,
+                   .n_in = (uint32_t)n,
+                   .n_rows = rows,
+                   .x = x.data,
+                   .x_stride = x_stride,
+                   .n_cols = cols,
+                   .accumulate = below(2) == 0,
+                   .bias = below(2) == 0 ? bias.data : NULL,
+                   .y = want.data,
+                   .y_stride = y_stride,
+                   .work = work};
+  uint32_t c = (uint32_t)below(cols);
+  memcpy(one.data, (float *)want.data + c * y_stride, (size_t)rows * 4);
+  aii_kernels_ref.product[fmt](&p);
+  p.y = got.data;
+  if (below(2) == 0) p.x_index = p.y_index = turned;
+  k->product[fmt](&p);
   assert_same(aii_fmt_info(fmt)->name, k, want.data, got.data, y_n);
   out_check(got);
 
-  /* one element alone gives the same bits */
-  a.w = (const char *)a.w + r * a.w_stride;
-  a.x = (const char *)a.x + c * a.x_stride;
-  a.n_rows = a.n_cols = 1;
-  if (a.bias != NULL) a.bias += r;
-  a.y = one.data;
-  k->matmul[fmt](&a);
-  assert_memory_equal(one.data, (float *)got.data + c * y_stride + r, 4);
-  fence all[] = {w, xf, bias, x, want, got, one};
-  for (size_t i = 0; i < 7; i++) fence_free(all[i]);
+  /* a column alone gives the same bits */
+  p.x = (const char *)x.data + c * x_stride;
+  p.x_index = p.y_index = NULL;
+  p.n_cols = 1;
+  p.y = one.data;
+  k->product[fmt](&p);
+  assert_memory_equal(one.data, (float *)got.data + c * y_stride, (size_t)rows * 4);
+  out_check(one);
+  free(work);
+  free(turned);
+  fence all[] = {plain, xf, bias, w, x, want, got, one};
+  for (size_t i = 0; i < 8; i++) fence_free(all[i]);
 }
 
-static void test_matmul(void **state)
+static void test_products(void **state)
 {
   (void)state;
-  for (int v = 0; v < n_variants; v++)
-    for (int fmt = 0; fmt < AII_FMT_PRODUCTS; fmt++)
-      for (int round = 0; round < 60; round++) matmul_round(variants[v], (aii_fmt)fmt);
-}
-
-/* The extremes of int8, where sixteen-bit sums would overflow first. */
-static void test_matmul_extremes(void **state)
-{
-  (void)state;
-  enum { N = 96 };
-  unsigned char w[N / 32 * 34];
-  size_t bytes = aii_q8_row_bytes(N);
-  char *x = malloc(bytes);
-  for (int b = 0; b < N / 32; b++) {
-    w[b * 34] = 0;
-    w[b * 34 + 1] = 0x3c;
-    memset(w + b * 34 + 2, b == 1 ? 127 : 0x80, 32);
-  }
-  float ones[N], want, got;
-  for (int i = 0; i < N; i++) ones[i] = i % 64 < 40 ? 1 : -1;
-  aii_kernels_ref.quant_q8(ones, N, x);
-  aii_matmul_args a = {.w = w, .x = x, .n_in = N, .n_rows = 1, .n_cols = 1, .y = &want, .y_stride = 1};
-  aii_kernels_ref.matmul[AII_FMT_Q8_0](&a);
-  a.y = &got;
   for (int v = 0; v < n_variants; v++) {
-    variants[v]->matmul[AII_FMT_Q8_0](&a);
-    assert_same("Q8_0 extremes", variants[v], &want, &got, 1);
+    for (int fmt = 0; fmt < AII_FMT_COUNT; fmt++) {
+      for (int round = 0; round < 40; round++) product_round(variants[v], (aii_fmt)fmt, 12);
+      for (int round = 0; round < 3; round++) product_round(variants[v], (aii_fmt)fmt, 150);
+    }
   }
-  free(x);
+}
+
+/* The extremes of codes and activations, where sixteen-bit sums would overflow first. */
+static void test_product_extremes(void **state)
+{
+  (void)state;
+  enum { N = 256 };
+  void *work = aligned_alloc(64, AII_PRODUCT_WORK);
+  for (int f = AII_FMT_Q8_0; f < AII_FMT_PACKED; f++) {
+    for (int fill_with = 0; fill_with < 4; fill_with++) {
+      static const unsigned char bytes[4] = {0xff, 0x80, 0x7f, 0x00};
+      aii_fmt fmt = (aii_fmt)f;
+      size_t row = aii_fmt_row_bytes(fmt, N), stride, x_stride;
+      float ones[N], want[AII_PANEL], got[AII_PANEL];
+      fence rows = fence_new(AII_PANEL * row);
+      memset(rows.data, bytes[fill_with], AII_PANEL * row);
+      for (size_t at = 0; at < AII_PANEL * row; at += aii_fmt_info(fmt)->block_bytes) { /* scales that are finite */
+        unsigned char *block = (unsigned char *)rows.data + at;
+        size_t last = aii_fmt_info(fmt)->block_bytes - 2;
+        for (size_t i = 0; i < 4 && fmt != AII_FMT_Q6_K; i++)
+          if (i < 2 || (fmt != AII_FMT_Q8_0 && fmt != AII_FMT_Q4_0 && fmt != AII_FMT_Q5_0 && fmt != AII_FMT_IQ4_NL))
+            block[i] = i % 2 != 0 ? 0x3c : 0;
+        if (fmt == AII_FMT_MXFP4) block[0] = 127;
+        if (fmt == AII_FMT_Q6_K) block[last] = 0, block[last + 1] = 0x3c;
+      }
+      for (int i = 0; i < N; i++) ones[i] = i % 64 < 40 ? 1 : -1;
+      fence w = weights_for_product(fmt, rows, AII_PANEL, N, &stride),
+            x = columns_for_product(fmt, ones, N, 1, &x_stride);
+      aii_product p = {.w = w.data,
+                       .w_stride = stride,
+                       .x = x.data,
+                       .n_in = N,
+                       .n_rows = AII_PANEL,
+                       .n_cols = 1,
+                       .y = want,
+                       .work = work};
+      aii_kernels_ref.product[f](&p);
+      p.y = got;
+      for (int v = 0; v < n_variants; v++) {
+        variants[v]->product[f](&p);
+        assert_same("extremes", variants[v], want, got, AII_PANEL);
+      }
+      fence all[] = {rows, w, x};
+      for (size_t i = 0; i < 3; i++) fence_free(all[i]);
+    }
+  }
+  free(work);
 }
 
 static void element_round(const aii_kernels *k, size_t n)
@@ -545,36 +600,44 @@ static uint64_t read_all(const uint64_t *p, size_t n)
   return s0 + s1 + s2 + s3;
 }
 
-static void bench_matmul(const aii_kernels *k, aii_fmt fmt, uint32_t cols, size_t bytes)
+static void bench_product(const aii_kernels *k, aii_fmt fmt, uint32_t cols, size_t bytes)
 {
   enum { N = 2048 };
-  size_t row = aii_fmt_row_bytes(fmt, N), x_bytes = aii_fmt_takes_q8(fmt) ? aii_q8_row_bytes(N) : N * 4;
-  uint32_t rows = (uint32_t)(bytes / row);
-  char *w = malloc(row * rows), *x = malloc(x_bytes * cols);
-  float *y = malloc((size_t)rows * cols * 4), f[N];
+  size_t row = aii_fmt_row_bytes(fmt, N), panel = aii_panel_bytes(fmt, N);
+  size_t x_bytes = aii_fmt_takes_q8(fmt) ? aii_q8_row_bytes(N) : N * 4;
+  size_t n_panels = bytes / panel, rows = n_panels * AII_PANEL;
+  char *w = malloc(panel * n_panels), *x = malloc(x_bytes * cols), *plain = malloc(row * AII_PANEL);
+  float *y = malloc(rows * cols * 4), f[N];
+  void *work = aligned_alloc(64, AII_PRODUCT_WORK);
   fill(f, N);
-  aii_kernels_ref.quant[fmt](f, N, w);
-  for (size_t r = 1; r < rows; r++) memcpy(w + r * row, w, row);
+  for (size_t r = 0; r < AII_PANEL; r++) aii_fmt_info(fmt)->encode(f, NULL, N, plain + r * row);
+  double s;
+  BEST_OF(s, for (size_t i = 0; i < n_panels; i++) aii_panel_pack(fmt, plain, row, AII_PANEL, N, w + i * panel));
+  printf("  %-7s pack %-6s %6.2f GB/s\n", k->name, aii_fmt_info(fmt)->name, (double)(panel * n_panels) / s * 1e-9);
   for (size_t c = 0; c < cols; c++) {
     if (aii_fmt_takes_q8(fmt)) k->quant_q8(f, N, x + c * x_bytes);
     else memcpy(x + c * x_bytes, f, N * 4);
   }
-  aii_matmul_args a = {.w = w,
-                       .w_stride = row,
-                       .x = x,
-                       .x_stride = x_bytes,
-                       .n_in = N,
-                       .n_rows = rows,
-                       .n_cols = cols,
-                       .y = y,
-                       .y_stride = rows};
-  double s;
-  BEST_OF(s, k->matmul[fmt](&a));
-  printf("  %-7s matmul %-5s %3u columns: %7.2f GB/s of weights %8.2f GFLOP/s\n", k->name, aii_fmt_info(fmt)->name,
-         cols, (double)row * rows / s * 1e-9, 2.0 * N * rows * cols / s * 1e-9);
+  aii_product p = {.w = w,
+                   .w_stride = panel,
+                   .n_in = N,
+                   .n_rows = (uint32_t)rows,
+                   .x = x,
+                   .x_stride = x_bytes,
+                   .y = y,
+                   .y_stride = rows,
+                   .work = work};
+  for (uint32_t n = 1; n <= cols; n = n < 4 ? n + 1 : n * 4) {
+    p.n_cols = n;
+    BEST_OF(s, k->product[fmt](&p));
+    printf("  %-7s product %-6s %3u columns: %7.2f GB/s of weights %8.2f GMAC/s\n", k->name, aii_fmt_info(fmt)->name, n,
+           (double)(panel * n_panels) / s * 1e-9, (double)N * (double)rows * n / s * 1e-9);
+  }
   free(w);
   free(x);
   free(y);
+  free(plain);
+  free(work);
 }
 
 static void bench_rest(const aii_kernels *k)
@@ -596,7 +659,8 @@ static void bench_rest(const aii_kernels *k)
   printf("  %-7s vec_l2sq, 256 dims in cache: %.2f GB/s\n", k->name, 200.0 * 64 * 256 * 4 / s * 1e-9);
 }
 
-static int bench(void)
+/* only: a format to measure alone, or NULL */
+static int bench(const char *only)
 {
   size_t bytes = (size_t)512 << 20;
   uint64_t *p = malloc(bytes);
@@ -609,10 +673,14 @@ static int bench(void)
     const aii_kernels *k = v < 0 ? &aii_kernels_ref : variants[v];
     size_t size = v < 0 ? (size_t)1 << 20 : (size_t)256 << 20;
     if (k == test_emulated_avx512()) continue;
-    for (int fmt = 0; fmt < AII_FMT_PRODUCTS; fmt++) bench_matmul(k, (aii_fmt)fmt, 1, size);
-    for (int fmt = 0; fmt < AII_FMT_PRODUCTS; fmt++) bench_matmul(k, (aii_fmt)fmt, 60, (size_t)1 << (v < 0 ? 14 : 18));
-    bench_rest(k);
+    for (int f = 0; f < AII_FMT_PACKED; f++) {
+      if (only != NULL && strcmp(only, aii_fmt_info((aii_fmt)f)->name) != 0) continue;
+      bench_product(k, (aii_fmt)f, 1, size);
+      bench_product(k, (aii_fmt)f, 256, (size_t)1 << (v < 0 ? 14 : 20));
+    }
+    if (only == NULL) bench_rest(k);
   }
+  if (only != NULL) return 0;
   long cores = sysconf(_SC_NPROCESSORS_ONLN);
   test_backend_rates(1);
   if (cores > 1) test_backend_rates((uint32_t)cores);
@@ -628,7 +696,7 @@ int main(int argc, char **argv)
   bool native = aii_kernels_get(AIINFRA_ISA_AVX512) != NULL;
   if (!native && test_emulated_avx512() != NULL) variants[n_variants++] = test_emulated_avx512();
   seed = test_seed();
-  if (argc > 1 && strcmp(argv[1], "--bench") == 0) return bench();
+  if (argc > 1 && strcmp(argv[1], "--bench") == 0) return bench(argc > 2 ? argv[2] : NULL);
   if (n_variants == 0) printf("only the reference: this CPU has no AVX2\n");
   if (!native)
     test_say_skipped("AVX-512 on the CPU itself: it has none; emulated: %s",
@@ -641,8 +709,8 @@ int main(int argc, char **argv)
       cmocka_unit_test(test_reference_products),
       cmocka_unit_test(test_rows),
       cmocka_unit_test(test_quant_q8),
-      cmocka_unit_test(test_matmul),
-      cmocka_unit_test(test_matmul_extremes),
+      cmocka_unit_test(test_products),
+      cmocka_unit_test(test_product_extremes),
       cmocka_unit_test(test_elements),
       cmocka_unit_test(test_rope),
       cmocka_unit_test(test_attention_and_vectors),

@@ -148,8 +148,11 @@ static void products_of(aii_dtype type, bool shared_input)
     expert.n_mats = its_bias.n_mats = 1;
     expert.source = rows + (size_t)ids[i] * N_OUT * row;
     its_bias.source = b + (size_t)ids[i] * N_OUT;
+    assert_int_equal(one.be->ops->upload(one.be, &expert, &err), AIINFRA_OK);
     one.be->ops->matmul(one.be, &expert, &its_bias, x + (size_t)i / repeat * N_IN, 1, false, want + (size_t)i * N_OUT);
+    one.be->ops->unload(one.be, &expert);
   }
+  assert_int_equal(one.be->ops->upload(one.be, &weight, &err), AIINFRA_OK);
   four.be->ops->matmul_ids(four.be, &weight, &bias, ids, x, repeat, PAIRS, got);
   assert_memory_equal(want, got, bytes);
   one.be->ops->matmul_ids(one.be, &weight, &bias, ids + USED, x + (size_t)USED / repeat * N_IN, repeat, USED, got);
@@ -158,6 +161,7 @@ static void products_of(aii_dtype type, bool shared_input)
   one.be->ops->matmul_ids(one.be, &weight, NULL, ids, x, repeat, PAIRS, want);
   four.be->ops->matmul_ids(four.be, &weight, NULL, NULL, x, repeat, PAIRS, got);
   assert_memory_equal(want, got, bytes);
+  one.be->ops->unload(one.be, &weight);
   free_machine(one);
   free_machine(four);
   free(w), free(b), free(x), free(want), free(got), free(rows);
