@@ -27,9 +27,9 @@ def stored(path):
     return tensors["bytes"], ", ".join([t for t in types if t != "F32"] or types)
 
 
-def row(model, kind, folder, text):
+def row(model, kind, folder, parent, text):
     path = quantised.made(PROGRAM, model.source, kind, os.path.join(folder, kind + ".gguf"))
-    out = json.loads(quantised.run(PROGRAM, "kld", path, model.source, text, "--json", *model.options()))
+    out = json.loads(quantised.run(PROGRAM, "kld", path, parent, text, "--json", *model.options()))
     line = "| %s | %d | %s | %.4f | %.4f | %.6f | %.5f | %.2f %% |\n" % (
         kind, *stored(path), out["perplexity"], out["perplexity_ratio"], out["mean_kld"], out["p99_kld"],
         100 * out["same_top"])
@@ -42,8 +42,9 @@ def table(model, folder):
     text = os.path.join(folder, "text.txt")
     with open(text, "w", encoding="utf-8") as file:
         file.write(quantised.SEPARATOR.join(model.texts(PROGRAM)))
+    parent = quantised.made(PROGRAM, model.source, "F32", os.path.join(folder, "F32.gguf"))
     with ThreadPoolExecutor(int(os.environ.get("JOBS") or os.cpu_count())) as pool:
-        rows = list(pool.map(lambda kind: row(model, kind, folder, text), quantised.TYPES))
+        rows = list(pool.map(lambda kind: row(model, kind, folder, parent, text), quantised.TYPES))
     return HEAD % (model.name, rows[0][1]) + "".join(line for line, _ in rows)
 
 

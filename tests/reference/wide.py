@@ -1,8 +1,9 @@
 """Random models of every architecture whose rows fit blocks of 256, for llama_cpp.py: wide.py OUT [CASE...]
 
-They are the cases of families.py with wider layers, as F32 files OUT/CASE.gguf. Left out is what llama.cpp reads
-otherwise than transformers, to which this library keeps: it ignores the sliding windows of mistral and phi3, so these
-get none; and it takes a deepseek2 without attn_q_a for another model.
+They are the cases of families.py with wider layers, as F32 files OUT/CASE.gguf. Where llama.cpp computes otherwise than
+transformers, this library keeps to transformers, and the model does without: llama.cpp ignores the sliding windows of
+mistral and phi3, rounds the YaRN range of gpt-oss, judges the groups of DeepSeek-V2 by two experts instead of the best
+one, takes a deepseek2 without attn_q_a for another model, and tells tokenizers by the name of the model.
 """
 import copy
 import os
@@ -12,7 +13,7 @@ import torch
 import transformers
 
 import models
-from families import CASES, llama3_factors
+from families import CASES, llama3_factors, rope
 
 WIDTHS = dict(hidden_size=256, intermediate_size=256, num_attention_heads=4, num_key_value_heads=2, head_dim=64,
               moe_intermediate_size=256, shared_expert_intermediate_size=256, query_pre_attn_scalar=64,
@@ -27,6 +28,11 @@ COMPRESSED_KEYS = {"rope.dimension_count": 16, "attention.key_length": 272, "att
 LEFT_OUT = ("deepseek2", "phi3-short")
 
 
+def without(case, *parts):
+    """Takes these parts out of keys."""
+    case.keys = {k: v for k, v in case.keys.items() if not any(part in k for part in parts)}
+
+
 def widen(case):
     wide = copy.copy(case)
     sizes = dict(WIDTHS, **LATENT) if case.arch == "deepseek2" else WIDTHS
@@ -38,15 +44,22 @@ def widen(case):
     wide.values = dict(case.values)
     if "rope_freqs.weight" in wide.values:
         wide.values["rope_freqs.weight"] = llama3_factors(5000.0, 64, 8.0, 1.0, 4.0, 64)
+    wide.name = "random"
     if case.arch in ("mistral", "phi3"):
         wide.arch = "llama" if case.arch == "mistral" else case.arch
         wide.config["sliding_window"] = None
-        wide.keys.pop("attention.sliding_window", None)
+        without(wide, "sliding_window")
+    if case.arch == "gpt-oss":
+        wide.config["rope_parameters"] = rope(theta=150000.0)
+        without(wide, "rope.scaling")
+    if case.config.get("topk_method") == "group_limited_greedy":
+        wide.config.update(topk_method="greedy", n_group=1, topk_group=1)
+        without(wide, "expert_group")
     if "rope_factors_long.weight" in wide.values:
         factors = [[1 + i * step for i in range(32)] for step in (0.01, 0.2)]
         wide.values = dict(zip(("rope_factors_short.weight", "rope_factors_long.weight"), factors))
-        rope = dict(wide.config["rope_parameters"], short_factor=factors[0], long_factor=factors[1])
-        wide.config["rope_parameters"] = rope
+        wide.config["rope_parameters"] = dict(wide.config["rope_parameters"], short_factor=factors[0],
+                                              long_factor=factors[1])
     return wide
 
 
