@@ -7,7 +7,7 @@
 typedef struct window_options {
   const char *separator, *kv_type; /* of the last model's cache */
   int64_t context, chunks, threads;
-  bool from_start, as_json;
+  bool from_start, special, as_json;
 } window_options;
 
 /* The rows of cli_option that fill them: how a text is cut, and what is scored of it. */
@@ -19,19 +19,20 @@ typedef struct window_options {
   {                                                                                                                 \
     "threads", 't', CLI_INT, &(o)->threads, 0, 1024, "N", "compute threads; 0: one for each core"                   \
   }
-#define WINDOW_OPTIONS(o)                                                             \
-  WINDOW_TEXT_OPTIONS(o),                                                             \
-      {"from-start",                                                                  \
-       0,                                                                             \
-       CLI_FLAG,                                                                      \
-       &(o)->from_start,                                                              \
-       0,                                                                             \
-       0,                                                                             \
-       NULL,                                                                          \
-       "score all tokens of a window but its first one; the text is taken as it is"}, \
-      CLI_KV_TYPE((o)->kv_type),                                                      \
-  {                                                                                   \
-    "json", 0, CLI_FLAG, &(o)->as_json, 0, 0, NULL, "one JSON object"                 \
+#define WINDOW_OPTIONS(o)                                                                                         \
+  WINDOW_TEXT_OPTIONS(o),                                                                                         \
+      {"from-start",                                                                                              \
+       0,                                                                                                         \
+       CLI_FLAG,                                                                                                  \
+       &(o)->from_start,                                                                                          \
+       0,                                                                                                         \
+       0,                                                                                                         \
+       NULL,                                                                                                      \
+       "score all tokens of a window but its first one; the text is taken as it is"},                             \
+      CLI_KV_TYPE((o)->kv_type),                                                                                  \
+      {"special", 0, CLI_FLAG, &(o)->special, 0, 0, NULL, "names of control tokens in FILE become these tokens"}, \
+  {                                                                                                               \
+    "json", 0, CLI_FLAG, &(o)->as_json, 0, 0, NULL, "one JSON object"                                             \
   }
 
 enum { MAX_WINDOW_MODELS = 2 };

@@ -324,6 +324,13 @@ class Look(Case):
         self.bad(1, "perplexity", model, path, "-c", "1000000", said="the model's context")
         self.bad(1, "perplexity", model, self.dir + "/none.txt", said="none.txt")
 
+    @needs_nano
+    def test_special(self):
+        path = self.file("chat.txt", b"<|im_start|>user\nHello<|im_end|>\n" * 8)
+        plain, special = (json.loads(self.good("perplexity", NANO, path, "-c", "16", "--json", *option)[0])
+                          for option in ([], ["--special"]))
+        self.assertLess(special["windows"], plain["windows"])
+
     @needs_stories
     def test_kld(self):
         model, path, context = STORIES + "/stories260K.gguf", self.text(), 24
