@@ -14,7 +14,6 @@ typedef struct window_options {
 #define WINDOW_TEXT_OPTIONS(o)                                                                                      \
   {"context", 'c', CLI_INT, &(o)->context, 2, 1e9, "N", "tokens of a window (512, or what the model has if less)"}, \
       {"chunks", 0, CLI_INT, &(o)->chunks, 0, 1e9, "N", "only the first N windows; 0: all"},                        \
-      {"special", 0, CLI_FLAG, &(o)->special, 0, 0, NULL, "names of control tokens in FILE become these tokens"},   \
       {"separator", 0, CLI_TEXT, &(o)->separator,                                                                   \
        0,           0, "TEXT",   "stands between texts in FILE, of which each is tokenised by itself"},             \
   {                                                                                                                 \
