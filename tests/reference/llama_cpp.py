@@ -27,7 +27,7 @@ LIMIT = 0.002
 SAME = 1e-6  # a divergence that is rounding; llama.cpp has a table for GELU
 NOISE = 1.2  # both round at random: ours may be this much further away
 RANDOM_TYPES = ("F32", "F16", "Q8_0", "Q4_0", "Q4_K_M", "MXFP4")
-RANDOM_TOKENS, RANDOM_WINDOWS = 120, 2
+RANDOM_TOKENS, RANDOM_WINDOWS = 120, 8
 F32 = {"ours": 1, "peer": 0}  # as each side numbers its types
 
 

@@ -89,5 +89,7 @@ def made(program, source, kind, path):
     newest = max(os.path.getmtime(program), os.path.getmtime(source))
     if not os.path.exists(path) or os.path.getmtime(path) < newest:
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        run(program, "quantize", source, path, kind)
+        part = "%s.%d" % (path, os.getpid())
+        run(program, "quantize", source, part, kind)
+        os.replace(part, path)
     return path
