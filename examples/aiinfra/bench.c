@@ -127,6 +127,7 @@ int cmd_bench(int argc, char **argv)
       {"pp", 0, CLI_INT, &pp, 0, 1e6, "N", "tokens of the prompt; 0: leave out (512)"},
       {"tg", 0, CLI_INT, &tg, 0, 1e6, "N", "tokens to generate; 0: leave out (128)"},
       {"threads", 't', CLI_INT, &threads, 0, 1024, "N", "compute threads; 0: one for each core"},
+      CLI_PACKED,
       {"rounds", 'r', CLI_INT, &rounds, 1, 1000, "N", "rounds to take the mean of (3)"},
       {"json", 0, CLI_FLAG, &as_json, 0, 0, NULL, "JSON lines"},
       {0}};

@@ -167,6 +167,7 @@ int cmd_run(int argc, char **argv)
       {"min-p", 0, CLI_REAL, &o.min_p, 0, 1, "P", "drop tokens below P times the likeliest one's probability (0)"},
       {"seed", 0, CLI_INT, &o.seed, 0, 9e18, "S", "of the sampler; 0: a random one"},
       {"threads", 't', CLI_INT, &o.threads, 0, 1024, "N", "compute threads; 0: one for each core"},
+      CLI_PACKED,
       {"stats", 0, CLI_FLAG, &o.stats, 0, 0, NULL, "tell tokens and speed on stderr"},
       {0}};
   const cli_command command = {"run", "MODEL [-p TEXT] [OPTIONS]", "Continues a text, or chats.", options, 1, 1};

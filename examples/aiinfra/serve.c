@@ -56,6 +56,7 @@ int cmd_serve(int argc, char **argv)
       {"port", 0, CLI_INT, &port, 0, 65535, "N", "0: any free one (8080)"},
       {"api-key", 0, CLI_TEXT, &key, 0, 0, "KEY", "demand it as a bearer token"},
       {"threads", 't', CLI_INT, &threads, 0, 1024, "N", "compute threads; 0: one for each core"},
+      CLI_PACKED,
       {0}};
   const cli_command command = {
       "serve", "[--model FILE] [OPTIONS]", "Serves a model over HTTP, as OpenAI does.", options, 0, 0};
