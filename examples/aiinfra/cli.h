@@ -70,7 +70,10 @@ typedef struct cli_engine {
 } cli_engine;
 
 /* Among the options of a command that opens a model: where its packed weights are kept. */
-#define CLI_PACKED {"packed", 0, CLI_MAYBE, &cli_packed, 0, 0, "[=FILE]", "keep packed weights: the next start is faster"}
+#define CLI_PACKED                                                                                        \
+  {                                                                                                       \
+    "packed", 0, CLI_MAYBE, &cli_packed, 0, 0, "[=FILE]", "keep packed weights: the next start is faster" \
+  }
 extern const char *cli_packed;
 
 int cli_runtime_open(int64_t threads, aiinfra_runtime **out);

@@ -24,8 +24,8 @@ static uint64_t id_of(const struct stat *st)
 {
   struct timespec now;
   if (clock_gettime(CLOCK_REALTIME, &now) != 0 || st->st_ctim.tv_sec > now.tv_sec - YOUNG_S) return 0;
-  const uint64_t what[] = {(uint64_t)st->st_dev,          (uint64_t)st->st_ino,          (uint64_t)st->st_size,
-                           (uint64_t)st->st_mtim.tv_sec,  (uint64_t)st->st_mtim.tv_nsec, (uint64_t)st->st_ctim.tv_sec,
+  const uint64_t what[] = {(uint64_t)st->st_dev,         (uint64_t)st->st_ino,          (uint64_t)st->st_size,
+                           (uint64_t)st->st_mtim.tv_sec, (uint64_t)st->st_mtim.tv_nsec, (uint64_t)st->st_ctim.tv_sec,
                            (uint64_t)st->st_ctim.tv_nsec};
   uint64_t id = aii_hash64(what, sizeof what, 0);
   return id != 0 ? id : 1;

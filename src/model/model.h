@@ -177,8 +177,8 @@ struct aiinfra_model {
   char *bos_text, *eos_text; /* for templates; "" when there is none */
   aii_head *head;            /* NULL: none */
   aii_layer *layers;
-  aii_packed *packed;        /* NULL: no weight lies in a packed file */
-  aii_rope_table *rope;      /* [2]: of most layers, and of those with a window where they differ */
+  aii_packed *packed;   /* NULL: no weight lies in a packed file */
+  aii_rope_table *rope; /* [2]: of most layers, and of those with a window where they differ */
 };
 
 void aii_model_ref(aiinfra_model *model);

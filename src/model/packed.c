@@ -176,7 +176,8 @@ static aiinfra_status check_header(const aii_packed *p, const uint8_t *bytes, si
     return wrong(err, "it was made for another version or another device");
   if (h.n_entries != want.n_entries || h.file_bytes != want.file_bytes) return wrong(err, "the model is another one");
   if (n != want.file_bytes) return wrong(err, "it is damaged: its size is wrong");
-  if (h.sum != aii_packed_directory_sum(h, bytes + sizeof h)) return wrong(err, "it is damaged: the sum of its header is wrong");
+  if (h.sum != aii_packed_directory_sum(h, bytes + sizeof h))
+    return wrong(err, "it is damaged: the sum of its header is wrong");
   return AIINFRA_OK;
 }
 
@@ -185,8 +186,10 @@ static aiinfra_status check_entry(aii_packed *p, size_t i, const uint8_t *bytes,
   aii_packed_entry e, *want = &p->entries[i];
   memcpy(&e, bytes + sizeof p->header + i * sizeof e, sizeof e);
   if (memcmp(&e, want, offsetof(aii_packed_entry, source_sum)) != 0) return wrong(err, "the model is another one");
-  if ((!trusted || e.file == UINT32_MAX) && e.source_sum != source_sum(p, i)) return wrong(err, "the model has changed");
-  if (e.sum != sum_of(p, bytes + want->at, want->bytes)) return wrong(err, "it is damaged: the sum of a weight is wrong");
+  if ((!trusted || e.file == UINT32_MAX) && e.source_sum != source_sum(p, i))
+    return wrong(err, "the model has changed");
+  if (e.sum != sum_of(p, bytes + want->at, want->bytes))
+    return wrong(err, "it is damaged: the sum of a weight is wrong");
   *want = e;
   return AIINFRA_OK;
 }

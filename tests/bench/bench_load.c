@@ -47,9 +47,9 @@ static void layer(gguf_maker *m, aii_dtype type, uint32_t l)
   static const struct {
     const char *name;
     uint32_t n_in, n_out;
-  } parts[] = {{"attn_q", N_EMBD, N_EMBD},      {"attn_k", N_EMBD, N_EMBD},   {"attn_v", N_EMBD, N_EMBD},
-               {"attn_output", N_EMBD, N_EMBD}, {"ffn_gate", N_EMBD, N_FF},   {"ffn_up", N_EMBD, N_FF},
-               {"ffn_down", N_FF, N_EMBD},      {"attn_norm", N_EMBD, 1},     {"ffn_norm", N_EMBD, 1}};
+  } parts[] = {{"attn_q", N_EMBD, N_EMBD},      {"attn_k", N_EMBD, N_EMBD}, {"attn_v", N_EMBD, N_EMBD},
+               {"attn_output", N_EMBD, N_EMBD}, {"ffn_gate", N_EMBD, N_FF}, {"ffn_up", N_EMBD, N_FF},
+               {"ffn_down", N_FF, N_EMBD},      {"attn_norm", N_EMBD, 1},   {"ffn_norm", N_EMBD, 1}};
   for (size_t i = 0; i < AII_COUNT(parts); i++) {
     char name[64];
     snprintf(name, sizeof name, "blk.%u.%s.weight", l, parts[i].name);

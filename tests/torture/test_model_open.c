@@ -155,9 +155,9 @@ static void importance(void **state)
 
 int main(void)
 {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(a_runtime), cmocka_unit_test(a_model),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(a_runtime),    cmocka_unit_test(a_model),
                                      cmocka_unit_test(a_vocabulary), cmocka_unit_test(logits),
-                                     cmocka_unit_test(importance), cmocka_unit_test(packed_weights)};
+                                     cmocka_unit_test(importance),   cmocka_unit_test(packed_weights)};
   scene_model();
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -167,7 +167,8 @@ static void test_processes_do_not_disturb_each_other(void **state)
 
 static void test_every_type_answers_alike(void **state)
 {
-  static const char *const types[] = {NULL, "F16", "BF16", "Q8_0", "Q4_0", "Q5_1", "Q4_K_M", "Q5_K_M", "Q6_K", "IQ4_NL"};
+  static const char *const types[] = {NULL,   "F16",    "BF16",   "Q8_0", "Q4_0",
+                                      "Q5_1", "Q4_K_M", "Q5_K_M", "Q6_K", "IQ4_NL"};
   (void)state;
   start();
   for (size_t i = 0; i < AII_COUNT(types); i++) {
@@ -393,7 +394,8 @@ static void test_panels_are_as_their_number_says(void **state)
     aii_panel_pack((aii_fmt)f, rows, stride, AII_PANEL, 512, panel);
     hash = aii_hash64(panel, n, hash);
   }
-  if (hash != 0x0) fail_msg("panels have changed: raise AII_PANEL_LAYOUT, and put 0x%016llX here", (unsigned long long)hash);
+  if (hash != 0x0)
+    fail_msg("panels have changed: raise AII_PANEL_LAYOUT, and put 0x%016llX here", (unsigned long long)hash);
 }
 
 static int stop(void **state)
