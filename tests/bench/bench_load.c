@@ -105,6 +105,11 @@ static double time_read(const char *path)
   return seconds(start);
 }
 
+static void keep_best(double *best, double s)
+{
+  if (s < *best) *best = s;
+}
+
 static void measure(aii_dtype type)
 {
   const char *path = test_tmp("load.gguf"), *packed = test_tmp("load.packed");
@@ -112,10 +117,10 @@ static void measure(aii_dtype type)
   sleep(3); /* a file that was just written is not yet known by its times */
   for (int run = 0; run < RUNS; run++) {
     (void)unlink(packed);
-    reading = AII_MIN(reading, time_read(path));
-    plain = AII_MIN(plain, time_open(path, NULL));
-    writing = AII_MIN(writing, time_open(path, packed));
-    mapping = AII_MIN(mapping, time_open(path, packed));
+    keep_best(&reading, time_read(path));
+    keep_best(&plain, time_open(path, NULL));
+    keep_best(&writing, time_open(path, packed));
+    keep_best(&mapping, time_open(path, packed));
   }
   printf("%-5s %5.0f  %7.3f  %7.3f  %14.3f  %7.3f (%.1f GB/s)\n", aii_dtype_info((uint32_t)type)->name, mb, reading,
          plain, writing, mapping, mb * 1e-3 / mapping);

@@ -11,6 +11,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "aiinfra/convert.h"
@@ -191,7 +192,7 @@ static void test_a_second_opening_packs_nothing(void **state)
   must(answer(path, packed, logits, &first));
   must(answer(path, packed, logits, &second));
   print_message("%zu bytes of memory, then %zu; the file has %lld\n", first, second, (long long)size_of(packed));
-  assert_true(first - second > 500000);
+  assert_true((long long)(first - second) > (long long)size_of(packed) - 8192);
 }
 
 static void test_the_name_beside_the_model(void **state)
@@ -394,7 +395,7 @@ static void test_panels_are_as_their_number_says(void **state)
     aii_panel_pack((aii_fmt)f, rows, stride, AII_PANEL, 512, panel);
     hash = aii_hash64(panel, n, hash);
   }
-  if (hash != 0x0)
+  if (hash != 0x8859F8156D3A3AA4u)
     fail_msg("panels have changed: raise AII_PANEL_LAYOUT, and put 0x%016llX here", (unsigned long long)hash);
 }
 
