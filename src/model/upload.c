@@ -97,9 +97,9 @@ static void write_packed(aiinfra_model *m, const char *path)
   aiinfra_status rc = aii_packed_write(m->packed, path, &why);
   if (rc == AIINFRA_OK) {
     aii_logf(&m->rt->log, AIINFRA_LOG_INFO, "model '%s': packed weights written to '%s'", m->name, path);
-  } else {
-    aii_logf(&m->rt->log, AIINFRA_LOG_WARN, "model '%s': packed weights not kept in '%s': %s", m->name, path,
-             why.message);
+  } else { /* a file that was mapped is as good as before */
+    aiinfra_log_level level = m->packed->file.bytes != NULL ? AIINFRA_LOG_INFO : AIINFRA_LOG_WARN;
+    aii_logf(&m->rt->log, level, "model '%s': packed weights not kept in '%s': %s", m->name, path, why.message);
   }
 }
 
@@ -108,6 +108,9 @@ aiinfra_status aii_model_upload(aiinfra_model *m, const aiinfra_model_opts *opts
   aiinfra_status rc = check_fits(m, err);
   if (rc == AIINFRA_OK && opts->packed_path != NULL) rc = aii_packed_plan(m, &m->packed, err);
   if (rc != AIINFRA_OK) return rc;
+  if (m->packed == NULL && opts->packed_path != NULL) {
+    aii_logf(&m->rt->log, AIINFRA_LOG_INFO, "model '%s': this device keeps no packed weights", m->name);
+  }
   bool write = m->packed != NULL && find_packed(m, opts->packed_path);
   rc = upload_all(m, opts, write, err);
   if (rc == AIINFRA_OK && write) write_packed(m, opts->packed_path);
