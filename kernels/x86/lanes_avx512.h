@@ -175,6 +175,11 @@ AII_INLINE v16 v16_load_twice(const float *p)
   return _mm512_broadcast_f32x8(_mm256_loadu_ps(p));
 }
 
+AII_INLINE v16 v16_load_i8(const void *p)
+{
+  return v16_from_i8(_mm_loadu_si128(p));
+}
+
 AII_INLINE __m256 v16_low(v16 v)
 {
   return _mm512_castps512_ps256(v);
