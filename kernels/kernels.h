@@ -102,6 +102,7 @@ size_t aii_q8_row_bytes(size_t n);
 /* Weights are multiplied in panels: 16 rows, repacked so that a vector register holds one element, or four, of each
  * row. kernels/panel.h has the layout. The last panel of a matrix is filled up with rows of zeros. */
 #define AII_PANEL 16
+#define AII_PANEL_LAYOUT 1                     /* of files that hold panels: another number when any byte moves */
 size_t aii_panel_bytes(aii_fmt fmt, size_t n); /* of rows of n elements; 0: a format that is not packed */
 /* n_rows <= 16 rows of n elements, `stride` bytes apart, to one panel. */
 void aii_panel_pack(aii_fmt fmt, const void *rows, size_t stride, uint32_t n_rows, size_t n, void *panel);
@@ -136,7 +137,7 @@ typedef struct aii_product {
 /* Some keys or values as the cache stores them: F32, F16, or Q8_0 with dim a multiple of 32. */
 typedef struct aii_attn_tile {
   aii_fmt fmt;
-  uint32_t dim, n_rows;
+  uint32_t dim, n_rows;    /* n_rows: at most AII_ATTN_TILE */
   const void *const *rows; /* [n_rows] */
   const void *const *next; /* NULL, or [n_rows] addresses that will be read next: worth a prefetch */
 } aii_attn_tile;
@@ -194,7 +195,8 @@ typedef struct aii_kernels {
   float (*max)(const float *x, size_t n); /* n > 0 */
   /* x = exp(x - m); returns the sum, element i counted in lane i % 16 */
   float (*exp_sum)(float *x, size_t n, float m);
-  /* acc[i][d] = fma(p[i * p_stride + j], rows[j][d], acc[i][d]) for j = 0, 1, ...; acc [n_q][dim] */
+  /* acc[i][d] = fma(p[i * p_stride + j], rows[j][d], acc[i][d]) for j = 0, 1, ...; acc [n_q][dim]. Q8_0: the weight is
+   * multiplied by the block's scale, the integer is the value */
   void (*attn_values)(const aii_attn_tile *values, const float *p, size_t p_stride, uint32_t n_q, float *acc);
 
   /* ---- vectors: out[r] for n_rows rows of dim floats, one query; sixteen-lane sums ---- */

@@ -160,6 +160,8 @@ static void log_line(void *user, aiinfra_log_level level, const char *message)
   if (level <= AIINFRA_LOG_WARN) cli_say("aiinfra: %s", message);
 }
 
+const char *cli_packed;
+
 int cli_runtime_open(int64_t threads, aiinfra_runtime **out)
 {
   aiinfra_runtime_opts opts = AIINFRA_RUNTIME_OPTS_INIT;
@@ -185,6 +187,7 @@ int cli_model_open(const char *path, int64_t threads, cli_engine *e)
   code = cli_runtime_open(threads, &e->runtime);
   if (code != CLI_OK) return code;
   opts.progress = show_loading;
+  opts.packed_path = cli_packed;
   if (aiinfra_model_open(e->runtime, path, &opts, &e->model, &err) != AIINFRA_OK) {
     code = cli_error(path, &err);
     cli_engine_close(e);

@@ -15,7 +15,8 @@ enum { CLI_OK = 0, CLI_FAILED = 1, CLI_USAGE = 2 };
 
 /* ---- options (options.c) ----------------------------------------------------------------------------------------- */
 
-typedef enum cli_kind { CLI_FLAG, CLI_TEXT, CLI_INT, CLI_REAL } cli_kind;
+/* CLI_MAYBE: a text that only --name=TEXT gives; --name alone is "". */
+typedef enum cli_kind { CLI_FLAG, CLI_TEXT, CLI_MAYBE, CLI_INT, CLI_REAL } cli_kind;
 
 typedef struct cli_option {
   const char *name; /* without "--" */
@@ -69,6 +70,13 @@ typedef struct cli_engine {
   aiinfra_kv *kv;
   aiinfra_batcher *batcher;
 } cli_engine;
+
+/* Among the options of a command that opens a model: where its packed weights are kept. */
+#define CLI_PACKED                                                                                        \
+  {                                                                                                       \
+    "packed", 0, CLI_MAYBE, &cli_packed, 0, 0, "[=FILE]", "keep packed weights: the next start is faster" \
+  }
+extern const char *cli_packed;
 
 int cli_runtime_open(int64_t threads, aiinfra_runtime **out);
 /* Only the runtime and the model; kv and batcher stay NULL. */

@@ -24,13 +24,12 @@ void aii_ref_attn_query(aii_fmt fmt, const float *x, uint32_t dim, float scale, 
   }
 }
 
-/* Element i of a row. */
+/* Element i of a row of floats or halves. */
 static float element(aii_fmt fmt, const void *row, size_t i)
 {
-  const unsigned char *p = row, *block = p + i / AII_QBLOCK * AII_Q8_0_BYTES;
+  const unsigned char *p = row;
   float f;
   if (fmt == AII_FMT_F16) return aii_f16_to_f32(aii_load_u16(p + 2 * i));
-  if (fmt == AII_FMT_Q8_0) return aii_f16_to_f32(aii_load_u16(block)) * (float)(int8_t)block[2 + i % AII_QBLOCK];
   memcpy(&f, p + 4 * i, sizeof f);
   return f;
 }
@@ -96,10 +95,16 @@ float aii_ref_exp_sum(float *x, size_t n, float m)
 void aii_ref_attn_values(const aii_attn_tile *values, const float *p, size_t p_stride, uint32_t n_q, float *acc)
 {
   for (uint32_t j = 0; j < values->n_rows; j++) {
+    const unsigned char *row = values->rows[j];
     for (size_t d = 0; d < values->dim; d++) {
-      float v = element(values->fmt, values->rows[j], d);
-      for (uint32_t i = 0; i < n_q; i++)
-        acc[i * (size_t)values->dim + d] = fmaf(p[i * p_stride + j], v, acc[i * (size_t)values->dim + d]);
+      const unsigned char *block = row + d / AII_QBLOCK * AII_Q8_0_BYTES;
+      bool scaled = values->fmt == AII_FMT_Q8_0;
+      float v = scaled ? (float)(int8_t)block[2 + d % AII_QBLOCK] : element(values->fmt, row, d);
+      float scale = scaled ? aii_f16_to_f32(aii_load_u16(block)) : 1;
+      for (uint32_t i = 0; i < n_q; i++) {
+        float *a = &acc[i * (size_t)values->dim + d];
+        *a = fmaf(p[i * p_stride + j] * scale, v, *a);
+      }
     }
   }
 }

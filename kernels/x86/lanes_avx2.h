@@ -219,6 +219,14 @@ AII_INLINE v16 v16_load_twice(const float *p)
   return (v16){v, v};
 }
 
+/* Sixteen int8 as floats: widening is faster from memory. */
+AII_INLINE v16 v16_load_i8(const void *p)
+{
+  const char *q = p;
+  return (v16){_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const void *)q))),
+               _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const void *)(q + 8))))};
+}
+
 AII_INLINE __m256 v16_low(v16 v)
 {
   return v.lo;
@@ -393,25 +401,21 @@ AII_INLINE float lanes_half(const void *p)
   return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(aii_load_u16(p))));
 }
 
-/* Dots of four bytes, as floats. maddubs wants one side unsigned: |k|, with its sign moved to x. */
-AII_INLINE __m256 lanes_fours(__m256i k, __m256i magnitude, __m256i x)
-{
-  __m256i pairs = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(x, k));
-  return _mm256_cvtepi32_ps(_mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
-}
-
-/* acc[i] += the scaled dots of two Q8_0 blocks, of two keys, with 32 int8 of query i at q[i], whose scale is *dq[i]. */
+/* acc[i] += the scaled dots of two Q8_0 blocks, of two keys, with 32 int8 of query i at q[i], whose scale is *dq[i].
+ * One key after the other, which needs fewer registers. maddubs wants one side unsigned: |k|, its sign moved to x. */
 AII_INLINE void v16_add_dots(const unsigned char *a, const unsigned char *b, const char *const *q,
                              const float *const *dq, v16 *acc, const uint32_t n_q)
 {
-  __m256i ka = _mm256_loadu_si256((const void *)(a + 2)), kb = _mm256_loadu_si256((const void *)(b + 2));
-  __m256i ma = _mm256_sign_epi8(ka, ka), mb = _mm256_sign_epi8(kb, kb);
-  __m256 da = _mm256_set1_ps(lanes_half(a)), db = _mm256_set1_ps(lanes_half(b));
-  for (uint32_t i = 0; i < n_q; i++) {
-    __m256i x = _mm256_loadu_si256((const void *)q[i]);
-    __m256 d = _mm256_broadcast_ss(dq[i]);
-    acc[i].lo = _mm256_fmadd_ps(lanes_fours(ka, ma, x), _mm256_mul_ps(da, d), acc[i].lo);
-    acc[i].hi = _mm256_fmadd_ps(lanes_fours(kb, mb, x), _mm256_mul_ps(db, d), acc[i].hi);
+  const unsigned char *block = a;
+  for (int half = 0; half < 2; half++, block = b) {
+    __m256i k = _mm256_loadu_si256((const void *)(block + 2)), magnitude = _mm256_sign_epi8(k, k);
+    __m256 d = _mm256_set1_ps(lanes_half(block));
+    for (uint32_t i = 0; i < n_q; i++) {
+      __m256i x = _mm256_sign_epi8(_mm256_loadu_si256((const void *)q[i]), k);
+      __m256i fours = _mm256_madd_epi16(_mm256_maddubs_epi16(magnitude, x), _mm256_set1_epi16(1));
+      __m256 scale = _mm256_mul_ps(d, _mm256_broadcast_ss(dq[i])), *sum = half == 0 ? &acc[i].lo : &acc[i].hi;
+      *sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(fours), scale, *sum);
+    }
   }
 }
 

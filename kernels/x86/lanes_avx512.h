@@ -175,6 +175,11 @@ AII_INLINE v16 v16_load_twice(const float *p)
   return _mm512_broadcast_f32x8(_mm256_loadu_ps(p));
 }
 
+AII_INLINE v16 v16_load_i8(const void *p)
+{
+  return v16_from_i8(_mm_loadu_si128(p));
+}
+
 AII_INLINE __m256 v16_low(v16 v)
 {
   return _mm512_castps512_ps256(v);
@@ -326,8 +331,8 @@ AII_INLINE void v16_add_dots(const unsigned char *a, const unsigned char *b, con
     __m256i half = _mm256_loadu_si256((const void *)q[i]);
     __m512i x = _mm512_inserti64x4(_mm512_castsi256_si512(half), half, 1);
     x = _mm512_mask_sub_epi8(x, negative, _mm512_setzero_si512(), x);
-    v16 dots = _mm512_cvtepi32_ps(_mm512_dpbusd_epi32(_mm512_setzero_si512(), magnitude, x));
-    acc[i] = v16_fma(dots, v16_mul(dk, v16_set1(*dq[i])), acc[i]);
+    v16 fours = _mm512_cvtepi32_ps(_mm512_dpbusd_epi32(_mm512_setzero_si512(), magnitude, x));
+    acc[i] = v16_fma(fours, v16_mul(dk, v16_set1(*dq[i])), acc[i]);
   }
 }
 

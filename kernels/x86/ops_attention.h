@@ -98,6 +98,7 @@ AII_INLINE void score_q8_0(const score_tile *t, const uint32_t dim, const uint32
                            v16 acc[MAX_PAIRS][4])
 {
   const size_t n64 = ((size_t)dim + 63) / 64 * 64;
+#pragma GCC unroll 1 /* else registers spill */
   for (size_t b = 0; b < dim / AII_QBLOCK; b++) {
     const size_t at = b * AII_Q8_0_BYTES;
     const char *q[4];
@@ -242,12 +243,12 @@ static float exp_sum(float *x, size_t n, float m)
   return v16_sum(sum);
 }
 
+/* Of a Q8_0 row without its scale, which scaled_weights() has. */
 AII_INLINE v16 load_value(const aii_fmt fmt, const char *row, size_t d)
 {
   if (fmt == AII_FMT_F32) return v16_load((const float *)(const void *)row + d);
   if (fmt == AII_FMT_F16) return v16_load_f16(row + 2 * d);
-  const char *block = row + d / AII_QBLOCK * AII_Q8_0_BYTES;
-  return v16_mul(v16_set1(lanes_half(block)), v16_from_i8(_mm_loadu_si128((const void *)(block + 2 + d % AII_QBLOCK))));
+  return v16_load_i8(row + d / AII_QBLOCK * AII_Q8_0_BYTES + 2 + d % AII_QBLOCK);
 }
 
 /* Some sixteens of the values from d on, for n_q queries; fmt, n_q and n_vecs are constants. */
@@ -283,6 +284,19 @@ AII_INLINE void add_rest(const aii_fmt fmt, const aii_attn_tile *values, const f
   v16_store_part(acc + d, values->dim - d, lanes);
 }
 
+/* The weights of n_q queries times the scales of block b of each row. */
+AII_INLINE void scaled_weights(const aii_attn_tile *values, size_t b, const float *const *p, const uint32_t n_q,
+                               float out[4][AII_ATTN_TILE])
+{
+  uint16_t halves[AII_ATTN_TILE] = {0};
+  float d[AII_ATTN_TILE];
+  for (uint32_t j = 0; j < values->n_rows; j++)
+    memcpy(&halves[j], (const char *)values->rows[j] + b * AII_Q8_0_BYTES, sizeof *halves);
+  for (uint32_t j = 0; j < values->n_rows; j += AII_LANES) v16_store(d + j, v16_load_f16(halves + j));
+  for (uint32_t i = 0; i < n_q; i++)
+    for (uint32_t j = 0; j < values->n_rows; j++) out[i][j] = p[i][j] * d[j];
+}
+
 /* n <= n_q queries, n_q a constant: 2 or 4. */
 AII_INLINE void value_queries(const aii_fmt fmt, const aii_attn_tile *values, const float *p, size_t p_stride,
                               uint32_t n, const uint32_t n_q, bool fetch, float *acc)
@@ -294,6 +308,14 @@ AII_INLINE void value_queries(const aii_fmt fmt, const aii_attn_tile *values, co
   for (uint32_t i = 0; i < n_q; i++) {
     weights[i] = p + (i < n ? i : n - 1) * p_stride;
     to[i] = acc + (size_t)(i < n ? i : n - 1) * dim;
+  }
+  for (; d < dim && fmt == AII_FMT_Q8_0; d += AII_QBLOCK) {
+    float scaled[4][AII_ATTN_TILE];
+    const float *rows[4] = {scaled[0], scaled[1], scaled[2], scaled[3]};
+    const uint32_t vecs = AII_VALUE_VECS < 2 ? 1 : 2;
+    scaled_weights(values, d / AII_QBLOCK, weights, n_q, scaled);
+    for (size_t at = d; at < d + AII_QBLOCK; at += vecs * AII_LANES)
+      add_values(fmt, values, rows, n_q, at, vecs, fetch, to);
   }
   for (; d + n_vecs * AII_LANES <= dim; d += n_vecs * AII_LANES)
     add_values(fmt, values, weights, n_q, d, n_vecs, fetch, to);

@@ -72,7 +72,9 @@ typedef struct aii_weight {
   const void *source;   /* rows as in the file, host memory */
   void *device;         /* the backend's own form: packed or on the device; on the CPU may be NULL: use source */
   size_t device_bytes;
+  bool adopted; /* device is borrowed */
 } aii_weight;
+size_t aii_weight_bytes(const aii_weight *w); /* of source; its type is known */
 
 /* The KV cache of one model on a device. Block b of layer l holds keys at
  *   base + b * block_bytes + l * layer_bytes                        as [n_kv_heads][block_tokens][head_dim]
@@ -158,6 +160,12 @@ typedef struct aii_backend_ops {
   uint64_t (*free_bytes)(aii_backend *be);                                      /* memory that could still be had */
   aiinfra_status (*upload)(aii_backend *be, aii_weight *w, aiinfra_error *err); /* fills device; may keep source */
   void (*unload)(aii_backend *be, aii_weight *w);
+  /* A form of weights that can be kept in files, as it follows from their elements alone; both NULL: this backend has
+   * none. packed_bytes tells what upload makes for w in host memory at device; 0: nothing of the kind. adopt is upload
+   * with such bytes, aligned to 64, which stay as long as the weight lives. */
+  uint32_t packed_layout; /* another number when the form changes */
+  size_t (*packed_bytes)(const aii_weight *w);
+  aiinfra_status (*adopt)(aii_backend *be, aii_weight *w, const void *packed, aiinfra_error *err);
   aiinfra_status (*to_host)(aii_backend *be, void *host, const void *device, size_t bytes, aiinfra_error *err);
   aiinfra_status (*copy_block)(aii_backend *be, const aii_kv_view *kv, uint32_t from, uint32_t to, aiinfra_error *err);
   aiinfra_status (*sync)(aii_backend *be, aiinfra_error *err); /* also the place where queued errors surface */

@@ -10,6 +10,12 @@ const aii_dtype_traits *aii_dtype_info(uint32_t gguf_type)
   return gguf_type < AII_COUNT(types) && types[gguf_type].name != NULL ? &types[gguf_type] : NULL;
 }
 
+size_t aii_weight_bytes(const aii_weight *w)
+{
+  const aii_dtype_traits *t = aii_dtype_info((uint32_t)w->type);
+  return w->n_in / t->block * t->block_bytes * (size_t)w->n_out * AII_MAX(w->n_mats, 1u);
+}
+
 aii_fmt aii_cpu_fmt(aii_dtype type)
 {
   switch (type) {

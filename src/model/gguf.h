@@ -17,6 +17,7 @@
 typedef struct aii_file {
   const uint8_t *bytes;
   size_t size;
+  uint64_t id; /* another one once the file is changed or replaced; 0: too young to be told by its times */
 } aii_file;
 
 /* Maps a regular file read-only; an empty one is EFORMAT. The messages name the path. */
@@ -34,6 +35,20 @@ aiinfra_status aii_file_set_add(aii_file_set *files, aii_file file, aiinfra_erro
 void aii_file_set_free(aii_file_set *files);
 /* Gives the pages of n bytes at p back, when they lie in one of the files: they are read again if they are touched. */
 void aii_file_set_forget(const aii_file_set *files, const void *p, size_t n);
+
+/* ---- files that appear when they are complete (aside.c) ------------------------------------------------------------ */
+
+typedef struct aii_aside {
+  int fd;
+  aii_buf path; /* of the file that is being written */
+  const char *to;
+} aii_aside;
+/* Begins a file aside `to`, in the same folder. Nothing is held on failure. */
+aiinfra_status aii_aside_open(aii_aside *a, aii_mem *mem, const char *to, aiinfra_error *err);
+aiinfra_status aii_aside_write(aii_aside *a, const void *bytes, size_t n, aiinfra_error *err);
+/* rc OK: what was written is on the disk and has its name. Else, or when that fails, it is removed. Returns the first
+ * failure. */
+aiinfra_status aii_aside_close(aii_aside *a, aiinfra_status rc, aiinfra_error *err);
 
 /* ---- where elements come from (gather.c) -------------------------------------------------------------------------- */
 

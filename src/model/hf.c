@@ -26,7 +26,7 @@ static char *path_of(aii_hf *hf, const char *name)
 
 aiinfra_status aii_hf_map(aii_hf *hf, const char *name, aii_file *out)
 {
-  *out = (aii_file){NULL, 0};
+  *out = (aii_file){0};
   char *path = path_of(hf, name);
   if (path == NULL) return AIINFRA_ENOMEM;
   aiinfra_status rc = access(path, F_OK) == 0 ? aii_file_map(path, out, hf->err) : AIINFRA_OK;

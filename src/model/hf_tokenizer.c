@@ -125,8 +125,9 @@ aiinfra_status aii_hf_put_tokenizer(aii_hf *hf)
 {
   static const char *const names[N_FILES] = {"tokenizer.json", "tokenizer.model", "vocab.txt", "tokenizer_config.json",
                                              "added_tokens.json"};
-  aii_file files[N_FILES] = {{NULL, 0}};
+  aii_file files[N_FILES];
   aiinfra_status rc = AIINFRA_OK;
+  memset(files, 0, sizeof files);
   for (size_t i = 0; i < N_FILES && rc == AIINFRA_OK; i++) rc = aii_hf_map(hf, names[i], &files[i]);
   if (rc == AIINFRA_OK) rc = read_vocab(hf, files, &hf->gguf->vocab);
   for (size_t i = 0; i < N_FILES; i++) aii_file_unmap(&files[i]);

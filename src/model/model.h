@@ -159,6 +159,7 @@ typedef struct aii_hparams {
 typedef struct aii_layer aii_layer;
 typedef struct aii_arch aii_arch; /* a row of data: see arch.c */
 typedef struct aii_rope_table aii_rope_table;
+typedef struct aii_packed aii_packed;
 
 struct aiinfra_model {
   aiinfra_runtime *rt;
@@ -183,6 +184,7 @@ struct aiinfra_model {
   char *bos_text, *eos_text; /* for templates; "" when there is none */
   aii_head *head;            /* NULL: none */
   aii_layer *layers;
+  aii_packed *packed;   /* NULL: no weight lies in a packed file */
   aii_rope_table *rope; /* [2]: of most layers, and of those with a window where they differ */
 };
 

@@ -91,7 +91,9 @@ aiinfra_status aii_ugm_piece(aii_work *w, const char *text, size_t n)
   aiinfra_status rc = AIINFRA_OK;
   for (size_t i = count; i > 0 && rc == AIINFRA_OK; i--) {
     aii_span s = w->ways.items[i - 1];
-    rc = emit(w, text + s.from, s.to - s.from);
+    const best *end = (const best *)w->items + s.to;
+    bool known = end->from == s.from && end->token != w->vocab->unk;
+    rc = known ? aii_work_add(w, end->token) : emit(w, text + s.from, s.to - s.from);
   }
   return rc;
 }

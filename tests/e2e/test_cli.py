@@ -172,6 +172,22 @@ class Run(Case):
         self.assertRegex(err, r"generated \d+ tokens, [\d.]+ tokens/s")
 
     @needs_model
+    def test_packed(self):
+        model = os.path.join(self.dir, "model.gguf")
+        shutil.copyfile(MODEL, model)
+        args = ["run", model, "-p", "Once upon", "-n", "20", "--greedy"]
+        plain, _ = self.good(*args)
+        self.assertEqual(os.listdir(self.dir), ["model.gguf"])
+        for option, name in (("--packed", "model.gguf.packed"), ("--packed=" + self.dir + "/other", "other")):
+            for _ in range(2):
+                out, err = self.good(*args, option)
+                self.assertEqual((out, err), (plain, ""))
+            self.assertTrue(os.path.exists(os.path.join(self.dir, name)))
+        out, err = self.good(*args, "--packed=" + model)
+        self.assertEqual(out, plain)
+        self.assertIn("this is no file of packed weights", err)
+
+    @needs_model
     def test_reader_goes_away(self):
         run = subprocess.Popen([AIINFRA, "run", MODEL, "-p", "a", "--temp", "1"], stdout=subprocess.PIPE,
                                stderr=subprocess.PIPE)
