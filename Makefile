@@ -202,13 +202,31 @@ bench: deps
 run-bench: all
 	$(Q)$(RUN_TESTS) --bench $(if $(T),--match '$(T)')
 
-# Every architecture beside Hugging Face transformers: see tests/reference/run.sh for its variables.
+# Beside llama.cpp, which is built the first time: see tests/bench/cpu/run.py for its variables.
+.PHONY: bench-cpu run-bench-cpu
+bench-cpu: deps
+	$(Q)$(MAKE) --no-print-directory -j$(JOBS) run-bench-cpu
+run-bench-cpu: all $(BUILD)/bench/machine
+	$(Q)peer=$$(tests/support/peer.sh $(BUILD)) && PYTHONDONTWRITEBYTECODE=1 python3 tests/bench/cpu/run.py $(BUILD) "$$peer"
+$(BUILD)/bench/machine: tests/bench/cpu/machine.c
+	$(say) CC $<
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CSTD) -O3 $(WARN) -pthread $< -o $@
+
+# Everything beside other implementations, such as Hugging Face transformers: tests/reference/run.sh lists the parts.
 .PHONY: reference run-reference
-reference: deps-build-test
+reference: deps-build-test-nano
 	$(Q)$(MAKE) --no-print-directory -j$(JOBS) run-reference
-run-reference: static
+run-reference: all
 	$(Q)CC='$(CC)' CFLAGS='$(CSTD) -g -O1 -Iinclude -I. -Itests $(PKG_CFLAGS) $(EXTRA)' LIBS='$(LIBS)' \
-	  tests/reference/run.sh $(BUILD)
+	  JOBS='$(JOBS)' tests/reference/run.sh $(BUILD) '$(T)'
+
+# What each type of weights loses: writes the tables of docs/quantization.md.
+.PHONY: quality run-quality
+quality: deps-build
+	$(Q)$(MAKE) --no-print-directory -j$(JOBS) run-quality
+run-quality: all
+	$(Q)JOBS='$(JOBS)' python3 -B tests/reference/quality.py $(BUILD)
 
 # ---- gates ---------------------------------------------------------------------------------------------------
 .PHONY: lint format abi-check abi-update docs nano-eval
@@ -254,7 +272,9 @@ help:
 	@echo '  demo        see it work: the bundled model, on this machine'
 	@echo '  test        build and run every test; T=regex picks some'
 	@echo '  bench       measure, side by side with the physical limit'
-	@echo '  reference   compare every architecture with transformers; makes a Python environment'
+	@echo '  bench-cpu   measure side by side with llama.cpp; QUICK=1 takes under five minutes'
+	@echo '  reference   compare with transformers, tokenizers, jinja2, gguf and llama.cpp; T=regex picks some'
+	@echo '  quality     what each type of weights loses; writes the tables of docs/quantization.md'
 	@echo '  lint        the rules of the house: floors, doors, words, format'
 	@echo '  sanitize    the tests under ASan with UBSan, then under TSan'
 	@echo '  torture     fail every fallible call of every scenario'

@@ -102,6 +102,7 @@ size_t aii_q8_row_bytes(size_t n);
 /* Weights are multiplied in panels: 16 rows, repacked so that a vector register holds one element, or four, of each
  * row. kernels/panel.h has the layout. The last panel of a matrix is filled up with rows of zeros. */
 #define AII_PANEL 16
+#define AII_PANEL_LAYOUT 1                     /* of files that hold panels: another number when any byte moves */
 size_t aii_panel_bytes(aii_fmt fmt, size_t n); /* of rows of n elements; 0: a format that is not packed */
 /* n_rows <= 16 rows of n elements, `stride` bytes apart, to one panel. */
 void aii_panel_pack(aii_fmt fmt, const void *rows, size_t stride, uint32_t n_rows, size_t n, void *panel);

@@ -18,6 +18,7 @@ typedef struct talk {
   const agent_options *o;
   bool spoke; /* stdout has part of a line */
   bool answered;
+  bool thinking; /* stderr has part of what the model thinks */
 } talk;
 
 /* ---- what is shown ------------------------------------------------------------------------------------------------------- */
@@ -37,6 +38,12 @@ static void end_line(talk *t)
 static void show_event(talk *t, const char *type, const json_t *event)
 {
   const char *text;
+  if (strcmp(type, "reasoning") == 0) {
+    text = text_of(event, "text");
+    if (cli_progress_wanted() && !t->o->quiet) cli_reasoning(&t->thinking, text, strlen(text));
+    return;
+  }
+  cli_reasoning(&t->thinking, NULL, 0);
   if (strcmp(type, "token") == 0) {
     text = text_of(event, "text");
     cli_write(text, strlen(text));
@@ -108,6 +115,7 @@ static void on_done(void *user, aiinfra_status status, const aiinfra_run_result 
     cli_write(result->answer, strlen(result->answer));
     t->spoke = true;
   }
+  cli_reasoning(&t->thinking, NULL, 0);
   if (!t->o->events) end_line(t);
   if (status != AIINFRA_OK) {
     cli_error("agent", result->error);
@@ -207,6 +215,7 @@ int cmd_agent(int argc, char **argv)
       {"seed", 0, CLI_INT, &o.seed, 0, 9e18, "S", "of the sampler; 0: a random one"},
       {"threads", 't', CLI_INT, &o.threads, 0, 1024, "N", "compute threads; 0: one for each core"},
       CLI_KV_TYPE(o.kv_type),
+      CLI_PACKED,
       {"quiet", 'q', CLI_FLAG, &o.quiet, 0, 0, NULL, "the answer only"},
       {0}};
   const cli_command command = {

@@ -55,6 +55,20 @@ bool cli_progress_wanted(void)
   return isatty(STDERR_FILENO) == 1;
 }
 
+void cli_reasoning(bool *open, const char *text, size_t n)
+{
+  bool dim = cli_progress_wanted();
+  if (text == NULL && *open) {
+    fputs(dim ? "\033[0m\n" : "\n", stderr);
+    *open = false;
+  } else if (text != NULL && n > 0) {
+    if (!*open && dim) fputs("\033[2m", stderr);
+    fwrite(text, 1, n, stderr);
+    *open = true;
+  }
+  fflush(stderr);
+}
+
 bool cli_write(const char *text, size_t n)
 {
   return fwrite(text, 1, n, stdout) == n && fflush(stdout) == 0;
@@ -146,6 +160,8 @@ static void log_line(void *user, aiinfra_log_level level, const char *message)
   if (level <= AIINFRA_LOG_WARN) cli_say("aiinfra: %s", message);
 }
 
+const char *cli_packed;
+
 int cli_runtime_open(int64_t threads, aiinfra_runtime **out)
 {
   aiinfra_runtime_opts opts = AIINFRA_RUNTIME_OPTS_INIT;
@@ -171,6 +187,7 @@ int cli_model_open(const char *path, int64_t threads, cli_engine *e)
   code = cli_runtime_open(threads, &e->runtime);
   if (code != CLI_OK) return code;
   opts.progress = show_loading;
+  opts.packed_path = cli_packed;
   if (aiinfra_model_open(e->runtime, path, &opts, &e->model, &err) != AIINFRA_OK) {
     code = cli_error(path, &err);
     cli_engine_close(e);

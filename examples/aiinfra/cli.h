@@ -15,7 +15,8 @@ enum { CLI_OK = 0, CLI_FAILED = 1, CLI_USAGE = 2 };
 
 /* ---- options (options.c) ----------------------------------------------------------------------------------------- */
 
-typedef enum cli_kind { CLI_FLAG, CLI_TEXT, CLI_INT, CLI_REAL } cli_kind;
+/* CLI_MAYBE: a text that only --name=TEXT gives; --name alone is "". */
+typedef enum cli_kind { CLI_FLAG, CLI_TEXT, CLI_MAYBE, CLI_INT, CLI_REAL } cli_kind;
 
 typedef struct cli_option {
   const char *name; /* without "--" */
@@ -45,7 +46,9 @@ void cli_say(const char *format, ...) __attribute__((format(printf, 1, 2))); /* 
 int cli_fail(const char *format, ...) __attribute__((format(printf, 1, 2))); /* "aiinfra: ...", returns CLI_FAILED */
 int cli_error(const char *what, const aiinfra_error *err);                   /* "aiinfra: what: message" */
 int cli_usage(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
-bool cli_progress_wanted(void);             /* stderr is a terminal */
+bool cli_progress_wanted(void); /* stderr is a terminal */
+/* More of what the model thinks, on stderr, dim on a terminal; text NULL: it has ended. *open starts as false. */
+void cli_reasoning(bool *open, const char *text, size_t n);
 bool cli_write(const char *text, size_t n); /* to stdout, at once; false: nobody reads it any more */
 
 /* ---- interrupts (cli.c) -------------------------------------------------------------------------------------------- */
@@ -67,6 +70,13 @@ typedef struct cli_engine {
   aiinfra_kv *kv;
   aiinfra_batcher *batcher;
 } cli_engine;
+
+/* Among the options of a command that opens a model: where its packed weights are kept. */
+#define CLI_PACKED                                                                                        \
+  {                                                                                                       \
+    "packed", 0, CLI_MAYBE, &cli_packed, 0, 0, "[=FILE]", "keep packed weights: the next start is faster" \
+  }
+extern const char *cli_packed;
 
 int cli_runtime_open(int64_t threads, aiinfra_runtime **out);
 /* Only the runtime and the model; kv and batcher stay NULL. */
@@ -110,6 +120,7 @@ int cmd_agent(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
 int cmd_convert(int argc, char **argv);
 int cmd_forget(int argc, char **argv);
+int cmd_imatrix(int argc, char **argv);
 int cmd_ingest(int argc, char **argv);
 int cmd_inspect(int argc, char **argv);
 int cmd_kld(int argc, char **argv);

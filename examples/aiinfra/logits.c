@@ -136,6 +136,7 @@ int cmd_logits(int argc, char **argv)
       {"top", 0, CLI_INT, &o.top, 0, 1e9, "N", "the N likeliest tokens; 0: all (10)"},
       {"json", 0, CLI_FLAG, &o.as_json, 0, 0, NULL, "an array with an object for each position"},
       {"threads", 't', CLI_INT, &o.threads, 0, 1024, "N", "compute threads; 0: one for each core"},
+      CLI_PACKED,
       {0}};
   const cli_command command = {"logits",
                                "MODEL [-p TEXT] [OPTIONS]",

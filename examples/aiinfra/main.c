@@ -29,6 +29,7 @@ static const command commands[] = {
     {"logits", cmd_logits, "what a model expects behind a text"},
     {"perplexity", cmd_perplexity, "how well a model predicts a text"},
     {"kld", cmd_kld, "how far a model is from its parent"},
+    {"imatrix", cmd_imatrix, "which columns of a model's weights matter"},
     {"convert", cmd_convert, "write a model of any format as a GGUF file"},
     {"quantize", cmd_quantize, "write a model with smaller weights"},
     {"version", cmd_version, "the library's version"},

@@ -53,7 +53,7 @@ static void show_help(const cli_command *c)
   for (const cli_option *o = c->options; o->name != NULL; o++) {
     char left[MAX_WORD];
     snprintf(left, sizeof left, "%c%c%s --%s%s%s", o->letter != 0 ? '-' : ' ', o->letter != 0 ? o->letter : ' ',
-             o->letter != 0 ? "," : " ", o->name, o->argument != NULL ? " " : "",
+             o->letter != 0 ? "," : " ", o->name, o->argument != NULL && o->kind != CLI_MAYBE ? " " : "",
              o->argument != NULL ? o->argument : "");
     printf("  %-26s %s\n", left, o->help);
   }
@@ -106,7 +106,8 @@ static int store(const cli_command *c, const cli_option *o, const char *value)
   errno = 0;
   switch (o->kind) {
     case CLI_FLAG: *(bool *)o->value = true; return CLI_OK;
-    case CLI_TEXT: *(const char **)o->value = value; return CLI_OK;
+    case CLI_TEXT:
+    case CLI_MAYBE: *(const char **)o->value = value; return CLI_OK;
     case CLI_INT: {
       long long whole = strtoll(value, &end, 10);
       if (end == value || *end != '\0' || errno != 0 || (double)whole < o->least || (double)whole > o->most)
@@ -131,6 +132,7 @@ static int take(const cli_command *c, int argc, char **argv, int *i)
   const cli_option *o = find(c, word, &value);
   if (o == NULL) return unknown(c, word);
   if (o->kind == CLI_FLAG && value != NULL) return cli_usage(c->name, "--%s takes no value", o->name);
+  if (o->kind == CLI_MAYBE && value == NULL) value = "";
   if (o->kind != CLI_FLAG && value == NULL) {
     if (*i + 1 >= argc) return cli_usage(c->name, "%s needs a value: %s", word, o->argument);
     value = argv[++*i];

@@ -1,5 +1,5 @@
 /* run.c - `aiinfra run`: continues a text, or chats when a person sits at the terminal. stdout has nothing but what the
- * model generated. */
+ * model generated: its text, and its tool calls as a line of JSON. What it thinks first goes to stderr. */
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,16 +9,19 @@
 #include "cli.h"
 
 typedef struct run_options {
-  const char *prompt, *kv_type;
+  const char *prompt, *tools, *tool_choice, *kv_type;
   int64_t n, top_k, seed, threads;
   double temperature, top_p, min_p;
-  bool greedy, chat, stats;
+  bool greedy, chat, stats, reasoning;
 } run_options;
 
 typedef struct output {
   aiinfra_request *request;
-  bool broken; /* stdout is gone */
-  char *text;  /* what was generated, for the chat's history */
+  bool broken;    /* stdout is gone */
+  bool reasoning; /* what the model thinks is shown */
+  bool thinking;  /* stderr has part of it */
+  char *text;     /* what was generated, for the chat's history */
+  char *calls;    /* NULL: none */
   aiinfra_error error;
   uint32_t n_prompt, n_cached, n_generated;
   double prefill_s, decode_s;
@@ -27,6 +30,8 @@ typedef struct output {
 static void on_chunk(void *user, const aiinfra_chunk *chunk)
 {
   output *out = user;
+  if (out->reasoning) cli_reasoning(&out->thinking, chunk->reasoning, chunk->reasoning_bytes);
+  if (chunk->n_bytes > 0 || chunk->call != NULL) cli_reasoning(&out->thinking, NULL, 0);
   if (!out->broken && !cli_write(chunk->text, chunk->n_bytes)) {
     out->broken = true;
     aiinfra_request_cancel(out->request);
@@ -36,11 +41,13 @@ static void on_chunk(void *user, const aiinfra_chunk *chunk)
 static void on_result(void *user, aiinfra_status status, const aiinfra_result *result)
 {
   output *out = user;
+  cli_reasoning(&out->thinking, NULL, 0);
   if (status != AIINFRA_OK) {
     out->error = *result->error;
     return;
   }
   out->text = strdup(result->text);
+  if (result->tool_calls_json != NULL) out->calls = strdup(result->tool_calls_json);
   out->n_prompt = result->n_prompt;
   out->n_cached = result->n_cached;
   out->n_generated = result->n_generated;
@@ -62,6 +69,7 @@ static int generate(const cli_engine *e, const run_options *o, aiinfra_generate_
   aiinfra_error err;
   aiinfra_status rc;
   memset(out, 0, sizeof *out);
+  out->reasoning = o->reasoning || cli_progress_wanted();
   opts->max_tokens = (uint32_t)o->n;
   opts->temperature = o->greedy ? 0.0f : (float)o->temperature;
   opts->top_k = (int32_t)o->top_k;
@@ -74,7 +82,8 @@ static int generate(const cli_engine *e, const run_options *o, aiinfra_generate_
   if (out->broken) return CLI_FAILED;
   if (rc == AIINFRA_ECANCELED) return cli_fail("interrupted");
   if (rc != AIINFRA_OK) return cli_error("generation", &out->error);
-  if (isatty(STDOUT_FILENO)) printf("\n");
+  if (isatty(STDOUT_FILENO) || (out->calls != NULL && out->text != NULL && out->text[0] != '\0')) printf("\n");
+  if (out->calls != NULL) printf("%s\n", out->calls);
   if (o->stats || cli_progress_wanted()) show_stats(out);
   return CLI_OK;
 }
@@ -98,6 +107,7 @@ static int complete(const cli_engine *e, const run_options *o)
   }
   code = generate(e, o, &opts, &out);
   free(out.text);
+  free(out.calls);
   return code;
 }
 
@@ -109,21 +119,36 @@ static bool add_message(json_t *messages, const char *role, const char *content)
   return json_array_append_new(messages, message) == 0;
 }
 
+/* The tools of o->tools, if any, are offered; free() *tools. */
+static int offer_tools(const run_options *o, aiinfra_generate_opts *opts, char **tools)
+{
+  size_t n;
+  *tools = NULL;
+  if (o->tools == NULL) return CLI_OK;
+  *tools = cli_read_file(o->tools, &n);
+  opts->tools_json = *tools;
+  opts->tool_choice = o->tool_choice;
+  return *tools != NULL ? CLI_OK : CLI_FAILED;
+}
+
 /* One turn; the answer joins the messages. */
 static int turn(const cli_engine *e, const run_options *o, json_t *messages, const char *input)
 {
   aiinfra_generate_opts opts = AIINFRA_GENERATE_OPTS_INIT;
   output out = {0};
-  char *text;
+  char *text, *tools;
   int code;
   if (!add_message(messages, "user", input)) return cli_fail("the input is no UTF-8");
   text = json_dumps(messages, JSON_COMPACT);
   if (text == NULL) return cli_fail("out of memory");
   opts.messages_json = text;
-  code = generate(e, o, &opts, &out);
+  code = offer_tools(o, &opts, &tools);
+  if (code == CLI_OK) code = generate(e, o, &opts, &out);
   if (code == CLI_OK && out.text != NULL && !add_message(messages, "assistant", out.text)) code = CLI_FAILED;
   free(out.text);
+  free(out.calls);
   free(text);
+  free(tools);
   return code;
 }
 
@@ -167,7 +192,12 @@ int cmd_run(int argc, char **argv)
       {"min-p", 0, CLI_REAL, &o.min_p, 0, 1, "P", "drop tokens below P times the likeliest one's probability (0)"},
       {"seed", 0, CLI_INT, &o.seed, 0, 9e18, "S", "of the sampler; 0: a random one"},
       {"threads", 't', CLI_INT, &o.threads, 0, 1024, "N", "compute threads; 0: one for each core"},
+      {"tools", 0, CLI_TEXT, &o.tools, 0, 0, "FILE", "tools in OpenAI's shape, as JSON, that a chat's prompt may call"},
+      {"tool-choice", 0, CLI_TEXT, &o.tool_choice, 0, 0, "NAME", "auto, none, required or a tool (auto)"},
+      {"show-reasoning", 0, CLI_FLAG, &o.reasoning, 0, 0, NULL,
+       "what the model thinks, on stderr; a terminal has it anyway"},
       CLI_KV_TYPE(o.kv_type),
+      CLI_PACKED,
       {"stats", 0, CLI_FLAG, &o.stats, 0, 0, NULL, "tell tokens and speed on stderr"},
       {0}};
   const cli_command command = {"run", "MODEL [-p TEXT] [OPTIONS]", "Continues a text, or chats.", options, 1, 1};
@@ -175,11 +205,14 @@ int cmd_run(int argc, char **argv)
   cli_engine e;
   int n, code;
   if (!cli_parse(&command, argc, argv, &n, &code)) return code;
+  if (o.tools != NULL && o.prompt == NULL) return cli_usage("run", "--tools needs a prompt: -p TEXT");
+  if (o.tool_choice != NULL && o.tools == NULL) return cli_usage("run", "--tool-choice needs --tools");
   cli_catch_interrupts();
   code = cli_engine_open(argv[0], o.threads, o.kv_type, NULL, &e);
   if (code != CLI_OK) return code;
   (void)aiinfra_model_get_info(e.model, &info, NULL);
-  if (o.chat || (o.prompt == NULL && info.has_template == 1 && isatty(STDIN_FILENO))) code = chat(&e, &o);
+  if (o.chat || o.tools != NULL || (o.prompt == NULL && info.has_template == 1 && isatty(STDIN_FILENO)))
+    code = chat(&e, &o);
   else code = complete(&e, &o);
   cli_engine_close(&e);
   return code;

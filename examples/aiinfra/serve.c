@@ -57,6 +57,7 @@ int cmd_serve(int argc, char **argv)
       {"api-key", 0, CLI_TEXT, &key, 0, 0, "KEY", "demand it as a bearer token"},
       {"threads", 't', CLI_INT, &threads, 0, 1024, "N", "compute threads; 0: one for each core"},
       CLI_KV_TYPE(kv_type),
+      CLI_PACKED,
       {0}};
   const cli_command command = {
       "serve", "[--model FILE] [OPTIONS]", "Serves a model over HTTP, as OpenAI does.", options, 0, 0};

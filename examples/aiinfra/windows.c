@@ -21,10 +21,12 @@ static bool is_space(char c)
   return c == ' ' || c == '\n' || c == '\t' || c == '\r';
 }
 
-static int append_tokens(const aiinfra_model *model, const char *text, size_t n, aiinfra_token **all, size_t *n_all)
+static int append_tokens(const windows *w, const aiinfra_model *model, const char *text, size_t n, aiinfra_token **all,
+                         size_t *n_all)
 {
+  uint32_t flags = AIINFRA_TOKENIZE_BOS | (w->o->special ? AIINFRA_TOKENIZE_SPECIAL : 0u);
   size_t more;
-  aiinfra_token *tokens = cli_tokenize(model, text, n, AIINFRA_TOKENIZE_BOS, &more), *grown;
+  aiinfra_token *tokens = cli_tokenize(model, text, n, flags, &more), *grown;
   if (tokens == NULL) return CLI_FAILED;
   grown = realloc(*all, (*n_all + more + 1) * sizeof *grown);
   if (grown != NULL) {
@@ -44,14 +46,14 @@ static int tokenize(windows *w, const aiinfra_model *model, const char *text, si
   int code = CLI_OK;
   *all = NULL;
   *n_all = 0;
-  if (mark == NULL || mark[0] == '\0') return append_tokens(model, text, n, all, n_all);
+  if (mark == NULL || mark[0] == '\0') return append_tokens(w, model, text, n, all, n_all);
   while (text < end && code == CLI_OK) {
     const char *stop = memmem(text, (size_t)(end - text), mark, strlen(mark)), *next;
     next = stop != NULL ? stop + strlen(mark) : end;
     if (stop == NULL) stop = end;
     while (text < stop && is_space(*text)) text++;
     while (stop > text && is_space(stop[-1])) stop--;
-    if (stop > text) code = append_tokens(model, text, (size_t)(stop - text), all, n_all);
+    if (stop > text) code = append_tokens(w, model, text, (size_t)(stop - text), all, n_all);
     text = next;
   }
   return code;

@@ -1,4 +1,4 @@
-/* windows.h - a text cut into windows, and one or two models run over them: what perplexity and kld share. */
+/* windows.h - a text cut into windows, and one or two models run over them: what perplexity, kld and imatrix share. */
 #ifndef AIINFRA_CLI_WINDOWS_H
 #define AIINFRA_CLI_WINDOWS_H
 
@@ -7,26 +7,32 @@
 typedef struct window_options {
   const char *separator, *kv_type; /* of the first model's cache */
   int64_t context, chunks, threads;
-  bool from_start, as_json;
+  bool from_start, special, as_json;
 } window_options;
 
-/* The rows of cli_option that fill them. */
-#define WINDOW_OPTIONS(o)                                                                                           \
+/* The rows of cli_option that fill them: how a text is cut, and what is scored of it. */
+#define WINDOW_TEXT_OPTIONS(o)                                                                                      \
   {"context", 'c', CLI_INT, &(o)->context, 2, 1e9, "N", "tokens of a window (512, or what the model has if less)"}, \
       {"chunks", 0, CLI_INT, &(o)->chunks, 0, 1e9, "N", "only the first N windows; 0: all"},                        \
-      {"from-start",                                                                                                \
-       0,                                                                                                           \
-       CLI_FLAG,                                                                                                    \
-       &(o)->from_start,                                                                                            \
-       0,                                                                                                           \
-       0,                                                                                                           \
-       NULL,                                                                                                        \
-       "score all tokens of a window but its first one; the text is taken as it is"},                               \
       {"separator", 0, CLI_TEXT, &(o)->separator,                                                                   \
        0,           0, "TEXT",   "stands between texts in FILE, of which each is tokenised by itself"},             \
-      CLI_KV_TYPE((o)->kv_type), {"json", 0, CLI_FLAG, &(o)->as_json, 0, 0, NULL, "one JSON object"},               \
   {                                                                                                                 \
     "threads", 't', CLI_INT, &(o)->threads, 0, 1024, "N", "compute threads; 0: one for each core"                   \
+  }
+#define WINDOW_OPTIONS(o)                                                                                         \
+  WINDOW_TEXT_OPTIONS(o),                                                                                         \
+      {"from-start",                                                                                              \
+       0,                                                                                                         \
+       CLI_FLAG,                                                                                                  \
+       &(o)->from_start,                                                                                          \
+       0,                                                                                                         \
+       0,                                                                                                         \
+       NULL,                                                                                                      \
+       "score all tokens of a window but its first one; the text is taken as it is"},                             \
+      CLI_KV_TYPE((o)->kv_type),                                                                                  \
+      {"special", 0, CLI_FLAG, &(o)->special, 0, 0, NULL, "names of control tokens in FILE become these tokens"}, \
+  {                                                                                                               \
+    "json", 0, CLI_FLAG, &(o)->as_json, 0, 0, NULL, "one JSON object"                                             \
   }
 
 enum { MAX_WINDOW_MODELS = 2 };

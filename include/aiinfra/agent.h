@@ -91,7 +91,8 @@ typedef struct aiinfra_run_opts {
  *   remembered     text, id: a fact that was kept because the input stated it
  *   recalled       passages: [{n, source, first_byte, n_bytes, score, text}], facts: [text], ms
  *   step_started   step: a generation begins
- *   token          text: a piece of what the model says, without tool calls
+ *   reasoning      text: a piece of what the model thinks before it answers or calls a tool
+ *   token          text: a piece of what the model says, without reasoning and tool calls
  *   tool_started   call, id, name, arguments (JSON text), attempt
  *   tool_finished  call, id, name, result, ms
  *   tool_failed    call, id, name, error, ms; loop: true when the call was refused as a repetition; unknown: true when

@@ -122,7 +122,7 @@ typedef void (*aiinfra_chunk_cb)(void *user, const aiinfra_chunk *chunk);
 /** The terminal callback of a generation; runs exactly once. Thread: loop. */
 typedef void (*aiinfra_result_cb)(void *user, aiinfra_status status, const aiinfra_result *result);
 
-/** The terminal callback of an embedding: n_dims floats of unit length, valid during the call. Thread: loop. */
+/** The terminal callback of an embedding: n_dims floats, valid during the call. Thread: loop. */
 typedef void (*aiinfra_embed_cb)(void *user, aiinfra_status status, const float *vector, size_t n_dims,
                                  uint32_t n_tokens, const aiinfra_error *error);
 
@@ -143,7 +143,8 @@ typedef struct aiinfra_embed_opts {
   uint32_t dimensions;       /**< only the first so many elements of each vector, cut off before it is normalised, for
                                   models that were trained to be cut (Matryoshka); 0: all */
   int32_t pooling;           /**< an aiinfra_pooling; 0: as the model's file says */
-  int32_t normalize;         /**< scale to unit length: 0: default (on), 1: on, -1: off */
+  int32_t normalize;         /**< scale to unit length: 0: as the model's file says, on where it says nothing; 1: on,
+                                  -1: off */
   int32_t priority;          /**< higher goes first */
 } aiinfra_embed_opts;
 
@@ -236,7 +237,8 @@ AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_batcher_generate(aiinfra_bat
                                                                      aiinfra_request **request, aiinfra_error *err);
 
 /**
- * Embeds a text with the defaults of aiinfra_embed_opts: pooled as the model's file says, scaled to unit length.
+ * Embeds a text with the defaults of aiinfra_embed_opts: pooled as the model's file says, scaled to unit
+ * length unless it says otherwise.
  *
  * @return as aiinfra_batcher_generate()
  * Thread: loop.  Since: 0.1.

@@ -25,10 +25,12 @@ typedef struct aiinfra_model_opts {
   int32_t vocab_only;           /**< 1: read only metadata and vocabulary; the model then cannot run */
   const char *load_type;        /**< brings big matrices to this type while opening, as "Q8_0"; NULL: as they are */
   const char *tokenizer;        /**< file with the tokenizer of a llama2.c checkpoint; NULL: looked for beside it */
+  const char *packed_path;      /**< file that keeps the weights as the device computes with them, written if it is missing
+                                     or out of date; "": the model's path with ".packed"; NULL: none */
 } aiinfra_model_opts;
 
 /** Initialiser of aiinfra_model_opts. */
-#define AIINFRA_MODEL_OPTS_INIT {sizeof(aiinfra_model_opts), NULL, NULL, 0, 0, NULL, NULL}
+#define AIINFRA_MODEL_OPTS_INIT {sizeof(aiinfra_model_opts), NULL, NULL, 0, 0, NULL, NULL, NULL}
 
 /** The sizes of a model. */
 typedef struct aiinfra_model_info {
@@ -58,7 +60,8 @@ typedef enum aiinfra_tokenize_flags {
  * Hugging Face folder (or its config.json or model.safetensors.index.json), or a llama2.c checkpoint.
  *
  * On success the caller owns *out; release it with aiinfra_model_free(). The model keeps the runtime alive. On
- * failure *out is NULL and nothing is held.
+ * failure *out is NULL and nothing is held. A packed_path that cannot be read or written is no failure: the log tells
+ * why, and the weights are packed in memory.
  *
  * @return AIINFRA_ENOENT     no such file, or one that belongs to it is missing; the message names it
  *         AIINFRA_EFORMAT    the file is malformed; the message names the field

@@ -357,10 +357,10 @@ AII_INLINE b64 w16_sub(b64 a, b64 b)
 /* Integer dots of the 16 rows with one column, two groups of four elements at a time. What bounds the codes says how:
  * below 16, sums of a whole block stay in 16 bits; below 64, sums of two groups; signed codes give their sign to x.
  * The sum is what dots_end() makes of it. */
-typedef enum dots { DOTS_16, DOTS_64, DOTS_SIGNED } dots;
+typedef enum dot_kind { DOTS_16, DOTS_64, DOTS_SIGNED } dot_kind;
 #define AII_SIGNED_ZERO 0 /* what is subtracted from signed codes */
 
-AII_INLINE __m256i lanes_dots(dots kind, __m256i w0, __m256i w1, __m256i x0, __m256i x1)
+AII_INLINE __m256i lanes_dots(dot_kind kind, __m256i w0, __m256i w1, __m256i x0, __m256i x1)
 {
   __m256i ones = _mm256_set1_epi16(1);
   if (kind == DOTS_SIGNED) {
@@ -372,7 +372,7 @@ AII_INLINE __m256i lanes_dots(dots kind, __m256i w0, __m256i w1, __m256i x0, __m
   return kind == DOTS_16 ? p : _mm256_madd_epi16(p, ones);
 }
 
-AII_INLINE b64 dots_add(dots kind, b64 sum, bool first, b64 w0, b64 w1, const int8_t *x)
+AII_INLINE b64 dots_add(dot_kind kind, b64 sum, bool first, b64 w0, b64 w1, const int8_t *x)
 {
   const float *four = (const float *)(const void *)x; /* four bytes, to every word */
   __m256i x0 = _mm256_castps_si256(_mm256_broadcast_ss(four)), x1 = _mm256_castps_si256(_mm256_broadcast_ss(four + 1));
@@ -383,7 +383,7 @@ AII_INLINE b64 dots_add(dots kind, b64 sum, bool first, b64 w0, b64 w1, const in
   return p;
 }
 
-AII_INLINE b64 dots_end(dots kind, b64 sum)
+AII_INLINE b64 dots_end(dot_kind kind, b64 sum)
 {
   __m256i ones = _mm256_set1_epi16(1);
   return kind != DOTS_16 ? sum : (b64){_mm256_madd_epi16(sum.lo, ones), _mm256_madd_epi16(sum.hi, ones)};

@@ -286,10 +286,10 @@ AII_INLINE b64 w16_dot_pair(b64 a, int32_t pair)
 }
 
 /* dpbusd wants unsigned codes: signed ones count 128 more. */
-typedef enum dots { DOTS_16, DOTS_64, DOTS_SIGNED } dots;
+typedef enum dot_kind { DOTS_16, DOTS_64, DOTS_SIGNED } dot_kind;
 #define AII_SIGNED_ZERO 128
 
-AII_INLINE b64 dots_add(dots kind, b64 sum, bool first, b64 w0, b64 w1, const int8_t *x)
+AII_INLINE b64 dots_add(dot_kind kind, b64 sum, bool first, b64 w0, b64 w1, const int8_t *x)
 {
   int32_t q[2];
   memcpy(q, x, sizeof q);
@@ -303,7 +303,7 @@ AII_INLINE b64 dots_add(dots kind, b64 sum, bool first, b64 w0, b64 w1, const in
   return _mm512_dpbusd_epi32(sum, w1, _mm512_set1_epi32(q[1]));
 }
 
-AII_INLINE b64 dots_end(dots kind, b64 sum)
+AII_INLINE b64 dots_end(dot_kind kind, b64 sum)
 {
   (void)kind;
   return sum;

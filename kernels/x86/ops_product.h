@@ -50,7 +50,7 @@ AII_INLINE void finish(const aii_product *p, uint32_t r, uint32_t c, v16 sum)
 
 /* ---- a block of a quantised panel ---- */
 
-AII_INLINE dots dots_of(aii_fmt f)
+AII_INLINE dot_kind dots_of(aii_fmt f)
 {
   if (f == AII_FMT_Q8_0 || f == AII_FMT_IQ4_NL) return DOTS_SIGNED;
   return aii_panel_bits(f) == 4 && f != AII_FMT_MXFP4 ? DOTS_16 : DOTS_64;
@@ -139,7 +139,7 @@ AII_INLINE int32_t q8_pair(const q8_cursor *x, size_t blocks, size_t b)
 AII_INLINE void block_product(aii_fmt f, bool wide, const unsigned char *block, const unsigned char *head,
                               const q8_cursor *x, size_t blocks, size_t b, v16 *sum, const uint32_t cols)
 {
-  dots kind = dots_of(f);
+  dot_kind kind = dots_of(f);
   int zero = kind == DOTS_SIGNED ? AII_SIGNED_ZERO : aii_panel_zero(f);
   b64 dot[AII_QUANT_COLS], low[AII_QUANT_COLS];
   block_scales s;

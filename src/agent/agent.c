@@ -7,7 +7,6 @@
 #include "src/agent/agent.h"
 
 #include "src/memory/memory.h"
-#include "src/text/text.h"
 
 #define MAX_NAME_BYTES 64
 
@@ -98,18 +97,21 @@ static aiinfra_status make_spec(const aiinfra_tool *tool, json_t **out, aiinfra_
   return *out != NULL ? AIINFRA_OK : aii_fail(err, AIINFRA_ENOMEM, "tool '%s'", tool->name);
 }
 
-/* A schema that cannot be turned into a grammar is refused here, not in the middle of a run. */
-static aiinfra_status check_schema(aii_mem *mem, const char *name, const json_t *spec, aiinfra_error *err)
+/* A schema that cannot be turned into a grammar of the model's calls is refused here, not in the middle of a run. */
+static aiinfra_status check_schema(const aiinfra_agent *agent, const char *name, const json_t *spec, aiinfra_error *err)
 {
+  aii_mem *mem = &agent->rt->mem;
   aii_grammar *grammar = NULL;
+  aii_tool_grammar_opts opts = {.choice = "required", .syntax = agent->gen.syntax};
   aii_buf text;
   aiinfra_status rc;
   aii_buf_init(&text, mem, 0);
   aii_buf_char(&text, '[');
   aii_json_dump(spec, &text);
   aii_buf_char(&text, ']');
-  rc = text.failed ? aii_fail(err, AIINFRA_ENOMEM, "schema")
-                   : aii_grammar_from_tools(mem, text.data, "required", "hermes", &grammar, err);
+  if (opts.syntax.format == NULL) opts.syntax.format = aii_output_format("json");
+  opts.tools_json = text.data;
+  rc = text.failed ? aii_fail(err, AIINFRA_ENOMEM, "schema") : aii_grammar_from_tools(mem, &opts, &grammar, err);
   aii_grammar_free(grammar);
   aii_buf_free(&text);
   return rc == AIINFRA_OK ? rc : aii_wrap(err, rc, "tool '%s'", name);
@@ -137,7 +139,7 @@ aiinfra_status aii_agent_add_tool(aiinfra_agent *agent, const aiinfra_tool *tool
       .run = tool->run, .user = tool->user, .idempotent = tool->idempotent == 1, .timeout_ms = tool->timeout_ms};
   aiinfra_status rc = check_tool(agent, tool, err);
   if (rc == AIINFRA_OK) rc = make_spec(tool, &t.spec, err);
-  if (rc == AIINFRA_OK) rc = check_schema(mem, tool->name, t.spec, err);
+  if (rc == AIINFRA_OK) rc = check_schema(agent, tool->name, t.spec, err);
   if (rc == AIINFRA_OK && !aii_grow(mem, &agent->tools, &agent->cap_tools, agent->n_tools + 1, sizeof t))
     rc = aii_fail(err, AIINFRA_ENOMEM, "tool '%s'", tool->name);
   if (rc == AIINFRA_OK && (t.name = aii_strdup(mem, tool->name)) == NULL)

@@ -25,6 +25,7 @@
 #include "lib/loop/loop.h"
 #include "src/db/db.h"
 #include "src/runtime/runtime.h"
+#include "src/text/text.h"
 
 /* ---- agent and tools (agent.c, builtin.c) --------------------------------------------------------------------- */
 
@@ -37,7 +38,8 @@ typedef struct aii_generator {
                              aiinfra_result_cb on_result, void *user, aiinfra_request **request, aiinfra_error *err);
   void (*keep)(void *impl); /* the agent's reference; both NULL: the creator keeps it alive */
   void (*release)(void *impl);
-  uint32_t max_context; /* tokens; bounds what recall puts into the prompt */
+  uint32_t max_context;     /* tokens; bounds what recall puts into the prompt */
+  aii_output_syntax syntax; /* in which the model writes calls */
 } aii_generator;
 
 typedef struct aii_tool {

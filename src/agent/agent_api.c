@@ -56,6 +56,7 @@ aiinfra_status aiinfra_agent_create(aiinfra_batcher *batcher, aiinfra_db *db, ai
   if (rc == AIINFRA_OK) rc = aiinfra_model_get_info(aiinfra_batcher_model(batcher), &info, err);
   if (rc != AIINFRA_OK) return rc;
   gen.max_context = info.max_context;
+  gen.syntax = batcher->model->syntax;
   return aii_agent_create(&gen, db, memory, &o, out, err);
 }
 

@@ -175,11 +175,21 @@ static aiinfra_status on_llm_requested(aii_fold *fold, json_t *body, aiinfra_err
   return aii_json_get_bool(body, "", "tools", true, &fold->with_tools, err);
 }
 
+/* The reasoning behind calls goes with them, by both names that templates have for it: the template decides what of it
+ * the model sees again. Beside text some templates refuse the second name. */
+static json_t *calling_message(json_t *text, json_t *calls, json_t *reasoning)
+{
+  json_t *thinking = json_string_length(text) == 0 ? reasoning : NULL;
+  return json_pack("{ss, sO, sO*, sO*, sO}", "role", "assistant", "content", text, "reasoning_content", reasoning,
+                   "thinking", thinking, "tool_calls", calls);
+}
+
 static aiinfra_status on_llm_completed(aii_fold *fold, json_t *body, aiinfra_error *err)
 {
   const char *text = NULL;
   json_t *calls = NULL;
   aiinfra_status rc = aii_json_get_str(body, "", "text", true, &text, err);
+  if (rc == AIINFRA_OK) rc = aii_json_get_str(body, "", "reasoning", false, &text, err);
   if (rc == AIINFRA_OK) rc = aii_json_get_array(body, "", "tool_calls", false, &calls, err);
   if (rc != AIINFRA_OK) return rc;
 
@@ -200,8 +210,7 @@ static aiinfra_status on_llm_completed(aii_fold *fold, json_t *body, aiinfra_err
     return AIINFRA_OK;
   }
   fold->phase = AII_PHASE_TOOLS;
-  return add_message(fold, json_pack("{ss, sO, sO}", "role", "assistant", "content", fold->text, "tool_calls", calls),
-                     err);
+  return add_message(fold, calling_message(fold->text, calls, json_object_get(body, "reasoning")), err);
 }
 
 static aiinfra_status on_tool_scheduled(aii_fold *fold, json_t *body, aiinfra_error *err)

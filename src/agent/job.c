@@ -21,11 +21,11 @@ bool aii_job_stage(aii_run *run, aii_event_kind kind, json_t *body)
 /* ---- on the pool ---------------------------------------------------------------------------------------------------- */
 
 /* Messages of this run that are at the end of the conversation already: a process may have died while adding them. */
-static aiinfra_status already_added(aii_run *run, const json_t *messages, size_t first, size_t *n, aiinfra_error *err)
+static aiinfra_status already_added(aii_run *run, const json_t *messages, size_t *n, aiinfra_error *err)
 {
   char *text = NULL;
   json_t *history = NULL;
-  size_t want = json_array_size(messages) - first, have;
+  size_t want = json_array_size(messages), have;
   aiinfra_status rc;
   *n = 0;
   if (!run->resumed) return AIINFRA_OK;
@@ -37,31 +37,49 @@ static aiinfra_status already_added(aii_run *run, const json_t *messages, size_t
   have = json_array_size(history);
   for (size_t k = AII_MIN(have, want); k > 0 && *n == 0; k--) { /* the longest tail that is our beginning */
     size_t same = 0;
-    while (same < k && json_equal(json_array_get(history, have - k + same), json_array_get(messages, first + same)))
-      same++;
+    while (same < k && json_equal(json_array_get(history, have - k + same), json_array_get(messages, same))) same++;
     if (same == k) *n = k;
   }
   json_decref(history);
   return AIINFRA_OK;
 }
 
+/* The messages of this run as later runs are to see them: without what the model thought. NULL: memory ran out. */
+static json_t *lasting_messages(const aii_fold *fold)
+{
+  json_t *lasting = json_array();
+  size_t n = json_array_size(fold->messages);
+  for (size_t i = n - fold->n_new; i < n && lasting != NULL; i++) {
+    json_t *message = json_copy(json_array_get(fold->messages, i));
+    if (message != NULL) {
+      (void)json_object_del(message, "reasoning_content");
+      (void)json_object_del(message, "thinking");
+    }
+    if (json_array_append_new(lasting, message) == 0) continue;
+    json_decref(lasting);
+    lasting = NULL;
+  }
+  return lasting;
+}
+
 static aiinfra_status add_to_conversation(aii_run *run, aiinfra_error *err)
 {
-  const json_t *messages = run->fold.messages;
-  size_t first = json_array_size(messages) - run->fold.n_new, added = 0;
+  size_t added = 0;
   aii_buf text;
   aiinfra_status rc;
   if (run->agent->memory == NULL || run->fold.conversation == NULL) return AIINFRA_OK;
+  json_t *messages = lasting_messages(&run->fold);
   run->job.recall.conversation = json_string_value(run->fold.conversation);
-  rc = already_added(run, messages, first, &added, err);
+  rc = messages != NULL ? already_added(run, messages, &added, err) : aii_fail(err, AIINFRA_ENOMEM, "messages");
   aii_buf_init(&text, &run->agent->rt->mem, 0);
-  for (size_t i = first + added; i < json_array_size(messages) && rc == AIINFRA_OK; i++) {
+  for (size_t i = added; i < json_array_size(messages) && rc == AIINFRA_OK; i++) {
     aii_buf_clear(&text);
     rc = aii_json_dump(json_array_get(messages, i), &text)
              ? aiinfra_memory_append(run->agent->memory, run->job.recall.conversation, text.data, err)
              : aii_fail(err, AIINFRA_ENOMEM, "message");
   }
   aii_buf_free(&text);
+  json_decref(messages);
   return rc == AIINFRA_OK ? rc : aii_wrap(err, rc, "conversation '%s'", run->job.recall.conversation);
 }
 

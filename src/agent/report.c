@@ -1,6 +1,6 @@
 /* report.c - what the host is told of a run: its events as JSON, and its end.
  *
- * Most events are those of the journal, told after they were written; tokens and step_started are only told. An event
+ * Most events are those of the journal, told after they were written; tokens, reasoning and step_started are only told. An event
  * that does not fit into memory stops the run: a stream with holes would be a lie.
  * Loop thread only. The host's callbacks may start, cancel and free anything.
  */

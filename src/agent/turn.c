@@ -13,7 +13,6 @@
 #define PAUSE_MS 20    /* before a full queue is asked again */
 #define MAX_REPEATS 3u /* the same call with the same arguments is a loop */
 #define MIN_RESULT_BYTES 2048u
-#define CALL_OPEN "<tool_call>" /* what a model may still write when it was given no tools; it is no answer */
 
 /* ---- generation ------------------------------------------------------------------------------------------------------- */
 
@@ -22,26 +21,40 @@ static const char *skip_space(const char *text)
   return text + strspn(text, " \t\r\n");
 }
 
+/* What a model may still write when it was given no tools: it is no answer. NULL: there is none. */
+static const char *find_call(const aii_run *run, const char *text)
+{
+  const char *opening = aii_output_opening(run->agent->gen.syntax.format);
+  return strstr(text, opening != NULL ? opening : "<tool_call>");
+}
+
 /* What the model said, without white space around it and without a call that was cut off. */
 static json_t *said(aii_run *run, const char *text)
 {
-  const char *call = strstr(text, CALL_OPEN);
+  const char *call = find_call(run, text);
   size_t n = call != NULL ? (size_t)(call - text) : strlen(text);
   while (n > 0 && strchr(" \t\r\n", text[n - 1]) != NULL) n--;
   while (n > 0 && strchr(" \t\r\n", text[0]) != NULL) text++, n--;
   return aii_report_text(&run->agent->rt->mem, text, n);
 }
 
-/* Calls and reasoning come apart from the text; this is what the model says. */
+static void report_text(aii_run *run, const char *type, const char *text, size_t n)
+{
+  aii_report(run, type, json_pack("{so}", "text", aii_report_text(&run->agent->rt->mem, text, n)));
+}
+
+/* What the model thinks, and what it says; its calls come at the end. */
 static void on_chunk(void *user, const aiinfra_chunk *chunk)
 {
   aii_run *run = user;
+  if (run->stop == AIINFRA_OK && chunk->reasoning_bytes > 0)
+    report_text(run, "reasoning", chunk->reasoning, chunk->reasoning_bytes);
   const char *text = run->speaking ? chunk->text : skip_space(chunk->text);
-  const char *call = strstr(text, CALL_OPEN);
+  const char *call = find_call(run, text);
   size_t n = call != NULL ? (size_t)(call - text) : chunk->n_bytes - (size_t)(text - chunk->text);
   if (run->stop != AIINFRA_OK || n == 0) return;
   run->speaking = true;
-  aii_report(run, "token", json_pack("{so}", "text", aii_report_text(&run->agent->rt->mem, text, n)));
+  report_text(run, "token", text, n);
 }
 
 static aiinfra_status stage_calls(aii_run *run, json_t *calls, aiinfra_error *err)
@@ -65,13 +78,18 @@ static aiinfra_status stage_calls(aii_run *run, json_t *calls, aiinfra_error *er
   return AIINFRA_OK;
 }
 
-static json_t *completed_body(json_t *text, json_t *calls, bool cut, const aiinfra_result *result)
+static json_t *completed_body(aii_run *run, json_t *text, json_t *calls, bool cut, const aiinfra_result *result)
 {
-  return json_pack("{sO, sO*, so*, sI, sI, sI, sf, sf, sf}", "text", text, "tool_calls", calls, "cut",
-                   cut ? json_true() : NULL, "prompt_tokens", (json_int_t)result->n_prompt, "cached_tokens",
-                   (json_int_t)result->n_cached, "generated_tokens", (json_int_t)result->n_generated, "queue_ms",
-                   (double)result->queue_ns * 1e-6, "prefill_ms", (double)result->prefill_ns * 1e-6, "decode_ms",
-                   (double)result->decode_ns * 1e-6);
+  json_t *reasoning = NULL;
+  if (result->reasoning_bytes > 0) {
+    reasoning = aii_report_text(&run->agent->rt->mem, result->reasoning, result->reasoning_bytes);
+    if (reasoning == NULL) return NULL;
+  }
+  return json_pack("{sO, so*, sO*, so*, sI, sI, sI, sf, sf, sf}", "text", text, "reasoning", reasoning, "tool_calls",
+                   calls, "cut", cut ? json_true() : NULL, "prompt_tokens", (json_int_t)result->n_prompt,
+                   "cached_tokens", (json_int_t)result->n_cached, "generated_tokens", (json_int_t)result->n_generated,
+                   "queue_ms", (double)result->queue_ns * 1e-6, "prefill_ms", (double)result->prefill_ns * 1e-6,
+                   "decode_ms", (double)result->decode_ns * 1e-6);
 }
 
 static aiinfra_status stage_answer(aii_run *run, json_t *text, aiinfra_error *err)
@@ -86,14 +104,14 @@ static aiinfra_status stage_answer(aii_run *run, json_t *text, aiinfra_error *er
 static aiinfra_status stage_outcome(aii_run *run, const aiinfra_result *result, json_t *text, json_t *calls,
                                     aiinfra_error *err)
 {
-  bool cut = json_array_size(calls) == 0 && (result->cut_call != 0 || strstr(result->text, CALL_OPEN) != NULL);
+  bool cut = json_array_size(calls) == 0 && (result->cut_call != 0 || find_call(run, result->text) != NULL);
   bool again = cut && run->fold.with_tools;
   if (cut && !again && json_string_length(text) == 0)
     return result->finish == AIINFRA_FINISH_LENGTH
                ? aii_fail(err, AIINFRA_ELIMIT, "the answer was cut off after %u tokens; raise max_tokens",
                           result->n_generated)
                : aii_fail(err, AIINFRA_EFORMAT, "the model wrote part of a tool call instead of an answer");
-  if (!aii_job_stage(run, AII_EV_LLM_COMPLETED, completed_body(text, calls, again, result)) ||
+  if (!aii_job_stage(run, AII_EV_LLM_COMPLETED, completed_body(run, text, calls, again, result)) ||
       (again && !aii_job_stage(run, AII_EV_LLM_REQUESTED, aii_run_request_body(run, true))))
     return aii_fail(err, AIINFRA_ENOMEM, "result of the model");
   if (again) return AIINFRA_OK;

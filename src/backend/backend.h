@@ -72,7 +72,9 @@ typedef struct aii_weight {
   const void *source;   /* rows as in the file, host memory */
   void *device;         /* the backend's own form: packed or on the device; on the CPU may be NULL: use source */
   size_t device_bytes;
+  bool adopted; /* device is borrowed */
 } aii_weight;
+size_t aii_weight_bytes(const aii_weight *w); /* of source; its type is known */
 
 /* The KV cache of one model on a device. Block b of layer l holds keys at
  *   base + b * block_bytes + l * layer_bytes                        as [n_kv_heads][block_tokens][head_dim]
@@ -140,6 +142,13 @@ typedef struct aii_routing {
   const aii_weight *bias;           /* NULL, or [n_experts]: added to scores to choose by, not to weights */
 } aii_routing;
 
+/* One of several products with the same rows. */
+#define AII_MAX_MULS 3
+typedef struct aii_mul {
+  const aii_weight *w, *bias; /* bias may be NULL */
+  float *y;
+} aii_mul;
+
 typedef struct aii_backend aii_backend;
 
 typedef struct aii_backend_ops {
@@ -151,6 +160,12 @@ typedef struct aii_backend_ops {
   uint64_t (*free_bytes)(aii_backend *be);                                      /* memory that could still be had */
   aiinfra_status (*upload)(aii_backend *be, aii_weight *w, aiinfra_error *err); /* fills device; may keep source */
   void (*unload)(aii_backend *be, aii_weight *w);
+  /* A form of weights that can be kept in files, as it follows from their elements alone; both NULL: this backend has
+   * none. packed_bytes tells what upload makes for w in host memory at device; 0: nothing of the kind. adopt is upload
+   * with such bytes, aligned to 64, which stay as long as the weight lives. */
+  uint32_t packed_layout; /* another number when the form changes */
+  size_t (*packed_bytes)(const aii_weight *w);
+  aiinfra_status (*adopt)(aii_backend *be, aii_weight *w, const void *packed, aiinfra_error *err);
   aiinfra_status (*to_host)(aii_backend *be, void *host, const void *device, size_t bytes, aiinfra_error *err);
   aiinfra_status (*copy_block)(aii_backend *be, const aii_kv_view *kv, uint32_t from, uint32_t to, aiinfra_error *err);
   aiinfra_status (*sync)(aii_backend *be, aiinfra_error *err); /* also the place where queued errors surface */
@@ -166,6 +181,10 @@ typedef struct aii_backend_ops {
   /* y[r][0..n_out) = W x[r] (+ bias) (+ y when accumulate) */
   void (*matmul)(aii_backend *be, const aii_weight *w, const aii_weight *bias, const float *x, uint32_t n_rows,
                  bool accumulate, float *y);
+  /* as n <= AII_MAX_MULS calls of matmul that do not accumulate, but x is prepared once and threads meet once */
+  void (*matmuls)(aii_backend *be, const aii_mul *muls, uint32_t n, const float *x, uint32_t n_rows);
+  /* the same with gate and up, of equal shape; then gate.y = act(gate.y) * up.y */
+  void (*gated)(aii_backend *be, aii_act act, const aii_mul *gate, const aii_mul *up, const float *x, uint32_t n_rows);
   /* rotates q [n_rows][n_heads][head_dim] in place, k [n_rows][n_kv_heads][head_dim] too; either may be NULL. q + n
    * rotates the dims from n on */
   void (*rope)(aii_backend *be, const aii_rope *rope, const aii_rows *rows, uint32_t n_heads, uint32_t n_kv_heads,

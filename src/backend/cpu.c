@@ -119,18 +119,35 @@ static void pack_range(void *arg, uint32_t worker, size_t first, size_t end)
   }
 }
 
+/* 0: too many to count. */
+static size_t bytes_in_panels(const aii_weight *w, aii_fmt fmt, size_t *panels)
+{
+  size_t bytes, each = (w->n_out - 1) / AII_PANEL + 1;
+  bool fits = aii_size_mul(each, AII_MAX(w->n_mats, 1u), panels) &&
+              aii_size_mul(*panels, aii_panel_bytes(fmt, w->n_in), &bytes);
+  return fits ? bytes : 0;
+}
+
 static aiinfra_status upload_panels(aii_cpu *cpu, aii_weight *w, aii_fmt fmt, aiinfra_error *err)
 {
   pack_job job = {w, fmt, aii_fmt_row_bytes(fmt, w->n_in), aii_panel_bytes(fmt, w->n_in),
                   (w->n_out - 1) / AII_PANEL + 1};
-  size_t bytes, panels;
-  if (!aii_size_mul(job.panels, AII_MAX(w->n_mats, 1u), &panels) || !aii_size_mul(panels, job.panel_bytes, &bytes))
-    return aii_fail(err, AIINFRA_EFORMAT, "a weight of %u x %u elements", w->n_in, w->n_out);
+  size_t panels, bytes = bytes_in_panels(w, fmt, &panels);
+  if (bytes == 0) return aii_fail(err, AIINFRA_EFORMAT, "a weight of %u x %u elements", w->n_in, w->n_out);
   w->device = aii_new_aligned(cpu->base.mem, bytes);
   if (w->device == NULL) return aii_fail(err, AIINFRA_ENOMEM, "a weight's %zu bytes", bytes);
   w->device_bytes = bytes;
   aii_cpu_for(cpu, panels, 4, false, pack_range, &job);
   return AIINFRA_OK;
+}
+
+/* For products with w: now, so that the product itself never lacks memory. */
+static aiinfra_status reserve_scratch(aii_cpu *cpu, const aii_weight *w, aiinfra_error *err)
+{
+  size_t bytes = aii_cpu_matmul_scratch(w);
+  if (bytes == 0 || aii_cpu_scratch(cpu, bytes) != NULL) return AIINFRA_OK;
+  cpu->failed = AIINFRA_OK;
+  return aii_fail(err, AIINFRA_ENOMEM, "scratch memory for rows of %u elements", w->n_in);
 }
 
 static aiinfra_status cpu_upload(aii_backend *be, aii_weight *w, aiinfra_error *err)
@@ -140,21 +157,36 @@ static aiinfra_status cpu_upload(aii_backend *be, aii_weight *w, aiinfra_error *
   if (rc != AIINFRA_OK) return rc;
   w->device = NULL;
   w->device_bytes = 0;
+  w->adopted = false;
   aii_fmt fmt = aii_cpu_fmt(w->type);
   bool odd = fmt == AII_FMT_F32 && (uintptr_t)w->source % _Alignof(float) != 0;
   if (w->n_out == 1 || w->lookup)
     return odd || (w->n_out == 1 && fmt != AII_FMT_F32) ? upload_rows(cpu, w, fmt, err) : rc;
-  size_t bytes = aii_cpu_matmul_scratch(w); /* now, so that the product itself never lacks memory */
-  if (bytes > 0 && aii_cpu_scratch(cpu, bytes) == NULL) {
-    cpu->failed = AIINFRA_OK;
-    return aii_fail(err, AIINFRA_ENOMEM, "scratch memory for rows of %u elements", w->n_in);
-  }
-  return fmt < AII_FMT_PACKED ? upload_panels(cpu, w, fmt, err) : rc;
+  rc = reserve_scratch(cpu, w, err);
+  return rc == AIINFRA_OK && fmt < AII_FMT_PACKED ? upload_panels(cpu, w, fmt, err) : rc;
+}
+
+static size_t cpu_packed_bytes(const aii_weight *w)
+{
+  size_t panels;
+  if (check_weight(w, NULL) != AIINFRA_OK || w->n_out == 1 || w->lookup) return 0;
+  aii_fmt fmt = aii_cpu_fmt(w->type);
+  return fmt < AII_FMT_PACKED ? bytes_in_panels(w, fmt, &panels) : 0;
+}
+
+static aiinfra_status cpu_adopt(aii_backend *be, aii_weight *w, const void *packed, aiinfra_error *err)
+{
+  aiinfra_status rc = reserve_scratch(aii_cpu_of(be), w, err);
+  if (rc != AIINFRA_OK) return rc;
+  w->device = (void *)(uintptr_t)packed;
+  w->device_bytes = cpu_packed_bytes(w);
+  w->adopted = true;
+  return AIINFRA_OK;
 }
 
 static void cpu_unload(aii_backend *be, aii_weight *w)
 {
-  aii_del_aligned(be->mem, w->device, w->device_bytes);
+  if (!w->adopted) aii_del_aligned(be->mem, w->device, w->device_bytes);
   w->device = NULL;
   w->device_bytes = 0;
 }
@@ -262,6 +294,9 @@ static const aii_backend_ops cpu_ops = {
     .free_bytes = cpu_free_bytes,
     .upload = cpu_upload,
     .unload = cpu_unload,
+    .packed_layout = AII_PANEL_LAYOUT,
+    .packed_bytes = cpu_packed_bytes,
+    .adopt = cpu_adopt,
     .to_host = cpu_to_host,
     .copy_block = cpu_copy_block,
     .sync = cpu_sync,
@@ -269,6 +304,8 @@ static const aii_backend_ops cpu_ops = {
     .rms_norm = aii_cpu_rms_norm,
     .layer_norm = aii_cpu_layer_norm,
     .matmul = aii_cpu_matmul,
+    .matmuls = aii_cpu_matmuls,
+    .gated = aii_cpu_gated,
     .rope = aii_cpu_rope,
     .kv_write = aii_cpu_kv_write,
     .attention = aii_cpu_attention,

@@ -53,8 +53,8 @@ size_t aii_cpu_mat_bytes(const aii_weight *w);
 size_t aii_cpu_matmul_scratch(const aii_weight *w);
 /* Bytes of a row of activations as products with w take it. */
 size_t aii_cpu_x_bytes(const aii_weight *w);
-/* Panels that a thread takes at a time. */
-size_t aii_cpu_grain(const aii_cpu *cpu, const aii_weight *w);
+/* Of so many panels, those that a thread takes at a time. */
+size_t aii_cpu_grain(const aii_cpu *cpu, size_t panels);
 /* y[i] = w . x[i] (+ bias) (+ y[i]) for a weight that is one row */
 void aii_cpu_dot_rows(const aii_cpu *cpu, const float *w, const float *bias, const float *x, size_t n_in,
                       uint32_t n_rows, bool accumulate, float *y);
@@ -66,12 +66,17 @@ void aii_cpu_layer_norm(aii_backend *be, const float *x, const aii_weight *w, co
                         uint32_t width, float eps, float *out);
 void aii_cpu_matmul(aii_backend *be, const aii_weight *w, const aii_weight *bias, const float *x, uint32_t n_rows,
                     bool accumulate, float *y);
+void aii_cpu_matmuls(aii_backend *be, const aii_mul *muls, uint32_t n, const float *x, uint32_t n_rows);
+void aii_cpu_gated(aii_backend *be, aii_act act, const aii_mul *gate, const aii_mul *up, const float *x,
+                   uint32_t n_rows);
 void aii_cpu_rope(aii_backend *be, const aii_rope *rope, const aii_rows *rows, uint32_t n_heads, uint32_t n_kv_heads,
                   uint32_t head_dim, float *q, float *k);
 void aii_cpu_kv_write(aii_backend *be, const aii_kv_view *kv, uint32_t layer, const aii_rows *rows, const float *k,
                       const float *v);
 void aii_cpu_attention(aii_backend *be, const aii_kv_view *kv, uint32_t layer, const aii_rows *rows,
                        const aii_attn *how, const float *q, float *out);
+/* out = act(gate) * up, n values, on this thread */
+void aii_cpu_act(const aii_kernels *k, aii_act act, const float *gate, const float *up, size_t n, float *out);
 void aii_cpu_activate(aii_backend *be, aii_act act, const float *gate, const float *up, size_t n, float *out);
 void aii_cpu_add(aii_backend *be, float *x, const float *y, float f, size_t n);
 void aii_cpu_scale(aii_backend *be, float *x, float f, size_t n);

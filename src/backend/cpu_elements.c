@@ -18,17 +18,21 @@ static void each_element(aii_backend *be, element_job job, size_t n, aii_range_f
   aii_cpu_for(cpu, n, ELEMENT_GRAIN, n < ALONE_ELEMENTS, fn, &job);
 }
 
+void aii_cpu_act(const aii_kernels *k, aii_act act, const float *gate, const float *up, size_t n, float *out)
+{
+  switch (act) {
+    case AII_ACT_SILU: k->silu_mul(gate, up, n, out); break;
+    case AII_ACT_GELU: k->gelu_mul(gate, up, n, out); break;
+    case AII_ACT_GELU_ERF: k->gelu_erf_mul(gate, up, n, out); break;
+    case AII_ACT_SWIGLU_OAI: k->swiglu_oai(gate, up, n, out); break;
+  }
+}
+
 static void activate_range(void *arg, uint32_t worker, size_t first, size_t end)
 {
   const element_job *job = arg;
-  const float *gate = job->a + first, *up = job->b != NULL ? job->b + first : NULL;
   (void)worker;
-  switch (job->act) {
-    case AII_ACT_SILU: job->k->silu_mul(gate, up, end - first, job->out + first); break;
-    case AII_ACT_GELU: job->k->gelu_mul(gate, up, end - first, job->out + first); break;
-    case AII_ACT_GELU_ERF: job->k->gelu_erf_mul(gate, up, end - first, job->out + first); break;
-    case AII_ACT_SWIGLU_OAI: job->k->swiglu_oai(gate, up, end - first, job->out + first); break;
-  }
+  aii_cpu_act(job->k, job->act, job->a + first, job->b != NULL ? job->b + first : NULL, end - first, job->out + first);
 }
 
 void aii_cpu_activate(aii_backend *be, aii_act act, const float *gate, const float *up, size_t n, float *out)

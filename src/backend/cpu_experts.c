@@ -219,6 +219,7 @@ void aii_cpu_matmul_ids(aii_backend *be, const aii_weight *w, const aii_weight *
   char *scratch = aii_cpu_scratch(cpu, rows + numbers * sizeof(uint32_t));
   if (scratch == NULL) return;
   uint32_t *lists = (uint32_t *)(void *)(scratch + rows);
+  size_t panels = ((size_t)w->n_out - 1) / AII_PANEL + 1;
   experts_job job = {.k = cpu->k,
                      .w = w,
                      .fmt = fmt,
@@ -228,13 +229,12 @@ void aii_cpu_matmul_ids(aii_backend *be, const aii_weight *w, const aii_weight *
                      .q8 = q8 ? scratch : NULL,
                      .work = cpu->work,
                      .x_bytes = aii_cpu_x_bytes(w),
-                     .grain = aii_cpu_grain(cpu, w),
+                     .grain = aii_cpu_grain(cpu, panels),
                      .repeat = repeat,
                      .pairs = lists,
                      .sources = lists + n,
                      .experts = lists + 2 * (size_t)n,
                      .begin = lists + 2 * (size_t)n + n_experts};
-  size_t panels = ((size_t)w->n_out - 1) / AII_PANEL + 1;
   job.n_ranges = (panels - 1) / job.grain + 1;
   uint32_t active = sort_pairs(&job, ids, n, n_experts, lists + 2 * (size_t)n + 2 * (size_t)n_experts + 1);
   bool alone = (uint64_t)n * w->n_in * w->n_out < ALONE_PRODUCTS;

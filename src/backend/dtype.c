@@ -10,6 +10,12 @@ const aii_dtype_traits *aii_dtype_info(uint32_t gguf_type)
   return gguf_type < AII_COUNT(types) && types[gguf_type].name != NULL ? &types[gguf_type] : NULL;
 }
 
+size_t aii_weight_bytes(const aii_weight *w)
+{
+  const aii_dtype_traits *t = aii_dtype_info((uint32_t)w->type);
+  return w->n_in / t->block * t->block_bytes * (size_t)w->n_out * AII_MAX(w->n_mats, 1u);
+}
+
 aii_fmt aii_cpu_fmt(aii_dtype type)
 {
   switch (type) {
@@ -22,10 +28,11 @@ aii_fmt aii_cpu_fmt(aii_dtype type)
   return AII_FMT_COUNT;
 }
 
+enum { LINE = 64 };
+
 /* Bytes of a layer's keys or values; 0: none, or no whole number of blocks, or too many. */
 static size_t run_bytes(const aii_kv_view *kv, uint32_t dim)
 {
-  enum { LINE = 64 };
   const aii_dtype_traits *t = aii_dtype_info((uint32_t)kv->type);
   size_t bytes;
   if (t == NULL || dim % t->block != 0) return 0;
@@ -39,6 +46,8 @@ bool aii_kv_lay_out(aii_kv_view *kv)
   size_t values = run_bytes(kv, kv->value_dim);
   kv->value_offset = run_bytes(kv, kv->head_dim);
   kv->layer_bytes = kv->value_offset + values;
+  kv->block_bytes = LINE;
+  if (kv->n_layers == 0) return true; /* static embeddings keep nothing, but a block has an address */
   return kv->value_offset != 0 && values != 0 &&
          !__builtin_mul_overflow(kv->layer_bytes, (size_t)kv->n_layers, &kv->block_bytes);
 }

@@ -125,7 +125,8 @@ enum { CHUNK_SHARE = 4, LEAST_CHUNK = 32 };
 static uint32_t step_tokens(const aiinfra_model *model)
 {
   uint32_t whole = AII_MIN(model->max_context, (uint32_t)ENCODER_STEP_TOKENS);
-  return model->hp.causal ? DEFAULT_STEP_TOKENS : AII_MAX((uint32_t)DEFAULT_STEP_TOKENS, whole);
+  return model->hp.causal || model->hp.n_layers == 0 ? DEFAULT_STEP_TOKENS
+                                                     : AII_MAX((uint32_t)DEFAULT_STEP_TOKENS, whole);
 }
 
 static void fill_defaults(aiinfra_batcher *b)

@@ -109,7 +109,7 @@ static aii_group_want want_vectors(const aiinfra_batcher *b, const aiinfra_embed
                           .pooling = o->pooling != 0   ? o->pooling
                                      : m->pooling != 0 ? m->pooling
                                                        : AIINFRA_POOLING_MEAN,
-                          .normalize = o->normalize >= 0,
+                          .normalize = o->normalize != 0 ? o->normalize > 0 : !m->raw_vectors,
                           .priority = o->priority,
                           .deadline_ms = o->deadline_ms,
                           .user = user};
@@ -177,7 +177,7 @@ aiinfra_status aiinfra_batcher_rerank(aiinfra_batcher *batcher, const aiinfra_re
                          .field = "documents",
                          .query = o.query,
                          .n_dims = 1,
-                         .pooling = batcher->model->hp.causal ? AIINFRA_POOLING_LAST : AIINFRA_POOLING_CLS,
+                         .pooling = batcher->model->head->pooling,
                          .raw_scores = o.raw_scores == 1,
                          .priority = o.priority,
                          .deadline_ms = o.deadline_ms,

@@ -99,6 +99,7 @@ typedef struct aii_gen {
   uint64_t last_token_ns;
   aii_group *group;      /* whose text this is; NULL: a generation */
   size_t index;          /* of the text in its group */
+  uint32_t second;       /* where the second text of a pair begins, if the model tells them apart; else 0 */
   double *sum;           /* of the hidden states that are pooled, [n_embd]; then scratch [n_embd] */
   double score;          /* of a document */
   uint32_t n_summed;     /* how many these are */
@@ -186,7 +187,8 @@ typedef struct aii_pass {
   bool out;
   const aii_plan *plan;
   aii_plan_result *results; /* [max_running] */
-  aiinfra_token *tokens;    /* [max_rows], as the next three */
+  aiinfra_token *tokens;    /* [max_rows], as the next four */
+  aiinfra_token *types;     /* of tokens */
   uint32_t *pos, *seq, *hidden_rows;
   const uint32_t **tables; /* [max_running] */
   uint32_t *logit_rows;    /* [max_running] */

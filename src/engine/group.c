@@ -124,7 +124,7 @@ static aiinfra_status start_text(aii_group *g, aiinfra_error *err)
   gen->input.text = g->texts[gen->index];
   gen->input.query = g->query;
   gen->seq.embed = gen->seq.no_cache = true;
-  gen->seq.whole = !b->model->hp.causal;
+  gen->seq.whole = !b->model->hp.causal && b->model->hp.n_layers > 0; /* else rows know nothing of each other */
   gen->seq.priority = g->want.priority;
   gen->seq.deadline_ns = g->deadline_ns;
   gen->sum = aii_new_array(&b->rt->mem, 2 * (size_t)b->model->hp.n_embd, sizeof *gen->sum);
@@ -206,7 +206,9 @@ void aii_group_add(aii_gen *gen, const float *hidden)
 void aii_group_finish(aii_gen *gen)
 {
   const aiinfra_model *m = gen->batcher->model;
-  if (gen->group->query != NULL) gen->score = aii_head_score(m->head, gen->sum, gen->sum + m->hp.n_embd);
+  if (gen->group->query == NULL) return;
+  for (uint32_t i = 0; i < m->hp.n_embd; i++) gen->sum[i] /= gen->n_summed;
+  gen->score = aii_head_score(m->head, gen->sum, gen->sum + m->hp.n_embd);
 }
 
 /* False when a vector to be normalised has no finite length. */

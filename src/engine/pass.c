@@ -20,14 +20,15 @@ aiinfra_status aii_pass_create(aiinfra_batcher *b, aiinfra_error *err)
   uint32_t rows = b->opts.max_step_tokens, seqs = b->opts.max_running, n_vocab = b->model->hp.n_vocab;
   p->results = aii_new_array(mem, seqs, sizeof *p->results);
   p->tokens = aii_new_array(mem, rows, sizeof *p->tokens);
+  p->types = aii_new_array(mem, rows, sizeof *p->types);
   p->pos = aii_new_array(mem, rows, sizeof *p->pos);
   p->seq = aii_new_array(mem, rows, sizeof *p->seq);
   p->hidden_rows = aii_new_array(mem, rows, sizeof *p->hidden_rows);
   p->tables = aii_new_array(mem, seqs, sizeof *p->tables);
   p->logit_rows = aii_new_array(mem, seqs, sizeof *p->logit_rows);
   p->logits = aii_new_array(mem, seqs, sizeof *p->logits * n_vocab);
-  if (p->results == NULL || p->tokens == NULL || p->pos == NULL || p->seq == NULL || p->hidden_rows == NULL ||
-      p->tables == NULL || p->logit_rows == NULL || p->logits == NULL)
+  if (p->results == NULL || p->tokens == NULL || p->types == NULL || p->pos == NULL || p->seq == NULL ||
+      p->hidden_rows == NULL || p->tables == NULL || p->logit_rows == NULL || p->logits == NULL)
     return aii_fail(err, AIINFRA_ENOMEM, "no memory for steps of %u tokens and %u rows of logits", rows, seqs);
   aiinfra_status rc = aii_workspace_create(b->model, rows, seqs, &p->ws, err);
   return rc == AIINFRA_OK ? rc : aii_wrap(err, rc, "workspace of %u rows", rows);
@@ -41,6 +42,7 @@ void aii_pass_destroy(aiinfra_batcher *b)
   if (p->ws != NULL) aii_workspace_free(p->ws);
   aii_del(mem, p->results, seqs * sizeof *p->results);
   aii_del(mem, p->tokens, rows * sizeof *p->tokens);
+  aii_del(mem, p->types, rows * sizeof *p->types);
   aii_del(mem, p->pos, rows * sizeof *p->pos);
   aii_del(mem, p->seq, rows * sizeof *p->seq);
   aii_del(mem, p->hidden_rows, rows * sizeof *p->hidden_rows);
@@ -177,13 +179,15 @@ static void done(aii_job *job)
 static void lay_part(aii_pass *p, const aii_plan_part *part, uint32_t index)
 {
   aii_forward *f = &p->forward;
+  const aii_gen *gen = gen_of(part);
   p->tables[index] = part->seq->kv.table;
   for (uint32_t i = 0; i < part->n_rows; i++) {
-    uint32_t row = f->rows.n_rows++;
-    p->tokens[row] = part->seq->tokens[part->first + i];
-    p->pos[row] = part->first + i;
+    uint32_t row = f->rows.n_rows++, pos = part->first + i;
+    p->tokens[row] = part->seq->tokens[pos];
+    p->types[row] = gen->second != 0 && pos >= gen->second;
+    p->pos[row] = pos;
     p->seq[row] = index;
-    if (part->seq->embed && aii_group_pools(gen_of(part), part->first + i)) p->hidden_rows[f->n_hidden++] = row;
+    if (part->seq->embed && aii_group_pools(gen, pos)) p->hidden_rows[f->n_hidden++] = row;
   }
   if (part->sample) p->logit_rows[f->n_logits++] = f->rows.n_rows - 1;
 }
@@ -194,6 +198,7 @@ void aii_pass_submit(aiinfra_batcher *b, const aii_plan *plan)
   p->plan = plan;
   p->forward = (aii_forward){
       .rows = {.n_seqs = plan->n_parts, .tokens = p->tokens, .pos = p->pos, .seq = p->seq, .tables = p->tables},
+      .types = p->types,
       .logit_rows = p->logit_rows,
       .hidden_rows = p->hidden_rows,
       .logits = p->logits,

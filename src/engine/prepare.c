@@ -44,6 +44,20 @@ static aiinfra_status tokenize(aii_gen *gen, const char *text, size_t n, uint32_
   return keep_tokens(gen, &tokens, rc, err);
 }
 
+/* A static model knows words alone: no token begins or ends a text, and those that stand for no word are left out
+ * unless there is no other. */
+static aiinfra_status tokenize_words(aii_gen *gen, aiinfra_error *err)
+{
+  const aii_vocab *vocab = gen->batcher->model->vocab;
+  aiinfra_status rc = tokenize(gen, gen->input.text, strlen(gen->input.text), 0, err);
+  aii_seq *seq = &gen->seq;
+  uint32_t n = 0;
+  for (uint32_t i = 0; rc == AIINFRA_OK && i < seq->n_prompt; i++)
+    if (seq->tokens[i] != aii_vocab_unk(vocab)) seq->tokens[n++] = seq->tokens[i];
+  if (n > 0) seq->n_prompt = n;
+  return rc;
+}
+
 /* The template writes the model's own markers, the begin of the sequence among them. */
 static aiinfra_status tokenize_messages(aii_gen *gen, aii_buf *text, aiinfra_error *err)
 {
@@ -100,7 +114,7 @@ static aiinfra_status find_end(const aii_vocab *vocab, aii_tokens *scratch, aiin
 }
 
 /* Begin, query, end, (end,) document, end: as encoders were trained on pairs. */
-static aiinfra_status make_pair(const aii_gen *gen, aii_tokens *out, aiinfra_error *err)
+static aiinfra_status make_pair(aii_gen *gen, aii_tokens *out, aiinfra_error *err)
 {
   const aiinfra_model *m = gen->batcher->model;
   const char *query = gen->input.query, *document = gen->input.text;
@@ -109,6 +123,7 @@ static aiinfra_status make_pair(const aii_gen *gen, aii_tokens *out, aiinfra_err
   if (rc == AIINFRA_OK) rc = aii_tokenize(m->vocab, query, strlen(query), TOKENIZE_BOS, out, err);
   if (rc == AIINFRA_OK && (out->n == 0 || out->items[out->n - 1] != end)) rc = add_token(out, end, err);
   if (rc == AIINFRA_OK && m->head->two_seps) rc = add_token(out, end, err);
+  gen->second = m->head->pair_types ? (uint32_t)AII_MIN(out->n, (size_t)UINT32_MAX) : 0;
   if (rc == AIINFRA_OK) rc = aii_tokenize(m->vocab, document, strlen(document), 0, out, err);
   return rc == AIINFRA_OK ? add_token(out, end, err) : rc;
 }
@@ -136,6 +151,7 @@ static aiinfra_status tokenize_pair(aii_gen *gen, aiinfra_error *err)
 static aiinfra_status make_prompt(aii_gen *gen, aii_buf *rendered, aiinfra_error *err)
 {
   if (gen->input.query != NULL) return tokenize_pair(gen, err);
+  if (gen->input.text != NULL && gen->batcher->model->hp.n_layers == 0) return tokenize_words(gen, err);
   if (gen->input.text != NULL) return tokenize(gen, gen->input.text, strlen(gen->input.text), TOKENIZE_BOS, err);
   if (gen->input.messages_json != NULL) return tokenize_messages(gen, rendered, err);
   return AIINFRA_OK; /* tokens: copied already */
@@ -161,16 +177,17 @@ static aiinfra_status check_length(aii_gen *gen, aiinfra_error *err)
 
 /* ---- grammar ---------------------------------------------------------------------------------------------------- */
 
-static aiinfra_status make_tools_grammar(aii_gen *gen, aii_output_syntax *syntax, aiinfra_error *err)
+static aiinfra_status make_tools_grammar(aii_gen *gen, const aii_buf *rendered, aii_output_syntax *syntax,
+                                         aiinfra_error *err)
 {
-  const char *choice = gen->input.tool_choice != NULL ? gen->input.tool_choice : "auto";
-  bool lazy = strcmp(choice, "auto") == 0, can = aii_grammar_knows(syntax->format, lazy);
-  if (syntax->format != NULL && syntax->think != NULL && lazy && !aii_output_calls_end_reasoning(syntax->format))
-    can = false;                       /* a call in the reasoning is none */
+  aii_tool_grammar_opts opts = {.tools_json = gen->input.tools_json, .choice = gen->input.tool_choice};
+  bool lazy = opts.choice == NULL || strcmp(opts.choice, "auto") == 0, can = aii_grammar_knows(syntax->format, lazy);
   if (lazy && !can) return AIINFRA_OK; /* what calls there are will be found */
   if (!can) syntax->format = aii_output_format(fallback_format);
-  aiinfra_status rc = aii_grammar_from_tools(&gen->batcher->rt->mem, gen->input.tools_json, choice,
-                                             aii_output_format_name(syntax->format), &gen->grammar, err);
+  opts.syntax = *syntax;
+  if (gen->input.messages_json != NULL) opts.prompt = aii_buf_cstr(rendered), opts.n_prompt = rendered->len;
+  else opts.syntax.think = opts.syntax.think_end = NULL;
+  aiinfra_status rc = aii_grammar_from_tools(&gen->batcher->rt->mem, &opts, &gen->grammar, err);
   return blame(err, rc, "tools_json");
 }
 
@@ -184,12 +201,12 @@ static aiinfra_status make_output(aii_gen *gen, aii_output_syntax syntax, const 
   if (!chat || forced) opts.syntax.think = opts.syntax.think_end = NULL;
   if (opts.tools_json == NULL && !chat) return AIINFRA_OK;
   if (opts.syntax.format == NULL && opts.syntax.think == NULL) return AIINFRA_OK;
-  if (chat && !forced) opts.prompt = aii_buf_cstr(rendered), opts.n_prompt = rendered->len;
+  if (chat) opts.prompt = aii_buf_cstr(rendered), opts.n_prompt = rendered->len;
   opts.seed = aii_hash64(gen->seq.tokens, gen->seq.n_prompt * sizeof *gen->seq.tokens, 0);
   return blame(err, aii_output_create(&gen->batcher->rt->mem, &opts, &gen->output, err), "tools_json");
 }
 
-static aiinfra_status make_grammar(aii_gen *gen, aii_output_syntax *syntax, aiinfra_error *err)
+static aiinfra_status make_grammar(aii_gen *gen, const aii_buf *rendered, aii_output_syntax *syntax, aiinfra_error *err)
 {
   aii_mem *mem = &gen->batcher->rt->mem;
   aiinfra_status rc = AIINFRA_OK;
@@ -197,7 +214,7 @@ static aiinfra_status make_grammar(aii_gen *gen, aii_output_syntax *syntax, aiin
     rc = aii_grammar_from_schema(mem, gen->input.json_schema, &gen->grammar, err);
     rc = blame(err, rc, "json_schema");
   } else if (gen->input.tools_json != NULL) {
-    rc = make_tools_grammar(gen, syntax, err);
+    rc = make_tools_grammar(gen, rendered, syntax, err);
   }
   if (rc != AIINFRA_OK || gen->grammar == NULL) return rc;
   return aii_grammar_start(mem, gen->grammar, gen->batcher->model->vocab, &gen->grammar_state, err);
@@ -221,8 +238,8 @@ aiinfra_status aii_gen_prepare(aii_gen *gen, aiinfra_error *err)
   aiinfra_status rc = make_prompt(gen, &rendered, err);
   if (rc == AIINFRA_OK) rc = check_length(gen, err);
   if (rc == AIINFRA_OK && !gen->seq.embed) {
-    rc = make_grammar(gen, &syntax, err);
-    bool forced = gen->grammar != NULL && !aii_grammar_is_lazy(gen->grammar);
+    rc = make_grammar(gen, &rendered, &syntax, err);
+    bool forced = gen->grammar != NULL && !aii_grammar_waits(gen->grammar);
     if (rc == AIINFRA_OK) rc = make_output(gen, syntax, &rendered, forced, err);
     if (rc == AIINFRA_OK)
       rc = aii_sampler_create(&gen->batcher->rt->mem, &gen->sampling, gen->batcher->model->hp.n_vocab, &gen->sampler,

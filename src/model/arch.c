@@ -3,7 +3,7 @@
  * llama is Llama 1 to 3, Mistral, Mixtral, TinyLlama, SmolLM and others: Q and K rows are permuted at conversion so that
  * adjacent pairs rotate; mistral is the same, as some converters write it. Both gemmas' norms hold their + 1 already.
  * bert is BERT, RoBERTa, XLM-RoBERTa and what was made of them (MiniLM, E5, BGE, GTE): converters cut RoBERTa's two unused
- * positions off.
+ * positions off. model2vec has no layers at all.
  */
 #include <stdio.h>
 
@@ -20,7 +20,7 @@ enum { /* flags that several rows share, or that would not fit their line */
   SHARING = AII_EXPERTS | AII_SHARED_EXPERT,
   BERT = AII_ENCODER | AII_TOKEN_TYPES | AII_EMBD_NORM,
   MODERN = AII_ENCODER | AII_EMBD_NORM | AII_FUSED_QKV | AII_FUSED_GATE | AII_PLAIN_NORMS | AII_NO_FIRST_NORM |
-           AII_GLOBAL_FIRST,
+           AII_GLOBAL_FIRST | AII_MODERN_HEAD,
   OPENAI = AII_HAS_ALL_BIAS | AII_SINKS | MIXTURE | AII_EXPERT_BIAS | AII_FFN_NORM_BY_ATTN | AII_YARN_EXACT
 };
 
@@ -45,8 +45,9 @@ static const aii_arch rows[] = {
     {ROW("gpt-oss",   NEOX,   RMS,   PRE,   PLAIN, SWIGLU_OAI), .flags = OPENAI, .window_step = 2},
     {ROW("bert",         NONE, LAYER, SUM, PLAIN, GELU_ERF),   .flags = BERT | AII_HAS_ALL_BIAS | AII_PLAIN_FFN | AII_POSITIONS},
     {ROW("nomic-bert",   NEOX, LAYER, SUM, PLAIN, SILU),       .flags = BERT | AII_FUSED_QKV},
-    {ROW("jina-bert-v2", NONE, LAYER, SUM, PLAIN, GELU_ERF),   .flags = BERT | AII_MAY_BIAS | AII_FUSED_GATE, .alibi = 8},
+    {ROW("jina-bert-v2", NONE, LAYER, SUM, WIDTH, GELU_ERF),   .flags = BERT | AII_MAY_BIAS | AII_FUSED_GATE | AII_MAY_QK_NORM, .alibi = 8},
     {ROW("modern-bert",  NEOX, LAYER, PRE, PLAIN, GELU_ERF),   .flags = MODERN, .window_step = 3, .local_rope_base = 10000},
+    {ROW("model2vec",    NONE, LAYER, SUM, PLAIN, GELU),       .flags = AII_ENCODER | AII_STATIC},
 };
 #undef ROW
 /* clang-format on */

@@ -21,7 +21,7 @@ typedef enum aii_norm_place {
   AII_PLACE_SUM /* the sum of both, as BERT has it: attn_output_norm, layer_output_norm */
 } aii_norm_place;
 
-/* Queries and keys normalised before they rotate: each head by itself, or all heads as one vector. */
+/* Queries and keys normalised before they rotate, as all else is: each head by itself, or all heads as one vector. */
 typedef enum aii_qk_norm { AII_QK_PLAIN, AII_QK_HEAD, AII_QK_WIDTH } aii_qk_norm;
 
 typedef enum aii_arch_flags {
@@ -47,7 +47,10 @@ typedef enum aii_arch_flags {
   AII_EMBD_NORM = 1 << 19,        /* token_embd_norm */
   AII_PLAIN_NORMS = 1 << 20,      /* layer norms without biases */
   AII_NO_FIRST_NORM = 1 << 21,    /* layer 0 has no norm in front of its attention */
-  AII_GLOBAL_FIRST = 1 << 22      /* of each window_step layers the first sees everything, not the last */
+  AII_GLOBAL_FIRST = 1 << 22,     /* of each window_step layers the first sees everything, not the last */
+  AII_MODERN_HEAD = 1 << 23,      /* a reranker's head is ModernBERT's, and so are its pairs */
+  AII_MAY_QK_NORM = 1 << 24,      /* qk_norm holds in files that have attn_q_norm */
+  AII_STATIC = 1 << 25            /* no layers: a token's hidden state is its row of the embedding */
 } aii_arch_flags;
 
 struct aii_arch {
@@ -81,6 +84,8 @@ struct aii_layer {
   aii_weight attn_norm, attn_norm_bias, q, k, v, o;
   aii_weight q_bias, k_bias, v_bias, o_bias, q_norm, k_norm, sinks, attn_post_norm;
   aii_weight attn_sum_norm, attn_sum_norm_bias, ffn_sum_norm, ffn_sum_norm_bias;
+  aii_weight attn_sum_norm_2, attn_sum_norm_2_bias; /* of the first one's result and the layer's input */
+  aii_weight q_norm_bias, k_norm_bias;
   aii_weight q_a, q_a_norm, q_b, kv_a, kv_a_norm, kv_b, k_b, v_b; /* MLA; without q_a queries come from q */
   /* feed-forward */
   aii_weight ffn_norm, ffn_norm_bias, gate, up, down, gate_bias, up_bias, down_bias, ffn_post_norm;

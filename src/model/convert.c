@@ -5,11 +5,6 @@
  * of rows. On failure, and when the progress callback cancels, the file aside is removed and what had the name before is
  * as it was.
  */
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
-#include <unistd.h>
-
 #include "src/model/arch.h"
 #include "src/model/recode.h"
 
@@ -18,7 +13,7 @@ typedef struct job {
   aii_recoder recoder;
   aii_gguf_writer writer;
   const aiinfra_convert_opts *opts;
-  int fd;
+  aii_aside file;
   uint64_t done, total;
   aiinfra_error *err;
 } job;
@@ -43,6 +38,10 @@ static aiinfra_status make_header(job *j, aii_buf *out)
 {
   const aii_gguf *g = j->source;
   uint32_t file_type = aii_recoder_file_type(&j->recoder);
+  if (g->vocab != NULL && aii_gguf_find(g, "tokenizer.ggml.tokens") == NULL &&
+      aii_gguf_find(g, "tokenizer.huggingface.json") == NULL) {
+    return aii_gguf_put_vocab(g->mem, g->vocab, &j->writer, j->err); /* says why it cannot be */
+  }
   for (size_t i = 0; i < g->n_kv; i++) {
     if (!is_of_file(j, g->kvs[i].key)) aii_put_kv(&j->writer, &g->kvs[i]);
   }
@@ -59,20 +58,6 @@ static aiinfra_status make_header(job *j, aii_buf *out)
 }
 
 /* ---- the data --------------------------------------------------------------------------------------------------------- */
-
-static aiinfra_status write_all(job *j, const void *bytes, size_t n)
-{
-  const char *at = bytes;
-  while (n > 0) {
-    ssize_t wrote = write(j->fd, at, n);
-    if (wrote < 0 && errno != EINTR) return aii_fail_errno(j->err, errno, "write");
-    if (wrote > 0) {
-      at += wrote;
-      n -= (size_t)wrote;
-    }
-  }
-  return AIINFRA_OK;
-}
 
 static aiinfra_status tell(job *j, uint64_t bytes)
 {
@@ -93,11 +78,11 @@ static aiinfra_status write_tensor(job *j, size_t t, uint8_t *rows)
   for (uint64_t row = 0; row < n && rc == AIINFRA_OK; row += step) {
     uint64_t some = AII_MIN(step, n - row);
     rc = aii_recoder_read(&j->recoder, t, type, row, some, rows, j->err);
-    if (rc == AIINFRA_OK) rc = write_all(j, rows, (size_t)(some * row_bytes));
+    if (rc == AIINFRA_OK) rc = aii_aside_write(&j->file, rows, (size_t)(some * row_bytes), j->err);
     if (rc == AIINFRA_OK) rc = tell(j, some * row_bytes);
   }
   size_t rest = (size_t)(n * row_bytes % AII_GGUF_ALIGNMENT);
-  return rc == AIINFRA_OK && rest != 0 ? write_all(j, zeros, AII_GGUF_ALIGNMENT - rest) : rc;
+  return rc == AIINFRA_OK && rest != 0 ? aii_aside_write(&j->file, zeros, AII_GGUF_ALIGNMENT - rest, j->err) : rc;
 }
 
 static aiinfra_status write_data(job *j)
@@ -118,50 +103,30 @@ static aiinfra_status write_data(job *j)
 
 /* ---- the file --------------------------------------------------------------------------------------------------------- */
 
-static aiinfra_status write_file(job *j, const char *path)
+static aiinfra_status write_file(job *j, const char *to)
 {
   aii_buf header;
   aii_buf_init(&header, j->source->mem, 0);
   aiinfra_status rc = make_header(j, &header);
+  if (rc == AIINFRA_OK) rc = aii_aside_open(&j->file, j->source->mem, to, j->err);
   if (rc == AIINFRA_OK) {
-    j->fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-    if (j->fd < 0) rc = aii_fail_errno(j->err, errno, "create '%s'", path);
+    rc = aii_aside_write(&j->file, header.data, header.len, j->err);
+    if (rc == AIINFRA_OK) rc = write_data(j);
+    rc = aii_aside_close(&j->file, rc, j->err);
   }
-  if (rc == AIINFRA_OK) rc = write_all(j, header.data, header.len);
   aii_buf_free(&header);
-  if (rc == AIINFRA_OK) rc = write_data(j);
-  if (rc == AIINFRA_OK && fsync(j->fd) != 0) rc = aii_fail_errno(j->err, errno, "sync '%s'", path);
-  if (j->fd >= 0 && close(j->fd) != 0 && rc == AIINFRA_OK) rc = aii_fail_errno(j->err, errno, "close '%s'", path);
-  return rc;
-}
-
-/* Aside, so that nobody ever sees half a file under the name. */
-static aiinfra_status write_aside(job *j, const char *to)
-{
-  aii_buf aside;
-  aii_buf_init(&aside, j->source->mem, 0);
-  aii_buf_fmt(&aside, "%s.%ld.part", to, (long)getpid());
-  if (aside.failed) {
-    aii_buf_free(&aside);
-    return aii_fail(j->err, AIINFRA_ENOMEM, "no memory for a path");
-  }
-  const char *path = aii_buf_cstr(&aside);
-  aiinfra_status rc = write_file(j, path);
-  if (rc == AIINFRA_OK && rename(path, to) != 0) rc = aii_fail_errno(j->err, errno, "rename '%s'", path);
-  if (rc != AIINFRA_OK && j->fd >= 0) (void)unlink(path);
-  aii_buf_free(&aside);
   return rc == AIINFRA_OK ? rc : aii_wrap(j->err, rc, "write '%s'", to);
 }
 
 aiinfra_status aii_convert(aii_mem *mem, const char *from, const char *to, const aiinfra_convert_opts *opts,
                            aiinfra_error *err)
 {
-  job j = {.opts = opts, .fd = -1, .err = err};
+  job j = {.opts = opts, .err = err};
   aiinfra_status rc = aii_source_open(mem, from, opts->tokenizer, &j.source, err);
   if (rc != AIINFRA_OK) return rc;
   aii_put_init(&j.writer, mem);
   rc = aii_recoder_init(&j.recoder, j.source, opts->type, opts->imatrix, err);
-  if (rc == AIINFRA_OK) rc = write_aside(&j, to);
+  if (rc == AIINFRA_OK) rc = write_file(&j, to);
   aii_recoder_free(&j.recoder);
   aii_put_free(&j.writer);
   aii_gguf_free(j.source);

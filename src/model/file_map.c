@@ -4,14 +4,32 @@
  * against: somebody who cuts the file short while it is open. Touching a page that is gone kills the process with
  * SIGBUS, and a library must not handle signals. Replace model files by renaming a new one over them; that leaves the
  * mapping as it was.
+ *
+ * A file's id is made of what its times, its number and its size say. The change time is set by the kernel alone, so a file
+ * that was changed and given its old modification time back has another id. A file that changed a moment ago may change
+ * again without its times showing it: it has no id.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "src/model/gguf.h"
+
+enum { YOUNG_S = 2 }; /* no file system counts its times in larger steps */
+
+static uint64_t id_of(const struct stat *st)
+{
+  struct timespec now;
+  if (clock_gettime(CLOCK_REALTIME, &now) != 0 || st->st_ctim.tv_sec > now.tv_sec - YOUNG_S) return 0;
+  const uint64_t what[] = {(uint64_t)st->st_dev,         (uint64_t)st->st_ino,          (uint64_t)st->st_size,
+                           (uint64_t)st->st_mtim.tv_sec, (uint64_t)st->st_mtim.tv_nsec, (uint64_t)st->st_ctim.tv_sec,
+                           (uint64_t)st->st_ctim.tv_nsec};
+  uint64_t id = aii_hash64(what, sizeof what, 0);
+  return id != 0 ? id : 1;
+}
 
 static aiinfra_status map_fd(int fd, aii_file *out, aiinfra_error *err)
 {
@@ -22,13 +40,13 @@ static aiinfra_status map_fd(int fd, aii_file *out, aiinfra_error *err)
   size_t size = (size_t)st.st_size;
   void *bytes = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
   if (bytes == MAP_FAILED) return aii_fail_errno(err, errno, "map %zu bytes", size);
-  *out = (aii_file){bytes, size};
+  *out = (aii_file){bytes, size, id_of(&st)};
   return AIINFRA_OK;
 }
 
 aiinfra_status aii_file_map(const char *path, aii_file *out, aiinfra_error *err)
 {
-  *out = (aii_file){NULL, 0};
+  *out = (aii_file){0};
   int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) return aii_fail_errno(err, errno, "open '%s'", path);
   aiinfra_status rc = map_fd(fd, out, err);
@@ -39,7 +57,7 @@ aiinfra_status aii_file_map(const char *path, aii_file *out, aiinfra_error *err)
 void aii_file_unmap(aii_file *file)
 {
   if (file->bytes != NULL) (void)munmap((void *)(uintptr_t)file->bytes, file->size);
-  *file = (aii_file){NULL, 0};
+  *file = (aii_file){0};
 }
 
 aiinfra_status aii_file_set_add(aii_file_set *files, aii_file file, aiinfra_error *err)

@@ -159,7 +159,7 @@ static void embed(const pass *p)
 {
   const aii_hparams *hp = &p->m->hp;
   p->ops->embed(p->be, &p->m->tok_embd, p->rows, hp->embd_scale, p->ws->x);
-  add_embedding(p, &p->m->type_embd, p->ws->zeros);
+  add_embedding(p, &p->m->type_embd, p->types);
   add_embedding(p, &p->m->pos_embd, (const aiinfra_token *)p->rows->pos);
   aii_forward_norm_sum(p, &p->m->embd_norm, &p->m->embd_norm_bias);
 }
@@ -204,12 +204,17 @@ static aiinfra_status hand_out(const pass *p, const aii_forward *f, aiinfra_erro
 
 /* ---- the door ------------------------------------------------------------------------------------------------ */
 
-static aiinfra_status check_row(const aiinfra_model *m, const aii_kv_view *kv, const aii_rows *rows, uint32_t r,
+static aiinfra_status check_row(const aiinfra_model *m, const aii_kv_view *kv, const aii_forward *f, uint32_t r,
                                 aiinfra_error *err)
 {
+  const aii_rows *rows = &f->rows;
   uint32_t token = (uint32_t)rows->tokens[r], pos = rows->pos[r];
   if (token >= m->hp.n_vocab) {
     return aii_fail(err, AIINFRA_EINVAL, "token %d is outside the vocabulary of %u", rows->tokens[r], m->hp.n_vocab);
+  }
+  if (f->types != NULL && f->types[r] != 0 && (uint32_t)f->types[r] >= m->hp.n_types) {
+    return aii_fail(err, AIINFRA_EINVAL, "row %u: its token is of type %d; the model has %u types", r, f->types[r],
+                    m->hp.n_types);
   }
   if (pos >= m->max_context || rows->seq[r] >= rows->n_seqs ||
       rows->tables[rows->seq[r]][pos / kv->block_tokens] >= kv->n_blocks) {
@@ -236,9 +241,13 @@ static aiinfra_status check(const aiinfra_model *m, const aii_workspace *ws, con
   if (n == 0 || n > ws->max_rows) {
     return aii_fail(err, AIINFRA_EINVAL, "%u rows; the workspace holds 1 to %u", n, ws->max_rows);
   }
+  if (f->n_logits > 0 && (m->arch->flags & AII_ENCODER) != 0) {
+    return aii_fail(err, AIINFRA_ENOTSUP, "an encoder ('%s') gives hidden states, no logits: use it for embeddings",
+                    m->arch->name);
+  }
   aiinfra_status rc = check_list("logits", f->logit_rows, f->n_logits, ws->max_logits, n, err);
   if (rc == AIINFRA_OK) rc = check_list("hidden states", f->hidden_rows, f->n_hidden, ws->max_rows, n, err);
-  for (uint32_t r = 0; r < n && rc == AIINFRA_OK; r++) rc = check_row(m, kv, &f->rows, r, err);
+  for (uint32_t r = 0; r < n && rc == AIINFRA_OK; r++) rc = check_row(m, kv, f, r, err);
   return rc;
 }
 
@@ -248,7 +257,14 @@ aiinfra_status aii_model_forward(aiinfra_model *m, aii_workspace *ws, const aii_
   aiinfra_status rc = check(m, ws, kv, f, err);
   if (rc != AIINFRA_OK) return aii_wrap(err, rc, "forward pass");
   aii_backend *be = m->rt->backend;
-  pass p = {m, ws, be, be->observed != NULL ? be->observed : be->ops, kv, &f->rows, f->rows.n_rows};
+  pass p = {.m = m,
+            .ws = ws,
+            .be = be,
+            .ops = be->observed != NULL ? be->observed : be->ops,
+            .kv = kv,
+            .rows = &f->rows,
+            .types = f->types != NULL ? f->types : ws->zeros,
+            .n = f->rows.n_rows};
   bool latent = m->hp.kv_lora != 0;
   embed(&p);
   for (uint32_t l = 0; l < m->hp.n_layers; l++) {

@@ -32,7 +32,8 @@ typedef struct pass {
   const aii_backend_ops *ops;
   const aii_kv_view *kv;
   const aii_rows *rows;
-  uint32_t n; /* rows */
+  const aiinfra_token *types; /* of the rows' tokens */
+  uint32_t n;                 /* rows */
 } pass;
 
 static inline const aii_weight *aii_or_null(const aii_weight *w)

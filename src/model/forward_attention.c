@@ -23,13 +23,13 @@ void aii_forward_attend(const pass *p, uint32_t layer)
   p->ops->attention(p->be, p->kv, layer, p->rows, &how, p->ws->q, p->ws->h);
 }
 
-/* Norms of queries and keys are RMS norms, whatever the model's other norms are. */
-static void norm_heads(const pass *p, const aii_weight *w, uint32_t n_heads, float *x)
+static void norm_heads(const pass *p, const aii_weight *w, const aii_weight *bias, uint32_t n_heads, float *x)
 {
   const aii_hparams *hp = &p->m->hp;
+  if (w->n_out == 0) return;
   bool wide = p->m->arch->qk_norm == AII_QK_WIDTH;
   uint32_t width = wide ? n_heads * hp->head_dim : hp->head_dim;
-  p->ops->rms_norm(p->be, x, w, wide ? p->n : p->n * n_heads, width, hp->norm_eps, x);
+  aii_forward_norm(p, x, w, bias, wide ? p->n : p->n * n_heads, width, x);
 }
 
 void aii_forward_attention(const pass *p, uint32_t layer)
@@ -39,18 +39,22 @@ void aii_forward_attention(const pass *p, uint32_t layer)
   aii_workspace *ws = p->ws;
   const float *in = aii_forward_input(p, &l->attn_norm, &l->attn_norm_bias);
 
-  p->ops->matmul(p->be, &l->q, aii_or_null(&l->q_bias), in, p->n, false, ws->q);
-  p->ops->matmul(p->be, &l->k, aii_or_null(&l->k_bias), in, p->n, false, ws->k);
-  p->ops->matmul(p->be, &l->v, aii_or_null(&l->v_bias), in, p->n, false, ws->v);
-  if (p->m->arch->qk_norm != AII_QK_PLAIN) {
-    norm_heads(p, &l->q_norm, hp->n_heads, ws->q);
-    norm_heads(p, &l->k_norm, hp->n_kv_heads, ws->k);
-  }
+  const aii_mul qkv[] = {{&l->q, aii_or_null(&l->q_bias), ws->q},
+                         {&l->k, aii_or_null(&l->k_bias), ws->k},
+                         {&l->v, aii_or_null(&l->v_bias), ws->v}};
+  p->ops->matmuls(p->be, qkv, AII_COUNT(qkv), in, p->n);
+  norm_heads(p, &l->q_norm, &l->q_norm_bias, hp->n_heads, ws->q);
+  norm_heads(p, &l->k_norm, &l->k_norm_bias, hp->n_kv_heads, ws->k);
   if (l->rope != NULL) {
     const aii_rope rope = {p->m->arch->rope, hp->n_rot, l->rope->inv_freq, l->rope->attn_factor};
     p->ops->rope(p->be, &rope, p->rows, hp->n_heads, hp->n_kv_heads, hp->head_dim, ws->q, ws->k);
   }
   aii_forward_attend(p, layer);
+  bool again =
+      l->attn_sum_norm_2.n_out != 0; /* never beside what else needs ws->t: a norm or a factor of the product */
+  if (again) p->ops->copy(p->be, ws->x, hp->n_embd, 1, p->n, hp->n_embd, ws->t, hp->n_embd);
   aii_forward_add_product(p, &l->o, aii_or_null(&l->o_bias), ws->h, &l->attn_post_norm);
   aii_forward_norm_sum(p, &l->attn_sum_norm, &l->attn_sum_norm_bias);
+  if (again) p->ops->add(p->be, ws->x, ws->t, 1, (size_t)p->n * hp->n_embd);
+  aii_forward_norm_sum(p, &l->attn_sum_norm_2, &l->attn_sum_norm_2_bias);
 }

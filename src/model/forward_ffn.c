@@ -5,14 +5,14 @@
 static void bend(const pass *p, const aii_layer *l, const float *in)
 {
   aii_workspace *ws = p->ws;
-  size_t n = (size_t)p->n * p->m->hp.n_ff;
-  p->ops->matmul(p->be, &l->up, aii_or_null(&l->up_bias), in, p->n, false, ws->up);
-  if (l->gate.n_out == 0) {
-    p->ops->activate(p->be, p->m->arch->act, ws->up, NULL, n, ws->gate);
+  const aii_mul up = {&l->up, aii_or_null(&l->up_bias), ws->up};
+  const aii_mul gate = {&l->gate, aii_or_null(&l->gate_bias), ws->gate};
+  if (l->gate.n_out != 0) {
+    p->ops->gated(p->be, p->m->arch->act, &gate, &up, in, p->n);
     return;
   }
-  p->ops->matmul(p->be, &l->gate, aii_or_null(&l->gate_bias), in, p->n, false, ws->gate);
-  p->ops->activate(p->be, p->m->arch->act, ws->gate, ws->up, n, ws->gate);
+  p->ops->matmul(p->be, up.w, up.bias, in, p->n, false, ws->up);
+  p->ops->activate(p->be, p->m->arch->act, ws->up, NULL, (size_t)p->n * p->m->hp.n_ff, ws->gate);
 }
 
 /* The weighted sum of the used experts, to ws->t. */
@@ -44,9 +44,8 @@ static void shared_expert(const pass *p, const aii_layer *l, const float *in)
   const aii_hparams *hp = &p->m->hp;
   aii_workspace *ws = p->ws;
   bool gated = l->shared_router.n_out != 0;
-  p->ops->matmul(p->be, &l->gate_shared, NULL, in, p->n, false, ws->gate);
-  p->ops->matmul(p->be, &l->up_shared, NULL, in, p->n, false, ws->up);
-  p->ops->activate(p->be, p->m->arch->act, ws->gate, ws->up, (size_t)p->n * hp->n_ff_shared, ws->gate);
+  p->ops->gated(p->be, p->m->arch->act, &(aii_mul){&l->gate_shared, NULL, ws->gate},
+                &(aii_mul){&l->up_shared, NULL, ws->up}, in, p->n);
   p->ops->matmul(p->be, &l->down_shared, NULL, ws->gate, p->n, !gated, gated ? ws->each : ws->t);
   if (!gated) return;
   p->ops->matmul(p->be, &l->shared_router, NULL, in, p->n, false, ws->scores);

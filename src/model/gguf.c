@@ -50,6 +50,7 @@ void aii_gguf_free(aii_gguf *g)
   aii_buf_free(&g->header);
   aii_buf_free(&g->numbers);
   aii_file_set_free(&g->files);
+  aii_vocab_free(g->vocab);
   aii_del(mem, g, sizeof *g);
 }
 

@@ -17,6 +17,7 @@
 typedef struct aii_file {
   const uint8_t *bytes;
   size_t size;
+  uint64_t id; /* another one once the file is changed or replaced; 0: too young to be told by its times */
 } aii_file;
 
 /* Maps a regular file read-only; an empty one is EFORMAT. The messages name the path. */
@@ -34,6 +35,20 @@ aiinfra_status aii_file_set_add(aii_file_set *files, aii_file file, aiinfra_erro
 void aii_file_set_free(aii_file_set *files);
 /* Gives the pages of n bytes at p back, when they lie in one of the files: they are read again if they are touched. */
 void aii_file_set_forget(const aii_file_set *files, const void *p, size_t n);
+
+/* ---- files that appear when they are complete (aside.c) ------------------------------------------------------------ */
+
+typedef struct aii_aside {
+  int fd;
+  aii_buf path; /* of the file that is being written */
+  const char *to;
+} aii_aside;
+/* Begins a file aside `to`, in the same folder. Nothing is held on failure. */
+aiinfra_status aii_aside_open(aii_aside *a, aii_mem *mem, const char *to, aiinfra_error *err);
+aiinfra_status aii_aside_write(aii_aside *a, const void *bytes, size_t n, aiinfra_error *err);
+/* rc OK: what was written is on the disk and has its name. Else, or when that fails, it is removed. Returns the first
+ * failure. */
+aiinfra_status aii_aside_close(aii_aside *a, aiinfra_status rc, aiinfra_error *err);
 
 /* ---- where elements come from (gather.c) -------------------------------------------------------------------------- */
 
@@ -83,6 +98,7 @@ struct aii_gguf {
   aii_gguf_tensor *tensors;
   size_t n_tensors;
   aii_map keys, names; /* to indexes of kvs and tensors */
+  aii_vocab *vocab;    /* of formats other than GGUF, until the model takes it; NULL: the keys hold it */
 };
 
 aii_gguf *aii_gguf_new(aii_mem *mem, const char *format); /* empty; NULL: no memory */
@@ -136,6 +152,9 @@ void aii_put_tensor(aii_gguf_writer *w, aii_str name, uint32_t type, uint32_t n_
                     uint64_t bytes);
 /* The whole header with its padding; ENOMEM when anything failed. */
 aiinfra_status aii_put_finish(const aii_gguf_writer *w, aii_buf *out, aiinfra_error *err);
+
+/* The keys of a vocabulary (vocab.c). ENOTSUP when a GGUF file cannot hold it: then only the kind is put. */
+aiinfra_status aii_gguf_put_vocab(aii_mem *mem, const aii_vocab *vocab, aii_gguf_writer *w, aiinfra_error *err);
 
 /* Makes gguf's directory from what was put; its gathers and views were filled before, one gather a tensor. */
 aiinfra_status aii_gguf_adopt(aii_gguf *gguf, const aii_gguf_writer *w, aiinfra_error *err);

@@ -67,7 +67,7 @@ static aiinfra_status join(aii_gguf *whole, aii_gguf *part, aii_file *file, aiin
     if (!aii_map_set(&whole->names, name.p, name.n, (uint32_t)i)) return no_memory(n, err);
   }
   aii_file mine = *file;
-  *file = (aii_file){NULL, 0};
+  *file = (aii_file){0};
   return aii_file_set_add(&whole->files, mine, err);
 }
 

@@ -26,7 +26,7 @@ static char *path_of(aii_hf *hf, const char *name)
 
 aiinfra_status aii_hf_map(aii_hf *hf, const char *name, aii_file *out)
 {
-  *out = (aii_file){NULL, 0};
+  *out = (aii_file){0};
   char *path = path_of(hf, name);
   if (path == NULL) return AIINFRA_ENOMEM;
   aiinfra_status rc = access(path, F_OK) == 0 ? aii_file_map(path, out, hf->err) : AIINFRA_OK;
@@ -157,6 +157,21 @@ static aiinfra_status open_shards(aii_hf *hf)
 
 /* ---- the folder ---------------------------------------------------------------------------------------------------------- */
 
+/* What other values of a key would compute, this version does not have. */
+static aiinfra_status check_config(const aii_hf *hf)
+{
+  static const struct {
+    const char *key, *wanted;
+  } fixed[] = {{"feed_forward_type", "geglu"}, {"classifier_activation", "gelu"}};
+  for (size_t i = 0; i < AII_COUNT(fixed); i++) {
+    const char *value = json_string_value(json_object_get(hf->config, fixed[i].key));
+    if (value != NULL && strcmp(value, fixed[i].wanted) != 0)
+      return aii_fail(hf->err, AIINFRA_ENOTSUP, "config.json: '%s' is '%.32s'; this version has '%s' alone",
+                      fixed[i].key, value, fixed[i].wanted);
+  }
+  return AIINFRA_OK;
+}
+
 static aiinfra_status read_config(aii_hf *hf)
 {
   aiinfra_status rc = aii_hf_json(hf, "config.json", &hf->config);
@@ -172,6 +187,7 @@ static aiinfra_status read_config(aii_hf *hf)
                   "unquantised model",
                   how != NULL ? how : "?");
   }
+  if (rc == AIINFRA_OK) rc = check_config(hf);
   if (rc != AIINFRA_OK) return rc;
   json_t *text = json_object_get(hf->config, "text_config");
   hf->text = json_is_object(text) ? text : hf->config;

@@ -27,7 +27,9 @@ typedef enum aii_hf_how {
   HF_MXFP4,         /* [E, out, blocks, 16] bytes; the scales are the tensor ..._scales */
   HF_MXFP4_GATE_UP, /* [E, 2 x out, blocks, 16], rows by turns */
   HF_KV_B,          /* DeepSeek's second matrix of keys and values, to be taken apart by head */
-  HF_POSITIONS      /* rows of padding come first and are cut off */
+  HF_POSITIONS,     /* rows of padding come first and are cut off */
+  HF_UP_GATE,       /* [2 x out, in]: the rows of up, then the gate's */
+  HF_STATIC         /* the vectors of a static model, by way of its weights and its mapping */
 } aii_hf_how;
 
 typedef struct aii_hf_name {
@@ -51,7 +53,8 @@ typedef enum aii_hf_flags {
   HF_NO_ROPE = 16,     /* positions are learned */
   HF_MLA = 32,         /* DeepSeek's compressed keys and values */
   HF_ROTATES_ALL = 64, /* rope.dimension_count is written */
-  HF_OFFSET = 128      /* positions count from behind the padding token */
+  HF_OFFSET = 128,     /* positions count from behind the padding token */
+  HF_TOKENIZER = 256   /* tokenizer.json becomes a key as it is: it may say what GGUF's keys cannot */
 } aii_hf_flags;
 
 typedef struct aii_hf_arch {
@@ -111,6 +114,9 @@ aiinfra_status aii_hf_put_rope(aii_hf *hf);      /* rotations: keys and tensors 
 aiinfra_status aii_hf_put_tensors(aii_hf *hf);   /* all of them, to the writer and the gathers (hf_tensors.c) */
 aiinfra_status aii_hf_put_tokenizer(aii_hf *hf); /* tokenizer.* (hf_tokenizer.c) */
 
+/* Vectors of tokens, as the table calls them; `weights` and `mapping` may be NULL (hf_static.c). */
+aiinfra_status aii_hf_put_static(aii_hf *hf, const aii_st_tensor *vectors, const aii_st_tensor *weights,
+                                 const aii_st_tensor *mapping);
 /* Adds a tensor of the result: shape as in GGUF; its views are to be filled by the caller. NULL: failed, hf->err is
  * set (hf_tensors.c). */
 aii_view *aii_hf_add_out(aii_hf *hf, const char *name, uint32_t type, uint32_t n_dims, const uint64_t *ne, size_t n);

@@ -102,19 +102,23 @@ static const aii_hf_name gpt_oss_names[] = {
     {NULL, NULL, HF_SKIP},
 };
 
-#define BERT_NAMES(positions)                                                                                          \
+#define ATTENTION_NAMES                                                                                                \
   {"embeddings.word_embeddings", "token_embd", HF_COPY}, {"embeddings.token_type_embeddings", "token_types", HF_COPY}, \
-      {"embeddings.position_embeddings", "position_embd", positions},                                                  \
       {"embeddings.LayerNorm", "token_embd_norm", HF_COPY}, {"embeddings.position_ids", "", HF_SKIP},                  \
       {"embeddings.token_type_ids", "", HF_SKIP}, {"encoder.layer.*.attention.self.query", "attn_q", HF_COPY},         \
       {"encoder.layer.*.attention.self.key", "attn_k", HF_COPY},                                                       \
       {"encoder.layer.*.attention.self.value", "attn_v", HF_COPY},                                                     \
       {"encoder.layer.*.attention.output.dense", "attn_output", HF_COPY},                                              \
-      {"encoder.layer.*.attention.output.LayerNorm", "attn_output_norm", HF_COPY},                                     \
-      {"encoder.layer.*.intermediate.dense", "ffn_up", HF_COPY},                                                       \
-      {"encoder.layer.*.output.dense", "ffn_down", HF_COPY},                                                           \
   {                                                                                                                    \
-    "encoder.layer.*.output.LayerNorm", "layer_output_norm", HF_COPY                                                   \
+    "encoder.layer.*.attention.output.LayerNorm", "attn_output_norm", HF_COPY                                          \
+  }
+
+#define BERT_NAMES(positions)                                                      \
+  ATTENTION_NAMES, {"embeddings.position_embeddings", "position_embd", positions}, \
+      {"encoder.layer.*.intermediate.dense", "ffn_up", HF_COPY},                   \
+      {"encoder.layer.*.output.dense", "ffn_down", HF_COPY},                       \
+  {                                                                                \
+    "encoder.layer.*.output.LayerNorm", "layer_output_norm", HF_COPY               \
   }
 
 static const aii_hf_name bert_names[] = {
@@ -148,6 +152,34 @@ static const aii_hf_name roberta_names[] = {
 };
 #undef BERT_NAMES
 
+/* Of version 2, and of its variant for code, which normalises queries and keys. */
+static const aii_hf_name jina_names[] = {
+    ATTENTION_NAMES,
+    {"encoder.layer.*.attention.self.layer_norm_q", "attn_q_norm", HF_COPY},
+    {"encoder.layer.*.attention.self.layer_norm_k", "attn_k_norm", HF_COPY},
+    {"encoder.layer.*.layer_norm_1", "attn_norm_2", HF_COPY},
+    {"encoder.layer.*.layer_norm_2", "layer_output_norm", HF_COPY},
+    {"encoder.layer.*.mlp.layernorm", "layer_output_norm", HF_COPY},
+    {"encoder.layer.*.mlp.gated_layers", "ffn_up", HF_COPY},
+    {"encoder.layer.*.mlp.up_gated_layer", "", HF_UP_GATE},
+    {"encoder.layer.*.mlp.wo", "ffn_down", HF_COPY},
+    {"encoder.layer.*.mlp.down_layer", "ffn_down", HF_COPY},
+    {"pooler.dense", "", HF_SKIP},
+    {"cls.predictions.bias", "", HF_SKIP},
+    {"cls.predictions.decoder", "", HF_SKIP},
+    {"cls.predictions.transform.dense", "", HF_SKIP},
+    {"cls.predictions.transform.LayerNorm", "", HF_SKIP},
+    {NULL, NULL, HF_SKIP},
+};
+#undef ATTENTION_NAMES
+
+static const aii_hf_name static_names[] = {
+    {"embeddings", "token_embd.weight", HF_STATIC},
+    {"weights", "", HF_SKIP},
+    {"mapping", "", HF_SKIP},
+    {NULL, NULL, HF_SKIP},
+};
+
 static const aii_hf_name nomic_names[] = {
     {"embeddings.word_embeddings", "token_embd", HF_COPY},
     {"embeddings.token_type_embeddings", "token_types", HF_COPY},
@@ -162,22 +194,32 @@ static const aii_hf_name nomic_names[] = {
     {NULL, NULL, HF_SKIP},
 };
 
+#define MODERN_BERT_NAMES                                                                                \
+  {"embeddings.tok_embeddings", "token_embd", HF_COPY}, {"embeddings.norm", "token_embd_norm", HF_COPY}, \
+      {"final_norm", "output_norm", HF_COPY}, {"layers.*.attn_norm", "attn_norm", HF_COPY},              \
+      {"layers.*.attn.Wqkv", "attn_qkv", HF_COPY}, {"layers.*.attn.Wo", "attn_output", HF_COPY},         \
+      {"layers.*.mlp_norm", "ffn_norm", HF_COPY}, {"layers.*.mlp.Wi", "ffn_up", HF_COPY},                \
+  {                                                                                                      \
+    "layers.*.mlp.Wo", "ffn_down", HF_COPY                                                               \
+  }
+
 static const aii_hf_name modern_bert_names[] = {
-    {"embeddings.tok_embeddings", "token_embd", HF_COPY},
-    {"embeddings.norm", "token_embd_norm", HF_COPY},
-    {"final_norm", "output_norm", HF_COPY},
-    {"layers.*.attn_norm", "attn_norm", HF_COPY},
-    {"layers.*.attn.Wqkv", "attn_qkv", HF_COPY},
-    {"layers.*.attn.Wo", "attn_output", HF_COPY},
-    {"layers.*.mlp_norm", "ffn_norm", HF_COPY},
-    {"layers.*.mlp.Wi", "ffn_up", HF_COPY},
-    {"layers.*.mlp.Wo", "ffn_down", HF_COPY},
+    MODERN_BERT_NAMES,
     {"head.dense", "", HF_SKIP},
     {"head.norm", "", HF_SKIP},
     {"decoder.bias", "", HF_SKIP},
     {"decoder.weight", "", HF_SKIP},
     {NULL, NULL, HF_SKIP},
 };
+
+static const aii_hf_name modern_bert_rank_names[] = {
+    MODERN_BERT_NAMES,
+    {"head.dense", "cls", HF_COPY},
+    {"head.norm", "cls.norm", HF_COPY},
+    {"classifier", "cls.output", HF_COPY},
+    {NULL, NULL, HF_SKIP},
+};
+#undef MODERN_BERT_NAMES
 
 /* Parts of other kinds of models that lie beside the language model. */
 static const char *const foreign[] = {"vision_tower.", "vision_model.", "multi_modal_projector.", "audio_tower.",
@@ -260,6 +302,13 @@ static const aii_hf_key modern_bert_keys[] = {
     {NULL, 0, NULL, NAN},
 };
 
+/* hidden_dim is the width of the vectors that these were made from; embedding_length is that of the tensor. */
+static const aii_hf_key static_keys[] = {
+    {"feed_forward_length", 'u', "intermediate_size", NAN},
+    {"normalize", 'b', "normalize", NAN},
+    {NULL, 0, NULL, NAN},
+};
+
 /* ---- the rows ------------------------------------------------------------------------------------------------------- */
 
 static const aii_hf_arch rows[] = {
@@ -286,6 +335,8 @@ static const aii_hf_arch rows[] = {
     {"BertModel", "bert", "bert", bert_names, NULL, HF_ENCODER | HF_NO_ROPE},
     {"BertForMaskedLM", "bert", "bert", bert_names, NULL, HF_ENCODER | HF_NO_ROPE},
     {"BertForSequenceClassification", "bert", "bert", bert_rank_names, NULL, HF_ENCODER | HF_NO_ROPE},
+    {"JinaBertModel", "bert", "jina-bert-v2", jina_names, NULL, HF_ENCODER | HF_NO_ROPE},
+    {"JinaBertForMaskedLM", "bert", "jina-bert-v2", jina_names, NULL, HF_ENCODER | HF_NO_ROPE},
     {"RobertaModel", "roberta", "bert", roberta_names, NULL, HF_ENCODER | HF_NO_ROPE | HF_OFFSET},
     {"XLMRobertaModel", "xlm-roberta", "bert", roberta_names, NULL, HF_ENCODER | HF_NO_ROPE | HF_OFFSET},
     {"XLMRobertaForSequenceClassification", "xlm-roberta", "bert", roberta_names, NULL,
@@ -293,6 +344,9 @@ static const aii_hf_arch rows[] = {
     {"NomicBertModel", "nomic_bert", "nomic-bert", nomic_names, NULL, HF_ENCODER},
     {"ModernBertModel", "modernbert", "modern-bert", modern_bert_names, modern_bert_keys, HF_ENCODER},
     {"ModernBertForMaskedLM", "modernbert", "modern-bert", modern_bert_names, modern_bert_keys, HF_ENCODER},
+    {"ModernBertForSequenceClassification", "modernbert", "modern-bert", modern_bert_rank_names, modern_bert_keys,
+     HF_ENCODER},
+    {"StaticModel", "model2vec", "model2vec", static_names, static_keys, HF_ENCODER | HF_NO_ROPE | HF_TOKENIZER},
 };
 
 static const aii_hf_arch *find_row(const char *name, const char *model_type)

@@ -101,6 +101,15 @@ static void put_windows(aii_hf *hf)
   }
 }
 
+/* What ModernBERT's classifier reads. */
+static void put_head_pooling(aii_hf *hf)
+{
+  char name[96];
+  const char *pooling = json_string_value(json_object_get(hf->text, "classifier_pooling"));
+  bool mean = pooling != NULL && strcmp(pooling, "mean") == 0;
+  aii_put_u32(&hf->w, full_key(hf, "classifier.pooling_type", name), mean ? 1 : 2);
+}
+
 /* How sentence-transformers pools: 1_Pooling/config.json. */
 static aiinfra_status put_pooling(aii_hf *hf)
 {
@@ -113,6 +122,7 @@ static aiinfra_status put_pooling(aii_hf *hf)
   aii_put_bool(&hf->w, full_key(hf, "attention.causal", name), false);
   if (strstr(hf->arch->name, "SequenceClassification") != NULL) {
     aii_put_u32(&hf->w, full_key(hf, "pooling_type", name), 4);
+    if (strcmp(hf->arch->gguf, "modern-bert") == 0) put_head_pooling(hf);
     return AIINFRA_OK;
   }
   aiinfra_status rc = aii_hf_json(hf, "1_Pooling/config.json", &pooling);

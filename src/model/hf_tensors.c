@@ -312,6 +312,24 @@ static aiinfra_status positions(const job *j)
   return AIINFRA_OK;
 }
 
+static aiinfra_status up_gate(const job *j)
+{
+  static const char *const to[2] = {"ffn_up", "ffn_gate"};
+  uint64_t in = j->src->shape[1], half = j->src->shape[0] / 2, ne[2] = {in, half};
+  if (j->src->n_dims != 2 || half == 0 || j->src->shape[0] % 2 != 0) return bad_shape(j);
+  for (uint32_t part = 0; part < 2; part++) {
+    aii_view *v = add(j, to[part], 2, ne);
+    if (v == NULL) return AIINFRA_ENOMEM;
+    v->data += part * half * in * elem_bytes(j);
+  }
+  return AIINFRA_OK;
+}
+
+static aiinfra_status static_vectors(const job *j)
+{
+  return aii_hf_put_static(j->hf, j->src, find_source(j->hf, "weights", 7), find_source(j->hf, "mapping", 7));
+}
+
 static aiinfra_status convert(const job *j)
 {
   switch (j->name->how) {
@@ -329,6 +347,8 @@ static aiinfra_status convert(const job *j)
     case HF_MXFP4_GATE_UP: return mxfp4(j);
     case HF_KV_B: return kv_b(j);
     case HF_POSITIONS: return positions(j);
+    case HF_UP_GATE: return up_gate(j);
+    case HF_STATIC: return static_vectors(j);
   }
   return AIINFRA_OK;
 }
@@ -357,7 +377,7 @@ static aiinfra_status one_tensor(aii_hf *hf, const aii_st_tensor *src)
     return AIINFRA_OK; /* layers beyond the last one predict further tokens, which this version does not use */
   }
   bool numbers_only = src->type == AII_F32 || src->type == AII_F16 || src->type == AII_BF16 || src->type == AII_F64;
-  if (!numbers_only && j.name->how != HF_MXFP4 && j.name->how != HF_MXFP4_GATE_UP) {
+  if (!numbers_only && j.name->how != HF_MXFP4 && j.name->how != HF_MXFP4_GATE_UP && j.name->how != HF_STATIC) {
     return aii_fail(hf->err, AIINFRA_ENOTSUP, "tensor '%.*s' is %s; weights must be F32, F16, BF16 or F64",
                     AII_SHOW(src->name), src->dtype);
   }

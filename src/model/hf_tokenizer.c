@@ -1,107 +1,23 @@
-/* hf_tokenizer.c - the tokenizer files of a Hugging Face folder become GGUF's tokenizer keys.
+/* hf_tokenizer.c - the tokenizer files of a Hugging Face folder: a vocabulary, GGUF's keys for it, the chat template.
  *
- * Two files can hold the vocabulary: tokenizer.model, a SentencePiece model, which wins where it is one, and
- * tokenizer.json. Around it lie the ids and texts of special tokens (tokenizer_config.json, config.json,
- * generation_config.json) and the chat template (chat_template.jinja, or inside tokenizer_config.json). A tokenizer.json
- * is read by hf_tokenizer_json.c. ENOENT when the folder has neither file.
+ * Three files can hold the vocabulary: tokenizer.json, which wins, tokenizer.model where it is a SentencePiece model, and
+ * BERT's vocab.txt; the text module reads them. Around it lie the numbers and texts of special tokens
+ * (tokenizer_config.json, config.json, generation_config.json) and the chat template (chat_template.jinja, or inside
+ * tokenizer_config.json). A vocabulary that GGUF's keys cannot tell opens all the same; only converting refuses it.
+ * ENOENT when the folder has none of the files.
  */
 #include <stdio.h>
 
-#include "src/model/hf_tokenizer.h"
+#include "src/model/hf.h"
 
 static aii_str text_of(const json_t *value)
 {
   return (aii_str){json_string_value(value), json_string_length(value)};
 }
 
-/* ---- added tokens --------------------------------------------------------------------------------------------------- */
-
-static aiinfra_status add_token(aii_hf_tokens *t, int64_t id, const json_t *text, bool special)
+static aii_str bytes_of(aii_file file)
 {
-  if (!json_is_string(text)) return aii_fail(t->hf->err, AIINFRA_EFORMAT, "an added token has no text");
-  aii_piece piece = {.text = text_of(text), .score = -1000.0f, .type = special ? AII_TOKEN_CONTROL : AII_TOKEN_USER};
-  if (id >= 0 && (size_t)id < t->pieces.n && t->pieces.items[id].text.p != NULL) {
-    const aii_piece *old = &t->pieces.items[id];
-    piece.score = old->score;
-    if (old->type == AII_TOKEN_UNKNOWN || old->type == AII_TOKEN_BYTE) piece.type = old->type;
-  }
-  return aii_pieces_set(&t->pieces, id, piece, t->hf->err);
-}
-
-aiinfra_status aii_hf_add_tokens(aii_hf_tokens *t, const json_t *list)
-{
-  aiinfra_status rc = AIINFRA_OK;
-  for (size_t i = 0; i < json_array_size(list) && rc == AIINFRA_OK; i++) {
-    const json_t *token = json_array_get(list, i), *id = json_object_get(token, "id");
-    if (!json_is_integer(id)) return aii_fail(t->hf->err, AIINFRA_EFORMAT, "an added token has no id");
-    rc = add_token(t, json_integer_value(id), json_object_get(token, "content"),
-                   json_is_true(json_object_get(token, "special")));
-  }
-  return rc;
-}
-
-/* {"32000": {"content": "<|im_end|>", "special": true}, ...} */
-static aiinfra_status add_decoder(aii_hf_tokens *t, const json_t *decoder)
-{
-  const char *key;
-  json_t *token;
-  aiinfra_status rc = AIINFRA_OK;
-  json_object_foreach((json_t *)(uintptr_t)decoder, key, token)
-  {
-    int64_t id = 0;
-    for (const char *p = key; *p != '\0'; p++) {
-      if (*p < '0' || *p > '9' || p - key > 9) return aii_fail(t->hf->err, AIINFRA_EFORMAT, "'%.32s' is no token", key);
-      id = id * 10 + (*p - '0');
-    }
-    rc = add_token(t, id, json_object_get(token, "content"), json_is_true(json_object_get(token, "special")));
-    if (rc != AIINFRA_OK) break;
-  }
-  return rc;
-}
-
-/* ---- special tokens --------------------------------------------------------------------------------------------------- */
-
-static const json_t *token_text(const json_t *config, const char *name)
-{
-  const json_t *value = json_object_get(config, name);
-  if (json_is_object(value)) value = json_object_get(value, "content");
-  return json_is_string(value) ? value : NULL;
-}
-
-/* An id, or the first of a list. */
-static int64_t token_id(const json_t *config, const char *name)
-{
-  const json_t *value = json_object_get(config, name);
-  if (json_is_array(value)) value = json_array_get(value, 0);
-  return json_is_integer(value) ? json_integer_value(value) : -1;
-}
-
-static void find_roles(aii_hf_tokens *t)
-{
-  static const char *const names[N_ROLES] = {"bos_token", "eos_token", "unk_token", "sep_token",
-                                             "pad_token", "cls_token", "mask_token"};
-  aii_hf *hf = t->hf;
-  for (size_t i = 0; i < N_ROLES; i++) {
-    char id_name[32];
-    (void)snprintf(id_name, sizeof id_name, "%s_id", names[i]);
-    const json_t *text = token_text(hf->tokenizer_config, names[i]);
-    int64_t id = text != NULL ? aii_pieces_find(&t->pieces, text_of(text)) : -1;
-    if (id < 0) id = token_id(hf->text, id_name);
-    if (id < 0) id = token_id(hf->config, id_name);
-    if (id < 0) id = token_id(hf->generation, id_name);
-    if (id >= 0 && (size_t)id < t->pieces.n) t->pieces.roles[i] = (int32_t)id;
-  }
-}
-
-static void find_switches(aii_hf_tokens *t)
-{
-  const json_t *config = t->hf->tokenizer_config;
-  const json_t *bos = json_object_get(config, "add_bos_token"), *eos = json_object_get(config, "add_eos_token");
-  const json_t *prefix = json_object_get(config, "add_prefix_space");
-  if (json_is_boolean(bos)) t->pieces.add_bos = json_is_true(bos);
-  if (json_is_boolean(eos)) t->pieces.add_eos = json_is_true(eos);
-  bool pieces = t->pieces.kind == AII_PIECES_SPM || t->pieces.kind == AII_PIECES_UNIGRAM;
-  if (pieces && json_is_boolean(prefix)) t->pieces.space_prefix = json_is_true(prefix);
+  return (aii_str){(const char *)file.bytes, file.size};
 }
 
 /* ---- the chat template -------------------------------------------------------------------------------------------------- */
@@ -136,72 +52,86 @@ static aiinfra_status put_template(aii_hf *hf)
   return AIINFRA_OK;
 }
 
-/* ---- the whole ---------------------------------------------------------------------------------------------------------- */
+/* ---- the vocabulary ------------------------------------------------------------------------------------------------- */
 
-static aiinfra_status finish(aii_hf_tokens *t)
+/* A number, or the first of a list; -1: none. */
+static int32_t token_id(const json_t *config, const char *name)
 {
-  aii_hf *hf = t->hf;
-  find_roles(t);
-  find_switches(t);
-  if (hf->n_vocab != 0 && t->pieces.n > hf->n_vocab) {
-    return aii_fail(hf->err, AIINFRA_EFORMAT, "the tokenizer has %zu tokens, the embedding only %u rows", t->pieces.n,
+  const json_t *value = json_object_get(config, name);
+  if (json_is_array(value)) value = json_array_get(value, 0);
+  json_int_t id = json_is_integer(value) ? json_integer_value(value) : -1;
+  return id >= 0 && id <= INT32_MAX ? (int32_t)id : -1;
+}
+
+static struct aii_vocab_ids find_ids(const aii_hf *hf)
+{
+  static const char *const names[] = {"bos_token_id", "eos_token_id", "sep_token_id", "pad_token_id"};
+  const json_t *places[] = {hf->text, hf->config, hf->generation};
+  int32_t ids[AII_COUNT(names)];
+  for (size_t i = 0; i < AII_COUNT(names); i++) {
+    ids[i] = -1;
+    for (size_t k = 0; k < AII_COUNT(places) && ids[i] < 0; k++) ids[i] = token_id(places[k], names[i]);
+  }
+  return (struct aii_vocab_ids){ids[0], ids[1], ids[2], ids[3]};
+}
+
+enum { JSON, MODEL, WORDS, CONFIG, ADDED, N_FILES };
+
+static aiinfra_status read_vocab(aii_hf *hf, const aii_file files[N_FILES], aii_vocab **out)
+{
+  aii_str json = bytes_of(files[JSON]), model = bytes_of(files[MODEL]), words = bytes_of(files[WORDS]);
+  struct aii_vocab_ids ids = find_ids(hf);
+  aii_vocab_extras extras = {
+      .config = bytes_of(files[CONFIG]), .added = bytes_of(files[ADDED]), .ids = &ids, .n_least = hf->n_vocab};
+  if (json.p != NULL) return aii_vocab_from_hf_json(hf->mem, json.p, json.n, &extras, out, hf->err);
+  if (model.p != NULL && aii_is_sentencepiece(model.p, model.n)) {
+    return aii_vocab_from_sentencepiece(hf->mem, model.p, model.n, &extras, out, hf->err);
+  }
+  if (words.p != NULL) return aii_vocab_from_wordpiece(hf->mem, words.p, words.n, &extras, out, hf->err);
+  return aii_fail(hf->err, AIINFRA_ENOENT,
+                  "the folder has no tokenizer.json, no SentencePiece tokenizer.model and no vocab.txt");
+}
+
+static aiinfra_status put_vocab(aii_hf *hf)
+{
+  uint32_t n = aii_vocab_size(hf->gguf->vocab);
+  if (hf->n_vocab != 0 && n > hf->n_vocab) {
+    return aii_fail(hf->err, AIINFRA_EFORMAT, "the tokenizer has %u tokens, the embedding only %u rows", n,
                     hf->n_vocab);
   }
-  aii_pieces_put(&t->pieces, hf->n_vocab, &hf->w);
-  if (t->pieces.kind == AII_PIECES_WORDS) {
+  aiinfra_error why;
+  aiinfra_status rc = aii_gguf_put_vocab(hf->mem, hf->gguf->vocab, &hf->w, &why);
+  if (rc != AIINFRA_OK && rc != AIINFRA_ENOTSUP) return aii_fail(hf->err, rc, "%s", why.message);
+  if (aii_vocab_kind_of(hf->gguf->vocab) == AII_VOCAB_WPM) {
     aii_put_u32(&hf->w, "tokenizer.ggml.token_type_count", aii_hf_count(hf, "type_vocab_size", 1));
   }
-  return put_template(hf);
+  return AIINFRA_OK;
 }
 
-static aiinfra_status from_sentencepiece(aii_hf_tokens *t, aii_file file, const json_t *json)
+/* The file as it is, for tokenizers that GGUF has no keys for. */
+static aiinfra_status put_whole(aii_hf *hf)
 {
-  json_t *added = NULL;
-  const char *text;
-  json_t *id;
-  aiinfra_status rc = aii_sentencepiece_parse(file, &t->pieces, t->hf->err);
-  if (rc == AIINFRA_OK) rc = aii_hf_json(t->hf, "added_tokens.json", &added);
-  json_object_foreach(added, text, id)
-  {
-    aii_piece piece = {.text = {text, strlen(text)}, .score = -1000.0f, .type = AII_TOKEN_USER};
-    if (rc == AIINFRA_OK) rc = aii_pieces_set(&t->pieces, json_integer_value(id), piece, t->hf->err);
-  }
-  if (rc == AIINFRA_OK) rc = add_decoder(t, json_object_get(t->hf->tokenizer_config, "added_tokens_decoder"));
-  if (rc == AIINFRA_OK) rc = aii_hf_add_tokens(t, json_object_get(json, "added_tokens"));
-  if (rc == AIINFRA_OK && t->pieces.add_bos < 0 && t->pieces.kind == AII_PIECES_SPM) t->pieces.add_bos = 1;
-  if (rc == AIINFRA_OK) rc = finish(t);
-  json_decref(added);
-  return rc == AIINFRA_OK ? rc : aii_wrap(t->hf->err, rc, "tokenizer.model");
-}
-
-static aiinfra_status from_json(aii_hf_tokens *t, const json_t *json)
-{
-  aiinfra_status rc = aii_hf_read_tokenizer(t, json);
-  if (rc == AIINFRA_OK) rc = finish(t);
-  if (rc == AIINFRA_OK && t->pieces.kind == AII_PIECES_BPE) rc = aii_hf_put_merges(t, json);
-  return rc == AIINFRA_OK ? rc : aii_wrap(t->hf->err, rc, "tokenizer.json");
+  aii_file file;
+  aiinfra_status rc = aii_hf_map(hf, "tokenizer.json", &file);
+  if (rc == AIINFRA_OK && file.bytes == NULL)
+    rc = aii_fail(hf->err, AIINFRA_ENOENT, "'tokenizer.json' is missing from the folder; download it too");
+  if (rc == AIINFRA_OK)
+    aii_put_str(&hf->w, "tokenizer.huggingface.json", (aii_str){(const char *)file.bytes, file.size});
+  aii_file_unmap(&file);
+  return rc;
 }
 
 aiinfra_status aii_hf_put_tokenizer(aii_hf *hf)
 {
-  aii_file model;
-  json_t *json = NULL;
-  aii_hf_tokens t = {.hf = hf};
-  aii_pieces_init(&t.pieces, hf->mem, AII_PIECES_SPM);
-  aii_buf_init(&t.charsmap, hf->mem, 0);
-  aiinfra_status rc = aii_hf_map(hf, "tokenizer.model", &model);
-  if (rc == AIINFRA_OK) rc = aii_hf_json(hf, "tokenizer.json", &json);
-  bool spm = model.bytes != NULL && aii_is_sentencepiece(model);
-  if (rc == AIINFRA_OK && spm) {
-    rc = from_sentencepiece(&t, model, json);
-  } else if (rc == AIINFRA_OK && json != NULL) {
-    rc = from_json(&t, json);
-  } else if (rc == AIINFRA_OK) {
-    rc = aii_fail(hf->err, AIINFRA_ENOENT, "the folder has no tokenizer.json and no SentencePiece tokenizer.model");
-  }
-  aii_file_unmap(&model);
-  aii_pieces_free(&t.pieces);
-  aii_buf_free(&t.charsmap);
-  json_decref(json);
-  return rc;
+  static const char *const names[N_FILES] = {"tokenizer.json", "tokenizer.model", "vocab.txt", "tokenizer_config.json",
+                                             "added_tokens.json"};
+  aii_file files[N_FILES];
+  aiinfra_status rc = AIINFRA_OK;
+  memset(files, 0, sizeof files);
+  for (size_t i = 0; i < N_FILES && rc == AIINFRA_OK; i++) rc = aii_hf_map(hf, names[i], &files[i]);
+  if (rc == AIINFRA_OK) rc = read_vocab(hf, files, &hf->gguf->vocab);
+  for (size_t i = 0; i < N_FILES; i++) aii_file_unmap(&files[i]);
+  bool whole = (hf->arch->flags & HF_TOKENIZER) != 0;
+  if (rc == AIINFRA_OK) rc = whole ? put_whole(hf) : put_vocab(hf);
+  return rc == AIINFRA_OK ? put_template(hf) : rc;
 }

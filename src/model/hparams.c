@@ -257,20 +257,27 @@ static void read_direction(reader *r, aii_hparams *hp)
   if ((r->arch->flags & AII_ENCODER) != 0) hp->causal = false;
 }
 
+/* What layers need. */
+static void read_layers(reader *r, aii_hparams *hp)
+{
+  hp->n_layers = read_u32(r, "block_count", 0, MAX_LAYERS);
+  hp->n_ff = read_u32(r, "feed_forward_length", 0, MAX_FF);
+  hp->norm_eps = read_f32(
+      r, r->arch->norm == AII_NORM_LAYER ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon", 0);
+  read_heads(r, hp);
+  if ((r->arch->flags & AII_MLA) != 0) read_mla(r, hp);
+  hp->window = read_count(r, "attention.sliding_window", UINT32_MAX);
+  read_rope(r, hp);
+  read_experts(r, hp);
+}
+
 aiinfra_status aii_hparams_read(const aii_gguf *gguf, const aii_arch *arch, aii_hparams *hp, aiinfra_error *err)
 {
   reader r = {.gguf = gguf, .arch = arch, .err = err, .rc = AIINFRA_OK};
   hp->train_context = read_u32(&r, "context_length", 0, MAX_CONTEXT);
   hp->n_embd = read_u32(&r, "embedding_length", 0, MAX_EMBD);
-  hp->n_layers = read_u32(&r, "block_count", 0, MAX_LAYERS);
-  hp->n_ff = read_u32(&r, "feed_forward_length", 0, MAX_FF);
-  hp->norm_eps = read_f32(
-      &r, arch->norm == AII_NORM_LAYER ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon", 0);
-  read_heads(&r, hp);
-  if ((arch->flags & AII_MLA) != 0) read_mla(&r, hp);
-  hp->window = read_count(&r, "attention.sliding_window", UINT32_MAX);
-  read_rope(&r, hp);
-  read_experts(&r, hp);
+  if ((arch->flags & AII_STATIC) != 0) (void)read_count(&r, "block_count", 0);
+  else read_layers(&r, hp);
   if (r.rc == AIINFRA_OK) read_scales(&r, hp);
   read_direction(&r, hp);
   return r.rc == AIINFRA_OK ? r.rc : aii_wrap(err, r.rc, "architecture '%s'", arch->name);

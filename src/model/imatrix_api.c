@@ -90,6 +90,20 @@ static void observed_matmul(aii_backend *be, const aii_weight *w, const aii_weig
   be->ops->matmul(be, w, bias, x, n_rows, accumulate, y);
 }
 
+static void observed_matmuls(aii_backend *be, const aii_mul *muls, uint32_t n, const float *x, uint32_t n_rows)
+{
+  for (uint32_t m = 0; m < n; m++) observe(observer(be), muls[m].w, NULL, x, 1, n_rows);
+  be->ops->matmuls(be, muls, n, x, n_rows);
+}
+
+static void observed_gated(aii_backend *be, aii_act act, const aii_mul *gate, const aii_mul *up, const float *x,
+                           uint32_t n_rows)
+{
+  observe(observer(be), gate->w, NULL, x, 1, n_rows);
+  observe(observer(be), up->w, NULL, x, 1, n_rows);
+  be->ops->gated(be, act, gate, up, x, n_rows);
+}
+
 static void observed_matmul_ids(aii_backend *be, const aii_weight *w, const aii_weight *bias, const int32_t *ids,
                                 const float *x, uint32_t repeat, uint32_t n, float *y)
 {
@@ -179,6 +193,8 @@ aiinfra_status aiinfra_imatrix_create(aiinfra_model *model, aiinfra_imatrix **ou
   aii_model_ref(model);
   im->ops = *model->rt->backend->ops;
   im->ops.matmul = observed_matmul;
+  im->ops.matmuls = observed_matmuls;
+  im->ops.gated = observed_gated;
   im->ops.matmul_ids = observed_matmul_ids;
   aiinfra_status rc = make_entries(im, err);
   if (rc == AIINFRA_OK) rc = attach(im, err);

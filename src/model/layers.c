@@ -154,6 +154,7 @@ aiinfra_status aii_layers_plan(aiinfra_model *m, aiinfra_error *err)
   aiinfra_status rc = read_pattern(m, &windows, err);
   if (rc == AIINFRA_OK && hp->n_rot != 0) rc = make_tables(m, err);
   if (rc != AIINFRA_OK) return rc;
+  if (hp->n_layers == 0) return AIINFRA_OK;
   m->layers = aii_new_array(&m->rt->mem, hp->n_layers, sizeof m->layers[0]);
   if (m->layers == NULL) return aii_fail(err, AIINFRA_ENOMEM, "no memory for %u layers", hp->n_layers);
   for (uint32_t il = 0; il < hp->n_layers; il++) {

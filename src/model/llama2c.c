@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#include "src/model/pieces.h"
+#include "src/model/gguf.h"
 
 enum { HEADER_BYTES = 28, MAX_VOCAB = 1 << 20, VERSIONED = 0x616b3432 };
 
@@ -62,50 +62,93 @@ static aiinfra_status read_checkpoint(aii_file file, checkpoint *c, aiinfra_erro
 
 /* ---- the tokenizer ---------------------------------------------------------------------------------------------------- */
 
-static int32_t type_of(int64_t id, aii_str text)
+typedef struct own_tokens {
+  aii_vocab_desc desc;
+  aii_str *tokens;
+  float *scores;
+  int32_t *types;
+  aii_buf text; /* with U+2581 where the file has spaces; room for all of it from the start */
+} own_tokens;
+
+static int32_t type_of(uint32_t id, aii_str text)
 {
   if (id < 3) return id == 0 ? AII_TOKEN_UNKNOWN : AII_TOKEN_CONTROL;
   return text.n == 6 && memcmp(text.p, "<0x", 3) == 0 && text.p[5] == '>' ? AII_TOKEN_BYTE : AII_TOKEN_NORMAL;
 }
 
 /* The longest token's length, then for each token its score, its length and its text. */
-static aiinfra_status read_own(aii_file file, aii_pieces *p, aiinfra_error *err)
+static aiinfra_status read_own(aii_file file, uint32_t n_vocab, own_tokens *t, aiinfra_error *err)
 {
   static const char *const special[3] = {"<unk>", "<s>", "</s>"};
-  aiinfra_status rc = AIINFRA_OK;
-  for (size_t at = 4; at < file.size && rc == AIINFRA_OK;) {
-    if (file.size - at < 8) return aii_fail(err, AIINFRA_EFORMAT, "a damaged tokenizer of llama2.c");
+  size_t at = 4;
+  uint32_t n_tokens = 0;
+  for (; at < file.size && n_tokens < n_vocab; n_tokens++) {
+    if (file.size - at < 8) break;
     uint32_t n = aii_load32(file.bytes + at + 4), bits = aii_load32(file.bytes + at);
-    aii_piece piece = {.text = {(const char *)file.bytes + at + 8, n}};
-    if (n > file.size - at - 8) return aii_fail(err, AIINFRA_EFORMAT, "a damaged tokenizer of llama2.c");
-    memcpy(&piece.score, &bits, sizeof bits);
-    piece.type = type_of((int64_t)p->n, piece.text);
-    if (p->n < 3) piece.text = (aii_str){special[p->n], strlen(special[p->n])};
+    if (n > file.size - at - 8) break;
+    aii_str text = {(const char *)file.bytes + at + 8, n};
+    size_t from = t->text.len;
+    if (n_tokens < 3) text = (aii_str){special[n_tokens], strlen(special[n_tokens])};
+    for (size_t i = 0; i < text.n; i++) {
+      aii_buf_add(&t->text, text.p[i] == ' ' ? "\xE2\x96\x81" : &text.p[i], text.p[i] == ' ' ? 3 : 1);
+    }
+    t->tokens[n_tokens] = (aii_str){t->text.data + from, t->text.len - from};
+    t->types[n_tokens] = type_of(n_tokens, text);
+    memcpy(&t->scores[n_tokens], &bits, sizeof bits);
     at += 8 + (size_t)n;
-    rc = aii_pieces_set(p, (int64_t)p->n, piece, err);
   }
-  p->plain_spaces = true;
-  p->space_prefix = 1;
-  p->roles[ROLE_UNK] = 0;
-  p->roles[ROLE_BOS] = 1;
-  p->roles[ROLE_EOS] = 2;
+  if (at == file.size && n_tokens == n_vocab) return AIINFRA_OK;
+  return aii_fail(err, AIINFRA_EFORMAT, "no tokenizer of llama2.c with %u tokens, as the checkpoint has them", n_vocab);
+}
+
+static aiinfra_status own_vocab(aii_file file, uint32_t n_vocab, aii_mem *mem, aii_vocab **out, aiinfra_error *err)
+{
+  own_tokens t = {.tokens = aii_new_array(mem, n_vocab, sizeof *t.tokens),
+                  .scores = aii_new_array(mem, n_vocab, sizeof *t.scores),
+                  .types = aii_new_array(mem, n_vocab, sizeof *t.types)};
+  aiinfra_status rc = AIINFRA_OK;
+  aii_buf_init(&t.text, mem, 0);
+  if (t.tokens == NULL || t.scores == NULL || t.types == NULL ||
+      !aii_grow(mem, &t.text.data, &t.text.cap, 3 * file.size + 16, 1)) {
+    rc = aii_fail(err, AIINFRA_ENOMEM, "no memory for a vocabulary of %u tokens", n_vocab);
+  }
+  if (rc == AIINFRA_OK) rc = read_own(file, n_vocab, &t, err);
+  t.desc = (aii_vocab_desc){.kind = AII_VOCAB_SPM,
+                            .n_tokens = n_vocab,
+                            .tokens = t.tokens,
+                            .scores = t.scores,
+                            .types = t.types,
+                            .unk = n_vocab > 0 ? 0 : -1,
+                            .bos = n_vocab > 1 ? 1 : -1,
+                            .eos = n_vocab > 2 ? 2 : -1,
+                            .eot = -1,
+                            .eom = -1,
+                            .pad = -1,
+                            .sep = -1,
+                            .add_bos = 1,
+                            .add_space_prefix = 1};
+  if (rc == AIINFRA_OK) rc = aii_vocab_create(mem, &t.desc, out, err);
+  aii_del(mem, t.tokens, n_vocab * sizeof *t.tokens);
+  aii_del(mem, t.scores, n_vocab * sizeof *t.scores);
+  aii_del(mem, t.types, n_vocab * sizeof *t.types);
+  aii_buf_free(&t.text);
   return rc;
 }
 
-static aiinfra_status put_tokenizer(const char *path, uint32_t n_vocab, aii_gguf_writer *w, aii_mem *mem,
+static aiinfra_status put_tokenizer(aii_gguf *g, const char *path, uint32_t n_vocab, aii_gguf_writer *w,
                                     aiinfra_error *err)
 {
   aii_file file;
-  aii_pieces pieces;
   aiinfra_status rc = aii_file_map(path, &file, err);
   if (rc != AIINFRA_OK) return rc;
-  aii_pieces_init(&pieces, mem, AII_PIECES_SPM);
-  rc = aii_is_sentencepiece(file) ? aii_sentencepiece_parse(file, &pieces, err) : read_own(file, &pieces, err);
-  if (rc == AIINFRA_OK && pieces.n != n_vocab) {
-    rc = aii_fail(err, AIINFRA_EFORMAT, "%zu tokens, but the checkpoint has %u", pieces.n, n_vocab);
+  const char *bytes = (const char *)file.bytes;
+  const aii_vocab_extras as_llama2c = {.keep_spaces = true}; /* its encoder drops none */
+  if (!aii_is_sentencepiece(bytes, file.size)) rc = own_vocab(file, n_vocab, g->mem, &g->vocab, err);
+  else rc = aii_vocab_from_sentencepiece(g->mem, bytes, file.size, &as_llama2c, &g->vocab, err);
+  if (rc == AIINFRA_OK && aii_vocab_size(g->vocab) != n_vocab) {
+    rc = aii_fail(err, AIINFRA_EFORMAT, "%u tokens, but the checkpoint has %u", aii_vocab_size(g->vocab), n_vocab);
   }
-  if (rc == AIINFRA_OK) aii_pieces_put(&pieces, n_vocab, w);
-  aii_pieces_free(&pieces);
+  if (rc == AIINFRA_OK) rc = aii_gguf_put_vocab(g->mem, g->vocab, w, err);
   aii_file_unmap(&file);
   return rc == AIINFRA_OK ? rc : aii_wrap(err, rc, "tokenizer '%s'", path);
 }
@@ -229,7 +272,7 @@ static aiinfra_status build(aii_gguf *g, const char *path, const char *tokenizer
   if (rc == AIINFRA_OK && tokenizer == NULL) rc = find_tokenizer(path, c.n_vocab, g->mem, &found, err);
   if (rc != AIINFRA_OK) return rc;
   put_keys(&c, path, w);
-  rc = put_tokenizer(tokenizer != NULL ? tokenizer : found, c.n_vocab, w, g->mem, err);
+  rc = put_tokenizer(g, tokenizer != NULL ? tokenizer : found, c.n_vocab, w, err);
   aii_strfree(g->mem, found);
   if (rc == AIINFRA_OK) rc = add_tensors(g, &c, w, err);
   return rc == AIINFRA_OK ? aii_gguf_adopt(g, w, err) : rc;

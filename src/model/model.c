@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "src/model/arch.h"
+#include "src/model/packed.h"
 
 enum { MAX_POOLING = 3 };
 
@@ -21,6 +22,7 @@ static void destroy(aiinfra_model *m)
   aii_mem *mem = &rt->mem;
   size_t cursor = 0;
   for (size_t i = 0; i < m->n_uploaded; i++) rt->backend->ops->unload(rt->backend, aii_tensors_at(m, &cursor));
+  aii_packed_free(m->packed);
   aii_head_free(mem, m->head);
   aii_layers_free(m);
   aii_template_free(m->tmpl);
@@ -37,63 +39,6 @@ static void destroy(aiinfra_model *m)
 void aii_model_unref(aiinfra_model *m)
 {
   if (atomic_fetch_sub_explicit(&m->refs, 1, memory_order_acq_rel) == 1) destroy(m);
-}
-
-/* ---- memory -------------------------------------------------------------------------------------------------- */
-
-/* Mapped weights that exceed memory would be read from disk again for every token. */
-static aiinfra_status check_fits(const aiinfra_model *m, aiinfra_error *err)
-{
-  uint64_t total = aii_memory_total();
-  if (total != 0 && m->weight_bytes > total) {
-    return aii_fail(err, AIINFRA_ENOMEM,
-                    "the model does not fit in memory: its weights take %llu bytes, this process may have %llu; use a "
-                    "smaller model or a smaller quantisation",
-                    (unsigned long long)m->weight_bytes, (unsigned long long)total);
-  }
-  return AIINFRA_OK;
-}
-
-static aiinfra_status no_room(const aiinfra_model *m, const aii_weight *w, aiinfra_status rc, aiinfra_error *err)
-{
-  const aii_mem *mem = &m->rt->mem;
-  if (rc != AIINFRA_ENOMEM || mem->limit_bytes == 0) {
-    return aii_wrap(err, rc, "prepare a weight of %u x %u", w->n_in, w->n_out);
-  }
-  return aii_fail(err, AIINFRA_ENOMEM,
-                  "the model does not fit in memory_limit_bytes: %llu bytes of weights, %zu of %zu bytes in use",
-                  (unsigned long long)m->weight_bytes, atomic_load(&mem->used_bytes), mem->limit_bytes);
-}
-
-/* A weight that was packed needs its place in the file no more, unless rows are looked up there. */
-static void forget(const aiinfra_model *m, const aii_weight *w)
-{
-  const aii_dtype_traits *t = aii_dtype_info((uint32_t)w->type);
-  size_t rows = (size_t)w->n_out * AII_MAX(w->n_mats, 1u);
-  if (w->device != NULL) aii_file_set_forget(&m->gguf->files, w->source, w->n_in / t->block * t->block_bytes * rows);
-}
-
-static aiinfra_status upload(aiinfra_model *m, const aiinfra_model_opts *opts, aiinfra_error *err)
-{
-  aii_backend *be = m->rt->backend;
-  uint64_t done = 0;
-  size_t cursor = 0;
-  for (aii_weight *w; (w = aii_tensors_at(m, &cursor)) != NULL;) {
-    aii_device_lock(m->rt);
-    aiinfra_status rc = be->ops->upload(be, w, err);
-    aii_device_unlock(m->rt);
-    if (rc != AIINFRA_OK) return no_room(m, w, rc, err);
-    m->n_uploaded++;
-    forget(m, w);
-    done += (uint64_t)w->n_in * w->n_out * w->n_mats;
-    double fraction = (double)done / (double)m->n_params;
-    if (m->gguf->made != NULL) fraction = (1 + fraction) / 2;
-    if (opts->progress != NULL && opts->progress(opts->progress_user, fraction) != 0) {
-      return aii_fail(err, AIINFRA_ECANCELED, "the progress callback cancelled the loading");
-    }
-  }
-  if (m->tied) m->output = m->tok_embd;
-  return AIINFRA_OK;
 }
 
 /* ---- texts --------------------------------------------------------------------------------------------------- */
@@ -139,7 +84,10 @@ static aiinfra_status read_template(aiinfra_model *m, aiinfra_error *err)
 
 static aiinfra_status read_texts(aiinfra_model *m, const char *fallback, aiinfra_error *err)
 {
-  aiinfra_status rc = aii_vocab_from_gguf(&m->rt->mem, m->gguf, &m->vocab, err);
+  aiinfra_status rc = AIINFRA_OK;
+  m->vocab = m->gguf->vocab;
+  m->gguf->vocab = NULL;
+  if (m->vocab == NULL) rc = aii_vocab_from_gguf(&m->rt->mem, m->gguf, &m->vocab, err);
   if (rc != AIINFRA_OK) return rc;
   m->hp.n_vocab = aii_vocab_size(m->vocab);
   rc = read_name(m, fallback, err);
@@ -166,6 +114,10 @@ static void read_pooling(aiinfra_model *m)
 {
   char key[96];
   uint32_t pooling = 0;
+  bool normalize = true;
+  (void)snprintf(key, sizeof key, "%s.normalize", m->arch->name);
+  (void)aii_gguf_get_bool(m->gguf, key, &normalize);
+  m->raw_vectors = !normalize;
   (void)snprintf(key, sizeof key, "%s.pooling_type", m->arch->name);
   if (aii_gguf_get_u32(m->gguf, key, &pooling) && pooling <= MAX_POOLING) m->pooling = (int32_t)pooling;
 }
@@ -191,8 +143,7 @@ static aiinfra_status load_weights(aiinfra_model *m, const aiinfra_model_opts *o
   if (rc == AIINFRA_OK) rc = aii_layers_plan(m, err);
   if (rc == AIINFRA_OK) rc = make_tensors(m, opts, err);
   if (rc == AIINFRA_OK) rc = aii_tensors_bind(m, err);
-  if (rc == AIINFRA_OK) rc = check_fits(m, err);
-  if (rc == AIINFRA_OK) rc = upload(m, opts, err);
+  if (rc == AIINFRA_OK) rc = aii_model_upload(m, opts, err);
   return rc;
 }
 

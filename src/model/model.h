@@ -108,12 +108,17 @@ aiinfra_status aii_importance_get(const aii_gguf *imatrix, const char *name, siz
 
 typedef struct aii_head {
   uint32_t n_embd, n_classes, yes;            /* yes: the class that means "relevant" */
+  int32_t pooling;                            /* of the hidden states that it reads: an aiinfra_pooling */
   float *dense, *dense_bias, *out, *out_bias; /* all but out may be NULL */
-  char *prompt;  /* how a query and a document become one text: holds {query} and {document}; NULL: as a pair */
-  bool two_seps; /* a pair has two separators in its middle */
+  float *norm, *norm_bias;                    /* of what the dense layer gave; NULL: there is none */
+  float norm_eps;
+  bool gelu;       /* bends by GELU, not by the hyperbolic tangent */
+  char *prompt;    /* how a query and a document become one text: holds {query} and {document}; NULL: as a pair */
+  bool two_seps;   /* a pair has two separators in its middle */
+  bool pair_types; /* the second text's tokens are of type 1 */
 } aii_head;
-/* hidden [n_embd]: of the pooled token, after the output norm. scratch [n_embd]. The logistic function of it is the
- * probability that the document is relevant. */
+/* hidden [n_embd]: pooled, after the output norm. scratch [n_embd]. The logistic function of it is the probability that
+ * the document is relevant. */
 double aii_head_score(const aii_head *head, const double *hidden, double *scratch);
 
 /* ---- the model ------------------------------------------------------------------------------------------------ */
@@ -127,7 +132,8 @@ typedef enum aii_rope_scaling {
 
 /* Numbers of one model. What an architecture does not have is 0; factors that change nothing are 1. */
 typedef struct aii_hparams {
-  uint32_t n_vocab, n_embd, n_layers, n_heads, n_kv_heads, n_ff, train_context;
+  uint32_t n_vocab, n_embd, n_heads, n_kv_heads, n_ff, train_context;
+  uint32_t n_layers;            /* 0: hidden states are rows of the embedding */
   uint32_t head_dim, value_dim; /* of a key and of a value in the cache */
   uint32_t window;              /* of the layers that have one */
   float norm_eps, attn_scale, attn_softcap, logit_softcap;
@@ -153,6 +159,7 @@ typedef struct aii_hparams {
 typedef struct aii_layer aii_layer;
 typedef struct aii_arch aii_arch; /* a row of data: see arch.c */
 typedef struct aii_rope_table aii_rope_table;
+typedef struct aii_packed aii_packed;
 
 struct aiinfra_model {
   aiinfra_runtime *rt;
@@ -166,7 +173,8 @@ struct aiinfra_model {
   aii_output_syntax syntax; /* how it writes calls and reasoning, by its template */
   char *name;               /* general.name or the file's name */
   uint32_t max_context;
-  int32_t pooling; /* how its file wants hidden states pooled: an aiinfra_pooling; 0: it does not say */
+  int32_t pooling;  /* how its file wants hidden states pooled: an aiinfra_pooling; 0: it does not say */
+  bool raw_vectors; /* its file wants vectors of any length, not of unit length */
   uint64_t n_params, weight_bytes;
   aii_weight type_embd, embd_norm, embd_norm_bias; /* of encoders */
   aii_weight tok_embd, pos_embd, output_norm, output_norm_bias;
@@ -176,6 +184,7 @@ struct aiinfra_model {
   char *bos_text, *eos_text; /* for templates; "" when there is none */
   aii_head *head;            /* NULL: none */
   aii_layer *layers;
+  aii_packed *packed;   /* NULL: no weight lies in a packed file */
   aii_rope_table *rope; /* [2]: of most layers, and of those with a window where they differ */
 };
 
@@ -193,6 +202,7 @@ void aii_workspace_free(aii_workspace *ws);
  * after the output norm goes to hidden [n_hidden][n_embd] (host memory). Worker thread. Batch-invariant. */
 typedef struct aii_forward {
   aii_rows rows;
+  const aiinfra_token *types; /* [n_rows] of tokens, as BERT tells the texts of a pair apart; NULL: all 0 */
   uint32_t n_logits, n_hidden;
   const uint32_t *logit_rows, *hidden_rows;
   float *logits, *hidden;

@@ -11,21 +11,46 @@ static aiinfra_status check_opts(const aiinfra_model_opts *o, aiinfra_error *err
   return AIINFRA_OK;
 }
 
+/* MODEL.packed, beside a folder too. */
+static aiinfra_status name_packed(const char *path, aii_buf *buf, aiinfra_model_opts *o, aiinfra_error *err)
+{
+  size_t n = strlen(path);
+  if (o->packed_path == NULL || o->packed_path[0] != '\0') return AIINFRA_OK;
+  while (n > 1 && path[n - 1] == '/') n--;
+  aii_buf_add(buf, path, n);
+  aii_buf_str(buf, ".packed");
+  if (buf->failed) return aii_fail(err, AIINFRA_ENOMEM, "no memory for a path");
+  o->packed_path = buf->data;
+  return AIINFRA_OK;
+}
+
+static aiinfra_status open_model(aiinfra_runtime *runtime, const char *path, aiinfra_model_opts *o, aiinfra_model **out,
+                                 aiinfra_error *err)
+{
+  aii_gguf *gguf;
+  aii_buf packed;
+  const char *slash = strrchr(path, '/');
+  aii_buf_init(&packed, &runtime->mem, 0);
+  aiinfra_status rc = name_packed(path, &packed, o, err);
+  if (rc == AIINFRA_OK) rc = aii_source_open(&runtime->mem, path, o->tokenizer, &gguf, err);
+  if (rc == AIINFRA_OK) {
+    rc = aii_model_load(runtime, gguf, slash != NULL ? slash + 1 : path, o, out, err);
+    if (rc != AIINFRA_OK) rc = aii_wrap(err, rc, "open '%s'", path);
+  }
+  aii_buf_free(&packed);
+  return rc;
+}
+
 aiinfra_status aiinfra_model_open(aiinfra_runtime *runtime, const char *path, const aiinfra_model_opts *opts,
                                   aiinfra_model **out, aiinfra_error *err)
 {
   aiinfra_model_opts o;
-  aii_gguf *gguf;
   if (out == NULL) return aii_fail(err, AIINFRA_EINVAL, "out is NULL");
   *out = NULL;
   if (runtime == NULL || path == NULL) return aii_fail(err, AIINFRA_EINVAL, "runtime or path is NULL");
   aiinfra_status rc = AII_OPTS_LOAD(&o, opts, vocab_only, err);
   if (rc == AIINFRA_OK) rc = check_opts(&o, err);
-  if (rc == AIINFRA_OK) rc = aii_source_open(&runtime->mem, path, o.tokenizer, &gguf, err);
-  if (rc != AIINFRA_OK) return rc;
-  const char *slash = strrchr(path, '/');
-  rc = aii_model_load(runtime, gguf, slash != NULL ? slash + 1 : path, &o, out, err);
-  return rc == AIINFRA_OK ? rc : aii_wrap(err, rc, "open '%s'", path);
+  return rc == AIINFRA_OK ? open_model(runtime, path, &o, out, err) : rc;
 }
 
 void aiinfra_model_free(aiinfra_model *model)

@@ -94,6 +94,8 @@ static const tensor_spec layer_specs[] = {
     LAYER("attn_v.bias", v_bias, V, ONE, OWN_KV | QKV_BIAS, OWN_KV | MAY_BIAS),
     LAYER("attn_q_norm.weight", q_norm, Q_NORM, ONE, QK_NORM, NEVER),
     LAYER("attn_k_norm.weight", k_norm, K_NORM, ONE, QK_NORM, NEVER),
+    LAYER("attn_q_norm.bias", q_norm_bias, Q_NORM, ONE, QK_NORM | NORM_BIAS, NEVER),
+    LAYER("attn_k_norm.bias", k_norm_bias, K_NORM, ONE, QK_NORM | NORM_BIAS, NEVER),
     LAYER("attn_sinks.weight", sinks, HEADS, ONE, SINKS, NEVER),
     LAYER("attn_q_a.weight", q_a, EMBD, Q_LORA, Q_LORA, NEVER),
     LAYER("attn_q_a_norm.weight", q_a_norm, Q_LORA, ONE, Q_LORA, NEVER),
@@ -108,6 +110,8 @@ static const tensor_spec layer_specs[] = {
     LAYER("post_attention_norm.weight", attn_post_norm, EMBD, ONE, POST_NORM, NEVER),
     LAYER("attn_output_norm.weight", attn_sum_norm, EMBD, ONE, SUM_NORM, NEVER),
     LAYER("attn_output_norm.bias", attn_sum_norm_bias, EMBD, ONE, SUM_NORM | NORM_BIAS, NEVER),
+    LAYER("attn_norm_2.weight", attn_sum_norm_2, EMBD, ONE, NEVER, QK_NORM | SUM_NORM),
+    LAYER("attn_norm_2.bias", attn_sum_norm_2_bias, EMBD, ONE, NEVER, QK_NORM | SUM_NORM | NORM_BIAS),
     LAYER("layer_output_norm.weight", ffn_sum_norm, EMBD, ONE, SUM_NORM, NEVER),
     LAYER("layer_output_norm.bias", ffn_sum_norm_bias, EMBD, ONE, SUM_NORM | NORM_BIAS, NEVER),
     LAYER("post_attention_norm.weight", ffn_norm, EMBD, ONE, FFN_NORM_BY_ATTN, NEVER),
@@ -218,6 +222,8 @@ static uint32_t traits_of(const aiinfra_model *m, const aii_layer *l)
   bool pre = a->place == AII_PLACE_PRE || a->place == AII_PLACE_BOTH, sum = a->place == AII_PLACE_SUM;
   bool first = l != NULL && l == m->layers && (f & AII_NO_FIRST_NORM) != 0;
   bool fused_gate = (f & AII_FUSED_GATE) != 0 && aii_gguf_find_tensor(m->gguf, "blk.0.ffn_gate.weight") == NULL;
+  bool qk_norm = a->qk_norm != AII_QK_PLAIN &&
+                 ((f & AII_MAY_QK_NORM) == 0 || aii_gguf_find_tensor(m->gguf, "blk.0.attn_q_norm.weight") != NULL);
   bool by_attn = (f & AII_FFN_NORM_BY_ATTN) != 0, moe = l != NULL && l->moe;
   const struct {
     bool there;
@@ -230,7 +236,7 @@ static uint32_t traits_of(const aiinfra_model *m, const aii_layer *l)
       {(f & AII_TOKEN_TYPES) != 0, TYPES},
       {(f & AII_EMBD_NORM) != 0, EMBD_NORM},
       {a->norm == AII_NORM_LAYER && (f & AII_PLAIN_NORMS) == 0, NORM_BIAS},
-      {a->qk_norm != AII_QK_PLAIN, QK_NORM},
+      {qk_norm, QK_NORM},
       {!fused && !(mla && hp->q_lora != 0), OWN_Q},
       {!fused && !mla, OWN_KV},
       {fused, FUSED_QKV},
@@ -414,7 +420,7 @@ aiinfra_status aii_tensors_bind(aiinfra_model *m, aiinfra_error *err)
   if (rc == AIINFRA_OK) rc = bind_layers(m, &found, err);
   if (rc == AIINFRA_OK) rc = aii_head_bind(m, &found, err);
   m->tied = m->output.n_out == 0;
-  m->tok_embd.lookup = !m->tied;
+  m->tok_embd.lookup = !m->tied || (m->arch->flags & AII_ENCODER) != 0;
   m->pos_embd.lookup = m->type_embd.lookup = true;
   if (rc == AIINFRA_OK) rc = refuse_unknown(m, found, err);
   return rc;

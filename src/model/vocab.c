@@ -1,8 +1,9 @@
-/* vocab.c - from the tokenizer keys of a GGUF file to a vocabulary, with the defaults of the file format.
+/* vocab.c - from the tokenizer keys of a GGUF file to a vocabulary, with the defaults of the file format, and back.
  *
  * The arrays are copied to aligned memory for the time of building. What is refused: a kind of tokenizer that the
  * text module does not have, arrays of other lengths than the tokens, scores that are no numbers, special tokens
- * outside the vocabulary. An id of 2^32 - 1 means "none", as converters write it.
+ * outside the vocabulary. An id of 2^32 - 1 means "none", as converters write it. A file without these keys may hold a
+ * whole tokenizer.json instead.
  */
 #include <math.h>
 
@@ -228,7 +229,11 @@ static aiinfra_status read_all(builder *b)
 aiinfra_status aii_vocab_from_gguf(aii_mem *mem, const aii_gguf *gguf, aii_vocab **out, aiinfra_error *err)
 {
   builder b = {.mem = mem, .gguf = gguf, .err = err};
+  aii_str json;
   *out = NULL;
+  if (aii_gguf_find(gguf, "tokenizer.ggml.model") == NULL &&
+      aii_gguf_get_str(gguf, "tokenizer.huggingface.json", &json))
+    return aii_vocab_from_hf_json(mem, json.p, json.n, NULL, out, err);
   aiinfra_status rc = read_all(&b);
   if (rc == AIINFRA_OK) rc = aii_vocab_create(mem, &b.desc, out, err);
   uint32_t n = b.desc.n_tokens;
@@ -237,4 +242,73 @@ aiinfra_status aii_vocab_from_gguf(aii_mem *mem, const aii_gguf *gguf, aii_vocab
   aii_del(mem, b.scores, n * sizeof b.scores[0]);
   aii_del(mem, b.types, n * sizeof b.types[0]);
   return rc == AIINFRA_OK ? rc : aii_wrap(err, rc, "vocabulary");
+}
+
+/* ---- and back ------------------------------------------------------------------------------------------------------- */
+
+static const char *name_of(aii_vocab_kind kind)
+{
+  for (size_t i = 0; i < AII_COUNT(KINDS); i++) {
+    if (KINDS[i].kind == kind) return KINDS[i].name;
+  }
+  return "none"; /* no word for it */
+}
+
+static void put_strings(aii_gguf_writer *w, const char *key, const aii_str *items, uint32_t n)
+{
+  aii_put_array(w, key, AII_GGUF_STRING, n);
+  for (uint32_t i = 0; i < n; i++) aii_put_elem_str(w, items[i]);
+}
+
+static void put_arrays(aii_gguf_writer *w, const aii_vocab_desc *d)
+{
+  put_strings(w, "tokenizer.ggml.tokens", d->tokens, d->n_tokens);
+  aii_put_array(w, "tokenizer.ggml.token_type", AII_GGUF_I32, d->n_tokens);
+  for (uint32_t i = 0; i < d->n_tokens; i++) aii_put_elem_u32(w, (uint32_t)d->types[i]);
+  if (d->kind == AII_VOCAB_BPE) put_strings(w, "tokenizer.ggml.merges", d->merges, d->n_merges);
+  if (d->charsmap.n > 0) {
+    aii_put_array(w, "tokenizer.ggml.precompiled_charsmap", AII_GGUF_U8, d->charsmap.n);
+    aii_buf_add(&w->kvs, d->charsmap.p, d->charsmap.n);
+  }
+  if (d->scores == NULL) return;
+  aii_put_array(w, "tokenizer.ggml.scores", AII_GGUF_F32, d->n_tokens);
+  for (uint32_t i = 0; i < d->n_tokens; i++) aii_put_elem_f32(w, d->scores[i]);
+}
+
+static void put_desc(aii_gguf_writer *w, const aii_vocab_desc *d)
+{
+  bool wpm = d->kind == AII_VOCAB_WPM;
+  const char *pre = d->pre != NULL ? d->pre : "default";
+  const struct {
+    const char *key;
+    int32_t id;
+  } ids[] = {{"tokenizer.ggml.bos_token_id", d->bos},       {"tokenizer.ggml.eos_token_id", d->eos},
+             {"tokenizer.ggml.unknown_token_id", d->unk},   {"tokenizer.ggml.cls_token_id", wpm ? d->bos : -1},
+             {"tokenizer.ggml.seperator_token_id", d->sep}, {"tokenizer.ggml.padding_token_id", d->pad}},
+    switches[] = {{"tokenizer.ggml.add_bos_token", d->add_bos},
+                  {"tokenizer.ggml.add_eos_token", d->add_eos},
+                  {"tokenizer.ggml.add_sep_token", d->add_sep},
+                  {"tokenizer.ggml.add_space_prefix", d->scores != NULL ? d->add_space_prefix : -1},
+                  {"tokenizer.ggml.remove_extra_whitespaces", d->scores != NULL ? d->remove_extra_spaces : -1}};
+  aii_put_str(w, "tokenizer.ggml.pre", (aii_str){pre, strlen(pre)});
+  put_arrays(w, d);
+  for (size_t i = 0; i < AII_COUNT(ids); i++) {
+    bool meant = i < 3; /* a missing key would mean some token: that there is none must be told */
+    if (ids[i].id >= 0 || meant) aii_put_u32(w, ids[i].key, (uint32_t)ids[i].id);
+  }
+  for (size_t i = 0; i < AII_COUNT(switches); i++) {
+    if (switches[i].id >= 0) aii_put_bool(w, switches[i].key, switches[i].id != 0);
+  }
+}
+
+aiinfra_status aii_gguf_put_vocab(aii_mem *mem, const aii_vocab *vocab, aii_gguf_writer *w, aiinfra_error *err)
+{
+  aii_vocab_gguf told;
+  aiinfra_status rc = aii_vocab_to_gguf(mem, vocab, &told, err);
+  aii_vocab_kind kind = rc == AIINFRA_OK ? told.desc.kind : aii_vocab_kind_of(vocab);
+  const char *name = name_of(kind);
+  aii_put_str(w, "tokenizer.ggml.model", (aii_str){name, strlen(name)});
+  if (rc == AIINFRA_OK) put_desc(w, &told.desc);
+  aii_vocab_gguf_free(&told);
+  return rc;
 }

@@ -64,14 +64,28 @@ static aiinfra_status check_role(json_t *message, size_t index, aiinfra_error *e
   return AIINFRA_OK;
 }
 
+/* Clients send the reasoning of earlier turns by one name, templates know it by two. Beside text some refuse the
+ * second. */
+static aiinfra_status name_reasoning(json_t *message, aiinfra_error *err)
+{
+  json_t *reasoning = json_object_get(message, "reasoning_content"), *content = json_object_get(message, "content");
+  if (!json_is_string(reasoning) || json_string_length(content) > 0 || json_object_get(message, "thinking") != NULL)
+    return AIINFRA_OK;
+  return json_object_set(message, "thinking", reasoning) == 0
+             ? AIINFRA_OK
+             : aii_fail(err, AIINFRA_ENOMEM, "no memory for a message");
+}
+
 static aiinfra_status check_message(aii_params *p, json_t *message, size_t index, aiinfra_error *err)
 {
   if (!json_is_object(message))
     return aii_fail(err, AIINFRA_EINVAL, "messages[%zu]: expected an object, found %s", index, aii_json_type(message));
   aiinfra_status rc = check_role(message, index, err);
   const json_t *content = json_object_get(message, "content");
-  if (rc != AIINFRA_OK) return rc;
-  if (json_is_array(content)) return flatten(p, message, content, index, err);
+  bool parts = json_is_array(content);
+  if (rc == AIINFRA_OK && parts) rc = flatten(p, message, content, index, err);
+  if (rc == AIINFRA_OK) rc = name_reasoning(message, err);
+  if (rc != AIINFRA_OK || parts) return rc;
   if (json_is_string(content)) return AIINFRA_OK;
   bool assistant = strcmp(json_string_value(json_object_get(message, "role")), "assistant") == 0;
   if (assistant && (content == NULL || json_is_null(content))) return AIINFRA_OK;

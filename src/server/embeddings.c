@@ -93,6 +93,7 @@ void aii_run_embeddings(aii_exchange *x)
   }
   opts.texts = x->params.inputs;
   opts.n_texts = x->params.n_inputs;
+  opts.normalize = 1;
   opts.dimensions = (uint32_t)x->params.dimensions;
   rc = aiinfra_batcher_embed_texts(x->batcher, &opts, on_result, x, &x->request, &err);
   if (rc == AIINFRA_OK) aii_exchange_ref(x);

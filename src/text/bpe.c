@@ -136,19 +136,24 @@ static size_t first_symbols(aii_work *w, const char *text, size_t len)
 
 /* ---- merging ----------------------------------------------------------------------------------------------------- */
 
+/* The pairs are looked up once, then only those beside a merge again. */
 static size_t merge_short(const aii_vocab *v, uint32_t *ids, size_t n)
 {
+  merge pairs[SHORT_PIECE];
+  for (size_t i = 0; i + 1 < n; i++) pairs[i] = find_merge(v, ids[i], ids[i + 1]);
   for (;;) {
     merge best = {UINT32_MAX, UINT32_MAX};
     size_t at = 0;
     for (size_t i = 0; i + 1 < n; i++) {
-      merge m = find_merge(v, ids[i], ids[i + 1]);
-      if (m.result != UINT32_MAX && m.rank < best.rank) best = m, at = i;
+      if (pairs[i].result != UINT32_MAX && pairs[i].rank < best.rank) best = pairs[i], at = i;
     }
     if (best.result == UINT32_MAX) return n;
     ids[at] = best.result;
-    memmove(&ids[at + 1], &ids[at + 2], (n - at - 2) * sizeof ids[0]);
     n--;
+    for (size_t i = at + 1; i < n; i++) ids[i] = ids[i + 1];
+    for (size_t i = at; i + 1 < n; i++) pairs[i] = pairs[i + 1];
+    if (at > 0) pairs[at - 1] = find_merge(v, ids[at - 1], ids[at]);
+    if (at + 1 < n) pairs[at] = find_merge(v, ids[at], ids[at + 1]);
   }
 }
 

@@ -21,7 +21,8 @@ uint32_t aii_gb_fail(aii_gb *b, aiinfra_status rc, const char *fmt, ...)
 
 aiinfra_status aii_gb_init(aii_gb *b, aii_mem *mem, aiinfra_error *err)
 {
-  memset(b, 0xFF, sizeof *b); /* every rule NONE */
+  memset(b, 0xFF, offsetof(aii_gb, quote)); /* every rule NONE */
+  memset(&b->quote, 0, sizeof *b - offsetof(aii_gb, quote));
   b->err = err;
   b->rc = AIINFRA_OK;
   b->g = aii_new(mem, sizeof *b->g);
@@ -38,7 +39,7 @@ void aii_grammar_free(aii_grammar *g)
   aii_del(mem, g->nodes, g->cap_nodes * sizeof *g->nodes);
   aii_del(mem, g->sets, g->cap_sets * sizeof *g->sets);
   aii_del(mem, g->rules, g->cap_rules * sizeof *g->rules);
-  aii_strfree(mem, g->trigger);
+  aii_del(mem, g->waits, g->cap_waits * sizeof *g->waits);
   aii_del(mem, g, sizeof *g);
 }
 
@@ -125,6 +126,16 @@ uint32_t aii_gb_call(aii_gb *b, uint32_t rule, uint32_t next)
 uint32_t aii_gb_space(aii_gb *b, uint32_t next)
 {
   return aii_gb_split(b, aii_gb_str(b, " ", next), next);
+}
+
+uint32_t aii_gb_maybe(aii_gb *b, const char *s, uint32_t next)
+{
+  return s != NULL && s[0] != '\0' ? aii_gb_split(b, aii_gb_str(b, s, next), next) : next;
+}
+
+uint32_t aii_gb_either(aii_gb *b, uint32_t x, uint32_t y)
+{
+  return x == AII_G_NONE ? y : y == AII_G_NONE ? x : aii_gb_split(b, x, y);
 }
 
 uint32_t aii_gb_repeat_call(aii_gb *b, uint32_t rule, uint32_t min, uint32_t max, uint32_t next)
@@ -275,7 +286,7 @@ static void classify(aii_grammar *g)
   }
 }
 
-aiinfra_status aii_gb_finish(aii_gb *b, const char *trigger, aii_grammar **out)
+aiinfra_status aii_gb_finish(aii_gb *b, aii_grammar **out)
 {
   aii_grammar *g = b->g;
   *out = NULL;
@@ -283,9 +294,7 @@ aiinfra_status aii_gb_finish(aii_gb *b, const char *trigger, aii_grammar **out)
     if (g->rules[r] == AII_G_NONE) (void)aii_gb_fail(b, AIINFRA_EINTERNAL, "rule %zu has no body", r);
   }
   if (b->rc == AIINFRA_OK) check(b);
-  if (b->rc == AIINFRA_OK && trigger != NULL && (g->trigger = aii_strdup(g->mem, trigger)) == NULL) {
-    (void)aii_gb_fail(b, AIINFRA_ENOMEM, "trigger");
-  }
+  if (b->rc == AIINFRA_OK && g->n_waits > 0) aii_gw_link(b);
   if (b->rc != AIINFRA_OK) {
     aii_grammar_free(g);
     return b->rc;

@@ -329,7 +329,11 @@ aiinfra_status aii_grammar_from_gbnf(aii_mem *mem, const char *text, const char 
     for (skip(p, true); p->b.rc == AIINFRA_OK && p->s < p->end; skip(p, true)) rule(p);
     check_names(p);
   }
-  rc = aii_gb_finish(&p->b, lazy_trigger, out);
+  if (rc == AIINFRA_OK && lazy_trigger != NULL) {
+    p->b.g->lazy = true;
+    aii_gw_add(&p->b, AII_GW_TEXT, lazy_trigger, GW_TRIGGER);
+  }
+  rc = aii_gb_finish(&p->b, out);
   aii_map_free(&p->names);
   aii_del(mem, p->text, p->cap_text * sizeof *p->text);
   aii_del(mem, p, sizeof *p);

@@ -31,6 +31,14 @@ typedef struct aii_gset {
   uint64_t bits[4];
 } aii_gset;
 
+/* A node of the automaton that waits: the trie of what it looks for (Aho and Corasick). */
+typedef struct aii_gwait {
+  uint32_t parent, child, sibling; /* of the trie; NONE: there is none */
+  uint32_t fail;                   /* the node of the longest other text that the path ends with */
+  uint32_t found;                  /* the node whose text has just been written; NONE: nothing was */
+  uint8_t byte, event;             /* event: aii_gw_event of its text */
+} aii_gwait;
+
 struct aii_grammar {
   aii_mem *mem;
   aii_gnode *nodes; /* node 0 is the return */
@@ -39,9 +47,12 @@ struct aii_grammar {
   size_t n_sets, cap_sets;
   uint32_t *rules; /* entries; rule 0 is the root */
   size_t n_rules, cap_rules;
-  char *trigger;                       /* NULL: not lazy */
-  const struct aii_out_format *format; /* control tokens that are part of its texts count; NULL: none do */
-  uint8_t class_of[256];               /* bytes that every set treats alike */
+  aii_gwait *waits; /* what it waits for before it holds (gram_wait.c); none: it holds from the first byte */
+  size_t n_waits, cap_waits;
+  uint32_t wait_at;         /* where the waiting begins */
+  bool lazy;                /* output may end while it waits */
+  aii_output_syntax syntax; /* control tokens that are part of its texts count */
+  uint8_t class_of[256];    /* bytes that every set treats alike */
   uint32_t n_classes;
 };
 
@@ -58,11 +69,20 @@ typedef struct aii_gb {
   /* rules of plain JSON, made when first needed; AII_G_NONE until then */
   uint32_t string, chr, number, integer, boolean, null;
   uint32_t value[AII_G_JSON_DEPTH + 1], object[AII_G_JSON_DEPTH + 1], array[AII_G_JSON_DEPTH + 1];
+  uint32_t raw_chr, text;
+  /* how values are written; all zero: as JSON */
+  const char *quote; /* around strings, in place of '"' */
+  const char *never; /* a text that strings must not hold */
+  bool raw;          /* characters of strings stand for themselves, none is escaped */
+  bool newline;      /* a line's end is one of them */
+  bool words;        /* of JSON's escapes those that Python shares; True, False and None */
+  bool bare_keys;    /* {key: value} */
+  char avoid;        /* an ASCII character that no string holds unescaped; 0: none */
 } aii_gb;
 
 aiinfra_status aii_gb_init(aii_gb *b, aii_mem *mem, aiinfra_error *err);
 /* Checks, compresses, classifies; on failure frees the grammar. */
-aiinfra_status aii_gb_finish(aii_gb *b, const char *trigger, aii_grammar **out);
+aiinfra_status aii_gb_finish(aii_gb *b, aii_grammar **out);
 uint32_t aii_gb_fail(aii_gb *b, aiinfra_status rc, const char *fmt, ...) AII_PRINTF(3, 4);
 uint32_t aii_gb_node(aii_gb *b, uint32_t kind, uint32_t x, uint32_t y);
 uint32_t aii_gb_rule(aii_gb *b);
@@ -74,6 +94,8 @@ uint32_t aii_gb_chars(aii_gb *b, const char *ranges, uint32_t next); /* "09af": 
 uint32_t aii_gb_split(aii_gb *b, uint32_t x, uint32_t y);
 uint32_t aii_gb_call(aii_gb *b, uint32_t rule, uint32_t next);
 uint32_t aii_gb_space(aii_gb *b, uint32_t next); /* " "? */
+uint32_t aii_gb_maybe(aii_gb *b, const char *s, uint32_t next);
+uint32_t aii_gb_either(aii_gb *b, uint32_t x, uint32_t y); /* either may be NONE: then the other one */
 uint32_t aii_gb_repeat_call(aii_gb *b, uint32_t rule, uint32_t min, uint32_t max,
                             uint32_t next); /* max NONE: endless */
 /* Any of the code points, as UTF-8. Ranges are sorted and merged in place. */
@@ -81,6 +103,16 @@ uint32_t aii_gb_ranges(aii_gb *b, aii_range *ranges, size_t n, uint32_t next);
 size_t aii_ranges_normalise(aii_range *ranges, size_t n);
 /* All code points but these; out has room for n + 2. */
 size_t aii_ranges_invert(const aii_range *ranges, size_t n, aii_range *out);
+
+/* ---- waiting (gram_wait.c) -------------------------------------------------------------------------------------------- */
+
+enum { AII_GW_MAX_TEXT = 512 };
+enum { AII_GW_TEXT, AII_GW_START, AII_GW_REASONING, AII_GW_ROOTS }; /* START: nothing but white space was written yet */
+typedef enum aii_gw_event { GW_NONE, GW_TRIGGER, GW_THINK, GW_THINK_END } aii_gw_event;
+/* Looks for text from a root on; the grammar then holds from the text's own start (TRIGGER), or the root changes. */
+void aii_gw_add(aii_gb *b, uint32_t root, const char *text, aii_gw_event event);
+void aii_gw_link(aii_gb *b); /* when all are in */
+uint32_t aii_gw_step(const aii_grammar *g, uint32_t node, uint8_t byte);
 
 /* ---- groups, alternatives and repetitions for text that is parsed forwards (gram_group.c) -------------------------- */
 
@@ -111,6 +143,12 @@ uint32_t aii_gp_eps(aii_gb *b);                                /* an empty node,
 
 uint32_t aii_gj_string(aii_gb *b);
 uint32_t aii_gj_char(aii_gb *b);
+size_t aii_gj_plain(const aii_gb *b, aii_range out[8]); /* the characters that stand for themselves in a string */
+/* Text up to the first `end` and with it, without b->never in it. not_first: ASCII characters it must not begin with. */
+uint32_t aii_gj_until(aii_gb *b, const char *end, const char *not_first, uint32_t next);
+uint32_t aii_gj_key(aii_gb *b, uint32_t next);                                /* any member's */
+uint32_t aii_gj_identifier(aii_gb *b, uint32_t next);                         /* a letter or _, then digits, too */
+uint32_t aii_gj_dumped(aii_gb *b, const char *json, size_t n, uint32_t next); /* a text of JSON as it may be written */
 uint32_t aii_gj_number(aii_gb *b);
 uint32_t aii_gj_integer(aii_gb *b);
 uint32_t aii_gj_boolean(aii_gb *b);
@@ -124,6 +162,9 @@ uint32_t aii_gj_pattern(aii_gb *b, const char *pattern, uint32_t next); /* the t
 struct json_t;
 /* The rule for a schema; `what` names it in messages. root_object: {} means an object. */
 uint32_t aii_gj_schema(aii_gb *b, const struct json_t *schema, const char *what, bool root_object);
+/* The rule for a tool's arguments as a format writes them, from behind its name (and name_end) on to the end of the
+ * call. schema NULL: any. */
+uint32_t aii_gj_arguments(aii_gb *b, const struct json_t *schema, const char *what, const aii_out_format *format);
 
 /* ---- the lazy automaton (gram_dfa.c) ----------------------------------------------------------------------------------- */
 

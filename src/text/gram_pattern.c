@@ -69,13 +69,15 @@ static void emit_class(pattern *p, class_set *set, bool negated)
   } else {
     memcpy(all, set->r, n * sizeof *all);
   }
-  static const aii_range printable[] = {{0x20, 0x21}, {0x23, 0x5B}, {0x5D, 0x7E}, {0x80, 0x10FFFF}};
+  aii_range plain[8];
+  size_t n_plain = aii_gj_plain(b, plain);
   for (size_t i = 0; i < n; i++) {
-    for (size_t k = 0; k < AII_COUNT(printable) && m < AII_COUNT(raw); k++) {
-      uint32_t first = AII_MAX(all[i].first, printable[k].first), last = AII_MIN(all[i].last, printable[k].last);
+    for (size_t k = 0; k < n_plain && m < AII_COUNT(raw); k++) {
+      uint32_t first = AII_MAX(all[i].first, plain[k].first), last = AII_MIN(all[i].last, plain[k].last);
       if (first <= last) raw[m++] = (aii_range){first, last};
     }
-    for (size_t k = 0; special[k] != '\0'; k++) {
+    for (size_t k = 0; !b->raw && special[k] != '\0'; k++) {
+      if (b->words && (special[k] == '\b' || special[k] == '\f')) continue;
       if ((uint8_t)special[k] < all[i].first || (uint8_t)special[k] > all[i].last) continue;
       char pair[3] = {'\\', letters[k], '\0'};
       uint32_t escaped = aii_gb_str(b, pair, exit);

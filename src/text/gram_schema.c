@@ -7,7 +7,6 @@
  */
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "lib/json/json.h"
 #include "src/text/gram_schema.h"
@@ -73,7 +72,7 @@ static uint32_t refuse(aii_gschema *s, const char *keyword)
   return aii_gb_fail(s->b, AIINFRA_ENOTSUP, "schema %s: the keyword \"%.60s\" is not supported", path, keyword);
 }
 
-uint32_t aii_gs_add(aii_gschema *s, const json_t *schema, const char *key)
+static uint32_t add(aii_gschema *s, const json_t *schema, const char *key, bool raw)
 {
   aii_mem *mem = s->b->g->mem;
   if (s->n >= 100000) return aii_gs_fail(s, AIINFRA_ELIMIT, "too many subschemas");
@@ -81,29 +80,21 @@ uint32_t aii_gs_add(aii_gschema *s, const json_t *schema, const char *key)
   if (s->b->rc != AIINFRA_OK) return 0;
   if (!aii_grow(mem, &s->items, &s->cap, s->n + 1, sizeof *s->items))
     return aii_gs_fail(s, AIINFRA_ENOMEM, "no memory");
-  s->items[s->n++] = (aii_gs_item){schema, key, (uint32_t)s->current, rule};
+  s->items[s->n++] = (aii_gs_item){schema, key, (uint32_t)s->current, rule, raw};
   return rule;
 }
 
-/* ---- references ---------------------------------------------------------------------------------------------------- */
-
-/* Follows "#/a/b" from the root; ~1 is "/", ~0 is "~". */
-static const json_t *resolve(const json_t *at, const char *ref)
+uint32_t aii_gs_add(aii_gschema *s, const json_t *schema, const char *key)
 {
-  if (*ref++ != '#') return NULL;
-  while (*ref == '/' && at != NULL) {
-    char key[256];
-    size_t n = 0;
-    for (ref++; *ref != '\0' && *ref != '/' && n < sizeof key - 1; ref++) {
-      char c = *ref;
-      if (c == '~' && (ref[1] == '0' || ref[1] == '1')) c = *++ref == '0' ? '~' : '/';
-      key[n++] = c;
-    }
-    key[n] = '\0';
-    at = json_is_array(at) ? json_array_get(at, (size_t)strtoul(key, NULL, 10)) : json_object_get(at, key);
-  }
-  return *ref == '\0' ? at : NULL;
+  return add(s, schema, key, false);
 }
+
+uint32_t aii_gs_add_raw(aii_gschema *s, const json_t *schema, const char *key)
+{
+  return add(s, schema, key, true);
+}
+
+/* ---- references ---------------------------------------------------------------------------------------------------- */
 
 static uint32_t reference(aii_gschema *s, const json_t *schema)
 {
@@ -112,7 +103,7 @@ static uint32_t reference(aii_gschema *s, const json_t *schema)
   uint32_t rule;
   if (text == NULL) return aii_gs_fail(s, AIINFRA_EINVAL, "$ref is no string");
   if (!aii_map_get(&s->refs, text, strlen(text), &rule)) {
-    const json_t *target = resolve(s->root, text);
+    const json_t *target = aii_schema_resolve(s->root, text);
     if (target == NULL) return aii_gs_fail(s, AIINFRA_ENOTSUP, "$ref does not lead to a part of this schema");
     rule = aii_gs_add(s, target, "$ref");
     if (!aii_map_set(&s->refs, text, strlen(text), rule)) return aii_gs_fail(s, AIINFRA_ENOMEM, "no memory");
@@ -134,7 +125,7 @@ static bool is_type(const json_t *value, const char *type)
          (strcmp(type, "object") == 0 && json_is_object(value));
 }
 
-static bool type_allows(const json_t *type, const json_t *value)
+bool aii_gs_type_allows(const json_t *type, const json_t *value)
 {
   size_t i;
   json_t *one;
@@ -147,6 +138,25 @@ static bool type_allows(const json_t *type, const json_t *value)
   return false;
 }
 
+static uint32_t literal(aii_gschema *s, const json_t *value)
+{
+  aii_gb *b = s->b;
+  if (b->quote != NULL && json_is_string(value)) {
+    const char *text = json_string_value(value);
+    if (strstr(text, b->quote) != NULL || (b->never != NULL && strstr(text, b->never) != NULL))
+      return aii_gs_fail(s, AIINFRA_ENOTSUP, "a text that cannot be written in calls of this model");
+    return aii_gb_str(b, b->quote, aii_gb_str(b, text, aii_gb_str(b, b->quote, 0)));
+  }
+  if (b->quote != NULL && (json_is_object(value) || json_is_array(value)))
+    return aii_gs_fail(s, AIINFRA_ENOTSUP, "an object or array as a constant");
+  aii_buf text;
+  aii_buf_init(&text, b->g->mem, 1 << 20);
+  if (!aii_json_dump(value, &text)) (void)aii_gs_fail(s, AIINFRA_ENOMEM, "no memory");
+  uint32_t part = aii_gj_dumped(b, aii_buf_cstr(&text), text.len, 0);
+  aii_buf_free(&text);
+  return part;
+}
+
 static uint32_t literals(aii_gschema *s, const json_t *schema)
 {
   const json_t *one = json_object_get(schema, "const"), *values = json_object_get(schema, "enum");
@@ -154,19 +164,13 @@ static uint32_t literals(aii_gschema *s, const json_t *schema)
   size_t n = one != NULL ? 1 : json_array_size(values);
   for (size_t i = 0; i < n; i++) {
     const json_t *value = one != NULL ? one : json_array_get(values, i);
-    aii_buf text;
-    if (!type_allows(json_object_get(schema, "type"), value)) continue;
-    aii_buf_init(&text, s->b->g->mem, 1 << 20);
-    if (!aii_json_dump(value, &text)) (void)aii_gs_fail(s, AIINFRA_ENOMEM, "no memory");
-    uint32_t part = aii_gb_bytes(s->b, aii_buf_cstr(&text), text.len, 0);
-    aii_buf_free(&text);
-    all = all == AII_G_NONE ? part : aii_gb_split(s->b, part, all);
+    if (aii_gs_type_allows(json_object_get(schema, "type"), value)) all = aii_gb_either(s->b, literal(s, value), all);
   }
   return all != AII_G_NONE ? all : aii_gs_fail(s, AIINFRA_EINVAL, "no value is allowed");
 }
 
 /* A combination may stand beside annotations only: what else applies to every branch is not merged. */
-static bool stands_alone(aii_gschema *s, const json_t *schema, const char *keyword)
+bool aii_gs_alone(aii_gschema *s, const json_t *schema, const char *keyword)
 {
   const char *key;
   json_t *value;
@@ -180,11 +184,25 @@ static bool stands_alone(aii_gschema *s, const json_t *schema, const char *keywo
   return true;
 }
 
+const json_t *aii_gs_follow(aii_gschema *s, const json_t *schema)
+{
+  for (int hops = 0; hops < AII_SCHEMA_HOPS; hops++) {
+    const char *ref = json_string_value(json_object_get(schema, "$ref"));
+    bool one = json_array_size(json_object_get(schema, "allOf")) == 1;
+    if (ref == NULL && !one) return schema;
+    if (!aii_gs_alone(s, schema, ref != NULL ? "$ref" : "allOf")) return NULL;
+    schema = ref != NULL ? aii_schema_resolve(s->root, ref) : json_array_get(json_object_get(schema, "allOf"), 0);
+    if (schema == NULL) break;
+  }
+  (void)aii_gs_fail(s, AIINFRA_ENOTSUP, "$ref does not lead to a part of this schema");
+  return NULL;
+}
+
 static uint32_t branches(aii_gschema *s, const json_t *schema, const char *keyword)
 {
   const json_t *list = json_object_get(schema, keyword);
   uint32_t all = AII_G_NONE;
-  if (!stands_alone(s, schema, keyword)) return 0;
+  if (!aii_gs_alone(s, schema, keyword)) return 0;
   if (json_array_size(list) == 0) return aii_gs_fail(s, AIINFRA_EINVAL, "expected a list of schemas");
   if (strcmp(keyword, "allOf") == 0 && json_array_size(list) > 1) return refuse(s, keyword);
   for (size_t i = 0; i < json_array_size(list); i++) {
@@ -196,7 +214,7 @@ static uint32_t branches(aii_gschema *s, const json_t *schema, const char *keywo
 
 /* ---- types ----------------------------------------------------------------------------------------------------------- */
 
-static uint32_t typed(aii_gschema *s, const json_t *schema, const char *type)
+uint32_t aii_gs_typed(aii_gschema *s, const json_t *schema, const char *type)
 {
   if (strcmp(type, "object") == 0) return aii_gs_object(s, schema);
   if (strcmp(type, "array") == 0) return aii_gs_array(s, schema);
@@ -207,39 +225,37 @@ static uint32_t typed(aii_gschema *s, const json_t *schema, const char *type)
   return aii_gs_fail(s, AIINFRA_EINVAL, "an unknown type");
 }
 
-static const char *inferred(const json_t *schema)
-{
-  static const char *const by[][2] = {
-      {"properties", "object"}, {"required", "object"},         {"additionalProperties", "object"},
-      {"items", "array"},       {"prefixItems", "array"},       {"minItems", "array"},
-      {"maxItems", "array"},    {"minLength", "string"},        {"maxLength", "string"},
-      {"pattern", "string"},    {"format", "string"},           {"minimum", "number"},
-      {"maximum", "number"},    {"exclusiveMinimum", "number"}, {"exclusiveMaximum", "number"}};
-  for (size_t i = 0; i < AII_COUNT(by); i++) {
-    if (json_object_get(schema, by[i][0]) != NULL) return by[i][1];
-  }
-  return NULL;
-}
-
 static uint32_t by_type(aii_gschema *s, const json_t *schema)
 {
   const json_t *type = json_object_get(schema, "type");
   uint32_t all = AII_G_NONE;
   if (type == NULL) {
-    const char *name = inferred(schema);
-    if (name != NULL) return typed(s, schema, name);
+    const char *name = aii_schema_inferred(schema);
+    if (name != NULL) return aii_gs_typed(s, schema, name);
     return aii_gb_call(s->b, s->root_object && s->current == 0 ? aii_gj_object(s->b, 0) : aii_gj_value(s->b, 0), 0);
   }
-  if (json_is_string(type)) return typed(s, schema, json_string_value(type));
+  if (json_is_string(type)) return aii_gs_typed(s, schema, json_string_value(type));
   for (size_t i = 0; i < json_array_size(type); i++) {
     const char *name = json_string_value(json_array_get(type, i));
-    uint32_t part = name != NULL ? typed(s, schema, name) : aii_gs_fail(s, AIINFRA_EINVAL, "a type that is no string");
+    uint32_t part =
+        name != NULL ? aii_gs_typed(s, schema, name) : aii_gs_fail(s, AIINFRA_EINVAL, "a type that is no string");
     all = all == AII_G_NONE ? part : aii_gb_split(s->b, part, all);
   }
   return all != AII_G_NONE ? all : aii_gs_fail(s, AIINFRA_EINVAL, "type is neither a name nor a list of names");
 }
 
-static bool check_keywords(aii_gschema *s, const json_t *schema)
+bool aii_gs_is_free(const json_t *schema)
+{
+  const char *key;
+  json_t *value;
+  json_object_foreach((json_t *)(uintptr_t)schema, key, value)
+  {
+    if (!listed(ANNOTATIONS, key) && strncmp(key, "x-", 2) != 0) return false;
+  }
+  return json_is_true(schema) || json_is_object(schema);
+}
+
+bool aii_gs_check(aii_gschema *s, const json_t *schema)
 {
   static const struct {
     const char *key;
@@ -268,8 +284,8 @@ static uint32_t compile_one(aii_gschema *s, const json_t *schema)
   if (json_is_true(schema)) return aii_gb_call(s->b, aii_gj_value(s->b, 0), 0);
   if (json_is_false(schema)) return aii_gs_fail(s, AIINFRA_EINVAL, "no value is allowed");
   if (!json_is_object(schema)) return aii_gs_fail(s, AIINFRA_EINVAL, "a schema must be an object or a boolean");
-  if (!check_keywords(s, schema)) return 0;
-  if (json_object_get(schema, "$ref") != NULL) return stands_alone(s, schema, "$ref") ? reference(s, schema) : 0;
+  if (!aii_gs_check(s, schema)) return 0;
+  if (json_object_get(schema, "$ref") != NULL) return aii_gs_alone(s, schema, "$ref") ? reference(s, schema) : 0;
   for (size_t i = 0; i < AII_COUNT(combos); i++) {
     if (json_object_get(schema, combos[i]) != NULL) return branches(s, schema, combos[i]);
   }
@@ -281,18 +297,39 @@ static uint32_t compile_one(aii_gschema *s, const json_t *schema)
   return entry;
 }
 
+static uint32_t compile_item(aii_gschema *s, const aii_gs_item *item)
+{
+  if (item->raw) return aii_gs_raw(s, item);
+  return s->current == 0 && s->format != NULL ? aii_gs_arguments(s, item->schema) : compile_one(s, item->schema);
+}
+
+static uint32_t compile(aii_gschema *s)
+{
+  aii_gb *b = s->b;
+  aii_map_init(&s->refs, b->g->mem);
+  uint32_t root = aii_gs_add(s, s->root, NULL);
+  for (s->current = 0; s->current < s->n && b->rc == AIINFRA_OK; s->current++) {
+    aii_gs_item item = s->items[s->current];
+    aii_gb_define(b, item.rule, compile_item(s, &item));
+  }
+  aii_map_free(&s->refs);
+  aii_del(b->g->mem, s->items, s->cap * sizeof *s->items);
+  return root;
+}
+
 uint32_t aii_gj_schema(aii_gb *b, const json_t *schema, const char *what, bool root_object)
 {
   aii_gschema s = {.b = b, .root = schema, .what = what, .root_object = root_object};
-  aii_map_init(&s.refs, b->g->mem);
-  uint32_t root = aii_gs_add(&s, schema, NULL);
-  for (s.current = 0; s.current < s.n && b->rc == AIINFRA_OK; s.current++) {
-    aii_gs_item item = s.items[s.current];
-    aii_gb_define(b, item.rule, compile_one(&s, item.schema));
-  }
-  aii_map_free(&s.refs);
-  aii_del(b->g->mem, s.items, s.cap * sizeof *s.items);
-  return root;
+  return compile(&s);
+}
+
+uint32_t aii_gj_arguments(aii_gb *b, const json_t *schema, const char *what, const aii_out_format *format)
+{
+  json_t *any = schema == NULL ? json_object() : NULL;
+  aii_gschema s = {.b = b, .root = schema != NULL ? schema : any, .what = what, .root_object = true, .format = format};
+  uint32_t rule = s.root != NULL ? compile(&s) : aii_gb_fail(b, AIINFRA_ENOMEM, "no memory");
+  json_decref(any);
+  return rule;
 }
 
 aiinfra_status aii_grammar_from_schema(aii_mem *mem, const char *schema_json, aii_grammar **out, aiinfra_error *err)
@@ -307,7 +344,7 @@ aiinfra_status aii_grammar_from_schema(aii_mem *mem, const char *schema_json, ai
     uint32_t root = aii_gb_rule(&b), rule = aii_gj_schema(&b, schema, "root", true);
     aii_gb_define(&b, root, aii_gb_call(&b, rule, 0));
   }
-  rc = aii_gb_finish(&b, NULL, out);
+  rc = aii_gb_finish(&b, out);
   json_decref(schema);
   return rc;
 }

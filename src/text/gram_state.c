@@ -1,6 +1,6 @@
-/* gram_state.c - a grammar at work beside a model: masks logits, takes tokens, waits for a lazy trigger.
+/* gram_state.c - a grammar at work beside a model: masks logits, takes tokens, waits for what triggers it.
  *
- *   FREE --the trigger appears--> HELD --complete--> (only end of generation) --accepted--> DONE
+ *   FREE --a trigger appears--> HELD --complete--> (only end of generation) --accepted--> DONE
  *
  * A mask walks the vocabulary's byte trie, a forbidden byte skips a subtree. Masks are kept by configuration, because a
  * model stays in one for long stretches (inside a string). Control tokens have no text, but those that the format of
@@ -13,7 +13,7 @@
 #include "src/text/output_impl.h"
 
 enum { MASKS = 16, FLUSH_CONFIGS = 16384 };
-#define FREE_BIT 0x80000000u /* a place is FREE_BIT | matched bytes of the trigger, or a configuration */
+#define FREE_BIT 0x80000000u /* a place is FREE_BIT | a node of what is waited for, or a configuration */
 
 typedef struct mask {
   uint32_t place; /* NONE: unused */
@@ -26,10 +26,8 @@ struct aii_grammar_state {
   const aii_grammar *g;
   const aii_vocab *vocab;
   aii_gdfa dfa;
-  uint32_t place, held; /* held: the configuration behind the trigger */
+  uint32_t place;
   bool done, stuck;
-  size_t n_trigger;
-  uint32_t *fail;       /* of the trigger's matcher (Knuth, Morris, Pratt) */
   aiinfra_token *marks; /* control tokens that count */
   size_t n_marks, cap_marks;
   size_t n_words;
@@ -41,37 +39,29 @@ static aiinfra_status no_memory(aiinfra_error *err)
   return aii_fail(err, AIINFRA_ENOMEM, "no memory for the grammar's state, or the grammar is too ambiguous");
 }
 
-static bool build_matcher(aii_grammar_state *s)
+/* The configuration once a trigger has been written: the path to its node. */
+static uint32_t behind_trigger(aii_grammar_state *s, uint32_t node)
 {
-  const char *t = s->g->trigger;
-  s->n_trigger = strlen(t);
-  s->fail = aii_new_array(s->mem, s->n_trigger + 1, sizeof *s->fail);
-  if (s->fail == NULL) return false;
-  for (size_t i = 1, k = 0; i < s->n_trigger; i++) {
-    while (k > 0 && t[i] != t[k]) k = s->fail[k];
-    k += t[i] == t[k];
-    s->fail[i + 1] = (uint32_t)k;
-  }
-  return true;
-}
-
-/* The configuration once the trigger has been written. */
-static uint32_t behind_trigger(aii_grammar_state *s)
-{
+  uint8_t path[AII_GW_MAX_TEXT];
+  size_t n = sizeof path;
+  for (; s->g->waits[node].parent != AII_G_NONE && n > 0; node = s->g->waits[node].parent)
+    path[--n] = s->g->waits[node].byte;
   uint32_t config = aii_gdfa_start(&s->dfa);
-  for (size_t i = 0; i < s->n_trigger && config != AII_G_NONE && config != AII_G_DEAD; i++) {
-    config = aii_gdfa_step(&s->dfa, config, (uint8_t)s->g->trigger[i]);
-  }
+  for (; n < sizeof path && config != AII_G_NONE && config != AII_G_DEAD; n++)
+    config = aii_gdfa_step(&s->dfa, config, path[n]);
   return config;
 }
 
 static uint32_t step(aii_grammar_state *s, uint32_t place, uint8_t byte)
 {
   if ((place & FREE_BIT) == 0) return aii_gdfa_step(&s->dfa, place, byte);
-  uint32_t k = place & ~FREE_BIT;
-  while (k > 0 && (uint8_t)s->g->trigger[k] != byte) k = s->fail[k];
-  k += (uint8_t)s->g->trigger[k] == byte;
-  return k == s->n_trigger ? s->held : FREE_BIT | k;
+  uint32_t node = aii_gw_step(s->g, place & ~FREE_BIT, byte), found = s->g->waits[node].found;
+  switch (found != AII_G_NONE ? s->g->waits[found].event : GW_NONE) {
+    case GW_TRIGGER: return behind_trigger(s, found);
+    case GW_THINK: return FREE_BIT | AII_GW_REASONING;
+    case GW_THINK_END: return s->g->lazy ? FREE_BIT | AII_GW_START : aii_gdfa_start(&s->dfa);
+    default: return FREE_BIT | node;
+  }
 }
 
 static bool has_eog(const aii_vocab *vocab)
@@ -82,12 +72,20 @@ static bool has_eog(const aii_vocab *vocab)
   return false;
 }
 
+static bool is_part(const char *whole, aii_str text)
+{
+  return whole != NULL && memmem(whole, strlen(whole), text.p, text.n) != NULL;
+}
+
 static bool find_marks(aii_grammar_state *s)
 {
-  for (uint32_t i = 0; s->g->format != NULL && i < s->vocab->n_tokens; i++) {
+  const aii_output_syntax *syntax = &s->g->syntax;
+  for (uint32_t i = 0; syntax->format != NULL && i < s->vocab->n_tokens; i++) {
     aii_str text = aii_vocab_piece(s->vocab, (aiinfra_token)i, true);
     if ((s->vocab->flags[i] & AII_TF_CONTROL) == 0 || (s->vocab->flags[i] & AII_TF_EOG) != 0) continue;
-    if (text.n < 2 || !aii_out_format_has(s->g->format, text.p, text.n)) continue;
+    if (text.n < 2 || !(aii_out_format_has(syntax->format, text.p, text.n) || is_part(syntax->think, text) ||
+                        is_part(syntax->think_end, text)))
+      continue;
     if (!aii_grow(s->mem, &s->marks, &s->cap_marks, s->n_marks + 1, sizeof *s->marks)) return false;
     s->marks[s->n_marks++] = (aiinfra_token)i;
   }
@@ -113,13 +111,11 @@ static aiinfra_status start(aii_grammar_state *s, aiinfra_error *err)
 {
   if (!find_marks(s)) return no_memory(err);
   if (!aii_gdfa_init(&s->dfa, s->mem, s->g)) return no_memory(err);
-  if (s->g->trigger == NULL) {
-    s->place = aii_gdfa_start(&s->dfa);
-  } else {
-    if (!build_matcher(s)) return no_memory(err);
-    s->held = behind_trigger(s);
-    s->place = s->held == AII_G_NONE ? AII_G_NONE : FREE_BIT;
-    if (s->held == AII_G_DEAD) return aii_fail(err, AIINFRA_EINVAL, "the grammar does not begin with its trigger");
+  s->place = aii_grammar_waits(s->g) ? FREE_BIT | s->g->wait_at : aii_gdfa_start(&s->dfa);
+  for (uint32_t i = 0; i < s->g->n_waits; i++) {
+    uint32_t held = s->g->waits[i].event == GW_TRIGGER ? behind_trigger(s, i) : AII_G_NONE - 1;
+    if (held == AII_G_NONE) return no_memory(err);
+    if (held == AII_G_DEAD) return aii_fail(err, AIINFRA_EINVAL, "the grammar does not begin with its trigger");
   }
   return s->place == AII_G_NONE ? no_memory(err) : AIINFRA_OK;
 }
@@ -149,7 +145,6 @@ void aii_grammar_state_free(aii_grammar_state *s)
 {
   if (s == NULL) return;
   aii_gdfa_free(&s->dfa);
-  aii_del(s->mem, s->fail, (s->n_trigger + 1) * sizeof *s->fail);
   aii_del(s->mem, s->marks, s->cap_marks * sizeof *s->marks);
   for (size_t i = 0; i < MASKS; i++) aii_del(s->mem, s->masks[i].bits, s->n_words * sizeof(uint64_t));
   aii_del(s->mem, s, sizeof *s);
@@ -161,9 +156,7 @@ static bool tidy(aii_grammar_state *s)
   if (s->dfa.n_configs < FLUSH_CONFIGS) return true;
   for (size_t i = 0; i < MASKS; i++) s->masks[i].place = AII_G_NONE;
   uint32_t none = AII_G_NONE;
-  if (!aii_gdfa_flush(&s->dfa, (s->place & FREE_BIT) != 0 ? &none : &s->place)) return false;
-  if (s->g->trigger != NULL && (s->held = behind_trigger(s)) == AII_G_NONE) return false;
-  return true;
+  return aii_gdfa_flush(&s->dfa, (s->place & FREE_BIT) != 0 ? &none : &s->place);
 }
 
 /* ---- masks -------------------------------------------------------------------------------------------------------- */
@@ -195,7 +188,7 @@ static bool walk(aii_grammar_state *s, uint64_t *bits)
 
 static bool may_end(const aii_grammar_state *s)
 {
-  return s->done || (s->place & FREE_BIT) != 0 || s->dfa.configs[s->place].accepting;
+  return s->done || ((s->place & FREE_BIT) != 0 ? s->g->lazy : s->dfa.configs[s->place].accepting);
 }
 
 static void set_eog(const aii_grammar_state *s, uint64_t *bits)

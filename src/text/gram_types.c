@@ -19,27 +19,34 @@ static bool count(aii_gschema *s, const json_t *schema, const char *key, uint32_
 
 /* ---- objects --------------------------------------------------------------------------------------------------------- */
 
-typedef struct member {
-  const char *key;
-  uint32_t rule; /* of the value */
-  bool required;
-} member;
+/* How an object is written. */
+typedef struct object_form {
+  const char *open, *close, *colon;
+  bool bare; /* keys are words */
+} object_form;
 
-typedef struct members {
-  member *items;
-  size_t n, cap;
-} members;
-
-static uint32_t member_text(aii_gb *b, const member *m, uint32_t next)
+static uint32_t key_text(aii_gschema *s, const char *key, bool bare, uint32_t next)
 {
-  aii_buf key;
-  aii_buf_init(&key, b->g->mem, 0);
-  aii_buf_json(&key, m->key, strlen(m->key));
-  if (key.failed) (void)aii_gb_fail(b, AIINFRA_ENOMEM, "no memory");
-  uint32_t value = aii_gb_str(b, ":", aii_gb_space(b, aii_gb_call(b, m->rule, next)));
-  value = aii_gb_bytes(b, aii_buf_cstr(&key), key.len, value);
-  aii_buf_free(&key);
-  return value;
+  aii_gb *b = s->b;
+  if (bare) {
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.$";
+    if (key[0] == '\0' || key[strspn(key, letters)] != '\0')
+      return aii_gs_fail(s, AIINFRA_ENOTSUP, "a name that cannot be written in calls of this model");
+    return aii_gb_str(b, key, next);
+  }
+  aii_buf text;
+  aii_buf_init(&text, b->g->mem, 0);
+  aii_buf_json(&text, key, strlen(key));
+  if (text.failed) (void)aii_gb_fail(b, AIINFRA_ENOMEM, "no memory");
+  next = aii_gj_dumped(b, aii_buf_cstr(&text), text.len, next);
+  aii_buf_free(&text);
+  return next;
+}
+
+static uint32_t member_text(aii_gschema *s, const aii_gs_member *m, const object_form *form, uint32_t next)
+{
+  uint32_t value = aii_gb_space(s->b, aii_gb_call(s->b, m->rule, next));
+  return key_text(s, m->key, form->bare, aii_gb_str(s->b, form->colon, value));
 }
 
 static bool is_required(const json_t *schema, const char *key)
@@ -52,24 +59,27 @@ static bool is_required(const json_t *schema, const char *key)
   return false;
 }
 
-static bool add_member(aii_gschema *s, members *m, const char *key, uint32_t rule, bool required)
+static bool add_member(aii_gschema *s, aii_gs_members *m, const char *key, uint32_t rule, bool required)
 {
   if (!aii_grow(s->b->g->mem, &m->items, &m->cap, m->n + 1, sizeof *m->items)) {
     return aii_gs_fail(s, AIINFRA_ENOMEM, "no memory") != 0;
   }
-  m->items[m->n++] = (member){key, rule, required};
+  m->items[m->n++] = (aii_gs_member){key, rule, required};
   return true;
 }
 
 /* Properties in their order, then required names that have no schema of their own. */
-static bool collect(aii_gschema *s, const json_t *schema, members *m)
+bool aii_gs_collect(aii_gschema *s, const json_t *schema, bool raw, aii_gs_members *m)
 {
   const char *key;
   json_t *value, *properties = json_object_get(schema, "properties");
   const json_t *required = json_object_get(schema, "required");
+  if (properties != NULL && !json_is_object(properties))
+    return aii_gs_fail(s, AIINFRA_EINVAL, "properties must be an object") != 0;
   json_object_foreach(properties, key, value)
   {
-    if (!add_member(s, m, key, aii_gs_add(s, value, key), is_required(schema, key))) return false;
+    uint32_t rule = raw ? aii_gs_add_raw(s, value, key) : aii_gs_add(s, value, key);
+    if (!add_member(s, m, key, rule, is_required(schema, key))) return false;
   }
   for (size_t i = 0; i < json_array_size(required); i++) {
     key = json_string_value(json_array_get(required, i));
@@ -78,7 +88,8 @@ static bool collect(aii_gschema *s, const json_t *schema, members *m)
     if (json_is_false(json_object_get(schema, "additionalProperties"))) {
       return aii_gs_fail(s, AIINFRA_EINVAL, "a required member that may not be there") != 0;
     }
-    if (!add_member(s, m, key, aii_gj_value(s->b, 0), true)) return false;
+    uint32_t rule = raw ? aii_gs_add_raw(s, json_true(), key) : aii_gj_value(s->b, 0);
+    if (!add_member(s, m, key, rule, true)) return false;
   }
   return s->b->rc == AIINFRA_OK;
 }
@@ -105,7 +116,7 @@ static void key_place(aii_gb *b, char **keys, key_part part, uint32_t quote, uin
 {
   aii_gset leave = {{0}};
   for (uint32_t c = 0x20; c < 0x7F; c++) {
-    if (c != '"' && c != '\\') leave.bits[c >> 6] |= 1ull << (c & 63);
+    if (c != '"' && c != '\\' && c != (uint8_t)b->avoid) leave.bits[c >> 6] |= 1ull << (c & 63);
   }
   aii_range wide[] = {{0x80, 0x10FFFF}};
   bool ends = false, high = false;
@@ -141,7 +152,7 @@ static void key_place(aii_gb *b, char **keys, key_part part, uint32_t quote, uin
 
 /* A quoted key that is none of the members'. Written without escapes up to where it differs, so no other spelling
  * of a known key gets through. */
-static uint32_t other_key(aii_gschema *s, const members *m, uint32_t next)
+static uint32_t other_key(aii_gschema *s, const aii_gs_members *m, uint32_t next)
 {
   aii_gb *b = s->b;
   aii_mem *mem = b->g->mem;
@@ -165,42 +176,57 @@ static uint32_t other_key(aii_gschema *s, const members *m, uint32_t next)
   return aii_gb_str(b, "\"", entry);
 }
 
-static uint32_t object_body(aii_gschema *s, const json_t *schema, const members *m)
+/* Among bare words known ones could not be told from others: beside members there are no others then. */
+static uint32_t object_body(aii_gschema *s, const json_t *schema, const aii_gs_members *m, const object_form *form)
 {
   aii_gb *b = s->b;
-  const json_t *extra = json_object_get(schema, "additionalProperties");
-  bool open = extra != NULL && !json_is_false(extra);
-  if (extra == NULL && json_object_size(json_object_get(schema, "properties")) == 0) open = true;
-  uint32_t brace = aii_gb_str(b, "}", 0), close = aii_gb_space(b, brace), rest = close, first = brace;
-  if (open) {
+  uint32_t brace = aii_gb_str(b, form->close, 0), close = aii_gb_space(b, brace), rest = close, first = brace;
+  if (aii_gs_is_open(schema) && !(form->bare && m->n > 0)) {
+    const json_t *extra = json_object_get(schema, "additionalProperties");
     uint32_t rule =
         extra == NULL || json_is_true(extra) ? aii_gj_value(b, 1) : aii_gs_add(s, extra, "additionalProperties");
-    uint32_t loop = aii_gb_split(b, close, close), value = aii_gb_call(b, rule, loop);
-    uint32_t kv = other_key(s, m, aii_gb_str(b, ":", aii_gb_space(b, value)));
+    uint32_t loop = aii_gb_split(b, close, close), value = aii_gb_space(b, aii_gb_call(b, rule, loop));
+    uint32_t kv = aii_gb_str(b, form->colon, value);
+    kv = form->bare ? aii_gj_identifier(b, kv) : other_key(s, m, kv);
     uint32_t more = aii_gb_str(b, ",", aii_gb_space(b, kv));
     if (b->rc == AIINFRA_OK) b->g->nodes[loop].a = more;
     rest = loop;
     first = aii_gb_split(b, kv, brace);
   }
   for (size_t i = m->n; i-- > 0;) {
-    uint32_t with = member_text(b, &m->items[i], rest);
+    uint32_t with = member_text(s, &m->items[i], form, rest);
     first = m->items[i].required ? with : aii_gb_split(b, with, first);
     uint32_t comma = aii_gb_str(b, ",", aii_gb_space(b, with));
     rest = m->items[i].required ? comma : aii_gb_split(b, comma, rest);
   }
-  return aii_gb_str(b, "{", aii_gb_space(b, first));
+  return aii_gb_str(b, form->open, aii_gb_space(b, first));
+}
+
+static uint32_t object_as(aii_gschema *s, const json_t *schema, const object_form *form)
+{
+  aii_gs_members m = {0};
+  uint32_t entry = 0;
+  if (aii_gs_collect(s, schema, false, &m)) entry = object_body(s, schema, &m, form);
+  aii_del(s->b->g->mem, m.items, m.cap * sizeof *m.items);
+  return entry;
+}
+
+bool aii_gs_is_open(const json_t *schema)
+{
+  const json_t *extra = json_object_get(schema, "additionalProperties");
+  return extra != NULL ? !json_is_false(extra) : json_object_size(json_object_get(schema, "properties")) == 0;
 }
 
 uint32_t aii_gs_object(aii_gschema *s, const json_t *schema)
 {
-  const json_t *properties = json_object_get(schema, "properties");
-  members m = {0};
-  uint32_t entry = 0;
-  if (properties != NULL && !json_is_object(properties))
-    return aii_gs_fail(s, AIINFRA_EINVAL, "properties must be an object");
-  if (collect(s, schema, &m)) entry = object_body(s, schema, &m);
-  aii_del(s->b->g->mem, m.items, m.cap * sizeof *m.items);
-  return entry;
+  static const object_form json = {"{", "}", ":", false}, bare = {"{", "}", ":", true};
+  return object_as(s, schema, s->b->bare_keys ? &bare : &json);
+}
+
+uint32_t aii_gs_keywords(aii_gschema *s, const json_t *schema)
+{
+  static const object_form form = {"(", ")", "=", true};
+  return object_as(s, schema, &form);
 }
 
 /* ---- arrays ---------------------------------------------------------------------------------------------------------- */
@@ -250,7 +276,7 @@ static const char *format_pattern(const char *format)
   return NULL;
 }
 
-uint32_t aii_gs_string(aii_gschema *s, const json_t *schema)
+uint32_t aii_gs_characters(aii_gschema *s, const json_t *schema, uint32_t next)
 {
   aii_gb *b = s->b;
   const json_t *pattern = json_object_get(schema, "pattern");
@@ -262,12 +288,18 @@ uint32_t aii_gs_string(aii_gschema *s, const json_t *schema)
   if (pattern != NULL && !json_is_string(pattern)) return aii_gs_fail(s, AIINFRA_EINVAL, "pattern is no string");
   if (pattern != NULL && (bounded || format != NULL))
     return aii_gs_fail(s, AIINFRA_ENOTSUP, "pattern beside a length or format");
-  uint32_t quote = aii_gb_str(b, "\"", 0);
-  if (pattern != NULL) return aii_gb_str(b, "\"", aii_gj_pattern(b, json_string_value(pattern), quote));
+  if (pattern != NULL) return aii_gj_pattern(b, json_string_value(pattern), next);
   if (format != NULL && bounded) return aii_gs_fail(s, AIINFRA_ENOTSUP, "format beside a length");
-  if (format != NULL) return aii_gb_str(b, "\"", aii_gj_pattern(b, format, quote));
-  if (!bounded) return aii_gb_call(b, aii_gj_string(b), 0);
-  return aii_gb_str(b, "\"", aii_gb_repeat_call(b, aii_gj_char(b), min, max, quote));
+  if (format != NULL) return aii_gj_pattern(b, format, next);
+  return bounded ? aii_gb_repeat_call(b, aii_gj_char(b), min, max, next) : AII_G_NONE;
+}
+
+uint32_t aii_gs_string(aii_gschema *s, const json_t *schema)
+{
+  const char *quote = s->b->quote != NULL ? s->b->quote : "\"";
+  uint32_t characters = aii_gs_characters(s, schema, aii_gb_str(s->b, quote, 0));
+  if (characters == AII_G_NONE) return aii_gb_call(s->b, aii_gj_string(s->b), 0);
+  return aii_gb_str(s->b, quote, characters);
 }
 
 /* ---- numbers --------------------------------------------------------------------------------------------------------- */

@@ -11,10 +11,9 @@ static int64_t next_id(const aii_hftok *hf)
   return hf->n_model;
 }
 
-static aiinfra_status add_token(aii_hftok *hf, const json_t *obj, int64_t listed, const char *path)
+/* obj: what else is known of it; NULL: nothing. */
+static aiinfra_status add_text(aii_hftok *hf, aii_str text, const json_t *obj, int64_t listed, const char *path)
 {
-  aii_str text = aii_hftok_str(obj, "content");
-  if (text.p == NULL) return aii_fail(hf->err, AIINFRA_EFORMAT, "%s: an added token has no content", path);
   if (text.n == 0) return AIINFRA_OK;
   bool special = aii_hftok_flag(obj, "special", false);
   uint32_t known;
@@ -37,6 +36,13 @@ static aiinfra_status add_token(aii_hftok *hf, const json_t *obj, int64_t listed
   return AIINFRA_OK;
 }
 
+static aiinfra_status add_token(aii_hftok *hf, const json_t *obj, int64_t listed, const char *path)
+{
+  aii_str text = aii_hftok_str(obj, "content");
+  if (text.p == NULL) return aii_fail(hf->err, AIINFRA_EFORMAT, "%s: an added token has no content", path);
+  return add_text(hf, text, obj, listed, path);
+}
+
 aiinfra_status aii_hftok_added_tokens(aii_hftok *hf, const json_t *list, const char *path)
 {
   if (list == NULL || json_is_null(list)) return AIINFRA_OK;
@@ -54,6 +60,15 @@ aiinfra_status aii_hftok_config_tokens(aii_hftok *hf)
 {
   json_t *decoder = json_object_get(hf->config, "added_tokens_decoder");
   aiinfra_status rc = AIINFRA_OK;
+  for (void *at = json_object_iter(hf->beside); at != NULL && rc == AIINFRA_OK;
+       at = json_object_iter_next(hf->beside, at)) {
+    const json_t *id = json_object_iter_value(at);
+    aii_str text = {json_object_iter_key(at), json_object_iter_key_len(at)};
+    if (!json_is_integer(id) || json_integer_value(id) < 0) {
+      return aii_fail(hf->err, AIINFRA_EFORMAT, "added_tokens.json: the token \"%.64s\" has no number", text.p);
+    }
+    rc = add_text(hf, text, NULL, json_integer_value(id), "added_tokens.json");
+  }
   for (void *at = json_object_iter(decoder); at != NULL && rc == AIINFRA_OK; at = json_object_iter_next(decoder, at)) {
     int64_t id = 0;
     const char *key = json_object_iter_key(at);
@@ -66,14 +81,20 @@ aiinfra_status aii_hftok_config_tokens(aii_hftok *hf)
   return rc;
 }
 
-aiinfra_status aii_hftok_read_config(aii_hftok *hf, const char *config, size_t n)
+static aiinfra_status read_object(aii_hftok *hf, aii_str text, const char *name, json_t **out)
 {
-  if (config == NULL) return AIINFRA_OK;
-  aiinfra_status rc = aii_json_parse(config, n, "tokenizer_config.json", 0, &hf->config, hf->err);
-  if (rc != AIINFRA_OK) return rc;
-  if (json_is_object(hf->config)) return AIINFRA_OK;
-  return aii_fail(hf->err, AIINFRA_EFORMAT, "tokenizer_config.json: expected an object, found %s",
-                  aii_json_type(hf->config));
+  if (text.p == NULL) return AIINFRA_OK;
+  aiinfra_status rc = aii_json_parse(text.p, text.n, name, 0, out, hf->err);
+  if (rc != AIINFRA_OK || json_is_object(*out)) return rc;
+  return aii_fail(hf->err, AIINFRA_EFORMAT, "%s: expected an object, found %s", name, aii_json_type(*out));
+}
+
+aiinfra_status aii_hftok_read_extras(aii_hftok *hf, const aii_vocab_extras *extras)
+{
+  if (extras == NULL) return AIINFRA_OK;
+  hf->extras = extras;
+  aiinfra_status rc = read_object(hf, extras->config, "tokenizer_config.json", &hf->config);
+  return rc == AIINFRA_OK ? read_object(hf, extras->added, "added_tokens.json", &hf->beside) : rc;
 }
 
 /* "bos_token": "<s>" or {"content": "<s>"}. */
@@ -95,7 +116,7 @@ static void find_named(aii_hftok *hf, const char *key, int32_t *out)
 }
 
 /* Some files leave the tokens around a text to these switches, because a class of Hugging Face's adds them. */
-static void add_around(aii_hftok *hf)
+void aii_hftok_add_around(aii_hftok *hf)
 {
   aii_vocab_spec *s = &hf->spec;
   if (s->n_before > 0 || s->n_behind > 0) return;
@@ -103,15 +124,30 @@ static void add_around(aii_hftok *hf)
   if (aii_hftok_flag(hf->config, "add_eos_token", false) && hf->desc.eos >= 0) s->behind[s->n_behind++] = hf->desc.eos;
 }
 
-aiinfra_status aii_hftok_config_ids(aii_hftok *hf)
+static void fall_back(const aii_hftok *hf, int32_t id, int32_t *out)
 {
+  if (*out < 0 && id >= 0 && (uint32_t)id < hf->desc.n_tokens) *out = id;
+}
+
+aiinfra_status aii_hftok_ids(aii_hftok *hf)
+{
+  aii_vocab_desc *d = &hf->desc;
+  const struct aii_vocab_ids *ids = hf->extras->ids;
   int32_t cls = -1;
-  find_named(hf, "bos_token", &hf->desc.bos);
-  find_named(hf, "eos_token", &hf->desc.eos);
-  find_named(hf, "pad_token", &hf->desc.pad);
-  find_named(hf, "sep_token", &hf->desc.sep);
+  uint32_t least = hf->extras->n_least;
+  aiinfra_status rc = least > 0 ? aii_hftok_reserve(hf, (int64_t)least - 1, "the number of tokens") : AIINFRA_OK;
+  if (rc != AIINFRA_OK) return rc;
+  find_named(hf, "bos_token", &d->bos);
+  find_named(hf, "eos_token", &d->eos);
+  find_named(hf, "pad_token", &d->pad);
+  find_named(hf, "sep_token", &d->sep);
   find_named(hf, "cls_token", &cls);
-  if (hf->desc.bos < 0) hf->desc.bos = cls >= 0 ? cls : hf->spec.n_before > 0 ? hf->spec.before[0] : -1;
-  add_around(hf);
+  fall_back(hf, cls, &d->bos);
+  if (hf->spec.n_before > 0) fall_back(hf, hf->spec.before[0], &d->bos);
+  if (ids == NULL) return AIINFRA_OK;
+  fall_back(hf, ids->bos, &d->bos);
+  fall_back(hf, ids->eos, &d->eos);
+  fall_back(hf, ids->sep, &d->sep);
+  fall_back(hf, ids->pad, &d->pad);
   return AIINFRA_OK;
 }

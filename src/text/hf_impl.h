@@ -10,6 +10,8 @@ typedef struct aii_hftok {
   aiinfra_error *err;
   json_t *root;   /* tokenizer.json */
   json_t *config; /* tokenizer_config.json; NULL: none */
+  json_t *beside; /* added_tokens.json; NULL: none */
+  const aii_vocab_extras *extras;
   aii_vocab_desc desc;
   aii_vocab_spec spec;
   size_t cap_tokens; /* of the four arrays */
@@ -34,9 +36,10 @@ aiinfra_status aii_hftok_reserve(aii_hftok *hf, int64_t id, const char *path);
 aiinfra_status aii_hftok_token(aii_hftok *hf, aii_str text, int64_t id, const char *path);
 /* hf_added.c */
 aiinfra_status aii_hftok_added_tokens(aii_hftok *hf, const json_t *list, const char *path);
-aiinfra_status aii_hftok_config_tokens(aii_hftok *hf); /* added_tokens_decoder, for files that name no added tokens */
-aiinfra_status aii_hftok_config_ids(aii_hftok *hf);    /* bos, eos, unk, pad by name; add_bos_token, add_eos_token */
-aiinfra_status aii_hftok_read_config(aii_hftok *hf, const char *config, size_t n);
+aiinfra_status aii_hftok_config_tokens(aii_hftok *hf); /* for files that name no added tokens: those beside them */
+aiinfra_status aii_hftok_ids(aii_hftok *hf);           /* bos, eos, sep, pad: by name, else as extras say; n_least */
+aiinfra_status aii_hftok_read_extras(aii_hftok *hf, const aii_vocab_extras *extras);
+void aii_hftok_add_around(aii_hftok *hf); /* add_bos_token, add_eos_token */
 /* hf_model.c, hf_norm.c, hf_split.c, hf_decode.c: one member of tokenizer.json each; NULL or null: none */
 aiinfra_status aii_hftok_model(aii_hftok *hf, const json_t *model);
 aiinfra_status aii_hftok_normalizer(aii_hftok *hf, const json_t *norm, const char *path);

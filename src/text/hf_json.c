@@ -8,7 +8,8 @@
 
 void aii_hftok_init(aii_hftok *hf, aii_mem *mem, aiinfra_error *err)
 {
-  *hf = (aii_hftok){.mem = mem, .err = err};
+  static const aii_vocab_extras nothing = {0};
+  *hf = (aii_hftok){.mem = mem, .err = err, .extras = &nothing};
   hf->desc = (aii_vocab_desc){.bos = -1,
                               .eos = -1,
                               .unk = -1,
@@ -37,6 +38,7 @@ void aii_hftok_free(aii_hftok *hf)
   aii_pipe_free(hf->mem, &hf->spec.pipe);
   json_decref(hf->root);
   json_decref(hf->config);
+  json_decref(hf->beside);
 }
 
 aiinfra_status aii_hftok_no_memory(aii_hftok *hf)
@@ -188,8 +190,9 @@ static aiinfra_status read_parts(aii_hftok *hf)
 
 aiinfra_status aii_hftok_finish(aii_hftok *hf, aii_vocab **out)
 {
-  aiinfra_status rc = aii_hftok_config_ids(hf);
+  aiinfra_status rc = aii_hftok_ids(hf);
   if (rc != AIINFRA_OK) return rc;
+  aii_hftok_add_around(hf);
   hf->desc.tokens = hf->tokens;
   hf->desc.types = hf->types;
   hf->spec.added = hf->added;
@@ -198,7 +201,7 @@ aiinfra_status aii_hftok_finish(aii_hftok *hf, aii_vocab **out)
   return aii_vocab_build(hf->mem, &hf->desc, &hf->spec, out, hf->err);
 }
 
-aiinfra_status aii_vocab_from_hf_json(aii_mem *mem, const char *json, size_t n, const char *config, size_t config_n,
+aiinfra_status aii_vocab_from_hf_json(aii_mem *mem, const char *json, size_t n, const aii_vocab_extras *extras,
                                       aii_vocab **out, aiinfra_error *err)
 {
   aii_hftok hf;
@@ -208,7 +211,7 @@ aiinfra_status aii_vocab_from_hf_json(aii_mem *mem, const char *json, size_t n, 
   if (rc == AIINFRA_OK && !json_is_object(hf.root)) {
     rc = aii_fail(err, AIINFRA_EFORMAT, "expected an object, found %s", aii_json_type(hf.root));
   }
-  if (rc == AIINFRA_OK) rc = aii_hftok_read_config(&hf, config, config_n);
+  if (rc == AIINFRA_OK) rc = aii_hftok_read_extras(&hf, extras);
   if (rc == AIINFRA_OK) rc = read_parts(&hf);
   if (rc == AIINFRA_OK) rc = aii_hftok_finish(&hf, out);
   aii_hftok_free(&hf);

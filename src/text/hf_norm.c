@@ -48,12 +48,24 @@ static aiinfra_status prepend(aii_hftok *hf, const json_t *o, const char *path)
   return step(hf, (aii_norm_step){.kind = AII_NORM_PREPEND, .to = text});
 }
 
+static bool is(aii_str s, const char *text)
+{
+  return s.n == strlen(text) && memcmp(s.p, text, s.n) == 0;
+}
+
 static aiinfra_status replace(aii_hftok *hf, const json_t *o, const char *path)
 {
   aii_norm_step s = {.kind = AII_NORM_REPLACE, .to = aii_hftok_str(o, "content")};
   bool regex;
   if (s.to.p == NULL) return aii_fail(hf->err, AIINFRA_EFORMAT, "%s: Replace needs a text 'content'", path);
   aiinfra_status rc = aii_hftok_pattern(hf, o, path, &s.from, &regex);
+  bool white = regex && rc == AIINFRA_OK && is(s.from, "\\s+"),
+       spaces = regex && rc == AIINFRA_OK && is(s.from, " {2,}");
+  if (white || spaces) {
+    s.kind = AII_NORM_RUNS;
+    s.flags = spaces ? 2 : 0;
+    return step(hf, s);
+  }
   if (rc == AIINFRA_OK && regex) rc = aii_regex_compile(hf->mem, s.from, &s.regex, hf->err);
   return rc == AIINFRA_OK ? step(hf, s) : rc;
 }

@@ -103,10 +103,8 @@ static aiinfra_status split(aii_hftok *hf, const json_t *o, const char *path)
   aiinfra_status rc = aii_hftok_pattern(hf, o, path, &text, &regex);
   if (rc == AIINFRA_OK) rc = read_behavior(hf, o, path, &s.behavior);
   if (rc != AIINFRA_OK) return rc;
-  if (!regex) {
-    s.text = text;
-    return step(hf, s);
-  }
+  s.text = text;
+  if (!regex) return step(hf, s);
   s.expr = aii_expr_by_regex(text);
   s.kind = s.expr != NULL ? AII_SPLIT_EXPR : AII_SPLIT_REGEX;
   if (s.expr == NULL) rc = aii_regex_compile(hf->mem, text, &s.regex, hf->err);

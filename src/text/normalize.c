@@ -158,6 +158,43 @@ static aiinfra_status replace(const aii_norm_step *step, aii_str in, aii_buf *ou
   return AIINFRA_OK;
 }
 
+/* n steps that each replace another byte, in one pass. */
+static void replace_bytes(const aii_norm_step *steps, size_t n, aii_str in, aii_buf *out)
+{
+  uint8_t which[256] = {0};
+  size_t from = 0;
+  for (size_t i = 0; i < n; i++) which[(uint8_t)steps[i].from.p[0]] = (uint8_t)(i + 1);
+  for (size_t i = 0; i < in.n; i++) {
+    size_t k = which[(uint8_t)in.p[i]];
+    if (k == 0) continue;
+    aii_buf_add(out, in.p + from, i - from);
+    aii_buf_add(out, steps[k - 1].to.p, steps[k - 1].to.n);
+    from = i + 1;
+  }
+  aii_buf_add(out, in.p + from, in.n - from);
+}
+
+/* \s+ or " {n,}" becomes `to`. */
+static void replace_runs(const aii_norm_step *step, aii_str in, aii_buf *out)
+{
+  size_t done = 0, least = step->flags == 0 ? 1 : step->flags;
+  for (size_t i = 0; i < in.n;) {
+    size_t from = i, count = 0;
+    for (; i < in.n; count++) {
+      point p = next_point(in, i);
+      if (step->flags != 0 ? p.cp != ' ' : !aii_char_is_space(p.cp)) break;
+      i += p.n;
+    }
+    if (count >= least) {
+      aii_buf_add(out, in.p + done, from - done);
+      aii_buf_add(out, step->to.p, step->to.n);
+      done = i;
+    }
+    if (i < in.n) i += next_point(in, i).n;
+  }
+  aii_buf_add(out, in.p + done, in.n - done);
+}
+
 /* SentencePiece's own: what the table says, then spaces: extra ones away, one in front, all as U+2581. */
 static void pieces(const aii_norm_step *step, aii_str in, bool prefix, aii_buf *out)
 {
@@ -208,6 +245,7 @@ static aiinfra_status run_step(const aii_norm_step *step, aii_str in, bool prefi
       if (in.n > 0) aii_buf_add(out, step->to.p, step->to.n);
       aii_buf_add(out, in.p, in.n);
       break;
+    case AII_NORM_RUNS: replace_runs(step, in, out); break;
     case AII_NORM_REPLACE: return replace(step, in, out, err);
     case AII_NORM_CHARSMAP: aii_norm_charsmap_hf(step->from, in, out); break;
     case AII_NORM_PIECES: pieces(step, in, prefix, out); break;
@@ -220,10 +258,19 @@ aiinfra_status aii_normalize(const aii_pipeline *pipe, aii_str text, bool prefix
                              aiinfra_error *err)
 {
   *out = text;
-  for (size_t i = 0; i < pipe->n_norm; i++) {
-    aii_buf *to = &buffers[i % 2];
+  size_t passes = 0;
+  for (size_t i = 0, n; i < pipe->n_norm; i += n) {
+    const aii_norm_step *step = &pipe->norm[i];
+    aii_buf *to = &buffers[passes++ % 2];
+    aiinfra_status rc = AIINFRA_OK;
     aii_buf_clear(to);
-    aiinfra_status rc = run_step(&pipe->norm[i], *out, prefix, to, err);
+    n = 1;
+    while (step->kind == AII_NORM_REPLACE && i + n < pipe->n_norm && step[n].kind == AII_NORM_REPLACE &&
+           step[n].flags == n) {
+      n++;
+    }
+    if (n > 1) replace_bytes(step, n, *out, to);
+    else rc = run_step(step, *out, prefix, to, err);
     if (rc != AIINFRA_OK) return rc;
     if (to->over) return aii_fail(err, AIINFRA_ELIMIT, "a text of %zu bytes is more than can be tokenized", text.n);
     if (to->failed) return aii_fail(err, AIINFRA_ENOMEM, "normalising %zu bytes", text.n);

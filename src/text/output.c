@@ -382,28 +382,29 @@ static size_t trimmed(const char *text, size_t n)
   return n;
 }
 
-static bool ends_with(const char *text, size_t n, const char *what)
+bool aii_out_ends_with(const char *prompt, size_t n, const char *text)
 {
-  size_t m = what != NULL ? trimmed(what, strlen(what)) : 0;
-  return m > 0 && n >= m && memcmp(text + n - m, what, m) == 0;
+  size_t m = text != NULL ? trimmed(text, strlen(text)) : 0;
+  n = prompt != NULL ? trimmed(prompt, n) : 0;
+  return m > 0 && n >= m && memcmp(prompt + n - m, text, m) == 0;
 }
 
 /* What the prompt has begun goes on. */
 static void start(aii_output *o, const aii_output_opts *opts)
 {
   const aii_out_format *f = o->syntax.format;
-  size_t n = opts->prompt != NULL ? trimmed(opts->prompt, opts->n_prompt) : 0;
   if (f != NULL && f->form == OF_HARMONY) {
     aii_out_enter(o, OS_HEADER);
-  } else if (ends_with(opts->prompt, n, o->syntax.think)) {
+  } else if (aii_out_ends_with(opts->prompt, opts->n_prompt, o->syntax.think)) {
     if (!o->keep_reasoning) {
       turn_to(o, OS_REASONING);
       return;
     }
-    size_t from = n - trimmed(o->syntax.think, strlen(o->syntax.think));
+    size_t n = trimmed(opts->prompt, opts->n_prompt), from = n - trimmed(o->syntax.think, strlen(o->syntax.think));
     aii_buf_add(&o->content, opts->prompt + from, opts->n_prompt - from);
     o->said = true;
-  } else if (o->calls_on && f != NULL && f->content_name != NULL && ends_with(opts->prompt, n, f->open[0])) {
+  } else if (o->calls_on && f != NULL && f->content_name != NULL &&
+             aii_out_ends_with(opts->prompt, opts->n_prompt, f->open[0])) {
     aii_out_begin_call(o, "");
   }
 }

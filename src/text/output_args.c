@@ -4,62 +4,11 @@
  * schema allows is that value, and the rest is text.
  */
 #include "src/text/output_impl.h"
+#include "src/text/schema.h"
 
 static bool is_space(char c)
 {
   return c == ' ' || c == '\n' || c == '\r' || c == '\t';
-}
-
-/* ---- types ---------------------------------------------------------------------------------------------------------- */
-
-enum { T_STRING = 1, T_NUMBER = 2, T_BOOLEAN = 4, T_NULL = 8, T_OBJECT = 16, T_ARRAY = 32, T_ANY = 63 };
-
-static unsigned type_of_name(const char *name)
-{
-  static const struct {
-    const char *name;
-    unsigned type;
-  } table[] = {{"string", T_STRING}, {"number", T_NUMBER}, {"integer", T_NUMBER}, {"boolean", T_BOOLEAN},
-               {"null", T_NULL},     {"object", T_OBJECT}, {"dict", T_OBJECT},    {"array", T_ARRAY}};
-  for (size_t i = 0; name != NULL && i < AII_COUNT(table); i++) {
-    if (strcmp(name, table[i].name) == 0) return table[i].type;
-  }
-  return 0;
-}
-
-static unsigned type_of_value(const json_t *value)
-{
-  switch (json_typeof(value)) {
-    case JSON_STRING: return T_STRING;
-    case JSON_INTEGER:
-    case JSON_REAL: return T_NUMBER;
-    case JSON_TRUE:
-    case JSON_FALSE: return T_BOOLEAN;
-    case JSON_NULL: return T_NULL;
-    case JSON_OBJECT: return T_OBJECT;
-    case JSON_ARRAY: return T_ARRAY;
-  }
-  return T_ANY;
-}
-
-/* The types that a schema allows, as far as it says so plainly. */
-static unsigned types(const json_t *schema, unsigned depth)
-{
-  const json_t *type = json_object_get(schema, "type"), *list;
-  unsigned all = 0;
-  size_t i;
-  json_t *item;
-  if (json_is_string(type)) all |= type_of_name(json_string_value(type));
-  json_array_foreach(type, i, item) all |= type_of_name(json_string_value(item));
-  if (all == 0 && json_object_get(schema, "const") != NULL) all |= type_of_value(json_object_get(schema, "const"));
-  if (all == 0) json_array_foreach(json_object_get(schema, "enum"), i, item) all |= type_of_value(item);
-  static const char *const unions[] = {"anyOf", "oneOf"};
-  for (size_t u = 0; all == 0 && depth < 4 && u < AII_COUNT(unions); u++) {
-    list = json_object_get(schema, unions[u]);
-    json_array_foreach(list, i, item) all |= types(item, depth + 1);
-  }
-  if (json_is_true(json_object_get(schema, "nullable"))) all |= T_NULL;
-  return (all & ~(unsigned)T_NULL) == 0 ? T_ANY : all;
 }
 
 /* ---- a value written as text -------------------------------------------------------------------------------------------- */
@@ -70,7 +19,7 @@ static bool try_json(aii_out_span text, unsigned allowed, aii_buf *out)
   while (text.n > 0 && is_space(text.p[0])) text.p++, text.n--;
   while (text.n > 0 && is_space(text.p[text.n - 1])) text.n--;
   if (aii_json_parse(text.p, text.n, "argument", 0, &value, NULL) != AIINFRA_OK) return false;
-  bool good = (type_of_value(value) & allowed) != 0;
+  bool good = (aii_type_of(value) & allowed) != 0;
   if (good) aii_buf_add(out, text.p, text.n);
   json_decref(value);
   return good;
@@ -78,7 +27,9 @@ static bool try_json(aii_out_span text, unsigned allowed, aii_buf *out)
 
 static void scalar(unsigned allowed, aii_out_span text, aii_buf *out)
 {
-  if (allowed != T_STRING && try_json(text, allowed & ~(unsigned)(allowed == T_ANY ? 0 : T_STRING), out)) return;
+  if (allowed != AII_TYPE_STRING &&
+      try_json(text, allowed & ~(unsigned)(allowed == AII_TYPE_ANY ? 0 : AII_TYPE_STRING), out))
+    return;
   aii_buf_json(out, text.p, text.n);
 }
 
@@ -89,30 +40,36 @@ static bool begins(aii_out_span text, const char *what)
 }
 
 /* The schema of a member or item; NULL: not said. Unions are searched for one that has it. */
-static const json_t *inner_schema(const json_t *schema, const char *key, unsigned depth)
+static const json_t *inner_schema(const json_t *root, const json_t *schema, const char *key, unsigned depth)
 {
   size_t i;
   json_t *item;
+  schema = aii_schema_follow(root, schema);
   const json_t *found =
       key != NULL ? json_object_get(json_object_get(schema, "properties"), key) : json_object_get(schema, "items");
-  if (found != NULL || depth > 4) return found;
-  json_array_foreach(json_object_get(schema, "anyOf"), i, item)
+  if (found == NULL && key != NULL && json_is_object(json_object_get(schema, "additionalProperties")))
+    found = json_object_get(schema, "additionalProperties");
+  if (found != NULL || depth > AII_SCHEMA_UNIONS) return found;
+  json_array_foreach(aii_schema_union(schema), i, item)
   {
-    if ((found = inner_schema(item, key, depth + 1)) != NULL) return found;
+    if ((found = inner_schema(root, item, key, depth + 1)) != NULL) return found;
   }
   return NULL;
 }
 
 /* <a>1</a><b>2</b> with the format's mark before each "<": an object, or an array when the tags are called item. */
-static void nested(const json_t *schema, aii_out_span text, const char *mark, unsigned depth, aii_buf *out)
+static void nested(const json_t *root, const json_t *schema, aii_out_span text, const char *mark, unsigned depth,
+                   aii_buf *out)
 {
-  unsigned allowed = types(schema, 0);
-  bool text_too = allowed != T_ANY && (allowed & T_STRING) != 0; /* then tags may be meant as text */
-  if (!begins(text, mark) || depth == AII_OUT_MAX_DEPTH || text_too || (allowed & (T_OBJECT | T_ARRAY)) == 0) {
+  unsigned allowed = aii_schema_types(root, schema);
+  bool text_too = allowed != AII_TYPE_ANY && (allowed & AII_TYPE_STRING) != 0; /* then tags may be meant as text */
+  if (!begins(text, mark) || depth == AII_OUT_MAX_DEPTH || text_too ||
+      (allowed & (AII_TYPE_OBJECT | AII_TYPE_ARRAY)) == 0) {
     scalar(allowed, text, out);
     return;
   }
-  bool array = (allowed & T_ARRAY) != 0 && text.n > strlen(mark) + 5 && memcmp(text.p + strlen(mark), "item>", 5) == 0;
+  bool array =
+      (allowed & AII_TYPE_ARRAY) != 0 && text.n > strlen(mark) + 5 && memcmp(text.p + strlen(mark), "item>", 5) == 0;
   const char *sep = array ? "[" : "{";
   while (begins(text, mark)) {
     aii_out_span at = {text.p + strlen(mark), text.n - strlen(mark)};
@@ -133,7 +90,7 @@ static void nested(const json_t *schema, aii_out_span text, const char *mark, un
       aii_buf_json(out, key, n);
       aii_buf_str(out, ": ");
     }
-    nested(inner_schema(schema, array ? NULL : key, 0), value, mark, depth + 1, out);
+    nested(root, inner_schema(root, schema, array ? NULL : key, 0), value, mark, depth + 1, out);
     sep = ", ";
   }
   if (sep[0] != ',') aii_buf_str(out, sep);
@@ -144,21 +101,21 @@ void aii_out_value(const json_t *tool, const char *key, aii_out_span text, const
                    aii_buf *out)
 {
   const json_t *parameters = json_object_get(tool, "parameters");
-  const json_t *schema = json_object_get(json_object_get(parameters, "properties"), key);
-  if (begins(text, "<![CDATA[") && text.n >= 12 && memcmp(text.p + text.n - 3, "]]>", 3) == 0) {
+  const json_t *schema = inner_schema(parameters, parameters, key, 0);
+  if (format->cdata && begins(text, "<![CDATA[") && text.n >= 12 && memcmp(text.p + text.n - 3, "]]>", 3) == 0) {
     aii_buf_json(out, text.p + 9, text.n - 12);
     return;
   }
   if (format->nested) {
-    nested(schema, text, format->param, 0, out);
+    nested(parameters, schema, text, format->param, 0, out);
     return;
   }
   /* a line of its own: the line's ends are not part of it */
   if (text.n > 0 && text.p[0] == '\n') text.p++, text.n--;
   if (text.n > 0 && text.p[text.n - 1] == '\n') text.n--;
-  unsigned allowed = types(schema, 0);
-  if (is_string == 1) allowed = T_STRING;
-  if (is_string == 0 && allowed == T_STRING) allowed = T_ANY;
+  unsigned allowed = aii_schema_types(parameters, schema);
+  if (is_string == 1) allowed = AII_TYPE_STRING;
+  if (is_string == 0 && allowed == AII_TYPE_STRING) allowed = AII_TYPE_ANY;
   scalar(allowed, text, out);
 }
 
@@ -279,7 +236,7 @@ static bool plain_word(reader *r)
       return true;
     }
   }
-  if (!try_json(s, T_ANY, r->out)) aii_buf_json(r->out, s.p, s.n);
+  if (!try_json(s, AII_TYPE_ANY, r->out)) aii_buf_json(r->out, s.p, s.n);
   return true;
 }
 

@@ -41,7 +41,14 @@ typedef enum aii_out_form {
 } aii_out_form;
 
 /* How the grammar of forced and of triggered calls is built (gram_tools.c). */
-typedef enum aii_out_grammar { OG_NONE, OG_OBJECT, OG_LIST, OG_NAMED } aii_out_grammar;
+typedef enum aii_out_grammar {
+  OG_OBJECT, /* {"name": ..., "arguments": {...}} */
+  OG_LIST,   /* an array of them */
+  OG_NAMED,  /* the name, name_end, {...} */
+  OG_TAGS,
+  OG_PYTHON, /* [name(key=value, ...), ...] */
+  OG_HARMONY
+} aii_out_grammar;
 
 struct aii_out_format {
   const char *name;
@@ -58,17 +65,26 @@ struct aii_out_format {
   const char *id_prefix;                           /* the name is an id: this, then the name, then ":0" */
   /* Rewrites what stands behind `open` and is no JSON to "name\0{arguments}\0..."; false: it is no call. */
   bool (*rewrite)(aii_out_span text, aii_buf *out);
-  uint8_t form, grammar;   /* grammar: aii_out_grammar */
-  const char *lead, *tail; /* of the grammar: between open and the call, and behind it */
-  const char *between;     /* and between calls; NULL: one call only */
-  const char *args_key;    /* NULL: "arguments" */
-  bool bare;               /* an object that names a tool is a call without a marker, too */
-  bool in_reasoning;       /* a call ends the reasoning */
-  bool key_is_name;        /* {"name": arguments} */
-  bool attributes;         /* the key ends at a quote; behind it may be string="true", up to ">" */
-  bool nested;             /* values may be tags themselves */
+  uint8_t form, grammar; /* grammar: aii_out_grammar */
+  /* the grammar: first, then calls with `between` between them (NULL: one call only), then last */
+  const char *first, *last, *between;
+  const char *lead, *tail; /* of a call: before its JSON or first tag, and behind it */
+  const char *name_before;
+  const char *name_key, *args_key, *id_key; /* NULL: "name", "arguments", none */
+  const char *quote;                        /* around strings, in place of '"'; keys then have none */
+  bool forced_only;                         /* its opening is too common a text to wait for */
+  bool lines;                               /* values stand on lines of their own */
+  bool kinds;                               /* attributes tell strings from JSON */
+  bool cdata;                               /* a value may be <![CDATA[text]]> */
+  bool bare;                                /* an object that names a tool is a call without a marker, too */
+  bool in_reasoning;                        /* a call ends the reasoning */
+  bool key_is_name;                         /* {"name": arguments} */
+  bool attributes;                          /* the key ends at a quote; behind it may be string="true", up to ">" */
+  bool nested;                              /* values may be tags themselves */
 };
 
+/* Whether the prompt's end, without white space, is this text: what it has begun goes on. */
+bool aii_out_ends_with(const char *prompt, size_t n, const char *text);
 /* Which of the format's texts is part of text, or holds it. */
 bool aii_out_format_has(const aii_out_format *format, const char *text, size_t n);
 

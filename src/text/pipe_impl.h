@@ -53,7 +53,7 @@ typedef struct aii_trie_node {
 } aii_trie_node;
 
 typedef struct aii_trie {
-  aii_pairs edges;
+  aii_pairs edges;      /* to the child; rank is its token, UINT32_MAX: none */
   aii_trie_node *nodes; /* 0 is the root */
   size_t n, cap;
   bool first[256]; /* bytes that texts begin with */
@@ -65,9 +65,14 @@ void aii_trie_free(aii_mem *mem, aii_trie *trie);
 /* The leftmost, there longest text in s[from..n). False: none. */
 bool aii_trie_find(const aii_trie *trie, const char *s, size_t from, size_t n, size_t *at, size_t *len, int32_t *token);
 
+static inline const aii_pair *aii_trie_edge(const aii_trie *trie, uint32_t node, uint8_t byte) /* NULL: none */
+{
+  return aii_pairs_get(&trie->edges, (uint64_t)node << 8 | byte);
+}
+
 static inline uint32_t aii_trie_step(const aii_trie *trie, uint32_t node, uint8_t byte) /* 0: no such child */
 {
-  const aii_pair *edge = aii_pairs_get(&trie->edges, (uint64_t)node << 8 | byte);
+  const aii_pair *edge = aii_trie_edge(trie, node, byte);
   return edge != NULL ? edge->value : 0;
 }
 
@@ -100,7 +105,8 @@ typedef enum aii_norm_kind {
   AII_NORM_REPLACE,    /* `from` or `regex` becomes `to` */
   AII_NORM_CHARSMAP,   /* `from` is SentencePiece's table, as Hugging Face reads it: by grapheme, shortest key */
   AII_NORM_BYTE_LEVEL, /* each byte becomes its printable stand-in */
-  AII_NORM_PIECES      /* SentencePiece: charsmap by longest key, extra spaces, prefix, U+2581 */
+  AII_NORM_PIECES,     /* SentencePiece: charsmap by longest key, extra spaces, prefix, U+2581 */
+  AII_NORM_RUNS        /* runs become `to`: of white space, or with flags of so many spaces at least */
 } aii_norm_kind;
 
 enum { AII_NORM_LEFT = 1, AII_NORM_RIGHT = 2 };          /* AII_NORM_STRIP */
@@ -108,7 +114,7 @@ enum { AII_NORM_EXTRA_SPACES = 1, AII_NORM_PREFIX = 2 }; /* AII_NORM_PIECES: rem
 
 typedef struct aii_norm_step {
   aii_norm_kind kind;
-  uint32_t flags;
+  uint32_t flags;   /* of AII_NORM_REPLACE: how many steps right before can be done in the same pass (pipeline.c) */
   aii_str from, to; /* owned by the pipeline */
   aii_regex *regex;
 } aii_norm_step;
@@ -144,7 +150,7 @@ typedef struct aii_split_step {
   uint32_t flags;
   const aii_expr *expr;
   aii_regex *regex;
-  aii_str text; /* owned */
+  aii_str text; /* owned; of a regex: its spelling */
 } aii_split_step;
 
 typedef struct aii_span {
@@ -218,6 +224,10 @@ typedef struct aii_pretok aii_pretok;
 const aii_pretok *aii_pretok_find(const char *name);
 uint32_t aii_pretok_flags(const aii_pretok *pre);
 bool aii_pretok_steps(const aii_pretok *pre, aii_mem *mem, aii_pipeline *pipe);
+/* The steps of a pipeline in one line, as the table spells them, and the name of the pre-tokenizer that has them, one
+ * with these flags first; NULL: none. The name is followed by a space. */
+void aii_pretok_spell(const aii_pipeline *pipe, aii_buf *out);
+const char *aii_pretok_named(const char *spelled, uint32_t flags);
 const aii_expr *aii_expr_by_regex(aii_str regex);
 const aii_expr *aii_expr_by_name(const char *name);
 

@@ -19,6 +19,20 @@ static void disown(aii_mem *mem, aii_str *s)
   *s = (aii_str){NULL, 0};
 }
 
+/* Replacements of single bytes, none of which makes a byte that a later one replaces, can be one pass. */
+static uint32_t joins(const aii_pipeline *pipe, const aii_norm_step *step)
+{
+  const aii_norm_step *last = pipe->n_norm > 0 ? &pipe->norm[pipe->n_norm - 1] : NULL;
+  bool one = step->kind == AII_NORM_REPLACE && step->regex == NULL && step->from.n == 1;
+  if (!one || last == NULL || last->kind != AII_NORM_REPLACE || last->regex != NULL || last->from.n != 1) return 0;
+  for (size_t i = pipe->n_norm - 1 - last->flags; i < pipe->n_norm; i++) {
+    const aii_norm_step *other = &pipe->norm[i];
+    if (other->from.p[0] == step->from.p[0]) return 0;
+    if (other->to.n > 0 && memchr(other->to.p, step->from.p[0], other->to.n) != NULL) return 0;
+  }
+  return last->flags + 1 < UINT8_MAX ? last->flags + 1 : 0;
+}
+
 bool aii_pipe_norm(aii_mem *mem, aii_pipeline *pipe, aii_norm_step step)
 {
   if (!aii_grow(mem, &pipe->norm, &pipe->cap_norm, pipe->n_norm + 1, sizeof step)) {
@@ -26,6 +40,7 @@ bool aii_pipe_norm(aii_mem *mem, aii_pipeline *pipe, aii_norm_step step)
     return false;
   }
   bool from = own(mem, &step.from), to = own(mem, &step.to);
+  if (from && step.kind == AII_NORM_REPLACE) step.flags = joins(pipe, &step);
   pipe->norm[pipe->n_norm++] = step;
   return from && to;
 }

@@ -20,7 +20,8 @@ typedef struct splitter {
 
 bool aii_spans_add(aii_mem *mem, aii_spans *spans, size_t from, size_t to)
 {
-  if (!aii_grow(mem, &spans->items, &spans->cap, spans->n + 1, sizeof *spans->items)) return false;
+  bool room = spans->n < spans->cap;
+  if (!room && !aii_grow(mem, &spans->items, &spans->cap, spans->n + 1, sizeof *spans->items)) return false;
   spans->items[spans->n++] = (aii_span){(uint32_t)from, (uint32_t)to};
   return true;
 }
@@ -48,7 +49,11 @@ static size_t classify(const char *text, size_t from, size_t to, aii_pchar *c)
   size_t count = 0;
   for (size_t at = from; at < to;) {
     uint32_t cp = (uint8_t)text[at];
-    int len = cp < 128 ? 1 : aii_utf8_decode(text + at, to - at, &cp);
+    if (cp < 128) {
+      c[count++] = (aii_pchar){cp, (uint32_t)at++, aii_ascii_class[cp]};
+      continue;
+    }
+    int len = aii_utf8_decode(text + at, to - at, &cp);
     if (len <= 0) cp = 0xFFFD;
     c[count++] = (aii_pchar){cp, (uint32_t)at, aii_char_class(cp)};
     at += len > 0 ? (size_t)len : 1;
@@ -56,8 +61,22 @@ static size_t classify(const char *text, size_t from, size_t to, aii_pchar *c)
   return count;
 }
 
+/* Whether ASCII text surely has no match: the expression is one run of classes, and no character is of them. */
+static bool passes_over(const aii_expr *expr, const char *text, size_t from, size_t to)
+{
+  const aii_alt *a = expr->alts;
+  if (a[0].op != AII_ALT_RUN || a[1].op != AII_ALT_END || a[0].negate || a[0].extra != NULL || a[0].set != 0)
+    return false;
+  while (from < to && (uint8_t)text[from] < 128 && (aii_ascii_class[(uint8_t)text[from]] & a[0].cls) == 0) from++;
+  return from == to;
+}
+
 static void split_expr(splitter *s, const char *text, size_t from, size_t to)
 {
+  if (passes_over(s->step->expr, text, from, to)) {
+    stretch(s, from, to, false);
+    return;
+  }
   if (!aii_grow(s->mem, &s->chars, &s->cap, to - from, sizeof *s->chars)) {
     s->failed = true;
     return;

@@ -117,21 +117,34 @@ static uint16_t general_class(uint32_t cp)
   }
 }
 
-static uint16_t ascii_class(uint32_t cp)
-{
-  if (cp >= 'a' && cp <= 'z') return PC_L | PC_LOW | PC_WORD | PC_ALPHA;
-  if (cp >= 'A' && cp <= 'Z') return PC_L | PC_UP | PC_WORD | PC_ALPHA;
-  if (cp == ' ') return PC_SPACE;
-  if (cp >= '0' && cp <= '9') return PC_N | PC_ND | PC_WORD | PC_09;
-  if (cp == '\n' || cp == '\r') return PC_SPACE | PC_NL;
-  if (cp < 32 || cp == 127) return cp >= 9 && cp <= 13 ? PC_SPACE : 0;
-  if (cp == '_') return PC_P | PC_WORD | PC_ASCII_P;
-  return strchr("$+<=>^`|~", (int)cp) != NULL ? PC_S | PC_ASCII_P : PC_P | PC_ASCII_P;
-}
+enum {
+  O = 0,
+  S = PC_SPACE,
+  N = PC_SPACE | PC_NL,
+  P = PC_P | PC_ASCII_P,
+  Y = PC_S | PC_ASCII_P,
+  W = PC_P | PC_WORD | PC_ASCII_P,
+  D = PC_N | PC_ND | PC_WORD | PC_09,
+  U = PC_L | PC_UP | PC_WORD | PC_ALPHA,
+  L = PC_L | PC_LOW | PC_WORD | PC_ALPHA
+};
+
+/* clang-format off */
+const uint16_t aii_ascii_class[128] = {
+    O, O, O, O, O, O, O, O, O, S, N, S, S, N, O, O, /* tab to carriage return */
+    O, O, O, O, O, O, O, O, O, O, O, O, O, O, O, O,
+    S, P, P, P, Y, P, P, P, P, P, P, Y, P, P, P, P, /*  !"#$%&'()*+,-./ */
+    D, D, D, D, D, D, D, D, D, D, P, P, Y, Y, Y, P, /* 0 to 9, :;<=>? */
+    P, U, U, U, U, U, U, U, U, U, U, U, U, U, U, U, /* @, A to O */
+    U, U, U, U, U, U, U, U, U, U, U, P, P, P, Y, W, /* P to Z, [ backslash ]^_ */
+    Y, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, /* `, a to o */
+    L, L, L, L, L, L, L, L, L, L, L, P, Y, P, Y, O, /* p to z, {|}~ */
+};
+/* clang-format on */
 
 uint16_t aii_char_class(uint32_t cp)
 {
-  if (cp < 128) return ascii_class(cp);
+  if (cp < 128) return aii_ascii_class[cp];
   if (cp == 0x85) return PC_SPACE;
   uint16_t cls = general_class(cp);
   return cp >= 0x2E80 && in_ranges(cp, HAN, AII_COUNT(HAN)) ? cls | PC_HAN : cls;

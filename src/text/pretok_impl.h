@@ -34,6 +34,7 @@ typedef struct aii_pchar {
 } aii_pchar;
 
 uint16_t aii_char_class(uint32_t cp);
+extern const uint16_t aii_ascii_class[128];
 
 typedef enum aii_range_set {
   AII_SET_NONE,

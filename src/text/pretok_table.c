@@ -122,43 +122,45 @@ struct aii_pretok {
   const char *names;  /* separated and surrounded by spaces */
   const char *stages; /* expressions, in order */
   uint32_t flags;
+  const char *alike; /* how tokenizer.json has them where it differs, see aii_pretok_spell(); NULL: it does not */
 };
 
 static const aii_pretok TABLE[] = {
-    {" default ", "punct gpt2 digits ascii3", 0},
+    {" default ", "punct gpt2 digits ascii3", 0, NULL},
     {" llama-bpe llama3 llama-v3 falcon3 falcon-h1 pixtral lfm2 midm-2.0 jina-v5-nano ", "llama3",
-     AII_PRE_IGNORE_MERGES | AII_PRE_ADD_BOS},
-    {" dbrx smaug-bpe glm4 chatglm-bpe ", "llama3", 0},
-    {" qwen2 deepseek-r1-qwen kormo stablelm2 hunyuan grok-2 solar-open megrez f2llmv2 ", "qwen2", 0},
-    {" bailingmoe bailingmoe2 llada-moe ", "qwen2", 0}, /* \s*[\r\n] ends where \s*[\r\n]+ does */
-    {" qwen35 ", "qwen35", 0},
+     AII_PRE_IGNORE_MERGES | AII_PRE_ADD_BOS, NULL},
+    {" smaug-bpe dbrx glm4 chatglm-bpe ", "llama3", 0, NULL},
+    {" qwen2 deepseek-r1-qwen kormo stablelm2 hunyuan grok-2 solar-open megrez f2llmv2 ", "qwen2", 0, NULL},
+    {" bailingmoe bailingmoe2 llada-moe ", "qwen2", 0, NULL}, /* \s*[\r\n] ends where \s*[\r\n]+ does */
+    {" qwen35 ", "qwen35", 0, NULL},
     {" gpt-2 phi-2 mpt olmo jais trillion jina-es jina-de jina-v2-es jina-v2-de gigachat mellum modern-bert exaone4 "
      "granite-docling a.x-4.0 ",
-     "gpt2", 0},
-    {" roberta-bpe jina-v1-en jina-v2-code ", "gpt2", AII_PRE_ADD_SEP},
-    {" smollm starcoder refact command-r codeshell exaone minerva-7b mellum2 ", "digit gpt2", 0},
-    {" falcon ", "punct-tick gpt2 ascii3", 0},
-    {" deepseek-llm ", "newline ds-letters ds-punct to-end ds-cjk digits", 0},
-    {" deepseek-coder ", "newline white-letters white-punct ds-cjk digit", 0},
-    {" deepseek-v3 hunyuan-dense joyai-llm ", "digits3 ds3-cjk deepseek3", 0},
-    {" tekken ", "tekken", AII_PRE_IGNORE_MERGES | AII_PRE_ADD_BOS},
-    {" gpt-4o llama4 kanana2 minimax-m2 talkie ", "o200k", 0},
-    {" tiny_aya cohere2moe ", "groups-word o200k", 0},
-    {" seed-coder ", "seed-coder", 0},
-    {" minicpm5 ", "digits3 minicpm5", AII_PRE_IGNORE_MERGES},
-    {" superbpe ", "digits groups", 0},
-    {" bloom poro-chat gpt3-finnish ", "bloom", 0},
-    {" viking ", "bloom digit", 0},
-    {" kimi-k2 ", "kimi", 0},
-    {" gemma4 sarvam-moe granite-embed-multi-311m ", "lines", AII_PRE_RAW},
-    {" whitespace ", "not-space", AII_PRE_RAW},
-    {" laguna ", "lines qwen2", 0},
-    {" jais-2 ", "jais2", 0},
-    {" youtu ", "youtu-script youtu", AII_PRE_IGNORE_MERGES},
-    {" exaone-moe ", "exaone-moe", 0},
-    {" chameleon ", "sentinel image tabs digit one-punct gpt2", AII_PRE_ADD_BOS},
-    {" granite-embed-multi-97m ", "granite97", AII_PRE_IGNORE_MERGES},
-    {" afmoe ", "groups-n afmoe-script deepseek3", 0},
+     "gpt2", 0, NULL},
+    {" roberta-bpe jina-v1-en jina-v2-code ", "gpt2", AII_PRE_ADD_SEP, NULL},
+    {" smollm starcoder refact command-r codeshell exaone minerva-7b mellum2 ", "digit gpt2", 0, NULL},
+    {" falcon ", "punct-tick gpt2 ascii3", 0, "one-punct~ gpt2 bytes digit~ ascii3"},
+    {" deepseek-llm ", "newline ds-letters ds-punct to-end ds-cjk digits", 0,
+     "newline ds-letters ds-punct to-end ds-cjk digit"},
+    {" deepseek-coder ", "newline white-letters white-punct ds-cjk digit", 0, NULL},
+    {" deepseek-v3 hunyuan-dense joyai-llm ", "digits3 ds3-cjk deepseek3", 0, NULL},
+    {" tekken ", "tekken", AII_PRE_IGNORE_MERGES | AII_PRE_ADD_BOS, NULL},
+    {" gpt-4o llama4 kanana2 minimax-m2 talkie ", "o200k", 0, NULL},
+    {" tiny_aya cohere2moe ", "groups-word o200k", 0, NULL},
+    {" seed-coder ", "seed-coder", 0, NULL},
+    {" minicpm5 ", "digits3 minicpm5", AII_PRE_IGNORE_MERGES, NULL},
+    {" superbpe ", "digits groups", 0, NULL},
+    {" bloom poro-chat gpt3-finnish ", "bloom", 0, NULL},
+    {" viking ", "bloom digit", 0, NULL},
+    {" kimi-k2 ", "kimi", 0, NULL},
+    {" gemma4 sarvam-moe granite-embed-multi-311m ", "lines", AII_PRE_RAW, NULL},
+    {" whitespace ", "not-space", AII_PRE_RAW, NULL},
+    {" laguna ", "lines qwen2", 0, NULL},
+    {" jais-2 ", "jais2", 0, NULL},
+    {" youtu ", "youtu-script youtu", AII_PRE_IGNORE_MERGES, NULL},
+    {" exaone-moe ", "exaone-moe", 0, NULL},
+    {" chameleon ", "sentinel image tabs digit one-punct gpt2", AII_PRE_ADD_BOS, NULL},
+    {" granite-embed-multi-97m ", "granite97", AII_PRE_IGNORE_MERGES, NULL},
+    {" afmoe ", "groups-n afmoe-script deepseek3", 0, NULL},
 };
 
 /* The spellings of tokenizer.json. */
@@ -194,6 +196,29 @@ static const struct {
     {"ascii3", "[0-9][0-9][0-9]"},
     {"newline", "[\\r\\n]"},
     {"white-letters", "\\s?\\p{L}+"},
+    {"ds-letters", "\\s?[A-Za-z\xC2\xB5\xC3\x80-\xC3\x96\xC3\x98-\xC3\xB6\xC3\xB8-\xC6\xBA\xC6\xBC-\xC6\xBF"
+                   "\xC7\x84-\xCA\x93\xCA\x95-\xCA\xAF\xCD\xB0-\xCD\xB3\xCD\xB6\xCD\xB7\xCD\xBB-\xCD\xBD"
+                   "\xCD\xBF\xCE\x86\xCE\x88-\xCE\x8A\xCE\x8C\xCE\x8E-\xCE\xA1\xCE\xA3-\xCF\xB5\xCF\xB7-"
+                   "\xD2\x81\xD2\x8A-\xD4\xAF\xD4\xB1-\xD5\x96\xE1\x82\xA0-\xE1\x83\x85\xE1\x8E\xA0-"
+                   "\xE1\x8F\xB5\xE1\x8F\xB8-\xE1\x8F\xBD\xE1\xB2\x90-\xE1\xB2\xBA\xE1\xB2\xBD-\xE1\xB2\xBF"
+                   "\xE1\xB4\x80-\xE1\xB4\xAB\xE1\xB5\xAB-\xE1\xB5\xB7\xE1\xB5\xB9-\xE1\xB6\x9A\xE1\xB8\x80-"
+                   "\xE1\xBC\x95\xE1\xBC\x98-\xE1\xBC\x9D\xE1\xBC\xA0-\xE1\xBD\x85\xE1\xBD\x88-\xE1\xBD\x8D"
+                   "\xE1\xBD\x90-\xE1\xBD\x97\xE1\xBD\x99\xE1\xBD\x9B\xE1\xBD\x9D\xE1\xBD\x9F-\xE1\xBD\xBD"
+                   "\xE1\xBE\x80-\xE1\xBE\xB4\xE1\xBE\xB6-\xE1\xBE\xBC\xE1\xBE\xBE\xE1\xBF\x82-\xE1\xBF\x84"
+                   "\xE1\xBF\x86-\xE1\xBF\x8C\xE1\xBF\x90-\xE1\xBF\x93\xE1\xBF\x96-\xE1\xBF\x9B\xE1\xBF\xA0-"
+                   "\xE1\xBF\xAC\xE1\xBF\xB2-\xE1\xBF\xB4\xE1\xBF\xB6-\xE1\xBF\xBC\xE2\x84\x82\xE2\x84\x87"
+                   "\xE2\x84\x8A-\xE2\x84\x93\xE2\x84\x95\xE2\x84\x99-\xE2\x84\x9D\xE2\x84\xA4\xE2\x84\xA6"
+                   "\xE2\x84\xA8\xE2\x84\xAA-\xE2\x84\xAD\xE2\x84\xAF-\xE2\x84\xB4\xE2\x84\xB9\xE2\x84\xBC-"
+                   "\xE2\x84\xBF\xE2\x85\x85-\xE2\x85\x89\xE2\x85\x8E\xE2\x86\x83\xE2\x86\x84\xE2\xB0\x80-"
+                   "\xE2\xB1\xBB\xE2\xB1\xBE-\xE2\xB3\xA4\xE2\xB3\xAB-\xE2\xB3\xAE\xE2\xB3\xB2\xE2\xB3\xB3"
+                   "\xEA\x99\x80-\xEA\x99\xAD\xEA\x9A\x80-\xEA\x9A\x9B\xEA\x9C\xA2-\xEA\x9D\xAF\xEA\x9D\xB1-"
+                   "\xEA\x9E\x87\xEA\x9E\x8B-\xEA\x9E\x8E\xEA\xAD\xB0-\xEA\xAE\xBF\xEF\xAC\x80-\xEF\xAC\x86"
+                   "\xEF\xAC\x93-\xEF\xAC\x97\xEF\xBC\xA1-\xEF\xBC\xBA\xEF\xBD\x81-\xEF\xBD\x9A"
+                   "\xF0\x90\x90\x80-\xF0\x90\x91\x8F\xF0\x90\x92\xB0-\xF0\x90\x93\x93\xF0\x90\x93\x98-"
+                   "\xF0\x90\x93\xBB\xF0\x90\xB2\x80-\xF0\x90\xB2\xB2\xF0\x90\xB3\x80-\xF0\x90\xB3\xB2"
+                   "\xF0\x91\xA2\xA0-\xF0\x91\xA3\x9F\xF0\x9E\xA4\x80-\xF0\x9E\xA5\x83]+"},
+    {"ds-punct", "\\s?[!-/:-~\xEF\xBC\x81-\xEF\xBC\x8F\xEF\xBC\x9A-\xEF\xBD\x9E\xE2\x80\x98-\xE2\x80\x9F"
+                 "\xE3\x80\x80-\xE3\x80\x82]+"},
     {"white-punct", "\\s?\\p{P}+"},
     {"to-end", "\\s+$"},
     {"not-space", "\\S+"},
@@ -249,4 +274,39 @@ bool aii_pretok_steps(const aii_pretok *pre, aii_mem *mem, aii_pipeline *pipe)
     at += n + (at[n] == ' ');
   }
   return true;
+}
+
+const char *aii_pretok_named(const char *spelled, uint32_t flags)
+{
+  const char *found = NULL;
+  for (size_t i = 0; i < AII_COUNT(TABLE); i++) {
+    const aii_pretok *row = &TABLE[i];
+    bool same = strcmp(row->stages, spelled) == 0 || (row->alike != NULL && strcmp(row->alike, spelled) == 0);
+    if (!same || (row->flags & AII_PRE_RAW) != 0) continue;
+    if ((row->flags & (AII_PRE_IGNORE_MERGES | AII_PRE_ADD_SEP)) == flags) return row->names + 1;
+    if (found == NULL) found = row->names + 1;
+  }
+  return found;
+}
+
+/* Expressions by their names, "~" behind one whose matches in a row are one piece, "-" behind one whose matches go. */
+void aii_pretok_spell(const aii_pipeline *pipe, aii_buf *out)
+{
+  for (size_t i = 0; i < pipe->n_split; i++) {
+    const aii_split_step *s = &pipe->split[i];
+    bool all = s->behavior == AII_ISOLATED || (s->behavior == AII_REMOVED && s->invert);
+    const char *behind = all ? "" : s->behavior == AII_CONTIGUOUS ? "~" : s->behavior == AII_REMOVED ? "-" : "?";
+    if (s->kind == AII_SPLIT_WORDS) continue;
+    if (out->len > 0) aii_buf_char(out, ' ');
+    switch (s->kind) {
+      case AII_SPLIT_EXPR: aii_buf_fmt(out, "%s%s", s->expr->name, behind); break;
+      case AII_SPLIT_REGEX:
+        aii_buf_fmt(out, "/%.*s/%s", (int)AII_MIN(s->text.n, (size_t)200), s->text.p, behind);
+        break;
+      case AII_SPLIT_TEXT: aii_buf_str(out, "text"); break;
+      case AII_SPLIT_BYTE_MAP: aii_buf_str(out, "bytes"); break;
+      case AII_SPLIT_SPACE: aii_buf_str(out, "space-in-front"); break;
+      default: aii_buf_str(out, "metaspace"); break;
+    }
+  }
 }

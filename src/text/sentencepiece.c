@@ -159,6 +159,7 @@ static aiinfra_status finish(reader *r, aii_vocab **out)
   d->add_bos = aii_hftok_flag(hf->config, "add_bos_token", r->kind == BPE);
   d->add_eos = aii_hftok_flag(hf->config, "add_eos_token", r->kind == UNIGRAM);
   aiinfra_status rc = aii_hftok_config_tokens(hf);
+  if (rc == AIINFRA_OK) rc = aii_hftok_ids(hf);
   if (rc != AIINFRA_OK) return rc;
   float *scores = aii_new_array(hf->mem, d->n_tokens, sizeof *scores);
   if (scores == NULL) return aii_hftok_no_memory(hf);
@@ -174,15 +175,21 @@ static aiinfra_status finish(reader *r, aii_vocab **out)
   return rc;
 }
 
-aiinfra_status aii_vocab_from_sentencepiece(aii_mem *mem, const char *model, size_t n, const char *config,
-                                            size_t config_n, aii_vocab **out, aiinfra_error *err)
+bool aii_is_sentencepiece(const char *file, size_t n)
+{
+  return n > 4 && file[0] == 0x0A && file[1] != 0 && file[2] == 0x0A;
+}
+
+aiinfra_status aii_vocab_from_sentencepiece(aii_mem *mem, const char *model, size_t n, const aii_vocab_extras *extras,
+                                            aii_vocab **out, aiinfra_error *err)
 {
   enum { UNIGRAM = 1 };
   reader r = {.kind = UNIGRAM, .prefix = true, .extra_spaces = true, .unk = 0, .bos = 1, .eos = 2, .pad = -1};
   *out = NULL;
   aii_hftok_init(&r.hf, mem, err);
-  aiinfra_status rc = aii_hftok_read_config(&r.hf, config, config_n);
+  aiinfra_status rc = aii_hftok_read_extras(&r.hf, extras);
   if (rc == AIINFRA_OK) rc = read_model(&r, (aii_str){model, n});
+  if (extras != NULL && extras->keep_spaces) r.extra_spaces = false;
   if (rc == AIINFRA_OK) rc = finish(&r, out);
   aii_hftok_free(&r.hf);
   return rc == AIINFRA_OK ? rc : aii_wrap(err, rc, "SentencePiece model");

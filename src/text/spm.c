@@ -6,6 +6,8 @@
  */
 #include "src/text/vocab_impl.h"
 
+enum { SHORT_PIECE = 24 };
+
 typedef struct symbol {
   uint32_t at, n; /* n 0: merged away */
   int32_t prev, next;
@@ -55,8 +57,44 @@ static bool split_chars(aii_work *w, const char *text, size_t n, size_t *count)
   return true;
 }
 
+static bool score_of(const aii_vocab *v, const char *text, const symbol *a, float *score)
+{
+  uint32_t token, n = a[0].n + a[1].n;
+  if (n > v->max_symbol_bytes || !aii_map_get(&v->by_text, text + a->at, n, &token)) return false;
+  *score = v->scores[token];
+  return true;
+}
+
+/* Few symbols stay in a row; what their pairs give is looked up once, then only beside a merge again. */
+static void merge_short(const aii_vocab *v, const char *text, symbol *s, size_t n)
+{
+  struct {
+    bool merges;
+    float score;
+  } pairs[SHORT_PIECE];
+  for (size_t i = 0; i + 1 < n; i++) pairs[i].merges = score_of(v, text, &s[i], &pairs[i].score);
+  for (;;) {
+    size_t best = n;
+    for (size_t i = 0; i + 1 < n; i++) {
+      if (pairs[i].merges && (best == n || pairs[i].score > pairs[best].score)) best = i;
+    }
+    if (best == n) break;
+    s[best].n += s[best + 1].n;
+    n--;
+    for (size_t i = best + 1; i < n; i++) s[i] = s[i + 1];
+    for (size_t i = best; i + 1 < n; i++) pairs[i] = pairs[i + 1];
+    if (best > 0) pairs[best - 1].merges = score_of(v, text, &s[best - 1], &pairs[best - 1].score);
+    if (best + 1 < n) pairs[best].merges = score_of(v, text, &s[best], &pairs[best].score);
+  }
+  for (size_t i = 0; i < n; i++) s[i].next = i + 1 < n ? (int32_t)i + 1 : -1;
+}
+
 static bool merge_all(aii_work *w, const char *text, size_t n)
 {
+  if (n <= SHORT_PIECE) {
+    merge_short(w->vocab, text, w->items, n);
+    return true;
+  }
   for (size_t i = 1; i < n; i++) {
     if (!offer(w, text, (int32_t)i - 1, (int32_t)i)) return false;
   }

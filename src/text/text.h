@@ -57,23 +57,49 @@ typedef struct aii_vocab aii_vocab;
 aiinfra_status aii_vocab_create(aii_mem *mem, const aii_vocab_desc *desc, aii_vocab **out, aiinfra_error *err);
 void aii_vocab_free(aii_vocab *vocab);
 
-/* Vocabularies as other programs keep them. `config` is the bytes of tokenizer_config.json, or NULL: names of special
- * tokens, add_bos_token, added_tokens_decoder. Malformed: EFORMAT; a part that this version does not have: ENOTSUP
- * with its name and place. */
-aiinfra_status aii_vocab_from_hf_json(aii_mem *mem, const char *json, size_t n, const char *config, size_t config_n,
+/* What lies beside the file of a vocabulary. Zeroes: nothing. */
+typedef struct aii_vocab_extras {
+  aii_str config; /* tokenizer_config.json: names of special tokens, add_bos_token, added_tokens_decoder */
+  aii_str added;  /* added_tokens.json: {"text": number} */
+  struct aii_vocab_ids {
+    int32_t bos, eos, sep, pad; /* -1: none */
+  } const *ids;                 /* of special tokens that nothing names; NULL: none */
+  uint32_t n_least;             /* as many tokens at least: numbers that nobody has are unused */
+  bool keep_spaces;             /* runs of white space stay, whatever a SentencePiece model says of them */
+} aii_vocab_extras;
+
+/* Vocabularies as other programs keep them. extras may be NULL. Malformed: EFORMAT; a part that this version does not
+ * have: ENOTSUP with its name and place. */
+aiinfra_status aii_vocab_from_hf_json(aii_mem *mem, const char *json, size_t n, const aii_vocab_extras *extras,
                                       aii_vocab **out, aiinfra_error *err); /* tokenizer.json */
 /* Lines "<base64> <rank>". pre: the pre-tokenizer by its name in GGUF ("gpt-4o", "qwen2", "llama-bpe"). */
-aiinfra_status aii_vocab_from_tiktoken(aii_mem *mem, const char *file, size_t n, const char *pre, const char *config,
-                                       size_t config_n, aii_vocab **out, aiinfra_error *err);
-aiinfra_status aii_vocab_from_sentencepiece(aii_mem *mem, const char *model, size_t n, const char *config,
-                                            size_t config_n, aii_vocab **out, aiinfra_error *err); /* tokenizer.model */
+aiinfra_status aii_vocab_from_tiktoken(aii_mem *mem, const char *file, size_t n, const char *pre,
+                                       const aii_vocab_extras *extras, aii_vocab **out, aiinfra_error *err);
+aiinfra_status aii_vocab_from_sentencepiece(aii_mem *mem, const char *model, size_t n, const aii_vocab_extras *extras,
+                                            aii_vocab **out, aiinfra_error *err);
+bool aii_is_sentencepiece(const char *file, size_t n); /* by its first bytes */
 /* BERT's vocab.txt: a token a line. */
-aiinfra_status aii_vocab_from_wordpiece(aii_mem *mem, const char *file, size_t n, const char *config, size_t config_n,
+aiinfra_status aii_vocab_from_wordpiece(aii_mem *mem, const char *file, size_t n, const aii_vocab_extras *extras,
                                         aii_vocab **out, aiinfra_error *err);
+
+/* The same vocabulary in the words of a GGUF file: aii_vocab_create() of the description tokenizes alike, but for how
+ * added tokens treat what is around them. ENOTSUP where GGUF has no words: a pre-tokenizer that has no name there, or
+ * other normalisation than such files imply. Texts may point into the vocabulary. */
+typedef struct aii_vocab_gguf {
+  aii_vocab_desc desc;
+  aii_mem *mem;
+  char *text;
+  size_t text_bytes;
+  char pre[32];
+} aii_vocab_gguf;
+aiinfra_status aii_vocab_to_gguf(aii_mem *mem, const aii_vocab *vocab, aii_vocab_gguf *out, aiinfra_error *err);
+void aii_vocab_gguf_free(aii_vocab_gguf *gguf);
+aii_vocab_kind aii_vocab_kind_of(const aii_vocab *vocab);
 
 uint32_t aii_vocab_size(const aii_vocab *vocab);
 int32_t aii_vocab_bos(const aii_vocab *vocab); /* -1: none */
 int32_t aii_vocab_eos(const aii_vocab *vocab);
+int32_t aii_vocab_unk(const aii_vocab *vocab);
 bool aii_vocab_is_eog(const aii_vocab *vocab, aiinfra_token token); /* end of generation */
 /* The bytes that a token stands for in output. SPM: U+2581 is a space, byte tokens are raw bytes. Control tokens: their
  * text when `special`, else nothing. A token outside the vocabulary gives an empty string. */
@@ -147,12 +173,8 @@ aiinfra_status aii_grammar_from_gbnf(aii_mem *mem, const char *gbnf, const char 
                                      aiinfra_error *err);
 /* Any JSON text that is valid against the schema, in compact or one-space style. */
 aiinfra_status aii_grammar_from_schema(aii_mem *mem, const char *schema_json, aii_grammar **out, aiinfra_error *err);
-/* Calls of the OpenAI tools (JSON array) in a format's own syntax; `choice` as tool_choice: "auto" is lazy, "required"
- * forces a call, a name forces that tool. Formats that write arguments as JSON only: see aii_grammar_knows(). */
-aiinfra_status aii_grammar_from_tools(aii_mem *mem, const char *tools_json, const char *choice, const char *format,
-                                      aii_grammar **out, aiinfra_error *err);
 void aii_grammar_free(aii_grammar *grammar);
-bool aii_grammar_is_lazy(const aii_grammar *grammar);
+bool aii_grammar_waits(const aii_grammar *grammar); /* it does not hold from the first byte on */
 
 typedef struct aii_grammar_state aii_grammar_state;
 aiinfra_status aii_grammar_start(aii_mem *mem, const aii_grammar *grammar, const aii_vocab *vocab,
@@ -177,9 +199,21 @@ typedef struct aii_output_syntax {
 aii_output_syntax aii_output_detect(const char *chat_template); /* NULL: none */
 const aii_out_format *aii_output_format(const char *name);      /* NULL: no such format */
 const char *aii_output_format_name(const aii_out_format *format);
-/* Whether there is a grammar for it; lazy: one that waits for the text that opens a call. */
+const char *aii_output_opening(const aii_out_format *format); /* the text that begins a call; NULL: none is known */
+
+/* The grammar of a model's calls in its own syntax, each with arguments that are valid against the tool's schema. */
+typedef struct aii_tool_grammar_opts {
+  const char *tools_json; /* OpenAI's array */
+  const char *choice; /* as tool_choice: "auto" waits for a call, "required" forces one, a name that tool; NULL: auto */
+  aii_output_syntax syntax;
+  const char
+      *prompt; /* the rendered prompt, n_prompt bytes: its end may have opened the reasoning or a call; may be NULL */
+  size_t n_prompt;
+} aii_tool_grammar_opts;
+aiinfra_status aii_grammar_from_tools(aii_mem *mem, const aii_tool_grammar_opts *opts, aii_grammar **out,
+                                      aiinfra_error *err);
+/* Whether there is a grammar for the format; lazy: one that waits for the text that opens a call. */
 bool aii_grammar_knows(const aii_out_format *format, bool lazy);
-bool aii_output_calls_end_reasoning(const aii_out_format *format);
 
 /* Takes a model's output apart while it is written: content, reasoning, calls. What comes out does not depend on where
  * the input was cut. Text that may begin a marker is held back until it is decided. One owner. */

@@ -79,8 +79,8 @@ static aiinfra_status read_file(aii_hftok *hf, const char *file, size_t n, const
   return ok ? AIINFRA_OK : aii_hftok_no_memory(hf);
 }
 
-aiinfra_status aii_vocab_from_tiktoken(aii_mem *mem, const char *file, size_t n, const char *pre, const char *config,
-                                       size_t config_n, aii_vocab **out, aiinfra_error *err)
+aiinfra_status aii_vocab_from_tiktoken(aii_mem *mem, const char *file, size_t n, const char *pre,
+                                       const aii_vocab_extras *extras, aii_vocab **out, aiinfra_error *err)
 {
   aii_hftok hf;
   aii_buf texts;
@@ -88,7 +88,7 @@ aiinfra_status aii_vocab_from_tiktoken(aii_mem *mem, const char *file, size_t n,
   aii_hftok_init(&hf, mem, err);
   aii_buf_init(&texts, mem, 0);
   aiinfra_status rc = n <= INT32_MAX / 4 ? AIINFRA_OK : aii_fail(err, AIINFRA_ELIMIT, "more than 512 MiB");
-  if (rc == AIINFRA_OK) rc = aii_hftok_read_config(&hf, config, config_n);
+  if (rc == AIINFRA_OK) rc = aii_hftok_read_extras(&hf, extras);
   if (rc == AIINFRA_OK) rc = read_file(&hf, file, n, pre, &texts);
   if (rc == AIINFRA_OK) rc = aii_hftok_finish(&hf, out);
   aii_hftok_free(&hf);

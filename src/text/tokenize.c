@@ -9,7 +9,7 @@
 #include "src/text/vocab_impl.h"
 
 enum { FLAG_SPECIAL = 1, FLAG_ADD = 2 };
-enum { BYTES_PER_WORD_SLOT = 8, LEAST_WORD_TEXT = 512, MOST_WORD_SLOTS = 1 << 14 };
+enum { BYTES_PER_WORD_SLOT = 8, LEAST_WORD_TEXT = 512, MOST_WORD_SLOTS = 1 << 16 };
 
 void aii_tokens_init(aii_tokens *tokens, aii_mem *mem)
 {
@@ -24,7 +24,8 @@ void aii_tokens_free(aii_tokens *tokens)
 
 bool aii_tokens_add(aii_tokens *tokens, aiinfra_token token)
 {
-  if (!aii_grow(tokens->mem, &tokens->items, &tokens->cap, tokens->n + 1, sizeof *tokens->items)) return false;
+  bool room = tokens->n < tokens->cap;
+  if (!room && !aii_grow(tokens->mem, &tokens->items, &tokens->cap, tokens->n + 1, sizeof *tokens->items)) return false;
   tokens->items[tokens->n++] = token;
   return true;
 }

@@ -31,11 +31,11 @@ static void forward(const aii_vocab *v, best *ends, const char *text, size_t n)
     bool single = false;
     uint32_t node = 0;
     for (size_t end = i; end < n;) {
-      node = aii_trie_step(&v->pieces, node, (uint8_t)text[end++]);
-      if (node == 0) break;
-      int32_t token = v->pieces.nodes[node].token;
-      if (token < 0) continue;
-      improve(v, &ends[end], v->log_probs[token] + here, i, token);
+      const aii_pair *edge = aii_trie_edge(&v->pieces, node, (uint8_t)text[end++]);
+      if (edge == NULL) break;
+      node = edge->value;
+      if (edge->rank == UINT32_MAX) continue;
+      improve(v, &ends[end], v->log_probs[edge->rank] + here, i, (int32_t)edge->rank);
       single |= end == i + step;
     }
     if (!single) improve(v, &ends[i + step], v->unk_log_prob + here, i, v->unk);
@@ -91,7 +91,9 @@ aiinfra_status aii_ugm_piece(aii_work *w, const char *text, size_t n)
   aiinfra_status rc = AIINFRA_OK;
   for (size_t i = count; i > 0 && rc == AIINFRA_OK; i--) {
     aii_span s = w->ways.items[i - 1];
-    rc = emit(w, text + s.from, s.to - s.from);
+    const best *end = (const best *)w->items + s.to;
+    bool known = end->from == s.from && end->token != w->vocab->unk;
+    rc = known ? aii_work_add(w, end->token) : emit(w, text + s.from, s.to - s.from);
   }
   return rc;
 }

@@ -280,6 +280,11 @@ void aii_vocab_free(aii_vocab *v)
   aii_del(mem, v, sizeof *v);
 }
 
+aii_vocab_kind aii_vocab_kind_of(const aii_vocab *vocab)
+{
+  return vocab->kind;
+}
+
 uint32_t aii_vocab_size(const aii_vocab *vocab)
 {
   return vocab->n_tokens;
@@ -288,6 +293,11 @@ uint32_t aii_vocab_size(const aii_vocab *vocab)
 int32_t aii_vocab_bos(const aii_vocab *vocab)
 {
   return vocab->bos;
+}
+
+int32_t aii_vocab_unk(const aii_vocab *v)
+{
+  return v->unk;
 }
 
 int32_t aii_vocab_eos(const aii_vocab *vocab)

@@ -115,6 +115,7 @@ void aii_vocab_apply_rules(aii_vocab *v, const aii_vocab_desc *d)
   v->eot = d->eot;
   v->eom = d->eom;
   v->pad = d->pad;
+  v->sep = d->sep;
   mark_by_text(v);
   for (uint32_t i = 0; i < v->n_tokens; i++) {
     bool control = v->attr[i] == AII_TOKEN_CONTROL || v->attr[i] == AII_TOKEN_UNKNOWN;

@@ -63,13 +63,13 @@ static aiinfra_status read_file(aii_hftok *hf, const char *file, size_t n)
   return ok ? AIINFRA_OK : aii_hftok_no_memory(hf);
 }
 
-aiinfra_status aii_vocab_from_wordpiece(aii_mem *mem, const char *file, size_t n, const char *config, size_t config_n,
+aiinfra_status aii_vocab_from_wordpiece(aii_mem *mem, const char *file, size_t n, const aii_vocab_extras *extras,
                                         aii_vocab **out, aiinfra_error *err)
 {
   aii_hftok hf;
   *out = NULL;
   aii_hftok_init(&hf, mem, err);
-  aiinfra_status rc = aii_hftok_read_config(&hf, config, config_n);
+  aiinfra_status rc = aii_hftok_read_extras(&hf, extras);
   if (rc == AIINFRA_OK) rc = read_file(&hf, file, n);
   if (rc == AIINFRA_OK) rc = aii_hftok_finish(&hf, out);
   aii_hftok_free(&hf);

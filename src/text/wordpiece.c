@@ -14,11 +14,12 @@ static size_t longest(const aii_vocab *v, aii_str prefix, const char *text, size
     if (node == 0) return 0;
   }
   for (size_t i = 0; i < n; i++) {
-    node = aii_trie_step(&v->pieces, node, (uint8_t)text[i]);
-    if (node == 0) break;
+    const aii_pair *edge = aii_trie_edge(&v->pieces, node, (uint8_t)text[i]);
+    if (edge == NULL) break;
+    node = edge->value;
     bool whole = i + 1 == n || ((uint8_t)text[i + 1] & 0xC0) != 0x80;
-    if (v->pieces.nodes[node].token < 0 || !whole) continue;
-    *token = v->pieces.nodes[node].token;
+    if (edge->rank == UINT32_MAX || !whole) continue;
+    *token = (int32_t)edge->rank;
     found = i + 1;
   }
   return found;

@@ -3,7 +3,7 @@
  * War and Peace of the shared data through real vocabularies. Where a Python with the package tokenizers is named by
  * REFERENCE_PYTHON, or `make reference` made one, the same text goes through it, on one thread, for the ratio.
  *
- * bench_tokenize [text file [repetitions]]
+ * bench_tokenize [text file [repetitions [which of the vocabularies, from 0]]]
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -60,7 +60,9 @@ static void measure(const char *json, const char *text_path, const char *text, s
   snprintf(path, sizeof path, "%s", test_data(json));
   char *file = test_read_file(path, &size);
   double from = now();
-  if (file == NULL || aii_vocab_from_hf_json(&mem, file, size, NULL, 0, &vocab, &err) != AIINFRA_OK) {
+  bool spm = file != NULL && aii_is_sentencepiece(file, size);
+  if (file == NULL || (spm ? aii_vocab_from_sentencepiece : aii_vocab_from_hf_json)(&mem, file, size, NULL, &vocab,
+                                                                                    &err) != AIINFRA_OK) {
     printf("%-48s %s\n", json, file != NULL ? err.message : "cannot be read");
     free(file);
     return;
@@ -76,7 +78,7 @@ static void measure(const char *json, const char *text_path, const char *text, s
     n_tokens = tokens.n;
     aii_tokens_free(&tokens);
   }
-  double rate = (double)n / best / 1e6, theirs = reference(path, text_path);
+  double rate = (double)n / best / 1e6, theirs = spm ? 0 : reference(path, text_path);
   printf("%-48s %6.1f MB/s  %zu tokens, read in %.2f s", json, rate, n_tokens, load);
   if (theirs > 0) printf("; Hugging Face %.1f MB/s, %.1f times as fast", theirs, rate / theirs);
   printf("\n");
@@ -86,10 +88,12 @@ static void measure(const char *json, const char *text_path, const char *text, s
 
 int main(int argc, char **argv)
 {
-  static const char *const files[] = {
-      "tokenizers/hf-json/phi-2/tokenizer.json", "tokenizers/hf-json/phi-3-mini/tokenizer.json",
-      "tokenizers/hf-json/falcon-tokenizer/tokenizer.json", "embeddings/model2vec/float32/tokenizer.json",
-      "embeddings/model2vec/vocab-quantized/tokenizer.json"};
+  static const char *const files[] = {"tokenizers/hf-json/phi-2/tokenizer.json",
+                                      "tokenizers/hf-json/phi-3-mini/tokenizer.json",
+                                      "tokenizers/hf-json/falcon-tokenizer/tokenizer.json",
+                                      "embeddings/model2vec/float32/tokenizer.json",
+                                      "embeddings/model2vec/vocab-quantized/tokenizer.json",
+                                      "tokenizers/sentencepiece/llama2-32k.tokenizer.model"};
   char path[256];
   size_t n = 0;
   const char *text_path = argc > 1 ? argv[1] : test_data("corpus/war-and-peace.txt");
@@ -98,7 +102,9 @@ int main(int argc, char **argv)
   char *text = test_read_file(path, &n);
   if (text == NULL) return 1;
   aii_mem_init(&mem, NULL, 0);
-  for (size_t i = 0; i < AII_COUNT(files); i++) measure(files[i], path, text, n, argc > 2 ? atoi(argv[2]) : 3);
+  for (size_t i = 0; i < AII_COUNT(files); i++) {
+    if (argc < 4 || (size_t)atoi(argv[3]) == i) measure(files[i], path, text, n, argc > 2 ? atoi(argv[2]) : 3);
+  }
   free(text);
   return 0;
 }

@@ -83,7 +83,8 @@ static inline void hm_weights(const char *folder, const char *name, hf_maker *m)
 /* A tokenizer.json of 8 tokens: <unk> <s> </s> and bytes of BPE that falls back on nothing. */
 #define HM_TOKENIZER                                                                                              \
   "{\"added_tokens\":[{\"id\":0,\"content\":\"<s>\",\"special\":true},{\"id\":1,\"content\":\"</s>\","            \
-  "\"special\":true}],\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"use_regex\":true},\"model\":{\"type\":\"BPE\"," \
+  "\"special\":true}],\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false},\"model\":{\"type\":" \
+  "\"BPE\","                                                                                                      \
   "\"vocab\":{\"<s>\":0,\"</s>\":1,\"a\":2,\"b\":3,\"c\":4,\"ab\":5,\"abc\":6},\"merges\":[\"a b\",[\"ab\",\"c\"]]}}"
 
 #define HM_LLAMA                                                                                                \
@@ -120,6 +121,16 @@ static inline void hm_llama(const char *folder, bool shards)
   hm_text(folder, "model.safetensors.index.json",
           "{\"weight_map\":{\"lm_head.weight\":\"model-00001-of-00002.safetensors\","
           "\"model.layers.0.mlp.up_proj.weight\":\"model-00002-of-00002.safetensors\"}}");
+}
+
+/* A folder whose only part to look at is its vocabulary of n tokens, which the caller adds. */
+static inline void hm_vocab_only(const char *folder, uint32_t n)
+{
+  hf_maker m = {{NULL, 0, 0}, {NULL, 0, 0}};
+  uint64_t r = 5;
+  hm_text(folder, "config.json", "{\"model_type\":\"llama\",\"hidden_size\":1,\"num_attention_heads\":1}");
+  hm_random(&m, "model.embed_tokens.weight", n, 1, 0, &r);
+  hm_weights(folder, "model.safetensors", &m);
 }
 
 #endif

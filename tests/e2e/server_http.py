@@ -221,6 +221,52 @@ class Chat(unittest.TestCase):
             self.assertEqual((status, answer["error"]["param"]), (400, param), answer)
 
 
+@unittest.skipUnless(os.path.exists(NANO), "nano.gguf is not here")
+class Thinking(unittest.TestCase):
+    """A model whose template opens the reasoning: nano's file with another template in the old one's place."""
+    TEMPLATE = ("{# </think> #}{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}"
+                "{% if m.reasoning_content %}{{ m.reasoning_content }}{% endif %}{% endfor %}"
+                "{{ '<|im_start|>assistant\\n<think>\\n' }}")
+    ASK = {"messages": [{"role": "user", "content": "Why?"}], "max_tokens": 12, "seed": 7, "ignore_eos": True}
+
+    @classmethod
+    def setUpClass(cls):
+        with open(NANO, "rb") as file:
+            data = file.read()
+        key = b"tokenizer.chat_template"
+        at = data.index(key) + len(key) + 4
+        room = struct.unpack("<Q", data[at:at + 8])[0]
+        template = (cls.TEMPLATE + "{#").encode()
+        template += b" " * (room - len(template) - 2) + b"#}"
+        cls.file = tempfile.NamedTemporaryFile(suffix=".gguf")
+        cls.file.write(data[:at + 8] + template + data[at + 8 + room:])
+        cls.file.flush()
+        cls.server = Server(model=cls.file.name)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.server.stop()
+        cls.file.close()
+
+    def test_answer_and_stream(self):
+        status, answer = self.server.post("/v1/chat/completions", **self.ASK)
+        self.assertEqual(status, 200, answer)
+        message = answer["choices"][0]["message"]
+        self.assertEqual(message["content"], "")
+        self.assertGreater(len(message["reasoning_content"]), 0)
+        deltas = [e["choices"][0]["delta"] for e in self.server.stream("/v1/chat/completions", **self.ASK)]
+        self.assertEqual("".join(d.get("reasoning_content", "") for d in deltas), message["reasoning_content"])
+        self.assertEqual("".join(d.get("content") or "" for d in deltas), "")
+
+    def test_earlier_reasoning_reaches_the_template(self):
+        said = {"role": "assistant", "content": "So."}
+        lengths = []
+        for more in ({}, {"reasoning_content": "Because it is so, and not otherwise."}):
+            ask = dict(self.ASK, messages=self.ASK["messages"] + [dict(said, **more)] + self.ASK["messages"])
+            lengths.append(self.server.post("/v1/chat/completions", **ask)[1]["usage"]["prompt_tokens"])
+        self.assertGreater(lengths[1], lengths[0])
+
+
 class Embeddings(unittest.TestCase):
     def test_floats_and_base64(self):
         texts = ["the cat", "the dog", "a long story"] * 7

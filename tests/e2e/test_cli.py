@@ -17,7 +17,7 @@ ROOT = os.environ.get("AIINFRA_ROOT", ".")
 AIINFRA = os.path.join(os.environ.get("AIINFRA_BUILD", "build"), "aiinfra")
 NANO = os.path.join(ROOT, "examples/nano/nano.gguf")
 STORIES = os.path.join(os.environ.get("AIINFRA_SHARED_DATA", ""), "models/stories260K")
-COMMANDS = "agent ingest search remember forget run serve bench inspect tokenize template logits perplexity kld".split()
+COMMANDS = "agent ingest search remember forget run serve bench inspect tokenize template logits perplexity kld imatrix".split()
 
 
 def call(*args, stdin=subprocess.DEVNULL, env=None):
@@ -106,6 +106,8 @@ class Usage(Case):
 
     def test_arguments(self):
         self.bad(2, "run", said="something is missing")
+        self.bad(2, "run", "m.gguf", "--tools", "t.json", said="needs a prompt")
+        self.bad(2, "run", "m.gguf", "-p", "x", "--tool-choice", "auto", said="needs --tools")
         self.bad(2, "run", "a", "b", said="'b' is too much")
         self.bad(2, "logits", "m.gguf", "-p", "x", "--tokens", "1", said="at once")
         for wrong in ("", "1,", ",1", "1;2", "-1", "1 2", "99999999999"):
@@ -113,6 +115,10 @@ class Usage(Case):
         self.bad(2, "perplexity", "m.gguf", said="something is missing")
         self.bad(2, "perplexity", "m.gguf", "f", "-c", "1", said="--context")
         self.bad(2, "kld", "m.gguf", "p.gguf", said="something is missing")
+        self.bad(2, "imatrix", "m.gguf", "-o", "i.gguf", said="something is missing")
+        self.bad(2, "imatrix", "m.gguf", "t.txt", said="-o FILE is missing")
+        self.bad(2, "imatrix", "m.gguf", "t.txt", "-o", "i.gguf", "--json", said="unknown option")
+        self.bad(1, "imatrix", "m.gguf", "t.txt", "-o", self.dir + "/none/i.gguf", said="none")
         self.bad(2, "ingest", "docs", said="--db FILE is missing")
         self.bad(2, "agent", "--db", self.db, said="question or --resume")
         self.bad(2, "agent", "--db", self.db, "--resume", "What?", said="question or --resume")
@@ -164,6 +170,22 @@ class Run(Case):
         again, err = self.good(*args, "--stats")
         self.assertEqual(again, out)
         self.assertRegex(err, r"generated \d+ tokens, [\d.]+ tokens/s")
+
+    @needs_model
+    def test_packed(self):
+        model = os.path.join(self.dir, "model.gguf")
+        shutil.copyfile(MODEL, model)
+        args = ["run", model, "-p", "Once upon", "-n", "20", "--greedy"]
+        plain, _ = self.good(*args)
+        self.assertEqual(os.listdir(self.dir), ["model.gguf"])
+        for option, name in (("--packed", "model.gguf.packed"), ("--packed=" + self.dir + "/other", "other")):
+            for _ in range(2):
+                out, err = self.good(*args, option)
+                self.assertEqual((out, err), (plain, ""))
+            self.assertTrue(os.path.exists(os.path.join(self.dir, name)))
+        out, err = self.good(*args, "--packed=" + model)
+        self.assertEqual(out, plain)
+        self.assertIn("this is no file of packed weights", err)
 
     @needs_model
     def test_reader_goes_away(self):
@@ -223,6 +245,26 @@ class Run(Case):
         figures = [json.loads(line) for line in out.splitlines()]
         self.assertEqual([f["test"] for f in figures], ["pp", "tg"])
         self.assertTrue(all(f["tokens_per_second"] > 0 for f in figures))
+        out, _ = self.good("bench", MODEL, "--pp", "0", "--tg", "4", "--depth", "40", "-s", "3", "-r", "1", "--json")
+        figure = json.loads(out)
+        self.assertEqual([figure[key] for key in ("tokens", "depth", "sequences")], [4, 40, 3])
+        self.assertGreater(figure["tokens_per_second"], 0)
+
+    @needs_model
+    def test_bench_asked_line_by_line(self):
+        with open(self.file("tests", b"pp 8\ntg 4\ntg 4 20 2\n"), "rb") as file:
+            first, *figures = map(json.loads, self.good("bench", MODEL, "--stdin", stdin=file)[0].splitlines())
+        self.assertGreater(first["load_seconds"], 0)
+        self.assertGreater(first["weight_bytes"], 0)
+        self.assertIn("isa", first["runtime"])
+        self.assertEqual([(f["test"], f["tokens"], f["depth"], f["sequences"]) for f in figures],
+                         [("pp", 8, 0, 1), ("tg", 4, 0, 1), ("tg", 4, 20, 2)])
+        self.assertTrue(all(f["tokens_per_second"] > 0 for f in figures))
+        for line in (b"pp", b"tg 0", b"pp 4 4", b"tg 4 -1", b"tg 4 0 257", b"x"):
+            with open(self.file("bad", line + b"\n"), "rb") as file:
+                code, out, err = call("bench", MODEL, "--stdin", stdin=file)
+            self.assertEqual((code, out.count(b"\n")), (2, 1))
+            self.assertIn("is no test", err)
 
 
 class Look(Case):
@@ -234,6 +276,16 @@ class Look(Case):
         rows = json.loads(out)
         self.assertEqual([(row["position"], row["token"]) for row in rows], list(enumerate(tokens)))
         return [{entry["id"]: entry["logprob"] for entry in row["top"]} for row in rows]
+
+    @needs_nano
+    def test_run_calls_a_tool(self):
+        tools = self.file("tools.json", json.dumps([{"type": "function", "function": {
+            "name": "pick", "parameters": {"type": "object", "properties": {"side": {"enum": ["left", "right"]}},
+                                           "required": ["side"], "additionalProperties": False}}}]).encode())
+        out, _ = self.good("run", NANO, "-p", "Which?", "--tools", tools, "--tool-choice", "pick", "--greedy", "-n", "60")
+        call = json.loads(out)[0]["function"]
+        self.assertEqual(call["name"], "pick")
+        self.assertIn(json.loads(call["arguments"])["side"], ("left", "right"))
 
     @needs_model
     def test_logits(self):
@@ -288,6 +340,13 @@ class Look(Case):
         self.bad(1, "perplexity", model, path, "-c", "1000000", said="the model's context")
         self.bad(1, "perplexity", model, self.dir + "/none.txt", said="none.txt")
 
+    @needs_nano
+    def test_special(self):
+        path = self.file("chat.txt", b"<|im_start|>user\nHello<|im_end|>\n" * 8)
+        plain, special = (json.loads(self.good("perplexity", NANO, path, "-c", "16", "--json", *option)[0])
+                          for option in ([], ["--special"]))
+        self.assertLess(special["windows"], plain["windows"])
+
     @needs_stories
     def test_kld(self):
         model, path, context = STORIES + "/stories260K.gguf", self.text(), 24
@@ -317,6 +376,30 @@ class Look(Case):
         self.assertRegex(self.good("kld", moved, model, path, "-c", "24")[0].decode(), r"^mean divergence +0\.\d+")
         if os.path.exists(NANO):
             self.bad(1, "kld", model, NANO, path, said="cannot be compared")
+
+
+class Smaller(Case):
+    """An importance matrix, and a model that was quantised with it."""
+
+    @needs_nano
+    def test_imatrix(self):
+        text = self.file("text.txt", b"The red boat belongs to Ann. What is 12 * 12? It is 144. " * 30)
+        matrix, plain, better = (os.path.join(self.dir, name) for name in ("i.gguf", "plain.gguf", "better.gguf"))
+        out, err = self.good("imatrix", NANO, text, "-o", matrix, "-c", "64", "--chunks", "4")
+        self.assertEqual(out.decode(), "%s: 4 windows of 64 tokens\n" % matrix)
+        self.assertEqual(err, "")
+        with open(matrix, "rb") as file:
+            self.assertEqual(file.read(4), b"GGUF")
+        self.good("quantize", NANO, plain, "Q4_0")
+        self.good("quantize", NANO, better, "Q4_0", "--imatrix", matrix)
+        with open(plain, "rb") as one, open(better, "rb") as other:
+            self.assertNotEqual(one.read(), other.read())
+        moved = [json.loads(self.good("kld", model, NANO, text, "-c", "64", "--chunks", "4", "--json")[0])["mean_kld"]
+                 for model in (plain, better)]
+        self.assertLess(moved[1], moved[0])
+        self.bad(1, "imatrix", NANO, text, "-o", matrix, "-c", "1000000", said="the model's context")
+        self.bad(1, "imatrix", NANO, self.dir + "/none.txt", "-o", matrix, said="none.txt")
+        self.bad(1, "imatrix", self.dir + "/none.gguf", text, "-o", matrix, said="none.gguf")
 
 
 class Memory(Case):

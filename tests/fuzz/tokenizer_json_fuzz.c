@@ -37,7 +37,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
   aii_vocab *vocab = NULL;
   aiinfra_error err;
   aii_mem_init(&mem, NULL, (size_t)256 << 20);
-  if (aii_vocab_from_hf_json(&mem, (const char *)data, size, NULL, 0, &vocab, &err) == AIINFRA_OK) {
+  if (aii_vocab_from_hf_json(&mem, (const char *)data, size, NULL, &vocab, &err) == AIINFRA_OK) {
     use(vocab, TEXT, sizeof TEXT - 1, &mem);
     use(vocab, (const char *)data, size < 256 ? size : 256, &mem);
     aii_vocab_free(vocab);

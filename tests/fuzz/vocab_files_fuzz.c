@@ -21,9 +21,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
   aii_mem_init(&mem, NULL, (size_t)256 << 20);
   aii_tokens_init(&tokens, &mem);
   switch (data[0] % 3) {
-    case 0: rc = aii_vocab_from_tiktoken(&mem, file, size - 1, "gpt-4o", NULL, 0, &vocab, NULL); break;
-    case 1: rc = aii_vocab_from_sentencepiece(&mem, file, size - 1, NULL, 0, &vocab, NULL); break;
-    default: rc = aii_vocab_from_wordpiece(&mem, file, size - 1, NULL, 0, &vocab, NULL); break;
+    case 0: rc = aii_vocab_from_tiktoken(&mem, file, size - 1, "gpt-4o", NULL, &vocab, NULL); break;
+    case 1: rc = aii_vocab_from_sentencepiece(&mem, file, size - 1, NULL, &vocab, NULL); break;
+    default: rc = aii_vocab_from_wordpiece(&mem, file, size - 1, NULL, &vocab, NULL); break;
   }
   if ((rc == AIINFRA_OK) != (vocab != NULL)) abort();
   if (vocab != NULL && aii_tokenize(vocab, TEXT, sizeof TEXT - 1, 3, &tokens, NULL) == AIINFRA_OK) {

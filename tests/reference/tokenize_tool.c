@@ -40,27 +40,28 @@ static void answer(const aii_vocab *vocab, const char *text, uint32_t n, bool ar
   }
   put_u32((uint32_t)out.len);
   fwrite(aii_buf_cstr(&out), 1, out.len, stdout);
-  fflush(stdout);
   aii_buf_free(&out);
   aii_tokens_free(&tokens);
 }
 
 static aiinfra_status load(char **argv, aii_vocab **vocab, aiinfra_error *err)
 {
-  size_t n = 0, config_n = 0;
+  size_t n = 0;
+  aii_vocab_extras extras = {0};
   char *file = test_read_file(argv[2], &n);
-  char *config = strcmp(argv[1], "hf") == 0 && argv[3] != NULL ? test_read_file(argv[3], &config_n) : NULL;
+  char *config = strcmp(argv[1], "hf") == 0 && argv[3] != NULL ? test_read_file(argv[3], &extras.config.n) : NULL;
+  extras.config.p = config;
   aiinfra_status rc = AIINFRA_EINVAL;
   if (file == NULL) {
     fprintf(stderr, "cannot read %s\n", argv[2]);
   } else if (strcmp(argv[1], "hf") == 0) {
-    rc = aii_vocab_from_hf_json(&mem, file, n, config, config_n, vocab, err);
+    rc = aii_vocab_from_hf_json(&mem, file, n, &extras, vocab, err);
   } else if (strcmp(argv[1], "tiktoken") == 0) {
-    rc = aii_vocab_from_tiktoken(&mem, file, n, argv[3], NULL, 0, vocab, err);
+    rc = aii_vocab_from_tiktoken(&mem, file, n, argv[3], NULL, vocab, err);
   } else if (strcmp(argv[1], "sentencepiece") == 0) {
-    rc = aii_vocab_from_sentencepiece(&mem, file, n, NULL, 0, vocab, err);
+    rc = aii_vocab_from_sentencepiece(&mem, file, n, NULL, vocab, err);
   } else if (strcmp(argv[1], "wordpiece") == 0) {
-    rc = aii_vocab_from_wordpiece(&mem, file, n, NULL, 0, vocab, err);
+    rc = aii_vocab_from_wordpiece(&mem, file, n, NULL, vocab, err);
   }
   free(config);
   free(file);

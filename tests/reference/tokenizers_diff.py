@@ -74,21 +74,31 @@ def strings(count, seed):
         yield "".join(bit(rng) for _ in range(rng.randrange(1, 8)))
 
 
-class Tool:
-    def __init__(self, program, *args):
-        self.process = subprocess.Popen([program, *args], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+def damaged(rng, raw):
+    """The bytes of a text with some of them cut out or changed: nearly never UTF-8."""
+    raw = bytearray(raw or b"x")
+    for _ in range(rng.randrange(1, 4)):
+        at = rng.randrange(len(raw))
+        if rng.randrange(2):
+            raw[at] = rng.randrange(128, 256)
+        else:
+            raw[at:at + rng.randrange(1, 3)] = bytes(rng.randrange(128, 256) for _ in range(rng.randrange(2)))
+        raw = raw or bytearray(b"\xff")
+    return bytes(raw)
 
-    def ask(self, text, around):
-        raw = text.encode("utf-8")
-        pipe = self.process.stdin
-        pipe.write((b"e" if around else b"p") + struct.pack("<I", len(raw)) + raw)
-        pipe.flush()
-        (n,) = struct.unpack("<I", self.process.stdout.read(4))
-        ids = None
-        if n != 0xFFFFFFFF:
-            ids = list(struct.unpack("<%di" % n, self.process.stdout.read(4 * n)))
-        (n,) = struct.unpack("<I", self.process.stdout.read(4))
-        return ids, self.process.stdout.read(n).decode("utf-8")
+
+def ask(program, path, texts, around):
+    """What ours answers to all texts: (tokens or None, text printed back)."""
+    requests = b"".join((b"e" if a else b"p") + struct.pack("<I", len(t)) + t for t, a in zip(texts, around))
+    out = subprocess.run([program, "hf", path], input=requests, stdout=subprocess.PIPE).stdout
+    at = 0
+    while at < len(out):
+        (n,) = struct.unpack_from("<I", out, at)
+        ids = None if n == 0xFFFFFFFF else list(struct.unpack_from("<%di" % n, out, at + 4))
+        at += 4 if ids is None else 4 + 4 * n
+        (n,) = struct.unpack_from("<I", out, at)
+        yield ids, out[at + 4:at + 4 + n]
+        at += 4 + n
 
 
 def reference(path):
@@ -114,26 +124,39 @@ def reference(path):
             return Tokenizer.from_file(file.name)
 
 
+def is_utf8(raw):
+    try:
+        raw.decode("utf-8")
+        return True
+    except UnicodeDecodeError:
+        return False
+
+
+def compare_invalid(path, options, texts):
+    """The package takes only UTF-8: of other bytes ours has to make tokens, and UTF-8 again."""
+    rng = random.Random(options.seed)
+    texts = [damaged(rng, text) for text in texts[::10]]
+    good = sum(ids is not None and is_utf8(printed)
+               for ids, printed in ask(options.tool, path, texts, [True] * len(texts)))
+    print("%s: %d strings of damaged UTF-8, %d fail" % (path, len(texts), len(texts) - good), flush=True)
+    return len(texts) - good
+
+
 def compare(path, options):
     ref = reference(path)
-    tool = Tool(options.tool, "hf", path)
-    if tool.process.poll() is None:
+    texts = [text.encode("utf-8") for text in strings(options.strings, options.seed)]
+    around = [number % 2 == 0 for number in range(len(texts))]
+    wrong = panics = number = 0
+    for number, (ids, printed) in enumerate(ask(options.tool, path, texts, around), 1):
+        text = texts[number - 1].decode("utf-8")
         try:
-            tool.ask("", False)
-        except (BrokenPipeError, struct.error):
-            print("%s: refused" % path)
-            return 1
-    wrong = panics = 0
-    for number, text in enumerate(strings(options.strings, options.seed)):
-        around = number % 2 == 0
-        try:
-            want = ref.encode(text, add_special_tokens=around).ids
+            want = ref.encode(text, add_special_tokens=around[number - 1]).ids
         except BaseException as error:  # the package panics where added tokens overlap after stripping
             if type(error).__name__ != "PanicException":
                 raise
             panics += 1
             continue
-        ids, printed = tool.ask(text, around)
+        printed = printed.decode("utf-8")
         back = ref.decode(want, skip_special_tokens=False)
         if ids == want and printed == back:
             continue
@@ -145,10 +168,10 @@ def compare(path, options):
                                                        [ref.id_to_token(i) for i in ids or []] or printed))
             else:
                 print("  expected text %a\n  got           %a" % (back, printed))
-    print("%s: %d strings, %d differ%s" % (path, options.strings, wrong,
-                                           ", %d make the reference panic" % panics if panics else ""))
-    tool.process.stdin.close()
-    return wrong
+    missing = len(texts) - number  # refused, or it fell over
+    print("%s: %d strings, %d differ%s%s" % (path, len(texts), wrong, ", %d unanswered" % missing if missing else "",
+                                             ", %d make the reference panic" % panics if panics else ""), flush=True)
+    return wrong + missing + compare_invalid(path, options, texts)
 
 
 def main():

@@ -129,6 +129,11 @@ static bool gguf_vocab_load(gguf_vocab *v, const char *path)
                        : gv_is(value, "gpt2") ? AII_VOCAB_BPE
                        : gv_is(value, "bert") ? AII_VOCAB_WPM
                                               : 0;
+        if (gv_is(value, "gemma4")) {
+          v->desc.kind = AII_VOCAB_BPE;
+          memcpy(v->pre, "gemma4", 7);
+          v->desc.pre = v->pre;
+        }
       } else if (gv_is(key, "tokenizer.ggml.pre") && value.n < sizeof v->pre) {
         memcpy(v->pre, value.p, value.n);
         v->desc.pre = v->pre;

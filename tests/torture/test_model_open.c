@@ -1,5 +1,5 @@
 /* test_model_open.c - memory runs out while a runtime is made, a model is opened, a cache and a batcher with it, and while
- * its logits are looked at. */
+ * its logits are looked at; and while packed weights are written and read, which no failure of their file may stop. */
 #include "tests/torture/scene.h"
 
 static aiinfra_status make_runtime(void *ctx)
@@ -93,6 +93,29 @@ static aiinfra_status observe(void *ctx)
   return rc;
 }
 
+/* Twice: the first opening writes the packed file, or is told that it cannot, the second one maps it. */
+static aiinfra_status open_packed(void *ctx)
+{
+  const char *path = test_tmp("torture.packed");
+  aiinfra_model_opts opts = AIINFRA_MODEL_OPTS_INIT;
+  aiinfra_runtime *runtime = NULL;
+  aiinfra_model *model = NULL;
+  aiinfra_status rc;
+  (void)ctx;
+  opts.packed_path = path;
+  torture_pause("runtime");
+  (void)remove(path);
+  rc = scene_runtime(&runtime);
+  torture_resume();
+  for (int i = 0; i < 2 && rc == AIINFRA_OK; i++) {
+    rc = torture_made(aiinfra_model_open(runtime, scene_model(), &opts, &model, NULL), &model, "model_open");
+    aiinfra_model_free(model);
+    model = NULL;
+  }
+  aiinfra_runtime_free(runtime);
+  return rc;
+}
+
 static void a_runtime(void **state)
 {
   (void)state;
@@ -103,6 +126,13 @@ static void a_model(void **state)
 {
   (void)state;
   assert_int_equal(torture_run("model.open", open_model, NULL, NULL), 0);
+}
+
+static void packed_weights(void **state)
+{
+  const torture_opts opts = {.sources = TORTURE_HOOK | TORTURE_MALLOC | TORTURE_IO};
+  (void)state;
+  assert_int_equal(torture_run("model.packed", open_packed, NULL, &opts), 0);
 }
 
 static void a_vocabulary(void **state)
@@ -125,9 +155,9 @@ static void importance(void **state)
 
 int main(void)
 {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(a_runtime), cmocka_unit_test(a_model),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(a_runtime),    cmocka_unit_test(a_model),
                                      cmocka_unit_test(a_vocabulary), cmocka_unit_test(logits),
-                                     cmocka_unit_test(importance)};
+                                     cmocka_unit_test(importance),   cmocka_unit_test(packed_weights)};
   scene_model();
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -24,10 +24,10 @@ static aiinfra_status read_vocab(aii_mem *mem, const file *f, aii_vocab **out, a
 {
   const char *bytes = f->bytes + 1; /* corpus/vocab_files: the first byte is the reader */
   size_t n = f->n - 1;
-  if (f->bytes[0] == '{') return aii_vocab_from_hf_json(mem, f->bytes, f->n, NULL, 0, out, err);
-  if (f->bytes[0] == 0) return aii_vocab_from_tiktoken(mem, bytes, n, "gpt-4o", NULL, 0, out, err);
-  if (f->bytes[0] == 1) return aii_vocab_from_sentencepiece(mem, bytes, n, NULL, 0, out, err);
-  return aii_vocab_from_wordpiece(mem, bytes, n, NULL, 0, out, err);
+  if (f->bytes[0] == '{') return aii_vocab_from_hf_json(mem, f->bytes, f->n, NULL, out, err);
+  if (f->bytes[0] == 0) return aii_vocab_from_tiktoken(mem, bytes, n, "gpt-4o", NULL, out, err);
+  if (f->bytes[0] == 1) return aii_vocab_from_sentencepiece(mem, bytes, n, NULL, out, err);
+  return aii_vocab_from_wordpiece(mem, bytes, n, NULL, out, err);
 }
 
 static aiinfra_status use(void *ctx)

@@ -23,6 +23,7 @@
 typedef struct line {
   const char *text;      /* what it says */
   const char *calls;     /* tool_calls as JSON; NULL: none */
+  const char *thought;   /* its reasoning; NULL: none */
   aiinfra_status refuse; /* generate() itself returns this */
   aiinfra_status status; /* of the result */
   bool hang;             /* until it is cancelled */
@@ -67,8 +68,13 @@ static inline void speak(aii_task *task)
                                      : s->line.cut         ? AIINFRA_FINISH_LENGTH
                                                            : AIINFRA_FINISH_STOP};
   result.text_bytes = strlen(result.text);
-  if (status == AIINFRA_OK && result.text_bytes > 0) {
-    aiinfra_chunk chunk = {.text = result.text, .n_bytes = result.text_bytes};
+  result.reasoning = s->line.thought != NULL ? s->line.thought : "";
+  result.reasoning_bytes = strlen(result.reasoning);
+  if (status == AIINFRA_OK && result.text_bytes + result.reasoning_bytes > 0) {
+    aiinfra_chunk chunk = {.text = result.text,
+                           .n_bytes = result.text_bytes,
+                           .reasoning = result.reasoning,
+                           .reasoning_bytes = result.reasoning_bytes};
     s->on_chunk(s->user, &chunk);
   }
   s->on_result(s->user, status, &result);

@@ -78,6 +78,37 @@ static void bad_calls_are_told_to_the_model(void **state)
   assert_int_equal(w->tool_runs, 0);
 }
 
+/* ---- reasoning --------------------------------------------------------------------------------------------------------- */
+
+static void reasoning_is_told_apart_and_does_not_outlive_its_run(void **state)
+{
+  world *w = *state;
+  static const line lines[] = {{.thought = "I need the tool.", .calls = "[" CALL("a", "echo", "{}") "]"},
+                               {.thought = "Now I know.", .text = "Yes."},
+                               {.text = "Bye."}};
+  open_agent(w, NULL, lines);
+  add_tool(w, "echo", echo_tool, false, 0);
+  start(w, "Is it?", "talk", 0);
+  finish(w);
+  assert_int_equal(w->status, AIINFRA_OK);
+  assert_string_equal(w->answer, "Yes.");
+  expect_events(w,
+                "run_started recalled step_started reasoning tool_started tool_finished step_started reasoning token "
+                "answer run_finished");
+  assert_string_equal(json_string_value(json_object_get(json_array_get(w->events, 3), "text")), "I need the tool.");
+  assert_string_equal(json_string_value(json_object_get(json_array_get(w->events, 8), "text")), "Yes.");
+  /* behind its own call the model may see it again, by whichever name its template has */
+  assert_string_equal(message(w, 1, 2, "reasoning_content"), "I need the tool.");
+  assert_string_equal(message(w, 1, 2, "thinking"), "I need the tool.");
+  start(w, "Thanks.", "talk", 0);
+  finish(w);
+  assert_string_equal(message(w, 2, 2, "role"), "assistant");
+  assert_string_equal(message(w, 2, 2, "reasoning_content"), "");
+  assert_string_equal(message(w, 2, 2, "thinking"), "");
+  assert_string_equal(message(w, 2, 4, "content"), "Yes.");
+  assert_string_equal(message(w, 2, 4, "reasoning_content"), "");
+}
+
 /* ---- limits ------------------------------------------------------------------------------------------------------------ */
 
 static void a_slow_tool_is_given_up_and_its_late_result_ignored(void **state)
@@ -274,6 +305,7 @@ int main(void)
       T(a_tool_is_called_and_its_result_read),
       T(calls_of_one_generation_run_in_order),
       T(bad_calls_are_told_to_the_model),
+      T(reasoning_is_told_apart_and_does_not_outlive_its_run),
       T(a_slow_tool_is_given_up_and_its_late_result_ignored),
       T(the_same_call_thrice_is_a_loop),
       T(the_last_step_has_no_tools),

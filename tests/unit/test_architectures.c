@@ -5,95 +5,16 @@
  * tests/reference/models.py, which wrote the files (`make reference`). And each model gives the same bits whatever runs
  * beside it.
  */
-#include "tests/data/model_runner.h"
+#include "tests/data/golden_model.h"
 
 #include <dirent.h>
-#include <jansson.h>
 
 #include "src/kv/kv.h"
-#include "tests/data/gguf_maker.h"
 
-enum { MAX_CASES = 64, N_VOCAB = 263, MAX_TOKENS = 128 };
+enum { MAX_CASES = 64, N_VOCAB = GOLDEN_VOCAB, MAX_TOKENS = GOLDEN_MAX_TOKENS };
 
 static char *names[MAX_CASES];
 static size_t n_cases;
-
-/* ---- a model from its description ---------------------------------------------------------------------------------- */
-
-static void add_key(gguf_maker *m, const char *key, const json_t *value)
-{
-  switch (json_typeof(value)) {
-    case JSON_STRING: gm_key_str(m, key, json_string_value(value)); break;
-    case JSON_INTEGER: gm_key_u32(m, key, (uint32_t)json_integer_value(value)); break;
-    case JSON_REAL: gm_key_f32(m, key, (float)json_real_value(value)); break;
-    case JSON_TRUE:
-    case JSON_FALSE: gm_key_bool(m, key, json_is_true(value)); break;
-    default: fail_msg("key %s has a value of another kind", key);
-  }
-}
-
-static uint64_t hash_of(const char *name)
-{
-  uint64_t h = 0xcbf29ce484222325u;
-  for (; *name != '\0'; name++) h = (h ^ (unsigned char)*name) * 0x100000001b3u;
-  return h;
-}
-
-/* [name, [ne...], base, spread], or [name, [ne...], [values...]] */
-static void add_tensor(gguf_maker *m, const json_t *spec)
-{
-  const char *name = json_string_value(json_array_get(spec, 0));
-  const json_t *shape = json_array_get(spec, 1), *base = json_array_get(spec, 2);
-  uint64_t ne[4] = {1, 1, 1, 1}, state = hash_of(name);
-  size_t n_dims = json_array_size(shape), n = 1;
-  for (size_t d = 0; d < n_dims; d++) n *= ne[d] = (uint64_t)json_integer_value(json_array_get(shape, d));
-  float *values = malloc(n * sizeof *values), spread = (float)json_number_value(json_array_get(spec, 3));
-  for (size_t i = 0; i < n; i++) {
-    if (json_is_array(base)) values[i] = (float)json_number_value(json_array_get(base, i));
-    else values[i] = (float)json_number_value(base) + spread * gm_random(&state);
-  }
-  gm_pad(&m->data, m->alignment);
-  gm_info(m, name, 0, (uint32_t)n_dims, ne, m->data.n);
-  gm_add(&m->data, values, n * sizeof *values);
-  free(values);
-}
-
-static const char *write_model(const json_t *golden)
-{
-  gguf_maker m;
-  const char *key, *path = test_tmp("model.gguf");
-  json_t *value;
-  size_t i, n;
-  gm_init(&m);
-  json_object_foreach(json_object_get(golden, "keys"), key, value) add_key(&m, key, value);
-  gm_vocab(&m, N_VOCAB);
-  json_array_foreach(json_object_get(golden, "tensors"), i, value) add_tensor(&m, value);
-  uint8_t *bytes = gm_finish(&m, &n);
-  assert_int_equal(test_write_file(path, bytes, n), 0);
-  free(bytes);
-  return path;
-}
-
-static json_t *load(const char *name)
-{
-  char path[256];
-  json_error_t error;
-  snprintf(path, sizeof path, "tests/data/architectures/%s", name);
-  json_t *golden = json_load_file(test_path(path), 0, &error);
-  if (golden == NULL) fail_msg("%s: %s", path, error.text);
-  return golden;
-}
-
-static uint32_t load_tokens(const json_t *golden, aiinfra_token *tokens)
-{
-  const json_t *list = json_object_get(golden, "tokens");
-  uint32_t n = (uint32_t)json_array_size(list);
-  assert_true(n <= MAX_TOKENS);
-  for (uint32_t i = 0; i < n; i++) tokens[i] = (aiinfra_token)json_integer_value(json_array_get(list, i));
-  return n;
-}
-
-/* ---- tests ----------------------------------------------------------------------------------------------------------- */
 
 static double error_of(const json_t *golden, const float *logits)
 {
@@ -126,12 +47,12 @@ static void test_logits_of_transformers(void **state)
   (void)state;
   static float logits[MAX_TOKENS * N_VOCAB];
   for (size_t i = 0; i < n_cases; i++) {
-    json_t *golden = load(names[i]);
+    json_t *golden = golden_load("architectures", names[i]);
     aiinfra_token tokens[MAX_TOKENS];
-    uint32_t n = load_tokens(golden, tokens),
+    uint32_t n = golden_tokens(golden, tokens),
              n_prompt = (uint32_t)json_integer_value(json_object_get(golden, "n_prompt"));
     runner r;
-    runner_open(&r, write_model(golden), NULL, n_prompt, 16, AII_F32);
+    runner_open(&r, golden_write(golden), NULL, n_prompt, 16, AII_F32);
     runner_step(&r, tokens, n_prompt, 0, true, logits);
     for (uint32_t t = n_prompt; t < n; t++) {
       aiinfra_token chosen = largest(logits + (size_t)(t - 1) * N_VOCAB);
@@ -163,10 +84,10 @@ static void test_same_bits_however_computed(void **state)
   (void)state;
   static float want[N_VOCAB], got[N_VOCAB];
   for (size_t i = 0; i < n_cases; i++) {
-    json_t *golden = load(names[i]);
+    json_t *golden = golden_load("architectures", names[i]);
     aiinfra_token tokens[MAX_TOKENS];
-    uint32_t n = AII_MIN(load_tokens(golden, tokens), 40u);
-    const char *path = write_model(golden);
+    uint32_t n = AII_MIN(golden_tokens(golden, tokens), 40u);
+    const char *path = golden_write(golden);
     last_logits(path, 1, n, 16, tokens, n, want);
     last_logits(path, 3, n, 4, tokens, n, got);
     assert_memory_equal(got, want, sizeof got);
@@ -184,15 +105,15 @@ static void test_in_a_public_cache(void **state)
   (void)state;
   static float want[N_VOCAB], got[N_VOCAB];
   for (size_t i = 0; i < n_cases; i++) {
-    json_t *golden = load(names[i]);
+    json_t *golden = golden_load("architectures", names[i]);
     aiinfra_token tokens[MAX_TOKENS];
-    uint32_t n = AII_MIN(load_tokens(golden, tokens), 40u);
+    uint32_t n = AII_MIN(golden_tokens(golden, tokens), 40u);
     aiinfra_kv_opts opts = AIINFRA_KV_OPTS_INIT;
     aiinfra_error err;
     aiinfra_kv *kv;
     runner r;
     opts.dtype = AIINFRA_DTYPE_F32;
-    runner_open(&r, write_model(golden), NULL, n, 16, AII_F32);
+    runner_open(&r, golden_write(golden), NULL, n, 16, AII_F32);
     runner_step(&r, tokens, n, 0, false, want);
     runner_say("cache", aiinfra_kv_create(r.model, &opts, &kv, &err), &err);
     aii_kv_view own = r.kv;
@@ -213,7 +134,7 @@ static void test_missing_tensors(void **state)
   aiinfra_runtime *rt;
   assert_int_equal(aiinfra_runtime_create(NULL, &rt, NULL), AIINFRA_OK);
   for (size_t i = 0; i < n_cases; i++) {
-    json_t *golden = load(names[i]), *tensors = json_object_get(golden, "tensors");
+    json_t *golden = golden_load("architectures", names[i]), *tensors = json_object_get(golden, "tensors");
     for (size_t t = 0; t < json_array_size(tensors); t++) {
       json_t *spec = json_incref(json_array_get(tensors, t));
       const char *name = json_string_value(json_array_get(spec, 0));
@@ -223,7 +144,7 @@ static void test_missing_tensors(void **state)
       json_array_remove(tensors, t);
       aiinfra_model *model;
       aiinfra_error err = {0};
-      aiinfra_status rc = aiinfra_model_open(rt, write_model(golden), NULL, &model, &err);
+      aiinfra_status rc = aiinfra_model_open(rt, golden_write(golden), NULL, &model, &err);
       if (!optional && (rc != AIINFRA_EFORMAT || strstr(err.message, name) == NULL))
         fail_msg("%s without %s: %s '%s'", names[i], name, aiinfra_status_name(rc), err.message);
       aiinfra_model_free(model);

@@ -136,6 +136,41 @@ static void test_matmul_invariance(void **state)
   }
 }
 
+/* Several products at once are the products one by one, of mixed types, one-row weights among them, gated or not. */
+static void test_products_together(void **state)
+{
+  (void)state;
+  enum { IN = 256, OUT = 515, ROWS = 37 };
+  machine one = new_machine(1, 0);
+  for (int types = 0; types < 6; types++) {
+    aii_weight q = random_weight(one, 4, IN, OUT), k = random_weight(one, types, IN, types % 2 != 0 ? OUT : 1);
+    aii_weight bias = random_weight(one, 0, OUT, 1);
+    float *x = random_floats(IN * ROWS), *want[3], *got[3];
+    for (int i = 0; i < 3; i++) want[i] = malloc(OUT * ROWS * 4), got[i] = malloc(OUT * ROWS * 4);
+    one.be->ops->matmul(one.be, &q, &bias, x, ROWS, false, want[0]);
+    one.be->ops->matmul(one.be, &k, NULL, x, ROWS, false, want[1]);
+    for (uint32_t threads = 1; threads <= 4; threads *= 2) {
+      machine m = new_machine(threads, 0);
+      const aii_mul muls[] = {{&q, &bias, got[0]}, {&k, NULL, got[1]}};
+      m.be->ops->matmuls(m.be, muls, 2, x, ROWS);
+      assert_memory_equal(want[0], got[0], OUT * ROWS * 4);
+      assert_memory_equal(want[1], got[1], k.n_out * ROWS * 4);
+      if (k.n_out == OUT) {
+        one.be->ops->activate(one.be, AII_ACT_SILU, want[0], want[1], OUT * ROWS, want[2]);
+        m.be->ops->gated(m.be, AII_ACT_SILU, &muls[0], &muls[1], x, ROWS);
+        assert_memory_equal(want[2], got[0], OUT * ROWS * 4);
+      }
+      free_machine(m);
+    }
+    free_weight(one, &q);
+    free_weight(one, &k);
+    free_weight(one, &bias);
+    for (int i = 0; i < 3; i++) free(want[i]), free(got[i]);
+    free(x);
+  }
+  free_machine(one);
+}
+
 /* A product with any type is the product with its decoded rows: exactly, unless activations are quantised for it. An
  * embedding is a decoded row. */
 static void test_decoded_types(void **state)
@@ -543,6 +578,7 @@ int main(void)
       cmocka_unit_test_teardown(test_creation, no_leak),
       cmocka_unit_test_teardown(test_uploads, no_leak),
       cmocka_unit_test_teardown(test_matmul_invariance, no_leak),
+      cmocka_unit_test_teardown(test_products_together, no_leak),
       cmocka_unit_test_teardown(test_decoded_types, no_leak),
       cmocka_unit_test_teardown(test_embed_and_failures, no_leak),
       cmocka_unit_test_teardown(test_elementwise, no_leak),

@@ -1,67 +1,15 @@
 /* test_encoders.c - the hidden states of encoders against what Hugging Face transformers computed.
  *
  * tests/data/encoders/ has a file for each small model: its keys, the names and shapes of its tensors, tokens, and the
- * last hidden states of a few of them. Weights are a formula of a tensor's name, shared with
- * tests/reference/encoders.py, which wrote the files. And each text gives the same bits whatever runs beside it.
+ * last hidden states of a few of them; tests/data/rerankers/ has the logits of pairs. Weights are a formula of a tensor's
+ * name, shared with tests/reference/encoders.py, which wrote the files. And each text gives the same bits whatever runs beside it.
  */
-#include "tests/data/model_runner.h"
-
-#include <jansson.h>
+#include "tests/data/golden_model.h"
 
 #include "aiinfra/batcher.h"
 #include "aiinfra/eval.h"
-#include "tests/data/gguf_maker.h"
 
-enum { N_VOCAB = 263, WIDTH = 32, MAX_TOKENS = 128 };
-
-static void add_key(gguf_maker *m, const char *key, const json_t *value)
-{
-  switch (json_typeof(value)) {
-    case JSON_STRING: gm_key_str(m, key, json_string_value(value)); break;
-    case JSON_INTEGER: gm_key_u32(m, key, (uint32_t)json_integer_value(value)); break;
-    case JSON_REAL: gm_key_f32(m, key, (float)json_real_value(value)); break;
-    default: gm_key_bool(m, key, json_is_true(value)); break;
-  }
-}
-
-/* [name, [ne...], base, spread] */
-static void add_tensor(gguf_maker *m, const json_t *spec)
-{
-  const char *name = json_string_value(json_array_get(spec, 0));
-  const json_t *ne = json_array_get(spec, 1);
-  uint64_t state = 0xcbf29ce484222325u;
-  for (const char *c = name; *c != '\0'; c++) state = (state ^ (unsigned char)*c) * 0x100000001b3u;
-  gm_random_tensor(m, name, (uint32_t)json_integer_value(json_array_get(ne, 0)),
-                   json_array_size(ne) > 1 ? (uint32_t)json_integer_value(json_array_get(ne, 1)) : 1,
-                   (float)json_number_value(json_array_get(spec, 2)), (float)json_number_value(json_array_get(spec, 3)),
-                   &state);
-}
-
-static json_t *load(const char *name)
-{
-  char path[256];
-  json_error_t error;
-  snprintf(path, sizeof path, "tests/data/encoders/%s.json", name);
-  json_t *golden = json_load_file(path, 0, &error);
-  if (golden == NULL) fail_msg("%s: %s", path, error.text);
-  return golden;
-}
-
-static const char *write_model(const json_t *golden)
-{
-  gguf_maker m;
-  const char *key, *path = test_tmp("encoder.gguf");
-  json_t *value;
-  size_t i, n;
-  gm_init(&m);
-  json_object_foreach(json_object_get(golden, "keys"), key, value) add_key(&m, key, value);
-  gm_vocab(&m, N_VOCAB);
-  json_array_foreach(json_object_get(golden, "tensors"), i, value) add_tensor(&m, value);
-  uint8_t *bytes = gm_finish(&m, &n);
-  assert_int_equal(test_write_file(path, bytes, n), 0);
-  free(bytes);
-  return path;
-}
+enum { WIDTH = 32, MAX_TOKENS = GOLDEN_MAX_TOKENS };
 
 /* The hidden states of the golden text, and of its first n_second tokens as a second sequence of the same pass. */
 static void hidden_states(runner *r, const aiinfra_token *tokens, uint32_t n, uint32_t n_second, float *out)
@@ -90,14 +38,13 @@ static void hidden_states(runner *r, const aiinfra_token *tokens, uint32_t n, ui
 static void check(const char *name, const aiinfra_runtime_opts *opts, uint32_t block_tokens)
 {
   static float hidden[2 * MAX_TOKENS * WIDTH], again[2 * MAX_TOKENS * WIDTH];
-  json_t *golden = load(name), *row, *list = json_object_get(golden, "tokens");
+  json_t *golden = golden_load("encoders", name), *row;
   aiinfra_token tokens[MAX_TOKENS];
-  uint32_t n = (uint32_t)json_array_size(list);
+  uint32_t n = golden_tokens(golden, tokens);
   const char *key;
   double off = 0, size = 0;
   runner r;
-  for (uint32_t i = 0; i < n; i++) tokens[i] = (aiinfra_token)json_integer_value(json_array_get(list, i));
-  runner_open(&r, write_model(golden), opts, 2 * MAX_TOKENS, block_tokens, AII_F32);
+  runner_open(&r, golden_write(golden), opts, 2 * MAX_TOKENS, block_tokens, AII_F32);
   hidden_states(&r, tokens, n, 0, hidden);
   json_object_foreach(json_object_get(golden, "rows"), key, row)
   {
@@ -121,8 +68,9 @@ static void check(const char *name, const aiinfra_runtime_opts *opts, uint32_t b
 static void test_hidden_states(void **state)
 {
   (void)state;
-  static const char *const names[] = {"bert",        "xlm-roberta",  "nomic-bert",
-                                      "modern-bert", "jina-bert-v2", "jina-bert-v2-fused"};
+  static const char *const names[] = {
+      "bert.json",         "xlm-roberta.json",        "nomic-bert.json",       "modern-bert.json",
+      "jina-bert-v2.json", "jina-bert-v2-fused.json", "jina-bert-v2-code.json"};
   for (size_t i = 0; i < AII_COUNT(names); i++) {
     aiinfra_runtime_opts opts = AIINFRA_RUNTIME_OPTS_INIT;
     check(names[i], NULL, 16);
@@ -161,13 +109,65 @@ static void embed(aiinfra_batcher *batcher, const char *const *texts, size_t n, 
   aiinfra_request_free(request);
 }
 
+static void on_scores(void *user, aiinfra_status status, const aiinfra_rerank_result *result)
+{
+  const json_t *golden = user, *wanted = json_object_get(golden, "scores");
+  if (status != AIINFRA_OK) fail_msg("rerank: %s", result->error->message);
+  assert_int_equal(result->total_tokens, json_integer_value(json_object_get(golden, "n_tokens")));
+  for (size_t i = 0; i < result->n_documents; i++) {
+    double off = (double)result->scores[i] - json_number_value(json_array_get(wanted, i));
+    if (!(fabs(off) < 1e-5)) fail_msg("document %zu: the score is off by %g", i, off);
+  }
+}
+
+/* The logits that transformers gives to pairs, whatever else is in the step. */
+static void check_reranker(const char *name)
+{
+  const char *documents[8];
+  json_t *golden = golden_load("rerankers", name), *list = json_object_get(golden, "documents"), *document;
+  aiinfra_rerank_opts opts = AIINFRA_RERANK_OPTS_INIT;
+  aiinfra_batcher *batcher;
+  aiinfra_request *request;
+  aiinfra_runtime *rt;
+  aiinfra_model *model;
+  aiinfra_error err;
+  aiinfra_kv *kv;
+  size_t i;
+  print_message("%s\n", name);
+  runner_say("runtime", aiinfra_runtime_create(NULL, &rt, &err), &err);
+  runner_say("model", aiinfra_model_open(rt, golden_write(golden), NULL, &model, &err), &err);
+  runner_say("kv", aiinfra_kv_create(model, NULL, &kv, &err), &err);
+  runner_say("batcher", aiinfra_batcher_create(model, kv, NULL, &batcher, &err), &err);
+  json_array_foreach(list, i, document) documents[i] = json_string_value(document);
+  opts.query = json_string_value(json_object_get(golden, "query"));
+  opts.documents = documents;
+  opts.n_documents = json_array_size(list);
+  opts.raw_scores = 1;
+  runner_say("rerank", aiinfra_batcher_rerank(batcher, &opts, on_scores, golden, &request, &err), &err);
+  runner_say("rerank", aiinfra_request_wait(request, 60000, &err), &err);
+  aiinfra_request_free(request);
+  aiinfra_batcher_free(batcher);
+  aiinfra_kv_free(kv);
+  aiinfra_model_free(model);
+  aiinfra_runtime_free(rt);
+  json_decref(golden);
+}
+
+static void test_rerankers(void **state)
+{
+  (void)state;
+  check_reranker("bert.json");
+  check_reranker("modern-bert-mean.json");
+  check_reranker("modern-bert-cls.json");
+}
+
 static void test_batcher(void **state)
 {
   (void)state;
   static const char *const texts[8] = {"one", "a longer text of some words", "",     "two", "the dog and the cat sat",
                                        "x",   "a longer text of some words", "three"};
   static vectors together, alone;
-  json_t *golden = load("bert");
+  json_t *golden = golden_load("encoders", "bert.json");
   aiinfra_batcher_opts opts = AIINFRA_BATCHER_OPTS_INIT;
   aiinfra_generate_opts ask = AIINFRA_GENERATE_OPTS_INIT;
   aiinfra_error err;
@@ -179,7 +179,7 @@ static void test_batcher(void **state)
   opts.max_running = 4;
   opts.max_step_tokens = 40; /* no two long texts in one step */
   runner_say("runtime", aiinfra_runtime_create(NULL, &rt, &err), &err);
-  runner_say("model", aiinfra_model_open(rt, write_model(golden), NULL, &model, &err), &err);
+  runner_say("model", aiinfra_model_open(rt, golden_write(golden), NULL, &model, &err), &err);
   runner_say("kv", aiinfra_kv_create(model, NULL, &kv, &err), &err);
   runner_say("batcher", aiinfra_batcher_create(model, kv, &opts, &batcher, &err), &err);
   embed(batcher, texts, 8, 0, &together);
@@ -208,6 +208,7 @@ static void test_batcher(void **state)
 
 int main(void)
 {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_hidden_states), cmocka_unit_test(test_batcher)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_hidden_states), cmocka_unit_test(test_rerankers),
+                                     cmocka_unit_test(test_batcher)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -203,6 +203,15 @@ static const char TOOLS[] =
     "{\"x\":{\"type\":\"integer\"}},\"required\":[\"x\"],\"additionalProperties\":false}}},"
     "{\"type\":\"function\",\"function\":{\"name\":\"now\"}}]";
 
+static aiinfra_status from_tools(const char *choice, const char *format, const char *prompt, aii_grammar **out,
+                                 aiinfra_error *err)
+{
+  aii_tool_grammar_opts opts = {.tools_json = TOOLS, .choice = choice, .prompt = prompt};
+  opts.syntax = (aii_output_syntax){aii_output_format(format), "<think>", "</think>"};
+  if (prompt != NULL) opts.n_prompt = strlen(prompt);
+  return aii_grammar_from_tools(&mem, &opts, out, err);
+}
+
 static bool allowed(aii_grammar_state *state, aiinfra_token token)
 {
   float logits[BYTE_VOCAB_MAX] = {0};
@@ -217,7 +226,7 @@ static void tool_calls(void **state)
   aii_grammar *grammar = NULL;
   aii_grammar_state *s = NULL;
   char text[300];
-  assert_int_equal(aii_grammar_from_tools(&mem, TOOLS, "required", "hermes", &grammar, NULL), AIINFRA_OK);
+  assert_int_equal(from_tools("required", "hermes", NULL, &grammar, NULL), AIINFRA_OK);
   assert_true(matches(grammar, call));
   snprintf(text, sizeof text, "%s\n%s", call, call);
   assert_true(matches(grammar, text));
@@ -225,11 +234,11 @@ static void tool_calls(void **state)
   assert_false(matches(grammar, "<tool_call>\n{\"name\":\"add\",\"arguments\":{}}\n</tool_call>"));
   assert_false(matches(grammar, "Hello"));
   aii_grammar_free(grammar);
-  assert_int_equal(aii_grammar_from_tools(&mem, TOOLS, "now", "hermes", &grammar, NULL), AIINFRA_OK);
+  assert_int_equal(from_tools("now", "hermes", NULL, &grammar, NULL), AIINFRA_OK);
   assert_false(matches(grammar, call));
   aii_grammar_free(grammar);
-  assert_int_equal(aii_grammar_from_tools(&mem, TOOLS, "nope", "hermes", &grammar, NULL), AIINFRA_EINVAL);
-  assert_int_equal(aii_grammar_from_tools(&mem, TOOLS, "auto", "hermes", &grammar, NULL), AIINFRA_OK);
+  assert_int_equal(from_tools("nope", "hermes", NULL, &grammar, NULL), AIINFRA_EINVAL);
+  assert_int_equal(from_tools("auto", "hermes", NULL, &grammar, NULL), AIINFRA_OK);
   assert_true(matches(grammar, "Hello, no tool <tool_calm>"));
   snprintf(text, sizeof text, "I will call.\n%s", call);
   assert_true(matches(grammar, text));
@@ -331,7 +340,7 @@ static void mask_time(void **state)
   assert_true(gguf_vocab_load(&file, path));
   assert_int_equal(aii_vocab_create(&mem, &file.desc, &vocab, NULL), AIINFRA_OK);
   gguf_vocab_free(&file);
-  assert_int_equal(aii_grammar_from_tools(&mem, TOOLS, "auto", "hermes", &grammar, NULL), AIINFRA_OK);
+  assert_int_equal(from_tools("auto", "hermes", NULL, &grammar, NULL), AIINFRA_OK);
   aii_grammar *json = NULL;
   assert_int_equal(aii_grammar_from_schema(&mem, "{\"type\":\"object\"}", &json, NULL), AIINFRA_OK);
   float *logits = calloc(aii_vocab_size(vocab), sizeof *logits);
@@ -380,9 +389,9 @@ static void formats_of_calls(void **state)
     aii_grammar *grammar = NULL;
     aii_output *output = NULL;
     aiinfra_error err = {0};
-    if (aii_grammar_from_tools(&mem, TOOLS, "required", table[i].format, &grammar, &err) != AIINFRA_OK)
+    if (from_tools("required", table[i].format, NULL, &grammar, &err) != AIINFRA_OK)
       fail_msg("%s: %s", table[i].format, err.message);
-    assert_false(aii_grammar_is_lazy(grammar));
+    assert_false(aii_grammar_waits(grammar));
     if (!matches(grammar, table[i].good)) fail_msg("%s rejects %s", table[i].format, table[i].good);
     if (matches(grammar, table[i].bad)) fail_msg("%s accepts %s", table[i].format, table[i].bad);
     aii_grammar_free(grammar);
@@ -394,8 +403,95 @@ static void formats_of_calls(void **state)
     aii_output_free(output);
   }
   aii_grammar *none = NULL;
-  assert_int_equal(aii_grammar_from_tools(&mem, TOOLS, "required", "kimi", &none, NULL), AIINFRA_ENOTSUP);
-  assert_int_equal(aii_grammar_from_tools(&mem, TOOLS, "auto", "llama3", &none, NULL), AIINFRA_ENOTSUP);
+  assert_int_equal(from_tools("required", "no such", NULL, &none, NULL), AIINFRA_ENOTSUP);
+}
+
+#define LLAMA_CALL "{\"name\": \"add\", \"parameters\": {\"x\": 1}}"
+
+/* Without a marker only an object that names a tool, at the very beginning, is a call. */
+static void calls_without_marker(void **state)
+{
+  (void)state;
+  aii_grammar *grammar = NULL;
+  assert_int_equal(from_tools("auto", "llama3", NULL, &grammar, NULL), AIINFRA_OK);
+  assert_true(matches(grammar, "\n" LLAMA_CALL));
+  assert_false(matches(grammar, LLAMA_CALL " and more"));
+  assert_false(matches(grammar, "{\"name\": \"add\", \"parameters\": {}}"));
+  assert_true(matches(grammar, "{\"name\": \"Ann\", \"age\": 5}"));
+  assert_true(matches(grammar, "As in {\"name\": \"add\", x"));
+  aii_grammar_free(grammar);
+}
+
+/* Where a call in the reasoning is none, nothing is held there; behind it, it is. */
+static void reasoning_first(void **state)
+{
+  (void)state;
+  static const char call[] = "<TOOLCALL>[{\"name\": \"now\", \"arguments\": {}}]</TOOLCALL>";
+  aii_grammar *grammar = NULL;
+  char text[300];
+  assert_int_equal(from_tools("auto", "nemotron", "...<think>\n", &grammar, NULL), AIINFRA_OK);
+  assert_true(matches(grammar, "maybe <TOOLCALL>x"));
+  snprintf(text, sizeof text, "hm</think>\n%s", call);
+  assert_true(matches(grammar, text));
+  assert_false(matches(grammar, "hm</think>ok <TOOLCALL>x"));
+  assert_false(matches(grammar, "hm</think>ok <think>x</think> <TOOLCALL>x"));
+  aii_grammar_free(grammar);
+  /* a forced call waits for the end of the reasoning that the prompt has opened */
+  assert_int_equal(from_tools("required", "nemotron", "...<think>\n", &grammar, NULL), AIINFRA_OK);
+  assert_true(aii_grammar_waits(grammar));
+  assert_true(matches(grammar, text));
+  assert_false(matches(grammar, "hm"));
+  assert_false(matches(grammar, "hm</think>\nno"));
+  aii_grammar_free(grammar);
+  /* a call that ends the reasoning is one */
+  assert_int_equal(from_tools("required", "hermes", "...<think>\n", &grammar, NULL), AIINFRA_OK);
+  assert_false(matches(grammar, "hm <tool_call>x"));
+  assert_true(matches(grammar, "hm <tool_call>\n{\"name\": \"now\", \"arguments\": {}}\n</tool_call>"));
+  aii_grammar_free(grammar);
+}
+
+static void refused_names(void **state)
+{
+  (void)state;
+  static const char *const table[][3] = {/* format, tool's name, member's name */
+                                         {"glm", "a<b", "x"},      {"kimi", "a b", "x"},
+                                         {"lfm2", "f", "a b"},     {"qwen3-coder", "f", "a>b"},
+                                         {"gemma-4", "f", "a:b{"}, {"functionary-v3.2", "all", "x"}};
+  for (size_t i = 0; i < AII_COUNT(table); i++) {
+    char tools[300];
+    aii_grammar *grammar = NULL;
+    aiinfra_error err = {0};
+    snprintf(tools, sizeof tools,
+             "[{\"type\":\"function\",\"function\":{\"name\":\"%s\",\"parameters\":{\"type\":\"object\","
+             "\"properties\":{\"%s\":{\"type\":\"string\"}}}}}]",
+             table[i][1], table[i][2]);
+    aii_tool_grammar_opts opts = {.tools_json = tools, .syntax = {.format = aii_output_format(table[i][0])}};
+    if (aii_grammar_from_tools(&mem, &opts, &grammar, &err) != AIINFRA_ENOTSUP) fail_msg("%s takes it", table[i][0]);
+    assert_null(grammar);
+    assert_non_null(strstr(err.message, "cannot be written"));
+  }
+}
+
+/* Each failed allocation is ENOMEM, and nothing is kept. */
+static void memory_runs_out(void **state)
+{
+  (void)state;
+  static const char *const formats[] = {"qwen3-coder", "lfm2", "gemma-4", "llama3", "harmony", "nemotron"};
+  for (size_t i = 0; i < AII_COUNT(formats); i++) {
+    bool done = false;
+    for (size_t limit = 64; !done; limit += limit / 2) {
+      aii_mem small;
+      aii_grammar *grammar = NULL;
+      aii_mem_init(&small, NULL, limit);
+      aii_tool_grammar_opts opts = {.tools_json = TOOLS, .syntax = {aii_output_format(formats[i]), "<a>", "</a>"}};
+      aiinfra_status rc = aii_grammar_from_tools(&small, &opts, &grammar, NULL);
+      done = rc == AIINFRA_OK;
+      if (!done) assert_int_equal(rc, AIINFRA_ENOMEM);
+      assert_true(done == (grammar != NULL));
+      aii_grammar_free(grammar);
+      assert_int_equal(small.used_bytes, 0);
+    }
+  }
 }
 
 /* A format's own control tokens count as their text: they trigger, and they are the way to go on. */
@@ -427,7 +523,7 @@ static void control_tokens_of_formats(void **state)
   aii_grammar *grammar;
   aii_grammar_state *s;
   assert_int_equal(aii_vocab_create(&mem, &desc, &vocab, NULL), AIINFRA_OK);
-  assert_int_equal(aii_grammar_from_tools(&mem, TOOLS, "auto", "mistral", &grammar, NULL), AIINFRA_OK);
+  assert_int_equal(from_tools("auto", "mistral", NULL, &grammar, NULL), AIINFRA_OK);
   assert_int_equal(aii_grammar_start(&mem, grammar, vocab, &s, NULL), AIINFRA_OK);
   assert_true(allowed(s, 'q') && allowed(s, OTHER) && allowed(s, CALLS));
   assert_int_equal(aii_grammar_accept(s, CALLS, NULL), AIINFRA_OK);
@@ -470,6 +566,10 @@ int main(void)
       cmocka_unit_test(random_walks),
       cmocka_unit_test(mask_time),
       cmocka_unit_test(formats_of_calls),
+      cmocka_unit_test(calls_without_marker),
+      cmocka_unit_test(reasoning_first),
+      cmocka_unit_test(refused_names),
+      cmocka_unit_test(memory_runs_out),
       cmocka_unit_test(control_tokens_of_formats),
   };
   return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -6,6 +6,7 @@
 #include "aiinfra/convert.h"
 #include "src/model/gguf.h"
 #include "tests/data/hf_maker.h"
+#include "tests/unit/conformance.h"
 
 static aii_mem mem;
 
@@ -232,10 +233,8 @@ static void test_refuses(void **state)
   hm_count(&m, "model.norm.weight", "2", 2, 0);
   hm_weights(folder, "model.safetensors", &m);
   expect(folder, AIINFRA_ENOENT, "tokenizer");
-  hm_text(folder, "tokenizer.json",
-          "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[]},\"pre_tokenizer\":"
-          "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"x+\"}}}");
-  expect(folder, AIINFRA_ENOTSUP, "x+");
+  hm_text(folder, "tokenizer.json", "{\"model\":{\"type\":\"Neural\"}}");
+  expect(folder, AIINFRA_ENOTSUP, "'Neural'");
   hm_text(folder, "config.json", "{\"model_type\":\"llama\",\"rope_scaling\":{\"rope_type\":\"twist\"}}");
   expect(folder, AIINFRA_ENOTSUP, "'twist'");
   hm_text(folder, "config.json", "{\"model_type\":\"llama\",\"quantization_config\":{\"quant_method\":\"gptq\"}}");
@@ -272,26 +271,133 @@ static void logits_of(const char *path, float logits[8])
   runner_close(&r);
 }
 
+static aiinfra_status convert(const char *from, const char *to, aiinfra_error *err)
+{
+  aiinfra_runtime *rt;
+  assert_int_equal(aiinfra_runtime_create(NULL, &rt, NULL), AIINFRA_OK);
+  aiinfra_status rc = aiinfra_convert(rt, from, to, NULL, err);
+  aiinfra_runtime_free(rt);
+  return rc;
+}
+
 /* The folder, the same in two shards, and the file converted from it are one model. */
 static void test_runs(void **state)
 {
   (void)state;
   float a[8], b[8], c[8];
   const char *whole = folder_of("whole"), *out = test_tmp("whole.gguf");
-  aiinfra_runtime *rt;
   aiinfra_error err;
   hm_llama(whole, false);
   logits_of(whole, a);
   assert_true(a[0] != a[1]);
-  assert_int_equal(aiinfra_runtime_create(NULL, &rt, NULL), AIINFRA_OK);
-  runner_say("convert", aiinfra_convert(rt, whole, out, NULL, &err), &err);
-  aiinfra_runtime_free(rt);
+  runner_say("convert", convert(whole, out, &err), &err);
   logits_of(out, b);
   const char *parts = folder_of("parts");
   hm_llama(parts, true);
   logits_of(parts, c);
   assert_memory_equal(a, b, sizeof a);
   assert_memory_equal(a, c, sizeof a);
+}
+
+/* The tokens of a text by the vocabulary of a model, between spaces. */
+static void expect_tokens(const char *path, const char *text, const char *wanted)
+{
+  runner r;
+  char got[256] = "";
+  aii_tokens tokens;
+  aiinfra_error err;
+  aii_tokens_init(&tokens, &mem);
+  runner_open(&r, path, NULL, 4, 16, AII_F32);
+  runner_say("tokenize", aii_tokenize(r.model->vocab, text, strlen(text), 3, &tokens, &err), &err);
+  for (size_t i = 0; i < tokens.n; i++) snprintf(got + strlen(got), 16, "%s%d", i > 0 ? " " : "", tokens.items[i]);
+  assert_string_equal(got, wanted);
+  aii_tokens_free(&tokens);
+  runner_close(&r);
+}
+
+#define MODEL(pre)                                                                                  \
+  "{\"pre_tokenizer\":" pre ",\"model\":{\"type\":\"BPE\",\"vocab\":{\"<s>\":0,\"</s>\":1,\"a\":2," \
+  "\"b\":3,\"c\":4,\"ab\":5,\"abc\":6},\"merges\":[\"a b\",\"ab c\"]}}"
+#define SPLIT(regex)                                                                         \
+  "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"behavior\":\"Isolated\"," \
+  "\"pattern\":{\"Regex\":\"" regex "\"}},{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":false}]}"
+
+/* What GGUF has no words for opens all the same, and is refused only when a GGUF file shall be written. */
+static void test_beyond_gguf(void **state)
+{
+  (void)state;
+  static const struct {
+    const char *json, *text, *tokens, *says;
+  } cases[] = {
+      {MODEL(SPLIT("b")), "abc", "2 3 4", "'/b/'"},
+      {MODEL("{\"type\":\"ByteLevel\",\"add_prefix_space\":false}"), "abc", "6", NULL},
+      {MODEL("null,\"normalizer\":{\"type\":\"Lowercase\"}"), "a", "2", "has no words"},
+      {"{\"model\":{\"type\":\"WordLevel\",\"vocab\":{\"<s>\":0,\"</s>\":1,\"abc\":2}}}", "abc", "2", "whole words"},
+  };
+  const char *folder = folder_of("beyond");
+  for (size_t i = 0; i < AII_COUNT(cases); i++) {
+    char out[700];
+    aiinfra_error err = {0};
+    snprintf(out, sizeof out, "%s/out-%zu.gguf", folder, i);
+    hm_llama(folder, false);
+    hm_text(folder, "tokenizer.json", cases[i].json);
+    expect_tokens(folder, cases[i].text, cases[i].tokens);
+    aiinfra_status rc = convert(folder, out, &err);
+    if (cases[i].says == NULL) {
+      runner_say("convert", rc, &err);
+      expect_tokens(out, cases[i].text, cases[i].tokens);
+      continue;
+    }
+    assert_int_equal(rc, AIINFRA_ENOTSUP);
+    if (strstr(err.message, cases[i].says) == NULL) fail_msg("case %zu: %s", i, err.message);
+    assert_int_not_equal(access(out, F_OK), 0);
+  }
+  assert_int_equal(mem.used_bytes, 0);
+}
+
+/* Real tokenizers, as the only part of a folder that is not made up, and the file converted from it: the published
+ * strings become the published tokens in both. */
+static void test_real_tokenizers(void **state)
+{
+  static const struct {
+    const char *name, *file, *as;
+    uint32_t n_vocab;
+  } real[] = {{"llama-spm", "hf-json/llama2/tokenizer.json", "tokenizer.json", 32000},
+              {"llama-spm", "sentencepiece/llama2-32k.tokenizer.model", "tokenizer.model", 32000},
+              {"phi-3", "hf-json/phi-3-mini/tokenizer.json", "tokenizer.json", 32064},
+              {"falcon", "hf-json/falcon-tokenizer/tokenizer.json", "tokenizer.json", 65024},
+              {"bert-bge", "wordpiece/bert-base-uncased-vocab.txt", "vocab.txt", 30522}};
+  (void)state;
+  for (size_t i = 0; i < AII_COUNT(real); i++) {
+    char path[160], name[16], out[700];
+    snprintf(path, sizeof path, "tokenizers/%s", real[i].file);
+    if (test_data(path) == NULL) test_skip("no shared data: %s", path);
+    size_t n;
+    char *bytes = test_read_file(test_data(path), &n);
+    snprintf(name, sizeof name, "real-%zu", i);
+    const char *folder = folder_of(name);
+    snprintf(out, sizeof out, "%s/out.gguf", folder);
+    hm_vocab_only(folder, real[i].n_vocab);
+    hm_write(folder, real[i].as, bytes, n);
+    free(bytes);
+    aiinfra_error err = {0};
+    runner_say("convert", convert(folder, out, &err), &err);
+    const char *both[] = {folder, out};
+    for (size_t k = 0; k < 2; k++) {
+      aii_gguf *g;
+      aii_vocab *vocab;
+      runner_say("open", aii_source_open(&mem, both[k], NULL, &g, &err), &err);
+      vocab = g->vocab;
+      g->vocab = NULL;
+      assert_true((vocab != NULL) == (k == 0));
+      if (vocab == NULL) runner_say("vocabulary", aii_vocab_from_gguf(&mem, g, &vocab, &err), &err);
+      assert_int_equal(aii_vocab_size(vocab), real[i].n_vocab);
+      assert_int_equal(conformance_wrong(vocab, &mem, real[i].name, strcmp(real[i].as, "vocab.txt") != 0), 0);
+      aii_vocab_free(vocab);
+      aii_gguf_free(g);
+    }
+  }
+  assert_int_equal(mem.used_bytes, 0);
 }
 
 /* Bytes of the files that are text, changed: refused or opened. */
@@ -324,9 +430,10 @@ static void test_damage(void **state)
 int main(void)
 {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_keys),  cmocka_unit_test(test_llama_rows), cmocka_unit_test(test_transforms),
-      cmocka_unit_test(test_mxfp4), cmocka_unit_test(test_refuses),    cmocka_unit_test(test_shards),
-      cmocka_unit_test(test_runs),  cmocka_unit_test(test_damage),
+      cmocka_unit_test(test_keys),   cmocka_unit_test(test_llama_rows),  cmocka_unit_test(test_transforms),
+      cmocka_unit_test(test_mxfp4),  cmocka_unit_test(test_refuses),     cmocka_unit_test(test_shards),
+      cmocka_unit_test(test_runs),   cmocka_unit_test(test_beyond_gguf), cmocka_unit_test(test_real_tokenizers),
+      cmocka_unit_test(test_damage),
   };
   aii_mem_init(&mem, NULL, 0);
   return cmocka_run_group_tests(tests, NULL, NULL);

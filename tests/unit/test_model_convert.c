@@ -99,6 +99,7 @@ static void test_babyllama_perplexity(void **state)
   double perplexity = runner_perplexity(&r, STORIES, WINDOW, &scored);
   runner_close(&r);
   if (scored == 0) test_skip("corpus/tinystories_v2_sample_2MiB.txt is not here");
+  print_message("perplexity %.6f over %u tokens\n", perplexity, scored);
   assert_true(fabs(perplexity - 2.4541) < 0.00005);
 }
 

@@ -35,13 +35,13 @@ static aii_vocab *load(const real *r)
   char *file = read_data(path, &n);
   if (file == NULL) return NULL;
   if (strcmp(r->reader, "hf") == 0) {
-    rc = aii_vocab_from_hf_json(&mem, file, n, NULL, 0, &vocab, &err);
+    rc = aii_vocab_from_hf_json(&mem, file, n, NULL, &vocab, &err);
   } else if (strcmp(r->reader, "spm") == 0) {
-    rc = aii_vocab_from_sentencepiece(&mem, file, n, NULL, 0, &vocab, &err);
+    rc = aii_vocab_from_sentencepiece(&mem, file, n, NULL, &vocab, &err);
   } else if (strcmp(r->reader, "txt") == 0) {
-    rc = aii_vocab_from_wordpiece(&mem, file, n, NULL, 0, &vocab, &err);
+    rc = aii_vocab_from_wordpiece(&mem, file, n, NULL, &vocab, &err);
   } else {
-    rc = aii_vocab_from_tiktoken(&mem, file, n, r->reader, NULL, 0, &vocab, &err);
+    rc = aii_vocab_from_tiktoken(&mem, file, n, r->reader, NULL, &vocab, &err);
   }
   free(file);
   if (rc != AIINFRA_OK) fail_msg("%s: %s", r->file, err.message);
@@ -160,8 +160,8 @@ static aii_vocab *from_json(const char *json, const char *config)
 {
   aii_vocab *vocab = NULL;
   aiinfra_error err = {0};
-  aiinfra_status rc =
-      aii_vocab_from_hf_json(&mem, json, strlen(json), config, config != NULL ? strlen(config) : 0, &vocab, &err);
+  aii_vocab_extras extras = {.config = {config, config != NULL ? strlen(config) : 0}};
+  aiinfra_status rc = aii_vocab_from_hf_json(&mem, json, strlen(json), &extras, &vocab, &err);
   if (rc != AIINFRA_OK) fail_msg("%s", err.message);
   return vocab;
 }
@@ -240,7 +240,7 @@ static void wordpiece(void **state)
   aiinfra_error err = {0};
   aii_vocab *v = NULL;
   (void)state;
-  assert_int_equal(aii_vocab_from_wordpiece(&mem, file, strlen(file), NULL, 0, &v, &err), AIINFRA_OK);
+  assert_int_equal(aii_vocab_from_wordpiece(&mem, file, strlen(file), NULL, &v, &err), AIINFRA_OK);
   expect(v, "UnAffable,un\xE4\xBD\xA0xyz Caf\xC3\xA9 [SEP]", 3, "2 4 5 6 7 4 8 1 9 3 3");
   expect_printed(v, (const aiinfra_token[]){4, 5, 6, 7, 9}, 5, "unaffable, cafe");
   aii_vocab_free(v);
@@ -279,15 +279,15 @@ static void tiktoken(void **state)
   aiinfra_error err = {0};
   aii_vocab *v = NULL;
   (void)state;
-  assert_int_equal(aii_vocab_from_tiktoken(&mem, file, strlen(file), "llama-bpe", config, strlen(config), &v, &err),
-                   AIINFRA_OK);
+  aii_vocab_extras extras = {.config = {config, strlen(config)}};
+  assert_int_equal(aii_vocab_from_tiktoken(&mem, file, strlen(file), "llama-bpe", &extras, &v, &err), AIINFRA_OK);
   expect(v, "abc", 1, "6");
   expect(v, "aabc", 1, "0 6");
   expect(v, "abbc<end>", 1, "4 3 5");
   assert_true(aii_vocab_is_eog(v, 5));
   aii_vocab_free(v);
-  assert_int_equal(aii_vocab_from_tiktoken(&mem, "YQ== x", 6, "gpt-2", NULL, 0, &v, &err), AIINFRA_EFORMAT);
-  assert_int_equal(aii_vocab_from_tiktoken(&mem, file, strlen(file), "what", NULL, 0, &v, &err), AIINFRA_ENOTSUP);
+  assert_int_equal(aii_vocab_from_tiktoken(&mem, "YQ== x", 6, "gpt-2", NULL, &v, &err), AIINFRA_EFORMAT);
+  assert_int_equal(aii_vocab_from_tiktoken(&mem, file, strlen(file), "what", NULL, &v, &err), AIINFRA_ENOTSUP);
   assert_non_null(strstr(err.message, "what"));
   assert_null(v);
   assert_int_equal(mem.used_bytes, 0);
@@ -320,7 +320,7 @@ static void refused(void **state)
   for (size_t i = 0; i < AII_COUNT(cases); i++) {
     aiinfra_error err = {0};
     aii_vocab *v = NULL;
-    assert_int_equal(aii_vocab_from_hf_json(&mem, cases[i].json, strlen(cases[i].json), NULL, 0, &v, &err),
+    assert_int_equal(aii_vocab_from_hf_json(&mem, cases[i].json, strlen(cases[i].json), NULL, &v, &err),
                      cases[i].status);
     if (strstr(err.message, cases[i].says) == NULL) fail_msg("case %zu: %s", i, err.message);
     assert_null(v);

@@ -1,0 +1,122 @@
+/* upload.c - a model's weights to the backend: those of a packed file are adopted, the others are made there.
+ *
+ * The happy path is: do they fit? -> is there a packed file that is right? -> weight after weight -> the packed file, when
+ * one is asked for and was missing, out of date, or does not know the model's files as they are now. What goes wrong with
+ * that file is told to the log and is no failure: the weights are then packed in memory.
+ */
+#include "src/model/arch.h"
+#include "src/model/packed.h"
+
+/* Mapped weights that exceed memory would be read from disk again for every token. */
+static aiinfra_status check_fits(const aiinfra_model *m, aiinfra_error *err)
+{
+  uint64_t total = aii_memory_total();
+  if (total != 0 && m->weight_bytes > total) {
+    return aii_fail(err, AIINFRA_ENOMEM,
+                    "the model does not fit in memory: its weights take %llu bytes, this process may have %llu; use a "
+                    "smaller model or a smaller quantisation",
+                    (unsigned long long)m->weight_bytes, (unsigned long long)total);
+  }
+  return AIINFRA_OK;
+}
+
+static aiinfra_status no_room(const aiinfra_model *m, const aii_weight *w, aiinfra_status rc, aiinfra_error *err)
+{
+  const aii_mem *mem = &m->rt->mem;
+  if (rc != AIINFRA_ENOMEM || mem->limit_bytes == 0) {
+    return aii_wrap(err, rc, "prepare a weight of %u x %u", w->n_in, w->n_out);
+  }
+  return aii_fail(err, AIINFRA_ENOMEM,
+                  "the model does not fit in memory_limit_bytes: %llu bytes of weights, %zu of %zu bytes in use",
+                  (unsigned long long)m->weight_bytes, atomic_load(&mem->used_bytes), mem->limit_bytes);
+}
+
+/* A weight that has a form of its own needs its place in the file no more, unless rows are looked up there. */
+static void forget(const aiinfra_model *m, const aii_weight *w)
+{
+  if (w->device != NULL) aii_file_set_forget(&m->gguf->files, w->source, aii_weight_bytes(w));
+}
+
+/* One weight; *entry counts those of the plan. */
+static aiinfra_status upload(aiinfra_model *m, aii_weight *w, bool note, size_t *entry, aiinfra_error *err)
+{
+  aii_backend *be = m->rt->backend;
+  aii_packed *p = m->packed;
+  const void *packed = NULL;
+  if (p != NULL && *entry < p->header.n_entries && p->weights[*entry] == w) {
+    if (p->file.bytes != NULL) packed = p->file.bytes + p->entries[*entry].at;
+    else if (note) aii_packed_note_source(p, *entry);
+    ++*entry;
+  }
+  aii_device_lock(m->rt);
+  aiinfra_status rc = packed != NULL ? be->ops->adopt(be, w, packed, err) : be->ops->upload(be, w, err);
+  aii_device_unlock(m->rt);
+  if (rc == AIINFRA_OK) forget(m, w);
+  return rc == AIINFRA_OK ? rc : no_room(m, w, rc, err);
+}
+
+static aiinfra_status upload_all(aiinfra_model *m, const aiinfra_model_opts *opts, bool note, aiinfra_error *err)
+{
+  uint64_t done = 0;
+  size_t cursor = 0, entry = 0;
+  for (aii_weight *w; (w = aii_tensors_at(m, &cursor)) != NULL;) {
+    aiinfra_status rc = upload(m, w, note, &entry, err);
+    if (rc != AIINFRA_OK) return rc;
+    m->n_uploaded++;
+    done += (uint64_t)w->n_in * w->n_out * w->n_mats;
+    double fraction = (double)done / (double)m->n_params;
+    if (m->gguf->made != NULL) fraction = (1 + fraction) / 2;
+    if (opts->progress != NULL && opts->progress(opts->progress_user, fraction) != 0) {
+      return aii_fail(err, AIINFRA_ECANCELED, "the progress callback cancelled the loading");
+    }
+  }
+  if (m->tied) m->output = m->tok_embd;
+  return AIINFRA_OK;
+}
+
+/* ---- the packed file --------------------------------------------------------------------------------------------- */
+
+/* Maps the file if it is right. Whether it is to be written: nobody else's file is. */
+static bool find_packed(aiinfra_model *m, const char *path)
+{
+  aiinfra_error why;
+  aiinfra_status rc = aii_packed_map(m->packed, path, &why);
+  if (rc == AIINFRA_OK) {
+    aii_logf(&m->rt->log, AIINFRA_LOG_INFO, "model '%s': packed weights mapped from '%s'", m->name, path);
+    return !aii_packed_is_fresh(m->packed);
+  }
+  if (rc != AIINFRA_ENOENT) {
+    aii_logf(&m->rt->log, AIINFRA_LOG_WARN, "model '%s': packed weights not used: %s", m->name, why.message);
+  }
+  return rc == AIINFRA_ENOENT || rc == AIINFRA_EFORMAT;
+}
+
+static void write_packed(aiinfra_model *m, const char *path)
+{
+  aiinfra_error why;
+  aiinfra_status rc = aii_packed_write(m->packed, path, &why);
+  if (rc == AIINFRA_OK) {
+    aii_logf(&m->rt->log, AIINFRA_LOG_INFO, "model '%s': packed weights written to '%s'", m->name, path);
+  } else { /* a file that was mapped is as good as before */
+    aiinfra_log_level level = m->packed->file.bytes != NULL ? AIINFRA_LOG_INFO : AIINFRA_LOG_WARN;
+    aii_logf(&m->rt->log, level, "model '%s': packed weights not kept in '%s': %s", m->name, path, why.message);
+  }
+}
+
+aiinfra_status aii_model_upload(aiinfra_model *m, const aiinfra_model_opts *opts, aiinfra_error *err)
+{
+  aiinfra_status rc = check_fits(m, err);
+  if (rc == AIINFRA_OK && opts->packed_path != NULL) rc = aii_packed_plan(m, &m->packed, err);
+  if (rc != AIINFRA_OK) return rc;
+  if (m->packed == NULL && opts->packed_path != NULL) {
+    aii_logf(&m->rt->log, AIINFRA_LOG_INFO, "model '%s': this device keeps no packed weights", m->name);
+  }
+  bool write = m->packed != NULL && find_packed(m, opts->packed_path);
+  rc = upload_all(m, opts, write, err);
+  if (rc == AIINFRA_OK && write) write_packed(m, opts->packed_path);
+  if (m->packed != NULL && m->packed->file.bytes == NULL) {
+    aii_packed_free(m->packed);
+    m->packed = NULL;
+  }
+  return rc;
+}
