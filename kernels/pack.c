@@ -70,8 +70,8 @@ static void k6_codes(const unsigned char *block, uint32_t s, codes *c)
 /* Six-bit scale and minimum of sub-block s, from 12 bytes. */
 static void k_scale(const unsigned char *q, uint32_t s, uint8_t *scale, uint8_t *min)
 {
-  *scale = s < 4 ? (uint8_t)(q[s] & 63) : (uint8_t)((q[s + 4] & 15) | q[s - 4] >> 6 << 4);
-  *min = s < 4 ? (uint8_t)(q[s + 4] & 63) : (uint8_t)(q[s + 4] >> 4 | q[s] >> 6 << 4);
+  *scale = (uint8_t)(s < 4 ? q[s] & 63 : (q[s + 4] & 15) | q[s - 4] >> 6 << 4);
+  *min = (uint8_t)(s < 4 ? q[s + 4] & 63 : q[s + 4] >> 4 | q[s] >> 6 << 4);
 }
 
 /* Reads sub-block s of a block: the codes, and what stands with them for `row` to `scales`; to `head` when s is 0. */

@@ -123,7 +123,7 @@ static int open_evals(windows *w)
   opts.max_context = (uint32_t)w->context;
   w->window = malloc(w->context * sizeof *w->window);
   for (int m = 0; m < w->n_models; m++) {
-    if (m == w->n_models - 1 && !cli_kv_type(w->o->kv_type, &opts.kv_dtype)) return CLI_USAGE;
+    if (!cli_kv_type(m == 0 ? w->o->kv_type : NULL, &opts.kv_dtype)) return CLI_USAGE;
     if (aiinfra_eval_create(w->models[m], &opts, &w->evals[m], &err) != AIINFRA_OK) return cli_error(w->command, &err);
     w->logits[m] = malloc(STEP * w->n_vocab * sizeof **w->logits);
     if (w->logits[m] == NULL) return cli_fail("out of memory");

@@ -5,7 +5,7 @@
 #include "cli.h"
 
 typedef struct window_options {
-  const char *separator, *kv_type; /* of the last model's cache */
+  const char *separator, *kv_type; /* of the first model's cache */
   int64_t context, chunks, threads;
   bool from_start, special, as_json;
 } window_options;

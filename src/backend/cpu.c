@@ -7,6 +7,7 @@
  */
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "src/backend/cpu.h"
@@ -192,10 +193,26 @@ static void cpu_unload(aii_backend *be, aii_weight *w)
 
 /* ---- memory ---- */
 
+/* A cache of keys and values is read two thousand bytes here and there: finding each place costs less when pages are
+ * large. Only a hint. */
+static void prefer_huge_pages(void *p, size_t bytes)
+{
+#ifdef MADV_HUGEPAGE
+  const uintptr_t huge = (uintptr_t)2 << 20;
+  uintptr_t from = ((uintptr_t)p + huge - 1) & ~(huge - 1), to = ((uintptr_t)p + bytes) & ~(huge - 1);
+  if (from < to) (void)madvise((void *)from, to - from, MADV_HUGEPAGE);
+#else
+  (void)p;
+  (void)bytes;
+#endif
+}
+
 static aiinfra_status cpu_alloc(aii_backend *be, size_t bytes, void **out, aiinfra_error *err)
 {
   *out = aii_new_aligned(be->mem, bytes);
-  return *out != NULL ? AIINFRA_OK : aii_fail(err, AIINFRA_ENOMEM, "%zu bytes of host memory", bytes);
+  if (*out == NULL) return aii_fail(err, AIINFRA_ENOMEM, "%zu bytes of host memory", bytes);
+  prefer_huge_pages(*out, bytes);
+  return AIINFRA_OK;
 }
 
 static void cpu_release(aii_backend *be, void *ptr, size_t bytes)

@@ -229,7 +229,7 @@ static void run_split(const attention_job *job, unit *u, uint32_t split)
   for (uint32_t i = 0; i < u->n_q; i++) u->split.m[i] = -INFINITY;
   if (at < end) find_tile(job, u, at, &u->tiles[0]);
   for (; at < end; at += AII_ATTN_TILE, current ^= 1) {
-    bool more = at + AII_ATTN_TILE < end;
+    bool more = at + AII_ATTN_TILE < u->end; /* behind the split, too: it is likely to come next */
     if (more) find_tile(job, u, at + AII_ATTN_TILE, &u->tiles[current ^ 1]);
     visit_tile(job, u, &u->tiles[current], more ? &u->tiles[current ^ 1] : NULL);
   }

@@ -52,10 +52,11 @@ static aiinfra_status lay_out(aiinfra_kv *kv, const aiinfra_kv_opts *o, aiinfra_
                            .value_dim = hp->value_dim,
                            .block_tokens = o->block_tokens};
   if (aii_kv_lay_out(&kv->view)) return AIINFRA_OK;
-  return aii_fail(err, AIINFRA_EINVAL,
-                  "a cache of %s takes keys and values of whole blocks of %u; this model's have %u and %u: choose F16",
-                  aii_dtype_info((uint32_t)type)->name, aii_dtype_info((uint32_t)type)->block, hp->head_dim,
-                  hp->value_dim);
+  return aii_fail(
+      err, AIINFRA_EINVAL,
+      "a cache of %s wants keys and values of multiples of %u elements; this model's have %u and %u: choose "
+      "F16 or F32",
+      aii_dtype_info((uint32_t)type)->name, aii_dtype_info((uint32_t)type)->block, hp->head_dim, hp->value_dim);
 }
 
 static uint64_t blocks_of(const aii_kv_view *view, uint32_t n_tokens)

@@ -225,6 +225,9 @@ static void test_cache(void **state)
   assert_int_equal(aiinfra_kv_create(model, &opts, &kv, &err), AIINFRA_EINVAL);
   opts.block_tokens = 0, opts.dtype = AIINFRA_DTYPE_Q4_0;
   assert_int_equal(aiinfra_kv_create(model, &opts, &kv, &err), AIINFRA_EINVAL);
+  opts.dtype = AIINFRA_DTYPE_Q8_0; /* heads of 4 elements are no whole block */
+  assert_int_equal(aiinfra_kv_create(model, &opts, &kv, &err), AIINFRA_EINVAL);
+  assert_non_null(strstr(err.message, "multiples of 32"));
   assert_null(kv);
 }
 

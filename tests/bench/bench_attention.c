@@ -59,10 +59,10 @@ static void prepare(bench *b, aii_backend *be, aii_dtype type)
                         .block_tokens = BLOCK,
                         .n_blocks = DEPTH / BLOCK};
   if (!aii_kv_lay_out(&b->kv)) exit(1);
-  b->kv.base = malloc(b->kv.n_blocks * b->kv.block_bytes);
+  if (be->ops->alloc(be, b->kv.n_blocks * b->kv.block_bytes, &b->kv.base, NULL) != AIINFRA_OK) exit(1);
   b->q = malloc(sizeof(float) * PROMPT * HEADS * DIM);
   b->out = malloc(sizeof(float) * PROMPT * HEADS * DIM);
-  if (b->kv.base == NULL || b->q == NULL || b->out == NULL) exit(1);
+  if (b->q == NULL || b->out == NULL) exit(1);
   for (uint32_t i = 0; i < b->kv.n_blocks; i++) b->table[i] = i * 7 % b->kv.n_blocks;
   for (uint32_t i = 0; i < PROMPT * HEADS * DIM; i++) b->q[i] = (float)(i * 2654435761u >> 8) * 0x1p-23f - 1;
   fill(&b->kv);
@@ -70,7 +70,7 @@ static void prepare(bench *b, aii_backend *be, aii_dtype type)
 
 static void dispose(bench *b)
 {
-  free(b->kv.base);
+  b->be->ops->release(b->be, b->kv.base, b->kv.n_blocks * b->kv.block_bytes);
   free(b->q);
   free(b->out);
 }
