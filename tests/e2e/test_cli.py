@@ -372,23 +372,23 @@ class Look(Case):
         self.assertAlmostEqual(figures["max_kld"], max(klds), places=5)
         self.assertAlmostEqual(figures["same_top"], top / len(klds))
         self.assertTrue(figures["median_kld"] <= figures["p99_kld"] <= figures["max_kld"])
+        self.assertAlmostEqual(figures["perplexity_ratio"], figures["perplexity"] / figures["parent_perplexity"])
+        self.assertRegex(self.good("kld", moved, model, path, "-c", "24")[0].decode(), r"^mean divergence +0\.\d+")
+        if os.path.exists(NANO):
+            self.bad(1, "kld", model, NANO, path, said="cannot be compared")
 
     @needs_nano
     def test_kv_type(self):
         """A cache of Q8_0 moves a model a little, and only the first of the two."""
         moved = json.loads(self.good("kld", NANO, NANO, self.text(), "-c", "24", "--kv-type", "q8_0", "--json")[0])
         self.assertGreater(moved["mean_kld"], 0)
-        self.assertLess(moved["mean_kld"], 0.02)
-        self.assertLess(abs(moved["perplexity_ratio"] - 1), 0.02)
+        self.assertLess(moved["mean_kld"], 0.05)
+        self.assertLess(abs(moved["perplexity_ratio"] - 1), 0.05)
         self.bad(2, "run", NANO, "--kv-type", "q9", said="f32, f16 or q8_0")
 
     @needs_stories
     def test_kv_type_that_does_not_fit(self):
         self.bad(1, "run", STORIES + "/stories260K.gguf", "--kv-type", "q8_0", said="multiples of 32")
-        self.assertAlmostEqual(figures["perplexity_ratio"], figures["perplexity"] / figures["parent_perplexity"])
-        self.assertRegex(self.good("kld", moved, model, path, "-c", "24")[0].decode(), r"^mean divergence +0\.\d+")
-        if os.path.exists(NANO):
-            self.bad(1, "kld", model, NANO, path, said="cannot be compared")
 
 
 class Smaller(Case):
