@@ -17,6 +17,16 @@ const char *aii_json_type(const json_t *value)
   }
 }
 
+json_t *aii_json_copy(const json_t *value)
+{
+  json_t *copy = json_copy((json_t *)(uintptr_t)value);
+  bool whole = json_is_object(value) ? json_object_size(copy) == json_object_size(value)
+                                     : json_array_size(copy) == json_array_size(value);
+  if (copy == NULL || whole) return copy;
+  json_decref(copy);
+  return NULL;
+}
+
 static aiinfra_status wrong(const char *path, const char *key, const char *want, const json_t *found,
                             aiinfra_error *err)
 {

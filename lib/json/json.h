@@ -38,6 +38,10 @@ aiinfra_status aii_json_get_object(const json_t *obj, const char *path, const ch
 /* Appends the compact JSON text of value; members keep their order. false: memory ran out (buf->failed is set). */
 bool aii_json_dump(const json_t *value, aii_buf *buf);
 
+/* A copy of an object or an array, its members shared; NULL: memory ran out. jansson's own copy leaves out what it
+ * cannot add, and does not tell. */
+json_t *aii_json_copy(const json_t *value);
+
 /* "an object", "a string", ... for messages; NULL: "nothing". */
 const char *aii_json_type(const json_t *value);
 

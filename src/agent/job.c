@@ -50,7 +50,7 @@ static json_t *lasting_messages(const aii_fold *fold)
   json_t *lasting = json_array();
   size_t n = json_array_size(fold->messages);
   for (size_t i = n - fold->n_new; i < n && lasting != NULL; i++) {
-    json_t *message = json_copy(json_array_get(fold->messages, i));
+    json_t *message = aii_json_copy(json_array_get(fold->messages, i));
     if (message != NULL) {
       (void)json_object_del(message, "reasoning_content");
       (void)json_object_del(message, "thinking");

@@ -55,7 +55,7 @@ void aii_report(aii_run *run, const char *type, json_t *fields)
 /* What the journal keeps for resuming only is left out. */
 static json_t *public_body(const aii_event *event)
 {
-  json_t *body = json_copy(event->body);
+  json_t *body = aii_json_copy(event->body);
   if (body != NULL && event->kind == AII_EV_RECALLED) {
     json_object_del(body, "system");
     json_object_del(body, "history");
