@@ -12,10 +12,10 @@
 #include "kernels/panel.h"
 
 enum {
-  SLICE_BLOCKS = 32,                         /* of wide panels */
+  SLICE_BLOCKS = 16,                         /* of wide panels */
   SLICE_FLOATS = 128,                        /* of float panels, as F32 */
   SLICE_DECODED = 256,                       /* of rows that are decoded */
-  GROUP_COLS = 192,                          /* whose sums wait, and whose slices stay in the second-level cache */
+  GROUP_COLS = 96,                           /* whose sums wait, and whose slices stay in the second-level cache */
   TILE_FLOATS = AII_PANELS * AII_PANEL,      /* sums of a column */
   WAITING_FLOATS = GROUP_COLS * TILE_FLOATS, /* the rest of `work` holds slices */
   PREFETCH_AHEAD = 4608                      /* of panels that come from memory */
