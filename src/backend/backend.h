@@ -153,6 +153,7 @@ typedef struct aii_backend aii_backend;
 
 typedef struct aii_backend_ops {
   const char *name; /* "cpu", "cuda" */
+  bool in_place;    /* device memory is host memory: results may go where the host wants them */
   void (*destroy)(aii_backend *be);
 
   aiinfra_status (*alloc)(aii_backend *be, size_t bytes, void **out, aiinfra_error *err); /* 64-byte aligned */
@@ -233,6 +234,7 @@ typedef struct aii_pool aii_pool;
 aiinfra_status aii_pool_create(aii_mem *mem, uint32_t n_threads, bool pin, aii_pool **out, aiinfra_error *err);
 void aii_pool_free(aii_pool *pool);
 uint32_t aii_pool_threads(const aii_pool *pool);
+uint32_t aii_pool_sections(const aii_pool *pool); /* run by more than one thread so far; wraps around */
 void aii_pool_run(aii_pool *pool, uint32_t n_parts, void (*fn)(void *arg, uint32_t part, uint32_t n_parts), void *arg);
 
 /* The CPU backend on a pool (borrowed). isa: aiinfra_isa, 0 the best; ENOTSUP when the CPU lacks it. */

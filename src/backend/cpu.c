@@ -288,6 +288,7 @@ static void cpu_destroy(aii_backend *be)
 
 static const aii_backend_ops cpu_ops = {
     .name = "cpu",
+    .in_place = true,
     .destroy = cpu_destroy,
     .alloc = cpu_alloc,
     .release = cpu_release,

@@ -217,6 +217,11 @@ uint32_t aii_pool_threads(const aii_pool *pool)
   return pool == NULL ? 1 : pool->n_threads;
 }
 
+uint32_t aii_pool_sections(const aii_pool *pool)
+{
+  return pool == NULL ? 0 : atomic_load_explicit(&pool->section, memory_order_relaxed);
+}
+
 static void wait_finished(aii_pool *pool)
 {
   for (uint32_t i = 0; i < pool->spins; i++) {
