@@ -158,8 +158,10 @@ typedef struct aii_backend_ops {
 
   aiinfra_status (*alloc)(aii_backend *be, size_t bytes, void **out, aiinfra_error *err); /* 64-byte aligned */
   void (*release)(aii_backend *be, void *ptr, size_t bytes);
-  uint64_t (*free_bytes)(aii_backend *be);                                      /* memory that could still be had */
-  aiinfra_status (*upload)(aii_backend *be, aii_weight *w, aiinfra_error *err); /* fills device; may keep source */
+  uint64_t (*free_bytes)(aii_backend *be); /* memory that could still be had */
+  /* Fills device; may keep source. device NULL, or where packed_bytes() bytes are for it, aligned to 64, from alloc() and
+   * the caller's to release: many weights in one piece find larger pages. */
+  aiinfra_status (*upload)(aii_backend *be, aii_weight *w, aiinfra_error *err);
   void (*unload)(aii_backend *be, aii_weight *w);
   /* A form of weights that can be kept in files, as it follows from their elements alone; both NULL: this backend has
    * none. packed_bytes tells what upload makes for w in host memory at device; 0: nothing of the kind. adopt is upload
