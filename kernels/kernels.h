@@ -213,10 +213,10 @@ typedef struct aii_kernels {
    *   F32, F16:  sum = fma(q[d], k[d], sum)     Q8_0:  sum = fma((float)(sum of 32 q * k, exact), dk * dq, sum)
    * for the scales dk and dq of key and query. Keys that nobody sees have scores, too: they may be anything. */
   void (*attn_scores)(const aii_attn_tile *keys, const void *q, uint32_t n_q, float *out, size_t out_stride);
-  /* Takes the scores from first to end, binary logarithms, into the softmax: m' = the maximum of m and of them; if it is
-   * above m, l and acc are multiplied by 2^(m - m'). They become 2^(score - m'), and l[j % 16] is increased by that of j.
-   * Other scores of the same sixteens are zero then. 2^x is 0 for x < -125, else 2^n * p(x - n) for n = rint(x) and the
-   * polynomial in ref.h. */
+  /* Takes the scores from first to end, binary logarithms, into the softmax. If their maximum is above m + 8, it becomes
+   * m', and l and acc are multiplied by 2^(m - m'); else m' = m. They become 2^(score - m'), and l[j % 16] is increased
+   * by that of j. Other scores of the same sixteens are zero then. 2^x is 0 for x < -125, else 2^n * p(x - n) for
+   * n = rint(x) and the polynomial in ref.h. */
   void (*attn_soften)(const aii_attn_state *s);
   /* F32, F16: acc[d] = fma(weight j, value j [d], acc[d]) for j = first, first + 1, ... of each query. Q8_0: the weights
    * times the scales of a block of dims become integers, 32767 for the largest of them, which a is:

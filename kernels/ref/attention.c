@@ -93,7 +93,8 @@ float aii_ref_exp_sum(float *x, size_t n, float m)
   return aii_lane_sum(lane);
 }
 
-static float exp2_down(float x)
+/* For x up to AII_ATTN_SLACK. */
+static float exp2_of(float x)
 {
   if (x < AII_EXP2_LEAST) return 0;
   float n = rintf(x), r = x - n, p = AII_EXP2_C5;
@@ -113,14 +114,14 @@ void aii_ref_attn_soften(const aii_attn_state *s)
     for (uint32_t j = from; j < to; j++)
       if (j < s->first || j >= s->end) x[j] = -INFINITY;
     float top = aii_ref_max(x + s->first, s->end - s->first);
-    if (top > s->m[i]) {
-      float factor = exp2_down(s->m[i] - top);
+    if (top > s->m[i] + AII_ATTN_SLACK) {
+      float factor = exp2_of(s->m[i] - top);
       aii_ref_scale(l, factor, AII_LANES);
       aii_ref_scale(s->acc + (size_t)i * s->dim, factor, s->dim);
       s->m[i] = top;
     }
     for (uint32_t j = from; j < to; j++) {
-      x[j] = exp2_down(x[j] - s->m[i]);
+      x[j] = exp2_of(x[j] - s->m[i]);
       l[j % AII_LANES] += x[j];
     }
   }

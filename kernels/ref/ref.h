@@ -28,6 +28,7 @@ float aii_ref_exp1(float x);
 #define AII_EXP2_C4 0x1.3cea88p-7f
 #define AII_EXP2_C5 0x1.5bba12p-10f
 #define AII_EXP2_LEAST (-125.0f) /* below it 2^x counts as 0 */
+#define AII_ATTN_SLACK 8.0f      /* how far scores may be above m */
 #define AII_EXP2_ROUND 0x1.8p23f /* what is added to it loses its fraction, and its last bits are the integer */
 
 /* Bytes of blocks have no alignment. */

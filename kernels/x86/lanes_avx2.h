@@ -229,8 +229,8 @@ AII_INLINE void v16_store_i16(int16_t *p, v16 v)
   _mm256_storeu_si256((void *)p, _mm256_permute4x64_epi64(w, 0xd8));
 }
 
-/* 2^x for x <= 0: results are normal or 0, so that their exponents can be added to. */
-AII_INLINE __m256 lanes_exp2_down(__m256 x)
+/* 2^x for x <= AII_ATTN_SLACK: results are normal or 0, so that their exponents can be added to. */
+AII_INLINE __m256 lanes_exp2(__m256 x)
 {
   __m256 t = _mm256_add_ps(x, _mm256_set1_ps(AII_EXP2_ROUND));
   __m256 r = _mm256_sub_ps(x, _mm256_sub_ps(t, _mm256_set1_ps(AII_EXP2_ROUND)));
@@ -243,9 +243,9 @@ AII_INLINE __m256 lanes_exp2_down(__m256 x)
   return _mm256_andnot_ps(_mm256_cmp_ps(x, _mm256_set1_ps(AII_EXP2_LEAST), _CMP_LT_OQ), _mm256_castsi256_ps(e));
 }
 
-AII_INLINE v16 v16_exp2_down(v16 x)
+AII_INLINE v16 v16_exp2(v16 x)
 {
-  return (v16){lanes_exp2_down(x.lo), lanes_exp2_down(x.hi)};
+  return (v16){lanes_exp2(x.lo), lanes_exp2(x.hi)};
 }
 
 /* ---- 64 bytes: four elements of each of 16 rows; 32 words: a number of each row ---- */

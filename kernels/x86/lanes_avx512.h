@@ -178,8 +178,8 @@ AII_INLINE void v16_store_i16(int16_t *p, v16 v)
   _mm256_storeu_si256((void *)p, _mm512_cvtepi32_epi16(_mm512_cvtps_epi32(v)));
 }
 
-/* 2^x for x <= 0: results are normal or 0, so that their exponents can be added to. */
-AII_INLINE v16 v16_exp2_down(v16 x)
+/* 2^x for x <= AII_ATTN_SLACK: results are normal or 0, so that their exponents can be added to. */
+AII_INLINE v16 v16_exp2(v16 x)
 {
   v16 t = v16_add(x, v16_set1(AII_EXP2_ROUND)), r = v16_sub(x, v16_sub(t, v16_set1(AII_EXP2_ROUND)));
   v16 p = v16_fma(v16_set1(AII_EXP2_C5), r, v16_set1(AII_EXP2_C4));

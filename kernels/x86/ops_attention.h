@@ -252,13 +252,13 @@ AII_INLINE void hide(float *x, uint32_t first, uint32_t end, float none)
                 v16_keep(v16_load(x + j), j < first ? first - j : 0, end - j < AII_LANES ? end - j : AII_LANES, none));
 }
 
-/* A maximum that grew: what was summed up under the old one shrinks. */
+/* A maximum that grew by much: what was summed up under the old one shrinks. */
 static __attribute__((noinline)) void rescale(const aii_attn_state *s, uint32_t i, v16 most)
 {
   float top = v16_hmax(most), before = s->m[i], factor[AII_LANES], *l = s->l + (size_t)i * AII_LANES;
   s->m[i] = top;
   if (!(before > -INFINITY)) return; /* there is nothing yet */
-  v16_store(factor, v16_exp2_down(v16_set1(before - top)));
+  v16_store(factor, v16_exp2(v16_set1(before - top)));
   v16_store(l, v16_mul(v16_load(l), v16_set1(factor[0])));
   scale(s->acc + (size_t)i * s->dim, factor[0], s->dim);
 }
@@ -271,10 +271,10 @@ static void attn_soften(const aii_attn_state *s)
     hide(x, s->first, s->end, -INFINITY);
     v16 most = v16_load(x + from);
     for (uint32_t j = from + AII_LANES; j < s->end; j += AII_LANES) most = v16_max(most, v16_load(x + j));
-    if (v16_any_above(most, s->m[i])) rescale(s, i, most);
+    if (v16_any_above(most, s->m[i] + AII_ATTN_SLACK)) rescale(s, i, most);
     v16 m = v16_set1(s->m[i]), sum = v16_load(l);
     for (uint32_t j = from; j < s->end; j += AII_LANES) {
-      v16 e = v16_exp2_down(v16_sub(v16_load(x + j), m));
+      v16 e = v16_exp2(v16_sub(v16_load(x + j), m));
       v16_store(x + j, e);
       sum = v16_add(sum, e);
     }

@@ -3,7 +3,8 @@
  * Keys are taken in tiles of AII_ATTN_TILE positions that begin at absolute multiples of it. For each query, with scores
  * as binary logarithms,
  *
- *   m' = max(m, max of the tile's scores);  l = l * 2^(m - m') + sum of 2^(score - m');
+ *   m' = the largest of the tile's scores, if it is above m + 8; else m
+ *   l = l * 2^(m - m') + sum of 2^(score - m');
  *   acc = acc * 2^(m - m') + sum of 2^(score - m') * value, position by position
  *
  * Every SPLIT positions, at absolute multiples again, this begins anew, and the parts are merged in their order in the
