@@ -244,6 +244,18 @@ static uint32_t gather_crowd(aii_pool *pool, uint32_t *n)
   return atomic_load(&c.most);
 }
 
+/* The same once threads that are new have slept, which takes a while on a busy machine. */
+static uint32_t settled_crowd(aii_pool *pool, uint32_t limit, uint32_t *n)
+{
+  struct timespec nap = {0, 20000000};
+  uint32_t most = limit + 1;
+  for (int tries = 0; tries < 100 && most > limit; tries++) {
+    nanosleep(&nap, NULL);
+    most = gather_crowd(pool, n);
+  }
+  return most;
+}
+
 static void test_not_more_than_cores(void **state)
 {
   (void)state;
@@ -251,7 +263,6 @@ static void test_not_more_than_cores(void **state)
   aii_pool *pool;
   aiinfra_error err;
   uint32_t n;
-  struct timespec nap = {0, 20000000};
   assert_int_equal(sched_getaffinity(0, sizeof all, &all), 0);
   CPU_ZERO(&one);
   for (size_t cpu = 0; CPU_COUNT(&one) == 0; cpu++)
@@ -259,17 +270,16 @@ static void test_not_more_than_cores(void **state)
   assert_int_equal(sched_setaffinity(0, sizeof one, &one), 0);
   assert_int_equal(aii_pool_create(&mem, 8, false, &pool, &err), AIINFRA_OK);
   assert_int_equal(aii_pool_threads(pool), 8); /* work is split as asked for */
-  assert_int_equal(gather_crowd(pool, &n), 1);
+  assert_int_equal(settled_crowd(pool, 1, &n), 1);
   assert_int_equal(n, 1);
   aii_pool_crowd(pool);
   assert_true(gather_crowd(pool, &n) > 1);
   aii_pool_free(pool);
   assert_int_equal(sched_setaffinity(0, sizeof all, &all), 0);
   assert_int_equal(aii_pool_create(&mem, 8, false, &pool, &err), AIINFRA_OK);
-  nanosleep(&nap, NULL); /* until the new threads sleep */
-  uint32_t most = gather_crowd(pool, &n), cores = (uint32_t)CPU_COUNT(&all);
+  uint32_t cores = (uint32_t)CPU_COUNT(&all), most = settled_crowd(pool, cores, &n);
   printf("%u of 8 threads at once on %u cores\n", most, cores);
-  assert_true(cores >= 8 || most <= cores + 1); /* one more: it was about to sleep */
+  assert_true(cores >= 8 || most <= cores);
   assert_true(cores == 1 || most > 1);
   aii_pool_free(pool);
 }
