@@ -236,8 +236,8 @@ struct aii_backend {
 typedef struct aii_pool aii_pool;
 aiinfra_status aii_pool_create(aii_mem *mem, uint32_t n_threads, bool pin, aii_pool **out, aiinfra_error *err);
 void aii_pool_free(aii_pool *pool);
-void aii_pool_crowd(aii_pool *pool); /* all compute all the same, for tests; not while a section runs */
-uint32_t aii_pool_threads(const aii_pool *pool);
+void aii_pool_crowd(aii_pool *pool);             /* all compute all the same, for tests; before it is used */
+uint32_t aii_pool_threads(const aii_pool *pool); /* that compute */
 uint32_t aii_pool_sections(const aii_pool *pool); /* run by more than one thread so far; wraps around */
 void aii_pool_run(aii_pool *pool, uint32_t n_parts, void (*fn)(void *arg, uint32_t part, uint32_t n_parts), void *arg);
 

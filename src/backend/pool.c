@@ -216,7 +216,7 @@ void aii_pool_free(aii_pool *pool)
 
 uint32_t aii_pool_threads(const aii_pool *pool)
 {
-  return pool == NULL ? 1 : pool->n_threads;
+  return pool == NULL ? 1 : pool->n_active;
 }
 
 void aii_pool_crowd(aii_pool *pool)
