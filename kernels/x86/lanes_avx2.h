@@ -13,6 +13,7 @@
 #include "kernels/ref/ref.h"
 
 #define AII_INLINE static inline __attribute__((always_inline))
+#define AII_FETCH _MM_HINT_T1
 
 /* Panels and columns that are multiplied with each other at a time: by measurement, about what 16 registers hold. */
 #define AII_PANELS 1
@@ -199,45 +200,55 @@ AII_INLINE v16 v16_exp(v16 x)
   return (v16){lanes_exp(x.lo), lanes_exp(x.hi)};
 }
 
-/* ---- two keys at a time: eight lanes of one, then eight of the other ---- */
+/* ---- attention ---- */
 
-#define AII_KEY_PAIRS 1  /* that meet four queries at a time: two registers for each */
-#define AII_VALUE_VECS 1 /* sixteens of a value that four queries add at a time */
+#define AII_ATTN_VECS 1     /* sixteens of keys or values that meet four queries at a time: two registers for each */
+#define AII_ATTN_FEW_VECS 2 /* and two queries */
 
-AII_INLINE v16 v16_load_pair(const float *a, const float *b)
+/* Lanes first..end of v, the others `rest`. */
+AII_INLINE __m256 lanes_keep(__m256 v, int lane, uint32_t first, uint32_t end, float rest)
 {
-  return (v16){_mm256_loadu_ps(a), _mm256_loadu_ps(b)};
+  __m256i lanes = _mm256_add_epi32(_mm256_set_epi32(7, 6, 5, 4, 3, 2, 1, 0), _mm256_set1_epi32(lane));
+  __m256i before = _mm256_cmpgt_epi32(_mm256_set1_epi32((int)first), lanes);
+  __m256i below = _mm256_cmpgt_epi32(_mm256_set1_epi32((int)end), lanes);
+  return _mm256_blendv_ps(_mm256_set1_ps(rest), v, _mm256_castsi256_ps(_mm256_andnot_si256(before, below)));
 }
 
-AII_INLINE v16 v16_load_pair_f16(const void *a, const void *b)
+AII_INLINE v16 v16_keep(v16 v, uint32_t first, uint32_t end, float rest)
 {
-  return (v16){_mm256_cvtph_ps(_mm_loadu_si128(a)), _mm256_cvtph_ps(_mm_loadu_si128(b))};
+  return (v16){lanes_keep(v.lo, 0, first, end, rest), lanes_keep(v.hi, 8, first, end, rest)};
 }
 
-/* The same eight for both. Kept in a register: gcc would rather read it again for the other. */
-AII_INLINE v16 v16_load_twice(const float *p)
+AII_INLINE bool v16_any_above(v16 v, float m)
 {
-  __m256 v = _mm256_loadu_ps(p);
-  __asm__("" : "+x"(v));
-  return (v16){v, v};
+  __m256 most = _mm256_max_ps(v.lo, v.hi);
+  return _mm256_movemask_ps(_mm256_cmp_ps(most, _mm256_set1_ps(m), _CMP_GT_OQ)) != 0;
 }
 
-/* Sixteen int8 as floats: widening is faster from memory. */
-AII_INLINE v16 v16_load_i8(const void *p)
+/* To nearest even, as sixteen int16; the values lie in their range. */
+AII_INLINE void v16_store_i16(int16_t *p, v16 v)
 {
-  const char *q = p;
-  return (v16){_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const void *)q))),
-               _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const void *)(q + 8))))};
+  __m256i w = _mm256_packs_epi32(_mm256_cvtps_epi32(v.lo), _mm256_cvtps_epi32(v.hi));
+  _mm256_storeu_si256((void *)p, _mm256_permute4x64_epi64(w, 0xd8));
 }
 
-AII_INLINE __m256 v16_low(v16 v)
+/* 2^x for x <= AII_ATTN_SLACK: results are normal or 0, so that their exponents can be added to. */
+AII_INLINE __m256 lanes_exp2(__m256 x)
 {
-  return v.lo;
+  __m256 t = _mm256_add_ps(x, _mm256_set1_ps(AII_EXP2_ROUND));
+  __m256 r = _mm256_sub_ps(x, _mm256_sub_ps(t, _mm256_set1_ps(AII_EXP2_ROUND)));
+  __m256 p = _mm256_fmadd_ps(_mm256_set1_ps(AII_EXP2_C5), r, _mm256_set1_ps(AII_EXP2_C4));
+  p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(AII_EXP2_C3));
+  p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(AII_EXP2_C2));
+  p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(AII_EXP2_C1));
+  p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1));
+  __m256i e = _mm256_add_epi32(_mm256_castps_si256(p), _mm256_slli_epi32(_mm256_castps_si256(t), 23));
+  return _mm256_andnot_ps(_mm256_cmp_ps(x, _mm256_set1_ps(AII_EXP2_LEAST), _CMP_LT_OQ), _mm256_castsi256_ps(e));
 }
 
-AII_INLINE __m256 v16_high(v16 v)
+AII_INLINE v16 v16_exp2(v16 x)
 {
-  return v.hi;
+  return (v16){lanes_exp2(x.lo), lanes_exp2(x.hi)};
 }
 
 /* ---- 64 bytes: four elements of each of 16 rows; 32 words: a number of each row ---- */
@@ -367,22 +378,52 @@ AII_INLINE float lanes_half(const void *p)
   return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(aii_load_u16(p))));
 }
 
-/* acc[i] += the scaled dots of two Q8_0 blocks, of two keys, with 32 int8 of query i at q[i], whose scale is *dq[i].
- * One key after the other, which needs fewer registers. maddubs wants one side unsigned: |k|, its sign moved to x. */
-AII_INLINE void v16_add_dots(const unsigned char *a, const unsigned char *b, const char *const *q,
-                             const float *const *dq, v16 *acc, const uint32_t n_q)
+/* Four signed bytes of each of 16 keys. maddubs wants one side unsigned: |k|, its sign moved to x. */
+typedef struct fours_key {
+  b64 k, magnitude;
+} fours_key;
+
+AII_INLINE b64 fours_zero(void)
 {
-  const unsigned char *block = a;
-  for (int half = 0; half < 2; half++, block = b) {
-    __m256i k = _mm256_loadu_si256((const void *)(block + 2)), magnitude = _mm256_sign_epi8(k, k);
-    __m256 d = _mm256_set1_ps(lanes_half(block));
-    for (uint32_t i = 0; i < n_q; i++) {
-      __m256i x = _mm256_sign_epi8(_mm256_loadu_si256((const void *)q[i]), k);
-      __m256i fours = _mm256_madd_epi16(_mm256_maddubs_epi16(magnitude, x), _mm256_set1_epi16(1));
-      __m256 scale = _mm256_mul_ps(d, _mm256_broadcast_ss(dq[i])), *sum = half == 0 ? &acc[i].lo : &acc[i].hi;
-      *sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(fours), scale, *sum);
-    }
-  }
+  return (b64){_mm256_setzero_si256(), _mm256_setzero_si256()};
+}
+
+AII_INLINE b64 fours_begin(const int32_t *sum)
+{
+  (void)sum; /* is of use where signed bytes count 128 more */
+  return (b64){_mm256_setzero_si256(), _mm256_setzero_si256()};
+}
+
+AII_INLINE fours_key fours_load(const void *p)
+{
+  b64 k = b64_load(p);
+  return (fours_key){k, {_mm256_abs_epi8(k.lo), _mm256_abs_epi8(k.hi)}};
+}
+
+AII_INLINE __m256i lanes_fours(__m256i sum, __m256i k, __m256i magnitude, __m256i x)
+{
+  __m256i pairs = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(x, k));
+  return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+}
+
+AII_INLINE b64 fours_add(b64 sum, fours_key k, const void *x)
+{
+  __m256i four = _mm256_castps_si256(_mm256_broadcast_ss(x));
+  return (b64){lanes_fours(sum.lo, k.k.lo, k.magnitude.lo, four), lanes_fours(sum.hi, k.k.hi, k.magnitude.hi, four)};
+}
+
+/* Two signed bytes of each of sixteen dims, as words; and sum + the dots of these with two int16. */
+AII_INLINE b64 pairs_load(const void *p)
+{
+  const __m128i *q = p;
+  return (b64){_mm256_cvtepi8_epi16(_mm_loadu_si128(q)), _mm256_cvtepi8_epi16(_mm_loadu_si128(q + 1))};
+}
+
+AII_INLINE b64 pairs_add(b64 sum, b64 v, const int16_t *x)
+{
+  __m256i pair = _mm256_castps_si256(_mm256_broadcast_ss((const float *)(const void *)x));
+  return (b64){_mm256_add_epi32(sum.lo, _mm256_madd_epi16(v.lo, pair)),
+               _mm256_add_epi32(sum.hi, _mm256_madd_epi16(v.hi, pair))};
 }
 
 #endif

@@ -12,10 +12,10 @@
 #include "kernels/panel.h"
 
 enum {
-  SLICE_BLOCKS = 32,                         /* of wide panels */
+  SLICE_BLOCKS = 16,                         /* of wide panels */
   SLICE_FLOATS = 128,                        /* of float panels, as F32 */
   SLICE_DECODED = 256,                       /* of rows that are decoded */
-  GROUP_COLS = 192,                          /* whose sums wait, and whose slices stay in the second-level cache */
+  GROUP_COLS = 96,                           /* whose sums wait, and whose slices stay in the second-level cache */
   TILE_FLOATS = AII_PANELS * AII_PANEL,      /* sums of a column */
   WAITING_FLOATS = GROUP_COLS * TILE_FLOATS, /* the rest of `work` holds slices */
   PREFETCH_AHEAD = 4608                      /* of panels that come from memory */
@@ -203,6 +203,13 @@ AII_INLINE void part_product(aii_fmt f, bool wide, const tile_block *t, uint32_t
   }
 }
 
+/* What is read soon: behind a panel's end begins the other one of its tile, which is being read; the next tile is meant. */
+AII_INLINE const unsigned char *ahead_of(const aii_product *p, const unsigned char *panel, const unsigned char *at)
+{
+  at += PREFETCH_AHEAD;
+  return at < panel + p->w_stride ? at : at + (AII_PANELS - 1) * p->w_stride;
+}
+
 /* Blocks first..end of the tile's panels times `cols` columns. f, wide and cols are constants wherever this is inlined. */
 AII_INLINE void quant_tile(aii_fmt f, bool wide, const aii_product *p, const unsigned char *const *w, uint32_t c,
                            size_t first, size_t end, v16 (*sum)[AII_PANELS], const uint32_t cols)
@@ -217,7 +224,7 @@ AII_INLINE void quant_tile(aii_fmt f, bool wide, const aii_product *p, const uns
       t.codes[i] = wide ? w[i] + (b - first) * wide_bytes(f) : aii_panel_at(f, w[i], b);
       t.head[i] = wide ? NULL : aii_panel_unit(f, w[i], b);
       for (size_t at = 0; !wide && at < aii_panel_block(f); at += 64)
-        _mm_prefetch((const char *)t.codes[i] + PREFETCH_AHEAD + at, _MM_HINT_T0);
+        _mm_prefetch((const char *)ahead_of(p, w[i], t.codes[i]) + at, _MM_HINT_T0);
     }
 #pragma GCC unroll 2
     for (uint32_t part = 0; part < block_parts(f); part++) part_product(f, wide, &t, part, sum, cols);

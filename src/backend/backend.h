@@ -77,8 +77,9 @@ typedef struct aii_weight {
 size_t aii_weight_bytes(const aii_weight *w); /* of source; its type is known */
 
 /* The KV cache of one model on a device. Block b of layer l holds keys at
- *   base + b * block_bytes + l * layer_bytes                        as [n_kv_heads][block_tokens][head_dim]
- * and value_offset bytes behind values                              as [n_kv_heads][block_tokens][value_dim]. */
+ *   base + b * block_bytes + l * layer_bytes                        [n_kv_heads], each block_tokens rows of head_dim
+ * and value_offset bytes behind values                              [n_kv_heads], each block_tokens rows of value_dim.
+ * How such rows lie within their bytes is the backend's own affair. */
 typedef struct aii_kv_view {
   void *base;
   aii_dtype type; /* F32, F16 or Q8_0 */
