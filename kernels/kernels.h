@@ -95,9 +95,10 @@ size_t aii_fmt_row_bytes(aii_fmt fmt, size_t n);
 bool aii_fmt_takes_q8(aii_fmt fmt);
 
 /* Activations for quantised weights ("q8 row"): per 32 elements x ~ d * q with q in [-127, 127].
- * Layout: int8 q[n64], float d[n64 / 32], float s[n64 / 32], int16 sums[n64 / 16], where n64 is n rounded up to 64;
- * sums are those of 16 q, s = d * (float)(sum of the 32 q). What lies beyond n is zero. Rows must be aligned to 4 bytes;
- * aii_q8_row_bytes() is a multiple of 64. */
+ * Layout: int8 q[n64], float d[n64 / 32], float s[n64 / 32], int32 z[n64 / 32], int32 z2[n64 / 16], where n64 is n
+ * rounded up to 64; s = d * (float)(sum of the 32 q), z and z2 are -128 times the sums of 32 and of 16 q, with which
+ * products take zero points off. What lies beyond n is zero. Rows must be aligned to 4 bytes; aii_q8_row_bytes() is a
+ * multiple of 64. */
 size_t aii_q8_row_bytes(size_t n);
 
 /* Weights are multiplied in panels: 16 rows, repacked so that a vector register holds one element, or four, of each
@@ -116,7 +117,7 @@ void aii_panel_pack(aii_fmt fmt, const void *rows, size_t stride, uint32_t n_row
  *   Q8_0 Q4_0 Q5_0 IQ4_NL MXFP4:  sum = fma((float)(sum of q * xq), d * dx, sum)        q with its zero point taken off
  *   Q4_1 Q5_1:                    sum = fma((float)(sum of q * xq), d * dx, sum), sum = fma(m, s, sum)
  *   Q4_K Q5_K:                    the same with d * scale for d and -(dmin * min) for m
- *   Q6_K:                         sum = fma((float)(sum over both 16 of scale * (sum of q * xq)), d * dx, sum) */
+ *   Q6_K:                         sum = fma((float)(sum of q * xq), (d * scale) * dx, sum) for the first, then the last 16 */
 typedef struct aii_product {
   const void *w;   /* panels, one behind the other; rows, of a format that is not packed */
   size_t w_stride; /* bytes of a panel, or from row to row */
@@ -133,7 +134,7 @@ typedef struct aii_product {
   const uint32_t *y_index; /* the same for y */
   void *work;              /* AII_PRODUCT_WORK bytes, aligned to 64: destroyed */
 } aii_product;
-#define AII_PRODUCT_WORK ((size_t)48 << 10)
+#define AII_PRODUCT_WORK ((size_t)80 << 10)
 
 /* Keys and values of adjacent positions lie in groups (F32, F16, or Q8_0 with dim a multiple of 32), of AII_ATTN_GROUP
  * positions for kernels. A group of keys has the positions side by side:

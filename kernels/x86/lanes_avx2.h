@@ -15,7 +15,8 @@
 #define AII_INLINE static inline __attribute__((always_inline))
 #define AII_FETCH _MM_HINT_T1
 
-/* Columns that one panel is multiplied with at a time: by measurement, about what 16 registers hold. */
+/* Panels and columns that are multiplied with each other at a time: by measurement, about what 16 registers hold. */
+#define AII_PANELS 1
 #define AII_FLOAT_COLS 6
 #define AII_QUANT_COLS 4
 
@@ -26,6 +27,8 @@ typedef struct v16 {
 typedef struct b64 {
   __m256i lo, hi;
 } b64;
+
+typedef __m256i x4; /* four activations of a column, again and again */
 
 AII_INLINE v16 v16_set1(float f)
 {
@@ -285,13 +288,6 @@ AII_INLINE b64 b64_lookup(b64 a, const int8_t table[16])
   return (b64){_mm256_shuffle_epi8(t, a.lo), _mm256_shuffle_epi8(t, a.hi)};
 }
 
-/* Sixteen bytes as 32-bit words. */
-AII_INLINE b64 w16_from_i8(const void *p)
-{
-  return (b64){_mm256_cvtepi8_epi32(_mm_loadl_epi64(p)),
-               _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)((const char *)p + 8)))};
-}
-
 AII_INLINE v16 v16_from_u8(const void *p)
 {
   return (v16){
@@ -315,61 +311,30 @@ AII_INLINE v16 v16_from_e8m0(const void *p)
   return r;
 }
 
-AII_INLINE v16 v16_from_w16(b64 w)
-{
-  return (v16){_mm256_cvtepi32_ps(w.lo), _mm256_cvtepi32_ps(w.hi)};
-}
-
-AII_INLINE b64 w16_add(b64 a, b64 b)
-{
-  return (b64){_mm256_add_epi32(a.lo, b.lo), _mm256_add_epi32(a.hi, b.hi)};
-}
-
-AII_INLINE b64 w16_mul(b64 a, b64 b)
-{
-  return (b64){_mm256_mullo_epi32(a.lo, b.lo), _mm256_mullo_epi32(a.hi, b.hi)};
-}
-
-/* Each word: 16 low bits of a, 16 low bits of b above them. */
-AII_INLINE b64 w16_pair(b64 a, b64 b)
-{
-  return (b64){_mm256_blend_epi16(a.lo, _mm256_slli_epi32(b.lo, 16), 0xaa),
-               _mm256_blend_epi16(a.hi, _mm256_slli_epi32(b.hi, 16), 0xaa)};
-}
-
-/* The low, and the high half of each word, with their signs. */
-AII_INLINE b64 w16_low(b64 a)
-{
-  return (b64){_mm256_srai_epi32(_mm256_slli_epi32(a.lo, 16), 16), _mm256_srai_epi32(_mm256_slli_epi32(a.hi, 16), 16)};
-}
-
-AII_INLINE b64 w16_high(b64 a)
-{
-  return (b64){_mm256_srai_epi32(a.lo, 16), _mm256_srai_epi32(a.hi, 16)};
-}
-
-/* lo * lo + hi * hi of the signed halves of each word, with those of `pair` in every word */
-AII_INLINE b64 w16_dot_pair(b64 a, int32_t pair)
-{
-  __m256i p = _mm256_set1_epi32(pair);
-  return (b64){_mm256_madd_epi16(a.lo, p), _mm256_madd_epi16(a.hi, p)};
-}
-
-AII_INLINE b64 w16_times(b64 a, int power) /* a * 2^power */
-{
-  return (b64){_mm256_slli_epi32(a.lo, power), _mm256_slli_epi32(a.hi, power)};
-}
-
-AII_INLINE b64 w16_sub(b64 a, b64 b)
-{
-  return (b64){_mm256_sub_epi32(a.lo, b.lo), _mm256_sub_epi32(a.hi, b.hi)};
-}
-
 /* Integer dots of the 16 rows with one column, two groups of four elements at a time. What bounds the codes says how:
  * below 16, sums of a whole block stay in 16 bits; below 64, sums of two groups; signed codes give their sign to x.
  * The sum is what dots_end() makes of it. */
 typedef enum dot_kind { DOTS_16, DOTS_64, DOTS_SIGNED } dot_kind;
 #define AII_SIGNED_ZERO 0 /* what is subtracted from signed codes */
+#define AII_WIDE_ZERO 0   /* not 0: what is subtracted from the codes of wide blocks, instead of their own zero */
+
+AII_INLINE b64 b64_add(b64 a, int n)
+{
+  __m256i m = _mm256_set1_epi8((char)n);
+  return (b64){_mm256_add_epi8(a.lo, m), _mm256_add_epi8(a.hi, m)};
+}
+
+AII_INLINE x4 x4_load(const int8_t *x)
+{
+  return _mm256_castps_si256(_mm256_broadcast_ss((const float *)(const void *)x));
+}
+
+/* -zero times the sum of the activations, of which z is -128 times the sum */
+AII_INLINE x4 dots_zero(const int32_t *z, int zero)
+{
+  return zero == 0 ? _mm256_setzero_si256()
+                   : _mm256_srai_epi32(_mm256_set1_epi32(*z), __builtin_clz((unsigned)zero) - 24);
+}
 
 AII_INLINE __m256i lanes_dots(dot_kind kind, __m256i w0, __m256i w1, __m256i x0, __m256i x1)
 {
@@ -383,28 +348,29 @@ AII_INLINE __m256i lanes_dots(dot_kind kind, __m256i w0, __m256i w1, __m256i x0,
   return kind == DOTS_16 ? p : _mm256_madd_epi16(p, ones);
 }
 
-AII_INLINE b64 dots_add(dot_kind kind, b64 sum, bool first, b64 w0, b64 w1, const int8_t *x)
+/* The zero is taken off at the end: sums of 16 bits have no room for it. */
+AII_INLINE b64 dots_begin(x4 zero)
 {
-  const float *four = (const float *)(const void *)x; /* four bytes, to every word */
-  __m256i x0 = _mm256_castps_si256(_mm256_broadcast_ss(four)), x1 = _mm256_castps_si256(_mm256_broadcast_ss(four + 1));
+  (void)zero;
+  return (b64){_mm256_setzero_si256(), _mm256_setzero_si256()};
+}
+
+AII_INLINE b64 dots_add(dot_kind kind, b64 sum, b64 w0, b64 w1, x4 x0, x4 x1)
+{
   b64 p = {lanes_dots(kind, w0.lo, w1.lo, x0, x1), lanes_dots(kind, w0.hi, w1.hi, x0, x1)};
-  if (!first)
-    p = kind == DOTS_16 ? (b64){_mm256_add_epi16(sum.lo, p.lo), _mm256_add_epi16(sum.hi, p.hi)} : w16_add(sum, p);
+  if (kind == DOTS_16) p = (b64){_mm256_add_epi16(sum.lo, p.lo), _mm256_add_epi16(sum.hi, p.hi)};
+  else p = (b64){_mm256_add_epi32(sum.lo, p.lo), _mm256_add_epi32(sum.hi, p.hi)};
   __asm__("" : "+x"(p.lo), "+x"(p.hi)); /* else compilers turn the chain into a tree, and registers spill */
   return p;
 }
 
-AII_INLINE b64 dots_end(dot_kind kind, b64 sum)
+/* The sums as floats, without what the zero counts. */
+AII_INLINE v16 dots_end(dot_kind kind, b64 sum, bool has_zero, x4 zero)
 {
   __m256i ones = _mm256_set1_epi16(1);
-  return kind != DOTS_16 ? sum : (b64){_mm256_madd_epi16(sum.lo, ones), _mm256_madd_epi16(sum.hi, ones)};
-}
-
-/* zero * (lo + hi) of the halves of pair, in every word */
-AII_INLINE b64 w16_correction(int32_t pair, int zero)
-{
-  __m256i c = _mm256_madd_epi16(_mm256_set1_epi32(pair), _mm256_set1_epi16((short)zero));
-  return (b64){c, c};
+  if (kind == DOTS_16) sum = (b64){_mm256_madd_epi16(sum.lo, ones), _mm256_madd_epi16(sum.hi, ones)};
+  if (has_zero) sum = (b64){_mm256_add_epi32(sum.lo, zero), _mm256_add_epi32(sum.hi, zero)};
+  return (v16){_mm256_cvtepi32_ps(sum.lo), _mm256_cvtepi32_ps(sum.hi)};
 }
 
 AII_INLINE float lanes_half(const void *p)

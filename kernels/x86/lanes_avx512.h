@@ -19,11 +19,14 @@
 #define AII_INLINE static inline __attribute__((always_inline))
 #define AII_FETCH _MM_HINT_T1
 
-#define AII_FLOAT_COLS 8
-#define AII_QUANT_COLS 8
+/* Panels and columns that are multiplied with each other at a time: what 32 registers hold. */
+#define AII_PANELS 2
+#define AII_FLOAT_COLS 12
+#define AII_QUANT_COLS 6
 
 typedef __m512 v16;
 typedef __m512i b64;
+typedef __m512i x4;
 
 AII_INLINE v16 v16_set1(float f)
 {
@@ -224,11 +227,6 @@ AII_INLINE b64 b64_lookup(b64 a, const int8_t table[16])
   return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_loadu_si128((const void *)table)), a);
 }
 
-AII_INLINE b64 w16_from_i8(const void *p)
-{
-  return _mm512_cvtepi8_epi32(_mm_loadu_si128(p));
-}
-
 AII_INLINE v16 v16_from_u8(const void *p)
 {
   return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(p)));
@@ -242,78 +240,44 @@ AII_INLINE v16 v16_from_e8m0(const void *p)
   return _mm512_castsi512_ps(_mm512_mask_mov_epi32(normal, _mm512_cmpgt_epi32_mask(_mm512_set1_epi32(2), e), tiny));
 }
 
-AII_INLINE v16 v16_from_w16(b64 w)
-{
-  return _mm512_cvtepi32_ps(w);
-}
-
-AII_INLINE b64 w16_add(b64 a, b64 b)
-{
-  return _mm512_add_epi32(a, b);
-}
-
-AII_INLINE b64 w16_sub(b64 a, b64 b)
-{
-  return _mm512_sub_epi32(a, b);
-}
-
-AII_INLINE b64 w16_mul(b64 a, b64 b)
-{
-  return _mm512_mullo_epi32(a, b);
-}
-
-AII_INLINE b64 w16_times(b64 a, int power)
-{
-  return _mm512_slli_epi32(a, (unsigned char)power);
-}
-
-AII_INLINE b64 w16_pair(b64 a, b64 b)
-{
-  return _mm512_mask_blend_epi16(0xaaaaaaaau, a, _mm512_slli_epi32(b, 16));
-}
-
-AII_INLINE b64 w16_low(b64 a)
-{
-  return _mm512_srai_epi32(_mm512_slli_epi32(a, 16), 16);
-}
-
-AII_INLINE b64 w16_high(b64 a)
-{
-  return _mm512_srai_epi32(a, 16);
-}
-
-AII_INLINE b64 w16_dot_pair(b64 a, int32_t pair)
-{
-  return _mm512_madd_epi16(a, _mm512_set1_epi32(pair));
-}
-
-/* dpbusd wants unsigned codes: signed ones count 128 more. */
+/* dpbusd wants unsigned codes, so signed ones count 128 more. */
 typedef enum dot_kind { DOTS_16, DOTS_64, DOTS_SIGNED } dot_kind;
 #define AII_SIGNED_ZERO 128
+#define AII_WIDE_ZERO 128
 
-AII_INLINE b64 dots_add(dot_kind kind, b64 sum, bool first, b64 w0, b64 w1, const int8_t *x)
+AII_INLINE b64 b64_add(b64 a, int n)
 {
-  int32_t q[2];
-  memcpy(q, x, sizeof q);
-  if (first) sum = _mm512_setzero_si512();
-  if (kind == DOTS_SIGNED) {
-    b64 flip = _mm512_set1_epi8((char)0x80);
-    w0 = _mm512_xor_si512(w0, flip);
-    w1 = _mm512_xor_si512(w1, flip);
-  }
-  sum = _mm512_dpbusd_epi32(sum, w0, _mm512_set1_epi32(q[0]));
-  return _mm512_dpbusd_epi32(sum, w1, _mm512_set1_epi32(q[1]));
+  return _mm512_add_epi8(a, _mm512_set1_epi8((char)n));
 }
 
-AII_INLINE b64 dots_end(dot_kind kind, b64 sum)
+AII_INLINE x4 x4_load(const int8_t *x)
+{
+  int32_t four; /* on its own: two loads in one would be spread by the port that multiplies */
+  memcpy(&four, x, sizeof four);
+  return _mm512_set1_epi32(four);
+}
+
+AII_INLINE x4 dots_zero(const int32_t *z, int zero)
+{
+  return zero == 0 ? _mm512_setzero_si512()
+                   : _mm512_srai_epi32(_mm512_set1_epi32(*z), (unsigned)__builtin_clz((unsigned)zero) - 24);
+}
+
+AII_INLINE b64 dots_begin(x4 zero)
+{
+  return zero;
+}
+
+AII_INLINE b64 dots_add(dot_kind kind, b64 sum, b64 w0, b64 w1, x4 x0, x4 x1)
 {
   (void)kind;
-  return sum;
+  return _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(sum, w0, x0), w1, x1);
 }
 
-AII_INLINE b64 w16_correction(int32_t pair, int zero)
+AII_INLINE v16 dots_end(dot_kind kind, b64 sum, bool has_zero, x4 zero)
 {
-  return _mm512_madd_epi16(_mm512_set1_epi32(pair), _mm512_set1_epi16((short)zero));
+  (void)kind, (void)has_zero, (void)zero;
+  return _mm512_cvtepi32_ps(sum);
 }
 
 AII_INLINE float lanes_half(const void *p)

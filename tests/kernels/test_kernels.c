@@ -321,7 +321,7 @@ static void test_quant_q8(void **state)
   (void)state;
   for (int v = 0; v < n_variants; v++) {
     for (size_t n = 1; n < 200; n++) {
-      size_t n64 = (n + 63) / 64 * 64, bytes = n64 + n64 / 8 * 3;
+      size_t n64 = (n + 63) / 64 * 64, bytes = n64 + n64 / 8 * 5;
       fence x = random_floats(n), want = out_new(bytes), got = out_new(bytes);
       if (below(4) == 0) memset(x.data, 0, n * 4);
       aii_kernels_ref.quant_q8(x.data, n, want.data);
