@@ -27,6 +27,7 @@
 #define SPLIT 512             /* a multiple of AII_ATTN_TILE */
 #define UNITS_PER_THREAD 8    /* fewer are split, */
 #define SPLIT_BYTES (4 << 20) /* unless their parts take more than this */
+#define RANGES_PER_THREAD 4   /* adjacent parts: what comes behind a part is fetched while it ends */
 #define ALONE_PRODUCTS (256u << 10)
 #define LINE 64
 #define LOG2_E 0x1.715476p+0f
@@ -228,14 +229,16 @@ static void bend(const attention_job *job, const unit *u, const tile *t, uint32_
   }
 }
 
-/* The tile with its groups as floats, where that is worth it. */
+/* The tile with its groups as floats, where that is worth it; what comes next is fetched meanwhile. */
 static aii_attn_tile opened(const attention_job *job, const unit *u, aii_attn_tile t, const void *groups[GROUPS])
 {
   if (u->n_q <= OPEN_QUERIES || job->fmt == AII_FMT_Q8_0) return t;
-  const size_t n = (size_t)AII_ATTN_GROUP * t.dim;
+  const size_t n = (size_t)AII_ATTN_GROUP * t.dim, bytes = aii_fmt_row_bytes(job->fmt, n);
   for (uint32_t g = 0; g < t.n_groups; g++) {
     job->cpu->k->dequant[job->fmt](t.groups[g], n, u->floats + g * n);
     groups[g] = u->floats + g * n;
+    for (size_t at = 0; at < bytes && t.next != NULL; at += LINE)
+      __builtin_prefetch((const char *)t.next[g] + at, 0, 2);
   }
   return (aii_attn_tile){AII_FMT_F32, t.dim, t.n_groups, groups, NULL};
 }
@@ -506,6 +509,7 @@ void aii_cpu_attention(aii_backend *be, const aii_kv_view *kv, uint32_t layer, c
   uint32_t longest;
   uint64_t products = count_positions(rows, how->window, &longest) * how->n_heads * kv->head_dim;
   size_t n_units = plan(&job, longest);
-  if (job.n_splits > 0) aii_cpu_for(cpu, n_units * job.n_splits, 1, false, split_range, &job);
+  size_t n_parts = n_units * job.n_splits, grain = n_parts / (aii_pool_threads(cpu->pool) * RANGES_PER_THREAD);
+  if (job.n_splits > 0) aii_cpu_for(cpu, n_parts, AII_MAX(grain, 1), false, split_range, &job);
   else aii_cpu_for(cpu, n_units, 1, products < ALONE_PRODUCTS, unit_range, &job);
 }
