@@ -24,9 +24,7 @@ typedef struct search {
   aiinfra_vecstore *store;
   const aiinfra_query *q;
   aii_filter *filter;
-  uint64_t *allow; /* by slot; NULL: all */
-  size_t allow_words;
-  uint32_t n_passing;
+  aii_mask mask;
   float *vector;
   size_t depth; /* of each ranking */
   aii_near *by_vector, *by_words;
@@ -40,45 +38,13 @@ static aiinfra_status no_memory(aiinfra_error *err)
   return aii_fail(err, AIINFRA_ENOMEM, "no memory for a search");
 }
 
-static aiinfra_status test_row(search *s, aii_stmt *stmt, aiinfra_error *err)
-{
-  json_t *payload = NULL;
-  size_t n;
-  aiinfra_status rc = AIINFRA_OK;
-  int64_t id = aii_stmt_get_int(stmt, 0);
-  uint32_t slot = aii_idmap_get(&s->store->index.map, id);
-  const char *text = aii_stmt_get_text(stmt, 1, &n);
-  if (n > 0) rc = aii_json_parse(text, n, "payload", 0, &payload, err);
-  if (rc == AIINFRA_OK && slot != AII_NO_SLOT && aii_filter_passes(s->filter, id, payload)) {
-    s->allow[slot / 64] |= (uint64_t)1 << slot % 64;
-    s->n_passing++;
-  }
-  json_decref(payload);
-  return rc == AIINFRA_OK ? rc : aii_wrap(err, rc, "row %lld", (long long)id);
-}
-
-/* Makes the bitmap of the rows that pass. Lock held, index locked for reading. */
+/* Lock held, index locked for reading. */
 static aiinfra_status apply_filter(search *s, aiinfra_error *err)
 {
   aii_index *index = &s->store->index;
-  aii_stmt *stmt;
-  bool row = true;
-  s->n_passing = index->n - index->n_dead;
-  if (s->filter == NULL) return AIINFRA_OK;
-  s->n_passing = 0;
-  s->allow_words = (size_t)index->n / 64 + 1;
-  s->allow = aii_new_array(index->mem, s->allow_words, sizeof *s->allow);
-  if (s->allow == NULL) return no_memory(err);
-  aiinfra_status rc =
-      aii_sql_prepare(s->store->db->sql, "SELECT id, payload FROM rows WHERE collection = ?1", &stmt, err);
-  if (rc != AIINFRA_OK) return rc;
-  aii_stmt_int(stmt, 1, s->store->collection);
-  while (rc == AIINFRA_OK && row) {
-    rc = aii_stmt_step(stmt, &row, err);
-    if (rc == AIINFRA_OK && row) rc = test_row(s, stmt, err);
-  }
-  aii_stmt_reset(stmt);
-  return rc;
+  if (s->filter != NULL) return aii_mask_make(s->store, s->filter, s->q->filter_json, &s->mask, err);
+  s->mask.n_passing = index->n - index->n_dead;
+  return AIINFRA_OK;
 }
 
 /* ---- vectors --------------------------------------------------------------------------------------------------- */
@@ -87,24 +53,24 @@ static bool graph_is_useful(const aii_index *index, const search *s, uint32_t ef
 {
   uint32_t live = index->n - index->n_dead;
   if (s->q->mode == AIINFRA_SEARCH_GRAPH) return true;
-  return index->n_graph >= index->n / 2 && s->n_passing > live / SELECTIVE_PART &&
-         (uint64_t)s->n_passing > (uint64_t)4 * ef * index->m;
+  return index->n_graph >= index->n / 2 && s->mask.n_passing > live / SELECTIVE_PART &&
+         (uint64_t)s->mask.n_passing > (uint64_t)4 * ef * index->m;
 }
 
 static aiinfra_status search_vectors(search *s, aiinfra_error *err)
 {
   aii_index *index = &s->store->index;
-  size_t wanted = AII_MIN(s->depth, (size_t)s->n_passing);
+  size_t wanted = AII_MIN(s->depth, (size_t)s->mask.n_passing);
   uint32_t ef = s->q->ef != 0 ? s->q->ef : (uint32_t)AII_MAX((uint64_t)64, (uint64_t)2 * s->q->k);
   ef = (uint32_t)AII_MAX((size_t)ef, wanted);
   if (wanted == 0) return AIINFRA_OK;
   if (s->q->mode != AIINFRA_SEARCH_EXACT && index->n_graph > 0 && graph_is_useful(index, s, ef)) {
-    if (!aii_hnsw_search(index, s->vector, s->allow, ef, s->by_vector, &s->n_vector, s->depth)) return no_memory(err);
-    aii_index_scan(index, s->vector, s->allow, index->n_graph, index->n, s->by_vector, &s->n_vector, s->depth);
+    if (!aii_hnsw_search(index, s->vector, s->mask.bits, ef, s->by_vector, &s->n_vector, s->depth)) return no_memory(err);
+    aii_index_scan(index, s->vector, s->mask.bits, index->n_graph, index->n, s->by_vector, &s->n_vector, s->depth);
     if (s->n_vector < wanted) s->n_vector = 0; /* the graph did not lead to enough: be exact */
   }
   if (s->n_vector == 0) {
-    aii_index_scan(index, s->vector, s->allow, 0, index->n, s->by_vector, &s->n_vector, s->depth);
+    aii_index_scan(index, s->vector, s->mask.bits, 0, index->n, s->by_vector, &s->n_vector, s->depth);
   }
   aii_near_sort(s->by_vector, s->n_vector);
   return AIINFRA_OK;
@@ -198,11 +164,12 @@ static aiinfra_status read_rows(search *s, aiinfra_error *err)
   aiinfra_status rc = AIINFRA_OK;
   bool needs_index = s->q->vector != NULL || s->filter != NULL;
   if (needs_index) rc = aii_vecstore_sync(s->store, err);
+  if (rc == AIINFRA_OK && s->filter != NULL) rc = aii_docs_load(s->store, err);
   if (rc != AIINFRA_OK) return rc;
   (void)pthread_rwlock_rdlock(&index->lock);
   rc = apply_filter(s, err);
   if (rc == AIINFRA_OK && s->q->text != NULL) {
-    rc = aii_words_find(s->store, s->q->text, s->allow, s->by_words, s->depth, &s->n_words, err);
+    rc = aii_words_find(s->store, s->q->text, s->mask.bits, s->by_words, s->depth, &s->n_words, err);
   }
   if (rc != AIINFRA_OK) (void)pthread_rwlock_unlock(&index->lock);
   return rc;
@@ -251,7 +218,7 @@ aiinfra_status aii_vecstore_search(aiinfra_vecstore *store, const aiinfra_query 
   if (rc == AIINFRA_OK) rc = run(&s, err);
   if (rc == AIINFRA_OK) rc = fuse(&s, hits, n, err);
   aii_filter_free(s.filter);
-  aii_del(mem, s.allow, s.allow_words * sizeof *s.allow);
+  aii_mask_free(store, &s.mask);
   aii_index_free_query(&store->index, s.vector);
   aii_del(mem, s.by_vector, s.depth * sizeof *s.by_vector);
   aii_del(mem, s.by_words, s.depth * sizeof *s.by_words);

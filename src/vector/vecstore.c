@@ -126,6 +126,7 @@ void aii_vecstore_free(aiinfra_vecstore *store)
   if (store == NULL) return;
   aiinfra_db *db = store->db;
   aii_mem *mem = &db->rt->mem;
+  aii_masks_clear(store);
   aii_index_destroy(&store->index);
   aii_strfree(mem, store->name);
   aii_del(mem, store, sizeof *store);
