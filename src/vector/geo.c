@@ -115,14 +115,14 @@ static aiinfra_status compile_points(aii_compiler *c, const json_t *points, aii_
 {
   aiinfra_status rc = AIINFRA_OK;
   size_t n = json_array_size(points);
-  aii_point first = {0, 0}, point = {0, 0};
+  aii_point first = {0, 0}, point = {0, 0}, before;
   if (n < 4) return aii_expected(c, "an array of at least 4 points", points);
   for (size_t i = 0; i < n; i++) {
     size_t old = aii_enter(c, NULL, i);
+    before = point;
     rc = read_point(c, json_array_get(points, i), &point);
-    double before = i > 0 ? c->filter->points[c->filter->n_points - 1].lon : 0;
-    if (i == 0) first = point;
-    if (rc == AIINFRA_OK && i > 0 && fabs(fabs(point.lon - before) - 360) < 1e-9 && fabs(before) <= 180) {
+    if (i == 0) first = before = point;
+    if (rc == AIINFRA_OK && fabs(point.lon - before.lon) == 360) {
       rc = bad_geo(c, "an edge around the whole globe; put points between");
     }
     if (rc == AIINFRA_OK) rc = add_point(c, ring, point);
