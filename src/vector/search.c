@@ -16,8 +16,7 @@ enum {
   RRF_K = 60,
   FUSE_DEPTH = 60,        /* ranks that take part in a fusion, at least; else four times k */
   BUILD_STEP = 32,        /* slots that a search adds to the graph in passing */
-  SCAN_FLOATS = 16 << 20, /* a scan of more is worth a graph: some 64 MiB of memory traffic */
-  SELECTIVE_PART = 10     /* a filter that leaves less than a tenth is searched exactly */
+  SCAN_FLOATS = 16 << 20  /* a scan of more is worth a graph: some 64 MiB of memory traffic */
 };
 
 typedef struct search {
@@ -25,6 +24,7 @@ typedef struct search {
   const aiinfra_query *q;
   aii_filter *filter;
   aii_mask mask;
+  aii_searchplan plan;
   float *vector;
   size_t depth; /* of each ranking */
   aii_near *by_vector, *by_words;
@@ -49,29 +49,14 @@ static aiinfra_status apply_filter(search *s, aiinfra_error *err)
 
 /* ---- vectors --------------------------------------------------------------------------------------------------- */
 
-static bool graph_is_useful(const aii_index *index, const search *s, uint32_t ef)
-{
-  uint32_t live = index->n - index->n_dead;
-  if (s->q->mode == AIINFRA_SEARCH_GRAPH) return true;
-  return index->n_graph >= index->n / 2 && s->mask.n_passing > live / SELECTIVE_PART &&
-         (uint64_t)s->mask.n_passing > (uint64_t)4 * ef * index->m;
-}
-
 static aiinfra_status search_vectors(search *s, aiinfra_error *err)
 {
   aii_index *index = &s->store->index;
   size_t wanted = AII_MIN(s->depth, (size_t)s->mask.n_passing);
   uint32_t ef = s->q->ef != 0 ? s->q->ef : (uint32_t)AII_MAX((uint64_t)64, (uint64_t)2 * s->q->k);
-  ef = (uint32_t)AII_MAX((size_t)ef, wanted);
+  aii_searchplan_choose(index, s->q->mode, (uint32_t)AII_MAX((size_t)ef, wanted), &s->mask, &s->plan);
   if (wanted == 0) return AIINFRA_OK;
-  if (s->q->mode != AIINFRA_SEARCH_EXACT && index->n_graph > 0 && graph_is_useful(index, s, ef)) {
-    if (!aii_hnsw_search(index, s->vector, s->mask.bits, ef, s->by_vector, &s->n_vector, s->depth)) return no_memory(err);
-    aii_index_scan(index, s->vector, s->mask.bits, index->n_graph, index->n, s->by_vector, &s->n_vector, s->depth);
-    if (s->n_vector < wanted) s->n_vector = 0; /* the graph did not lead to enough: be exact */
-  }
-  if (s->n_vector == 0) {
-    aii_index_scan(index, s->vector, s->mask.bits, 0, index->n, s->by_vector, &s->n_vector, s->depth);
-  }
+  if (!aii_searchplan_run(index, s->vector, &s->mask, &s->plan, s->by_vector, &s->n_vector, s->depth)) return no_memory(err);
   aii_near_sort(s->by_vector, s->n_vector);
   return AIINFRA_OK;
 }

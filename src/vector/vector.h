@@ -3,7 +3,8 @@
  *   vecstore.c  opens a collection          rows.c    writes, removes and reads rows
  *   sync.c      brings the index up to them index.c   vectors in memory
  *   hnsw.c      the graph over them
- *   search.c    plans, fuses                words.c   keywords: FTS5, stop words
+ *   search.c    answers a query             plan.c    exact or graph
+ *   words.c     keywords: FTS5, stop words
  *   filter.c    compiles filters, with field.c, path.c, geo.c; match.c evaluates them
  *   doc.c       payloads as filters read them; docs.c keeps those of all slots, when.c reads dates
  *   mask.c      the slots that pass a filter
@@ -176,9 +177,15 @@ static inline bool aii_bit(const uint64_t *bits, uint32_t at)
 /* Extends the graph by up to `max` slots of the tail. Takes the locks it needs; false: no memory, the graph is as
  * good as before. Another thread that builds already: returns at once. */
 bool aii_hnsw_build(aii_index *index, uint32_t max);
+/* How to walk over the graph. */
+typedef struct aii_walk {
+  const uint64_t *allow; /* NULL: all */
+  uint32_t ef;
+  bool passing_alone; /* go over slots that are allowed and alive alone: for filters that hide most */
+  uint64_t n_scanned; /* counts distances */
+} aii_walk;
 /* Offers what the graph finds to the heap. Read lock held. false: no memory. */
-bool aii_hnsw_search(aii_index *index, const float *query, const uint64_t *allow, uint32_t ef, aii_near *heap,
-                     size_t *n, size_t cap);
+bool aii_hnsw_search(aii_index *index, const float *query, aii_walk *how, aii_near *heap, size_t *n, size_t cap);
 void aii_hnsw_free(aii_index *index); /* scratch and upper links */
 
 /* ---- filters (filter.c, match.c) ------------------------------------------------------------------------------ */
@@ -211,6 +218,22 @@ typedef struct aii_kept_mask {
   size_t n_words;
   uint32_t n; /* slots that were tested */
 } aii_kept_mask;
+
+/* ---- plans (plan.c) -------------------------------------------------------------------------------------------- */
+
+typedef enum aii_searchplan_kind { AII_PLAN_EXACT, AII_PLAN_GRAPH, AII_PLAN_FILTERED } aii_searchplan_kind;
+typedef struct aii_searchplan {
+  aii_searchplan_kind kind;
+  const char *why;
+  uint32_t ef;
+  uint64_t n_scanned; /* distances computed */
+} aii_searchplan;
+const char *aii_searchplan_name(const aii_searchplan *plan);
+/* mode: an aiinfra_search_mode. */
+void aii_searchplan_choose(const aii_index *index, int32_t mode, uint32_t ef, const aii_mask *mask, aii_searchplan *plan);
+/* Fills the heap with the cap nearest that pass, or as many as there are. false: no memory. */
+bool aii_searchplan_run(aii_index *index, const float *query, const aii_mask *mask, aii_searchplan *plan, aii_near *heap,
+                  size_t *n, size_t cap);
 
 /* ---- words (words.c) ------------------------------------------------------------------------------------------ */
 
