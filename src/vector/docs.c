@@ -8,7 +8,6 @@
 #include "src/vector/doc.h"
 
 enum { KEEP_OLD = 4096 }; /* bytes of old documents that are not worth writing a buffer anew */
-#define DEFAULT_LIMIT ((size_t)256 << 20)
 #define NO_DOC UINT32_MAX
 
 struct aii_doc_block {
@@ -21,7 +20,7 @@ void aii_docs_init(aii_docs *docs, aii_mem *mem, size_t limit_bytes)
 {
   memset(docs, 0, sizeof *docs);
   aii_keys_init(&docs->keys, mem);
-  docs->limit_bytes = limit_bytes != 0 ? limit_bytes : DEFAULT_LIMIT;
+  docs->limit_bytes = limit_bytes;
 }
 
 void aii_docs_clear(aii_docs *docs)

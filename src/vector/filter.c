@@ -280,6 +280,21 @@ aiinfra_status aii_filter_compile(aii_mem *mem, const char *json, aii_filter **o
   return AIINFRA_OK;
 }
 
+aiinfra_status aii_filter_of_key(aii_mem *mem, const char *key, size_t n, aii_filter **out, aiinfra_error *err)
+{
+  uint32_t path;
+  *out = NULL;
+  aii_filter *filter = aii_new(mem, sizeof *filter);
+  if (filter == NULL) return aii_fail(err, AIINFRA_ENOMEM, "no memory for a filter");
+  filter->mem = mem;
+  aii_buf_init(&filter->words, mem, 0);
+  aii_compiler c = {.filter = filter, .err = err};
+  aiinfra_status rc = aii_path_add(&c, key, n, &path);
+  if (rc == AIINFRA_OK) *out = filter;
+  else aii_filter_free(filter);
+  return rc;
+}
+
 void aii_filter_free(aii_filter *f)
 {
   if (f == NULL) return;

@@ -22,7 +22,7 @@ aiinfra_status aii_index_init(aii_index *index, aii_mem *mem, const aii_kernels 
   index->ef_construction = ef_construction;
   index->seq = -1;
   aii_idmap_init(&index->map, mem);
-  aii_docs_init(&index->docs, mem, 0);
+  aii_docs_init(&index->docs, mem, AII_PAYLOAD_BYTES);
   pthread_rwlockattr_t attr; /* writers first: searches without end must not keep new rows out */
   (void)pthread_rwlockattr_init(&attr);
   (void)pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);

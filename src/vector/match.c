@@ -18,6 +18,8 @@ typedef struct match {
   const aii_cell *doc;
   int64_t id;
   uint64_t *steps;
+  aii_values_fn see;
+  void *ctx;
 } match;
 
 static bool passes(match *m, uint32_t at, const aii_cell *object);
@@ -203,6 +205,7 @@ static bool test(match *m, const aii_filter_node *node, const aii_cell *cell)
     case AII_OP_EXCEPT: return cell->type != AII_CELL_NULL && !is_in(m, node, cell);
     case AII_OP_RANGE: return in_range(m, node, cell);
     case AII_OP_GEO: return is_place(m, node, cell);
+    case AII_OP_SEE: return !m->see(m->ctx, m->doc, cell);
     default: return holds_text(m, node, cell);
   }
 }
@@ -310,6 +313,14 @@ bool aii_filter_passes(const aii_filter *filter, int64_t id, const aii_cell *doc
 {
   match m = {.filter = filter, .doc = doc, .id = id, .steps = steps};
   return passes(&m, 0, doc);
+}
+
+bool aii_filter_values(const aii_filter *filter, const aii_cell *doc, aii_values_fn see, void *ctx)
+{
+  uint64_t steps = UINT64_MAX;
+  match m = {.filter = filter, .doc = doc, .steps = &steps, .see = see, .ctx = ctx};
+  aii_filter_node all = {.op = AII_OP_SEE, .path = 0};
+  return !test_field(&m, &all, doc);
 }
 
 /* ---- binding --------------------------------------------------------------------------------------------------- */

@@ -38,7 +38,10 @@ void aii_searchplan_choose(const aii_index *index, int32_t mode, uint32_t ef, co
     choose(plan, AII_PLAN_EXACT, "few rows pass");
   else if (mode != AIINFRA_SEARCH_GRAPH && (uint64_t)passing <= (uint64_t)4 * ef * index->m)
     choose(plan, AII_PLAN_EXACT, "a walk would see as many rows as pass");
-  else if (mask->bits != NULL && hides) choose(plan, AII_PLAN_FILTERED, "most rows are hidden by the filter");
+  else if (mask->bits != NULL && hides) {
+    choose(plan, AII_PLAN_FILTERED, "most rows are hidden by the filter");
+    plan->ef = ef > UINT32_MAX / 2 ? ef : 2 * ef; /* what correlates with the vectors is found with more candidates */
+  }
   else choose(plan, AII_PLAN_GRAPH, mask->bits == NULL ? "no filter" : "the filter hides few rows");
 }
 

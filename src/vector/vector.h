@@ -8,6 +8,9 @@
  *   filter.c    compiles filters, with field.c, path.c, geo.c; match.c evaluates them
  *   doc.c       payloads as filters read them; docs.c keeps those of all slots, when.c reads dates
  *   mask.c      the slots that pass a filter
+ *   query_opts.c, rank.c, recommend.c, explain.c belong to search.c
+ *   read.c      scrolls, counts, facets     change.c  deletes and changes payloads by filter
+ *   column.c    the values of a field
  *   near.c      nearest so far              idmap.c   row id to slot
  *
  * Invariants:
@@ -66,6 +69,7 @@ uint32_t aii_idmap_get(const aii_idmap *map, int64_t id);      /* AII_NO_SLOT: n
 /* ---- payloads (doc.c, docs.c) ---------------------------------------------------------------------------------- */
 
 #define AII_NO_KEY UINT32_MAX
+#define AII_PAYLOAD_BYTES ((uint64_t)256 << 20) /* of an index, unless its opener says otherwise */
 typedef struct aii_cell aii_cell; /* doc.h: a document begins with one */
 typedef struct aii_key_name {
   char *s;
@@ -198,6 +202,11 @@ void aii_filter_free(aii_filter *filter);
 bool aii_filter_bind(aii_filter *filter, aii_keys *keys, bool add);
 /* *steps is what may be spent; 0 afterwards: the answer means nothing. */
 bool aii_filter_passes(const aii_filter *filter, int64_t id, const aii_cell *doc, uint64_t *steps);
+/* Shows all values of the filter's first field, elements of arrays one by one; false when a call returned false. */
+typedef bool (*aii_values_fn)(void *ctx, const aii_cell *doc, const aii_cell *value);
+bool aii_filter_values(const aii_filter *filter, const aii_cell *doc, aii_values_fn see, void *ctx);
+/* A filter that only names a field. */
+aiinfra_status aii_filter_of_key(aii_mem *mem, const char *key, size_t n, aii_filter **out, aiinfra_error *err);
 /* Binds and evaluates on one payload, an object or NULL. false: no memory. */
 bool aii_filter_test(aii_filter *filter, int64_t id, const json_t *payload, bool *passes);
 
@@ -218,6 +227,18 @@ typedef struct aii_kept_mask {
   size_t n_words;
   uint32_t n; /* slots that were tested */
 } aii_kept_mask;
+
+/* ---- columns (column.c): the values of a field ------------------------------------------------------------------ */
+
+typedef struct aii_column_cell {
+  uint32_t slot, value;
+} aii_column_cell;
+typedef struct aii_column {
+  aii_keys values; /* their JSON, by number */
+  aii_column_cell *cells; /* each value of a row once; in the order of slots when payloads are in memory */
+  uint32_t *last; /* by value: the last slot that has it */
+  size_t n, cap, last_cap;
+} aii_column;
 
 /* ---- plans (plan.c) -------------------------------------------------------------------------------------------- */
 
@@ -243,6 +264,9 @@ bool aii_word_next(const char *s, size_t n, size_t *at, const char **word, size_
 bool aii_word_is_stop(const char *word, size_t n);
 /* An FTS5 query: the words of a text, quoted, joined by OR, without stop words unless there is nothing else. */
 void aii_words_query(const char *text, aii_buf *query);
+
+/* Parses a caller's argument: malformed is EINVAL. */
+aiinfra_status aii_request_parse(const char *json, const char *what, json_t **out, aiinfra_error *err);
 
 /* ---- stores (vecstore.c, rows.c, search.c) -------------------------------------------------------------------- */
 
@@ -279,8 +303,11 @@ aiinfra_status aii_rows_purge(aiinfra_vecstore *store, aiinfra_error *err);
 aiinfra_status aii_vecstore_upsert(aiinfra_vecstore *store, const aii_record *records, size_t n, aiinfra_error *err);
 aiinfra_status aii_vecstore_remove(aiinfra_vecstore *store, const int64_t *ids, size_t n, size_t *n_removed,
                                    aiinfra_error *err);
-aiinfra_status aii_vecstore_search(aiinfra_vecstore *store, const aiinfra_query *query, aiinfra_hit *hits, size_t *n,
-                                   aiinfra_error *err);
+/* cap: room for hits. */
+aiinfra_status aii_vecstore_search(aiinfra_vecstore *store, const aiinfra_query *query, aiinfra_hit *hits, size_t cap,
+                                   size_t *n, aiinfra_error *err);
+aiinfra_status aii_vecstore_read(aiinfra_vecstore *store, const char *request, char **out, aiinfra_error *err);
+aiinfra_status aii_vecstore_change(aiinfra_vecstore *store, const char *request, uint64_t *n, aiinfra_error *err);
 aiinfra_status aii_vecstore_get(aiinfra_vecstore *store, int64_t id, char **text, char **payload, aiinfra_error *err);
 aiinfra_status aii_vecstore_count(aiinfra_vecstore *store, uint64_t *n, aiinfra_error *err);
 
@@ -296,6 +323,13 @@ aiinfra_status aii_mask_make(aiinfra_vecstore *store, aii_filter *filter, const 
                              aiinfra_error *err);
 void aii_mask_free(aiinfra_vecstore *store, aii_mask *mask);
 void aii_masks_clear(aiinfra_vecstore *store); /* lock held, or no other user left */
+/* The values of a field, of the rows that pass. The same locks. */
+aiinfra_status aii_column_make(aiinfra_vecstore *store, const char *key, const aii_mask *mask, aii_column *column,
+                               aiinfra_error *err);
+void aii_column_free(aii_column *column); /* all zero is allowed */
+/* Locks the index for reading, with rows, payloads and mask ready; filter NULL: all rows. On failure it is unlocked. */
+aiinfra_status aii_select(aiinfra_vecstore *store, aii_filter *filter, const char *text, aii_mask *mask,
+                          aiinfra_error *err);
 /* Finds the words; `allow` (by slot; NULL: all) must pass. Lock held, index locked for reading. */
 aiinfra_status aii_words_find(aiinfra_vecstore *store, const char *text, const uint64_t *allow, aii_near *hits,
                               size_t cap, size_t *n, aiinfra_error *err);
