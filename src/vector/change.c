@@ -164,8 +164,8 @@ static aiinfra_status change_row(change *c, int64_t id, size_t *n_changed, aiinf
   bool found;
   size_t n;
   int64_t row = 0;
-  aiinfra_status rc = aii_sql_prepare(c->store->db->sql,
-                                      "SELECT row, payload FROM rows WHERE collection = ?1 AND id = ?2", &stmt, err);
+  aiinfra_status rc =
+      aii_sql_prepare(c->store->db->sql, "SELECT row, payload FROM rows WHERE collection = ?1 AND id = ?2", &stmt, err);
   if (rc != AIINFRA_OK) return rc;
   aii_buf_init(&text, c->store->index.mem, 0);
   aii_stmt_int(stmt, 1, c->store->collection);

@@ -27,7 +27,8 @@ static bool add_value(void *ctx, const aii_cell *doc, const aii_cell *cell)
   size_t before = column->values.n;
   if (b->text.failed || !aii_keys_add(&column->values, b->text.data, b->text.len, &value)) return false;
   if (column->values.n > before) {
-    if (!aii_grow(b->index->mem, &column->last, &column->last_cap, column->values.n, sizeof *column->last)) return false;
+    if (!aii_grow(b->index->mem, &column->last, &column->last_cap, column->values.n, sizeof *column->last))
+      return false;
     column->last[value] = AII_NO_SLOT;
   }
   if (column->last[value] == b->slot) return true;

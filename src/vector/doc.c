@@ -203,11 +203,13 @@ int64_t aii_cell_time(const aii_cell *doc, const aii_cell *cell)
 const aii_cell *aii_cell_member(const aii_cell *object, uint32_t key, uint64_t *steps)
 {
   if (object->type != AII_CELL_OBJECT || key == AII_NO_KEY) return NULL;
-  for AII_EACH_CELL(child, object) {
-    if (*steps == 0) return NULL;
-    --*steps;
-    if (child->key == key) return child;
-  }
+  for
+    AII_EACH_CELL(child, object)
+    {
+      if (*steps == 0) return NULL;
+      --*steps;
+      if (child->key == key) return child;
+    }
   return NULL;
 }
 

@@ -23,7 +23,8 @@ typedef enum aii_cell_type {
 } aii_cell_type;
 
 typedef struct aii_cell {
-  uint32_t key; /* of a member; AII_NO_KEY for elements and keys that nobody asks for; cell 0: the document's size / 8 */
+  uint32_t
+      key; /* of a member; AII_NO_KEY for elements and keys that nobody asks for; cell 0: the document's size / 8 */
   uint32_t type : 4, span : 28; /* span: cells, this one and all below it */
   union {
     int64_t i;
@@ -36,7 +37,7 @@ typedef struct aii_cell {
 } aii_cell;
 
 /* Iterates over the members of a container. */
-#define AII_EACH_CELL(child, parent) \
+#define AII_EACH_CELL(child, parent)                                                                    \
   (const aii_cell *child = (parent) + 1, *child##_end = (parent) + (parent)->span; child < child##_end; \
    child += child->span)
 

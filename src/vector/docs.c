@@ -61,7 +61,8 @@ static void compact(aii_docs *docs, aii_doc_block *block)
   aii_buf next;
   aii_buf_init(&next, docs->keys.mem, 0);
   for (uint32_t i = 0; i < AII_BLOCK_SLOTS; i++) {
-    if (block->at[i] != NO_DOC) aii_buf_add(&next, doc_at(block, block->at[i]), aii_doc_bytes(doc_at(block, block->at[i])));
+    if (block->at[i] != NO_DOC)
+      aii_buf_add(&next, doc_at(block, block->at[i]), aii_doc_bytes(doc_at(block, block->at[i])));
   }
   if (next.failed) {
     aii_buf_free(&next);

@@ -96,8 +96,8 @@ typedef struct operation {
 } operation;
 
 static const operation MATCH[] = {
-    {"value", AII_OP_IN, false, add_scalar},        {"any", AII_OP_IN, false, add_scalars},
-    {"except", AII_OP_EXCEPT, false, add_scalars},  {"text", AII_OP_TEXT_ALL, false, add_words},
+    {"value", AII_OP_IN, false, add_scalar},         {"any", AII_OP_IN, false, add_scalars},
+    {"except", AII_OP_EXCEPT, false, add_scalars},   {"text", AII_OP_TEXT_ALL, false, add_words},
     {"text_any", AII_OP_TEXT_ANY, false, add_words}, {"phrase", AII_OP_PHRASE, false, add_words},
     {"prefix", AII_OP_PREFIX, false, add_string},
 };
@@ -165,8 +165,7 @@ static aiinfra_status add_bound(aii_compiler *c, uint32_t node, aii_bound bound,
 static aiinfra_status add_count(aii_compiler *c, uint32_t node, aii_bound bound, const json_t *value)
 {
   if (!json_is_integer(value)) return aii_expected(c, "an integer", value);
-  return aii_add_operand(c, node,
-                         (aii_operand){.type = AII_CELL_INT, .bound = bound, .i = json_integer_value(value)});
+  return aii_add_operand(c, node, (aii_operand){.type = AII_CELL_INT, .bound = bound, .i = json_integer_value(value)});
 }
 
 /* {"gt": 1, "lte": 5} of a range or a count; a null is no bound. */
@@ -257,8 +256,8 @@ aiinfra_status aii_compile_field(aii_compiler *c, const json_t *json, uint32_t p
     size_t old = aii_enter(c, name, 0);
     rc = compile_condition(c, name, value, path, parent);
     if (rc == AIINFRA_OK && ++n > 1) {
-      rc = aii_fail(c->err, AIINFRA_EINVAL, "filter: %s: a second operator beside \"key\"; make it a condition of its own",
-                    c->path);
+      rc = aii_fail(c->err, AIINFRA_EINVAL,
+                    "filter: %s: a second operator beside \"key\"; make it a condition of its own", c->path);
     }
     if (rc != AIINFRA_OK) return rc;
     aii_leave(c, old);

@@ -31,12 +31,12 @@ typedef enum aii_filter_op {
   AII_OP_RANGE,    /* a number or date within every operand */
   AII_OP_GEO,      /* a point within the shape */
   /* on a field: a value at the path */
-  AII_OP_CONTAINS, /* an array with an element that equals an operand */
-  AII_OP_COUNT,    /* its number of elements is within every operand; none at the path: 0 is */
-  AII_OP_IS_NULL,  /* is null, or an array with null in it */
+  AII_OP_CONTAINS,  /* an array with an element that equals an operand */
+  AII_OP_COUNT,     /* its number of elements is within every operand; none at the path: 0 is */
+  AII_OP_IS_NULL,   /* is null, or an array with null in it */
   AII_OP_NOT_EMPTY, /* is neither null nor [] */
-  AII_OP_NESTED,   /* is an object that passes all children */
-  AII_OP_SEE       /* no condition: every value is shown to aii_values_fn */
+  AII_OP_NESTED,    /* is an object that passes all children */
+  AII_OP_SEE        /* no condition: every value is shown to aii_values_fn */
 } aii_filter_op;
 
 #define AII_NO_NODE UINT32_MAX

@@ -50,7 +50,8 @@ static aiinfra_status read_member_point(aii_compiler *c, const json_t *json, con
 
 static aiinfra_status compile_box(aii_compiler *c, const json_t *json, aii_shape *shape)
 {
-  if (json_object_size(json) != 2) return aii_expected(c, "an object with \"top_left\" and \"bottom_right\" alone", json);
+  if (json_object_size(json) != 2)
+    return aii_expected(c, "an object with \"top_left\" and \"bottom_right\" alone", json);
   aiinfra_status rc = read_member_point(c, json, "top_left", &shape->a);
   if (rc == AIINFRA_OK) rc = read_member_point(c, json, "bottom_right", &shape->b);
   if (rc != AIINFRA_OK) return rc;
@@ -75,8 +76,8 @@ static aiinfra_status compile_circle(aii_compiler *c, const json_t *json, aii_sh
 
 static bool in_box(const aii_shape *box, aii_point p)
 {
-  bool between = box->a.lon < box->b.lon ? box->a.lon < p.lon && p.lon < box->b.lon
-                                         : box->a.lon < p.lon || p.lon < box->b.lon;
+  bool between =
+      box->a.lon < box->b.lon ? box->a.lon < p.lon && p.lon < box->b.lon : box->a.lon < p.lon || p.lon < box->b.lon;
   return between && box->b.lat < p.lat && p.lat < box->a.lat;
 }
 

@@ -23,9 +23,10 @@ static aiinfra_status no_memory(aiinfra_error *err)
 
 static aiinfra_status too_long(aiinfra_error *err)
 {
-  return aii_fail(err, AIINFRA_ELIMIT,
-                  "the filter takes too many steps on this collection; use fewer conditions (one match with any instead "
-                  "of many)");
+  return aii_fail(
+      err, AIINFRA_ELIMIT,
+      "the filter takes too many steps on this collection; use fewer conditions (one match with any instead "
+      "of many)");
 }
 
 /* ---- payloads -------------------------------------------------------------------------------------------------- */
@@ -34,8 +35,8 @@ aiinfra_status aii_rows_each(aiinfra_vecstore *store, aii_row_fn see, void *ctx,
 {
   aii_stmt *stmt;
   bool row = true;
-  aiinfra_status rc = aii_sql_prepare(store->db->sql,
-                                      "SELECT id, payload FROM rows WHERE collection = ?1 ORDER BY seq, id", &stmt, err);
+  aiinfra_status rc = aii_sql_prepare(
+      store->db->sql, "SELECT id, payload FROM rows WHERE collection = ?1 ORDER BY seq, id", &stmt, err);
   if (rc != AIINFRA_OK) return rc;
   aii_stmt_int(stmt, 1, store->collection);
   while (rc == AIINFRA_OK && row) {
@@ -105,7 +106,8 @@ static uint32_t known(aiinfra_vecstore *store, const char *text, aii_mask *mask)
 {
   aii_kept_mask *kept = find_kept(store, text);
   if (kept->filter == NULL || strcmp(kept->filter, text) != 0 || kept->changes != store->index.changes) return 0;
-  if (store->index.docs.state != AII_DOCS_ON && kept->n != store->index.n) return 0; /* rows come in no order of slots */
+  if (store->index.docs.state != AII_DOCS_ON && kept->n != store->index.n)
+    return 0; /* rows come in no order of slots */
   memcpy(mask->bits, kept->bits, AII_MIN(kept->n_words, mask->n_words) * sizeof *mask->bits);
   mask->kept = true;
   return kept->n;

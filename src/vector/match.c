@@ -221,16 +221,18 @@ static bool passes_children(match *m, const aii_filter_node *node, const aii_cel
 
 static bool any_element(match *m, const aii_filter_node *node, const aii_cell *array)
 {
-  for AII_EACH_CELL(element, array) {
-    bool holds;
-    if (!step(m)) return false;
-    if (node->op == AII_OP_IS_NULL) holds = element->type == AII_CELL_NULL;
-    else if (node->op == AII_OP_CONTAINS) holds = is_in(m, node, element);
-    else if (node->op == AII_OP_NESTED) holds = passes_children(m, node, element);
-    else if (element->type == AII_CELL_ARRAY) holds = false; /* an array in an array is no value */
-    else holds = test(m, node, element);
-    if (holds) return true;
-  }
+  for
+    AII_EACH_CELL(element, array)
+    {
+      bool holds;
+      if (!step(m)) return false;
+      if (node->op == AII_OP_IS_NULL) holds = element->type == AII_CELL_NULL;
+      else if (node->op == AII_OP_CONTAINS) holds = is_in(m, node, element);
+      else if (node->op == AII_OP_NESTED) holds = passes_children(m, node, element);
+      else if (element->type == AII_CELL_ARRAY) holds = false; /* an array in an array is no value */
+      else holds = test(m, node, element);
+      if (holds) return true;
+    }
   return false;
 }
 
@@ -262,11 +264,13 @@ static bool test_path(match *m, const aii_filter_node *node, const aii_cell *cel
   }
   if (cell->type != AII_CELL_ARRAY) return false;
   uint64_t at = 0;
-  for AII_EACH_CELL(element, cell) {
-    bool wanted = steps->kind == AII_STEP_EACH || at++ == steps->at;
-    if (!step(m)) return false;
-    if (wanted && test_path(m, node, element, steps + 1, n - 1, found)) return true;
-  }
+  for
+    AII_EACH_CELL(element, cell)
+    {
+      bool wanted = steps->kind == AII_STEP_EACH || at++ == steps->at;
+      if (!step(m)) return false;
+      if (wanted && test_path(m, node, element, steps + 1, n - 1, found)) return true;
+    }
   return false;
 }
 

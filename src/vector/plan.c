@@ -25,7 +25,8 @@ static void choose(aii_searchplan *plan, aii_searchplan_kind kind, const char *w
   plan->why = why;
 }
 
-void aii_searchplan_choose(const aii_index *index, int32_t mode, uint32_t ef, const aii_mask *mask, aii_searchplan *plan)
+void aii_searchplan_choose(const aii_index *index, int32_t mode, uint32_t ef, const aii_mask *mask,
+                           aii_searchplan *plan)
 {
   uint32_t live = index->n - index->n_dead, passing = mask->n_passing;
   bool hides = (uint64_t)passing * 100 < (uint64_t)live * HIDING_PERCENT;
@@ -41,8 +42,7 @@ void aii_searchplan_choose(const aii_index *index, int32_t mode, uint32_t ef, co
   else if (mask->bits != NULL && hides) {
     choose(plan, AII_PLAN_FILTERED, "most rows are hidden by the filter");
     plan->ef = ef > UINT32_MAX / 2 ? ef : 2 * ef; /* what correlates with the vectors is found with more candidates */
-  }
-  else choose(plan, AII_PLAN_GRAPH, mask->bits == NULL ? "no filter" : "the filter hides few rows");
+  } else choose(plan, AII_PLAN_GRAPH, mask->bits == NULL ? "no filter" : "the filter hides few rows");
 }
 
 static void scan(const aii_index *index, const float *query, const aii_mask *mask, uint32_t from, aii_searchplan *plan,
@@ -55,8 +55,8 @@ static void scan(const aii_index *index, const float *query, const aii_mask *mas
   }
 }
 
-bool aii_searchplan_run(aii_index *index, const float *query, const aii_mask *mask, aii_searchplan *plan, aii_near *heap,
-                  size_t *n, size_t cap)
+bool aii_searchplan_run(aii_index *index, const float *query, const aii_mask *mask, aii_searchplan *plan,
+                        aii_near *heap, size_t *n, size_t cap)
 {
   *n = 0;
   if (plan->kind != AII_PLAN_EXACT) {

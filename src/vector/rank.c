@@ -193,8 +193,7 @@ aiinfra_status aii_rank(aii_search *s, aiinfra_error *err)
   add_vector_hits(s);
   if (!add_word_hits(s)) return no_memory(err);
   qsort(s->ranked, s->n_ranked, sizeof *s->ranked, by_score);
-  while (s->o.has_threshold && s->n_ranked > 0 &&
-         (double)s->ranked[s->n_ranked - 1].hit.score < s->o.score_threshold) {
+  while (s->o.has_threshold && s->n_ranked > 0 && (double)s->ranked[s->n_ranked - 1].hit.score < s->o.score_threshold) {
     s->n_ranked--;
   }
   if (s->o.group_by != NULL) return make_groups(s, err);

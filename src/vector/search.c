@@ -10,9 +10,9 @@
 #include "src/vector/search.h"
 
 enum {
-  FUSE_DEPTH = 60,      /* ranks that take part in a fusion, at least; else four times those wanted */
-  MMR_DEPTH = 64,       /* candidates for diversity, at least; the same */
-  BUILD_STEP = 32,      /* slots that a search adds to the graph in passing */
+  FUSE_DEPTH = 60,       /* ranks that take part in a fusion, at least; else four times those wanted */
+  MMR_DEPTH = 64,        /* candidates for diversity, at least; the same */
+  BUILD_STEP = 32,       /* slots that a search adds to the graph in passing */
   SCAN_FLOATS = 16 << 20 /* a scan of more is worth a graph: some 64 MiB of memory traffic */
 };
 

@@ -12,8 +12,8 @@ typedef struct aii_query_opts {
   int64_t offset, candidates, group_size;
   double score_threshold, lambda;
   bool has_threshold, mmr, best_score;
-  const char *group_by;                 /* NULL: no groups */
-  const json_t *positive, *negative;    /* ids; both NULL: no recommendation */
+  const char *group_by;              /* NULL: no groups */
+  const json_t *positive, *negative; /* ids; both NULL: no recommendation */
 } aii_query_opts;
 aiinfra_status aii_query_opts_read(const char *json, aii_query_opts *o, aiinfra_error *err);
 

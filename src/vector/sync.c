@@ -51,10 +51,11 @@ static aiinfra_status add_new(aiinfra_vecstore *store, aiinfra_error *err)
 {
   aii_stmt *stmt;
   bool row = true;
-  aiinfra_status rc = aii_sql_prepare(store->db->sql,
-                                      "SELECT r.id, v.vector, CASE WHEN ?3 THEN r.payload END FROM rows r LEFT JOIN vectors v ON v.row = r.row "
-                                      "WHERE r.collection = ?1 AND r.seq > ?2 ORDER BY r.seq, r.id",
-                                      &stmt, err);
+  aiinfra_status rc = aii_sql_prepare(
+      store->db->sql,
+      "SELECT r.id, v.vector, CASE WHEN ?3 THEN r.payload END FROM rows r LEFT JOIN vectors v ON v.row = r.row "
+      "WHERE r.collection = ?1 AND r.seq > ?2 ORDER BY r.seq, r.id",
+      &stmt, err);
   if (rc != AIINFRA_OK) return rc;
   aii_stmt_int(stmt, 1, store->collection);
   aii_stmt_int(stmt, 2, store->index.seq);

@@ -116,7 +116,8 @@ aiinfra_status aii_vecstore_open(aiinfra_db *db, const char *name, const aiinfra
     aii_del(mem, store, sizeof *store);
     return rc;
   }
-  store->index.docs.limit_bytes = (size_t)AII_MIN(o.payload_bytes != 0 ? o.payload_bytes : AII_PAYLOAD_BYTES, SIZE_MAX / 2);
+  store->index.docs.limit_bytes =
+      (size_t)AII_MIN(o.payload_bytes != 0 ? o.payload_bytes : AII_PAYLOAD_BYTES, SIZE_MAX / 2);
   aii_db_ref(db);
   *out = store;
   return AIINFRA_OK;

@@ -70,7 +70,7 @@ uint32_t aii_idmap_get(const aii_idmap *map, int64_t id);      /* AII_NO_SLOT: n
 
 #define AII_NO_KEY UINT32_MAX
 #define AII_PAYLOAD_BYTES ((uint64_t)256 << 20) /* of an index, unless its opener says otherwise */
-typedef struct aii_cell aii_cell; /* doc.h: a document begins with one */
+typedef struct aii_cell aii_cell;               /* doc.h: a document begins with one */
 typedef struct aii_key_name {
   char *s;
   size_t n; /* bytes of memory */
@@ -234,9 +234,9 @@ typedef struct aii_column_cell {
   uint32_t slot, value;
 } aii_column_cell;
 typedef struct aii_column {
-  aii_keys values; /* their JSON, by number */
+  aii_keys values;        /* their JSON, by number */
   aii_column_cell *cells; /* each value of a row once; in the order of slots when payloads are in memory */
-  uint32_t *last; /* by value: the last slot that has it */
+  uint32_t *last;         /* by value: the last slot that has it */
   size_t n, cap, last_cap;
 } aii_column;
 
@@ -251,10 +251,11 @@ typedef struct aii_searchplan {
 } aii_searchplan;
 const char *aii_searchplan_name(const aii_searchplan *plan);
 /* mode: an aiinfra_search_mode. */
-void aii_searchplan_choose(const aii_index *index, int32_t mode, uint32_t ef, const aii_mask *mask, aii_searchplan *plan);
+void aii_searchplan_choose(const aii_index *index, int32_t mode, uint32_t ef, const aii_mask *mask,
+                           aii_searchplan *plan);
 /* Fills the heap with the cap nearest that pass, or as many as there are. false: no memory. */
-bool aii_searchplan_run(aii_index *index, const float *query, const aii_mask *mask, aii_searchplan *plan, aii_near *heap,
-                  size_t *n, size_t cap);
+bool aii_searchplan_run(aii_index *index, const float *query, const aii_mask *mask, aii_searchplan *plan,
+                        aii_near *heap, size_t *n, size_t cap);
 
 /* ---- words (words.c) ------------------------------------------------------------------------------------------ */
 

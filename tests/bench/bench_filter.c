@@ -46,7 +46,8 @@ static void fill(aiinfra_vecstore *store, uint32_t n, unsigned long long *seed)
     for (uint32_t i = 0; i < BATCH; i++) {
       int cluster = random_row(seed, v[i]);
       snprintf(payloads[i], sizeof payloads[i],
-               "{\"source\":\"docs/page%d.md\",\"share\":%d,\"cluster\":%d,\"tags\":[\"a\",\"b\"],\"at\":\"2020-01-31T12:00:00Z\"}",
+               "{\"source\":\"docs/"
+               "page%d.md\",\"share\":%d,\"cluster\":%d,\"tags\":[\"a\",\"b\"],\"at\":\"2020-01-31T12:00:00Z\"}",
                cluster, (int)(test_random(seed) % 1000), cluster);
       records[i] = (aiinfra_record){(int64_t)(from + i), v[i], NULL, payloads[i]};
     }
@@ -78,9 +79,12 @@ static void measure_filter(aiinfra_vecstore *store)
   bool row;
   aii_sql_lock(sql);
   assert_int_equal(aii_vecstore_sync(store, &err), AIINFRA_OK);
-  assert_int_equal(aii_sql_prepare(sql, "SELECT count(*) FROM rows WHERE collection = 1 AND json_extract(payload, '$.share') < 100 "
-                                   "AND EXISTS (SELECT 1 FROM json_each(payload, '$.tags') WHERE value = 'b')", &stmt, &err),
-                   AIINFRA_OK);
+  assert_int_equal(
+      aii_sql_prepare(sql,
+                      "SELECT count(*) FROM rows WHERE collection = 1 AND json_extract(payload, '$.share') < 100 "
+                      "AND EXISTS (SELECT 1 FROM json_each(payload, '$.tags') WHERE value = 'b')",
+                      &stmt, &err),
+      AIINFRA_OK);
   uint64_t begin = aii_now_ns();
   assert_int_equal(aii_stmt_step(stmt, &row, &err), AIINFRA_OK);
   double in_sql = (double)(aii_now_ns() - begin) / 1e6;
@@ -101,13 +105,15 @@ static void measure_filter(aiinfra_vecstore *store)
   double kept = make_mask(store, text, &mask);
   assert_true(mask.kept && mask.n_passing == n);
   aii_mask_free(store, &mask);
-  printf("filter over %u rows, ms: SQL %.1f, rows packed one by one %.1f, documents %.2f, kept %.3f; loading %.1f, %zu KiB\n",
+  printf("filter over %u rows, ms: SQL %.1f, rows packed one by one %.1f, documents %.2f, kept %.3f; loading %.1f, %zu "
+         "KiB\n",
          store->index.n, in_sql, from_rows, in_memory, kept, load, store->index.docs.bytes >> 10);
 }
 
 /* ---- plans ----------------------------------------------------------------------------------------------------- */
 
-static void measure_plan(aiinfra_vecstore *store, const aii_mask *mask, aii_searchplan_kind kind, uint32_t ef, const char *name)
+static void measure_plan(aiinfra_vecstore *store, const aii_mask *mask, aii_searchplan_kind kind, uint32_t ef,
+                         const char *name)
 {
   aii_index *index = &store->index;
   unsigned long long seed = 77;
@@ -131,8 +137,8 @@ static void measure_plan(aiinfra_vecstore *store, const aii_mask *mask, aii_sear
     scanned += plan.n_scanned;
     aii_index_free_query(index, q);
   }
-  printf("  %-20s ef %3u: recall %.4f, %6.0f distances, %7.1f us\n", name, ef, found / want,
-         (double)scanned / QUERIES, ns / QUERIES / 1000);
+  printf("  %-20s ef %3u: recall %.4f, %6.0f distances, %7.1f us\n", name, ef, found / want, (double)scanned / QUERIES,
+         ns / QUERIES / 1000);
 }
 
 static void measure_share(aiinfra_vecstore *store, const char *key, int below, int of)

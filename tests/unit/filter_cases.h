@@ -14,12 +14,25 @@ static size_t dice(unsigned long long *seed, size_t n)
 }
 
 static const char *const CASE_KEYS[] = {"a", "b", "c", "x.y", "loc"};
-static const char *const CASE_PATHS[] = {"a",    "b",       "c",      "loc",   "x.y",      "\"x.y\"",     "a.b",  "a.b.c", "a[]",
-                                         "a[].b", "a[0]",    "a[1].b", "b[].c", "b[][].a",  "a.\"x.y\"",   "b.x.y", "b[]",  "c[].loc",
-                                         "a.loc", "c.a[].b", "b[2]",   "c[][]", "loc.lon",  "\"a\".b[0]",  "c.c.c"};
-static const char *const CASE_TEXTS[] = {"",    "x",       "y",          "fox",          "Quick brown Fox", "the fox, quick",
-                                         "xyz", "\xC3\x84rger", "\xC3\xA4rger fox", "a-b c", "brown",          "  ",
-                                         "1",   "true",    "fox fox quick brown"};
+static const char *const CASE_PATHS[] = {
+    "a",     "b",       "c",      "loc",   "x.y",     "\"x.y\"",    "a.b",   "a.b.c", "a[]",
+    "a[].b", "a[0]",    "a[1].b", "b[].c", "b[][].a", "a.\"x.y\"",  "b.x.y", "b[]",   "c[].loc",
+    "a.loc", "c.a[].b", "b[2]",   "c[][]", "loc.lon", "\"a\".b[0]", "c.c.c"};
+static const char *const CASE_TEXTS[] = {"",
+                                         "x",
+                                         "y",
+                                         "fox",
+                                         "Quick brown Fox",
+                                         "the fox, quick",
+                                         "xyz",
+                                         "\xC3\x84rger",
+                                         "\xC3\xA4rger fox",
+                                         "a-b c",
+                                         "brown",
+                                         "  ",
+                                         "1",
+                                         "true",
+                                         "fox fox quick brown"};
 static const char *const CASE_DATES[] = {"2020-01-31",
                                          "2020-01-31T12:00:00Z",
                                          "2020-01-31T13:00:00+01:00",
@@ -114,9 +127,10 @@ static json_t *random_bounds(unsigned long long *seed, const char *prefix, bool 
   for (size_t i = 1 + dice(seed, 2); i > 0; i--) {
     char name[8];
     snprintf(name, sizeof name, "%s%s", prefix, PICK(seed, names));
-    json_object_set_new(bounds, name, count ? json_integer((int)dice(seed, 5) - 1)
-                                      : dates ? random_date(seed)
-                                              : random_number(seed));
+    json_object_set_new(bounds, name,
+                        count   ? json_integer((int)dice(seed, 5) - 1)
+                        : dates ? random_date(seed)
+                                : random_number(seed));
   }
   if (prefix[0] == '\0' && dice(seed, 4) == 0 && json_object_get(bounds, "gt") == NULL) {
     json_object_set_new(bounds, "gt", json_null());
@@ -147,7 +161,8 @@ static json_t *random_geo(unsigned long long *seed, const char **op)
   size_t what = dice(seed, 3);
   if (what == 0) {
     *op = "geo_radius";
-    return json_pack("{s:o,s:f}", "center", random_point(seed, false), "radius", 12345.678 * (double)(1 + dice(seed, 99)));
+    return json_pack("{s:o,s:f}", "center", random_point(seed, false), "radius",
+                     12345.678 * (double)(1 + dice(seed, 99)));
   }
   if (what == 1) {
     double west = x - 0.5 - (double)dice(seed, 8), east = x + 0.5 + (double)dice(seed, 8);
@@ -159,9 +174,7 @@ static json_t *random_geo(unsigned long long *seed, const char **op)
   }
   *op = "geo_polygon";
   json_t *shape = json_pack("{s:o}", "exterior", random_ring(seed, x, y, 10));
-  if (dice(seed, 2) == 0) {
-    json_object_set_new(shape, "interiors", json_pack("[o]", random_ring(seed, x, y, 4)));
-  }
+  if (dice(seed, 2) == 0) { json_object_set_new(shape, "interiors", json_pack("[o]", random_ring(seed, x, y, 4))); }
   return shape;
 }
 
@@ -222,13 +235,14 @@ static json_t *random_clauses(unsigned long long *seed, int depth, bool nested)
     switch (dice(seed, 8)) {
       case 0: json_object_set_new(filter, "$not", random_filter(seed, depth, nested)); break;
       case 1:
-        json_object_set_new(filter, "nested", json_pack("{s:s,s:o}", "key", random_path(seed), "filter",
-                                                        random_filter(seed, depth, true)));
+        json_object_set_new(
+            filter, "nested",
+            json_pack("{s:s,s:o}", "key", random_path(seed), "filter", random_filter(seed, depth, true)));
         break;
       case 2:
-        json_object_set_new(filter, "min_should",
-                            json_pack("{s:o,s:i}", "conditions", random_list(seed, depth, nested), "min_count",
-                                      (int)dice(seed, 4)));
+        json_object_set_new(
+            filter, "min_should",
+            json_pack("{s:o,s:i}", "conditions", random_list(seed, depth, nested), "min_count", (int)dice(seed, 4)));
         break;
       default: json_object_set_new(filter, PICK(seed, clauses), random_list(seed, depth, nested));
     }

@@ -202,7 +202,8 @@ static double oracle_distance(const json_t *a, const json_t *b)
   double v[2][3], cross = 0, dot = 0;
   const json_t *points[2] = {a, b};
   for (int i = 0; i < 2; i++) {
-    double lon = oracle_coordinate(points[i], "lon") * M_PI / 180, lat = oracle_coordinate(points[i], "lat") * M_PI / 180;
+    double lon = oracle_coordinate(points[i], "lon") * M_PI / 180,
+           lat = oracle_coordinate(points[i], "lat") * M_PI / 180;
     v[i][0] = cos(lat) * cos(lon);
     v[i][1] = cos(lat) * sin(lon);
     v[i][2] = sin(lat);
@@ -257,7 +258,8 @@ static bool oracle_geo(const char *op, const json_t *shape, const json_t *value)
   double x = json_number_value(lon), y = json_number_value(lat);
   if (fabs(x) > 180 || fabs(y) > 90) return false;
   if (strcmp(op, "geo_radius") == 0) {
-    return oracle_distance(value, json_object_get(shape, "center")) <= json_number_value(json_object_get(shape, "radius"));
+    return oracle_distance(value, json_object_get(shape, "center")) <=
+           json_number_value(json_object_get(shape, "radius"));
   }
   if (strcmp(op, "geo_polygon") == 0) return oracle_polygon(shape, (int64_t)(x * 2), (int64_t)(y * 2));
   const json_t *from = json_object_get(shape, "top_left"), *to = json_object_get(shape, "bottom_right");
@@ -291,10 +293,9 @@ static bool oracle_value(const char *op, const json_t *operand, const json_t *va
   }
   for (size_t i = 0; i < n; i++) {
     const json_t *element = json_array_get(value, i);
-    if (strcmp(op, "null") == 0 ? json_is_null(element)
-        : strcmp(op, "contains") == 0
-            ? oracle_equal(element, operand)
-            : !json_is_array(element) && oracle_scalar(op, operand, element)) {
+    if (strcmp(op, "null") == 0       ? json_is_null(element)
+        : strcmp(op, "contains") == 0 ? oracle_equal(element, operand)
+                                      : !json_is_array(element) && oracle_scalar(op, operand, element)) {
       return true;
     }
   }
@@ -377,7 +378,8 @@ static size_t oracle_count(const json_t *list, const json_t *payload, int64_t id
 {
   size_t held = 0;
   *n = json_is_array(list) ? json_array_size(list) : 1;
-  for (size_t i = 0; i < *n; i++) held += oracle_filter(json_is_array(list) ? json_array_get(list, i) : list, payload, id);
+  for (size_t i = 0; i < *n; i++)
+    held += oracle_filter(json_is_array(list) ? json_array_get(list, i) : list, payload, id);
   return held;
 }
 

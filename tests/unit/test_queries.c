@@ -261,7 +261,8 @@ static void check_average(setting *s)
   bool negative = test_random(&s->seed) % 2 == 0;
   size_t n_want = 0;
   s->q.vector = NULL;
-  if (negative) snprintf(s->options, sizeof s->options, "{\"recommend\":{\"positive\":[%d,%d],\"negative\":[%d]}}", a, b, c);
+  if (negative)
+    snprintf(s->options, sizeof s->options, "{\"recommend\":{\"positive\":[%d,%d],\"negative\":[%d]}}", a, b, c);
   else snprintf(s->options, sizeof s->options, "{\"recommend\":{\"positive\":[%d,%d],\"strategy\":\"average\"}}", a, b);
   example(s, a, p[0]);
   example(s, b, p[1]);
@@ -351,7 +352,8 @@ static void check_scroll(setting *s)
     char after[32] = "null";
     if (json_is_integer(next)) snprintf(after, sizeof after, "%lld", (long long)json_integer_value(next));
     json_decref(next);
-    snprintf(request, sizeof request, "{\"scroll\":{\"filter\":%s,\"limit\":%u,\"after\":%s}}", s->filter, s->q.k, after);
+    snprintf(request, sizeof request, "{\"scroll\":{\"filter\":%s,\"limit\":%u,\"after\":%s}}", s->filter, s->q.k,
+             after);
     json_t *json = must_read(s, request), *page = json_object_get(json, "rows");
     for (size_t i = 0; i < json_array_size(page); i++, id++) {
       json_t *row = json_array_get(page, i);
@@ -400,8 +402,9 @@ static void check_ids(setting *s)
 {
   char request[256];
   int a = some_row(s), b = some_row(s);
-  snprintf(request, sizeof request, "{\"overwrite_payload\":{\"payload\":{\"n\":%d,\"seen\":true},\"ids\":[%d,%d,%d,99999]}}",
-           (a + b) % 100, a, b, a);
+  snprintf(request, sizeof request,
+           "{\"overwrite_payload\":{\"payload\":{\"n\":%d,\"seen\":true},\"ids\":[%d,%d,%d,99999]}}", (a + b) % 100, a,
+           b, a);
   must_change(s, request, a == b ? 1 : 2);
   rows[a].n = rows[b].n = (a + b) % 100;
   rows[a].seen = rows[b].seen = true;
@@ -539,7 +542,8 @@ static void test_plans(void **state)
   check_recall(&s, 20);
   check_recall(&s, 80);
   /* one row more: one row is tested */
-  assert_int_equal(aiinfra_vecstore_upsert(s.store, &(aiinfra_record){N, v[0], NULL, "{\"n\":1}"}, 1, &err), AIINFRA_OK);
+  assert_int_equal(aiinfra_vecstore_upsert(s.store, &(aiinfra_record){N, v[0], NULL, "{\"n\":1}"}, 1, &err),
+                   AIINFRA_OK);
   (void)plan_of(&s, &json);
   snprintf(s.filter, sizeof s.filter, "{\"n\":{\"$lt\":80}}");
   assert_int_equal(json_integer_value(json_object_get(json, "tested")), 1);
