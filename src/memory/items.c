@@ -239,7 +239,7 @@ aiinfra_status aii_memory_recall(aiinfra_memory *memory, const char *question, c
   query.k = opts->k;
   if (opts->kind == AIINFRA_MEMORY_FACT) query.filter_json = "{\"kind\":\"fact\"}";
   if (opts->kind == AIINFRA_MEMORY_PASSAGE) query.filter_json = "{\"kind\":\"passage\"}";
-  aiinfra_status rc = aii_vecstore_search(memory->store, &query, hits, opts->k, &n, err);
+  aiinfra_status rc = aii_vecstore_search(memory->store, &query, hits, &n, err);
   aii_buf_char(json, '[');
   if (rc == AIINFRA_OK) {
     size_t room = opts->max_bytes != 0 ? opts->max_bytes : SIZE_MAX;

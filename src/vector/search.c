@@ -191,8 +191,8 @@ static void free_search(aii_search *s)
   aii_del(mem, s->groups, s->groups_cap * sizeof *s->groups);
 }
 
-aiinfra_status aii_vecstore_search(aiinfra_vecstore *store, const aiinfra_query *query, aiinfra_hit *hits, size_t cap,
-                                   size_t *n, aiinfra_error *err)
+aiinfra_status aii_vecstore_search_into(aiinfra_vecstore *store, const aiinfra_query *query, aiinfra_hit *hits,
+                                        size_t cap, size_t *n, aiinfra_error *err)
 {
   aii_search s = {.store = store, .q = query};
   *n = 0;
@@ -206,4 +206,10 @@ aiinfra_status aii_vecstore_search(aiinfra_vecstore *store, const aiinfra_query 
   }
   free_search(&s);
   return rc;
+}
+
+aiinfra_status aii_vecstore_search(aiinfra_vecstore *store, const aiinfra_query *query, aiinfra_hit *hits, size_t *n,
+                                   aiinfra_error *err)
+{
+  return aii_vecstore_search_into(store, query, hits, query->k, n, err);
 }

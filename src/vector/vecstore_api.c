@@ -114,7 +114,7 @@ aiinfra_status aiinfra_vecstore_search(aiinfra_vecstore *store, const aiinfra_qu
   if (q.explain != NULL) *q.explain = NULL;
   if (q.k == 0) q.k = 10;
   rc = check_query(store, &q, err);
-  if (rc == AIINFRA_OK) rc = aii_vecstore_search(store, &q, hits, cap, n, err);
+  if (rc == AIINFRA_OK) rc = aii_vecstore_search_into(store, &q, hits, cap, n, err);
   return rc == AIINFRA_OK ? rc : aii_wrap(err, rc, "search collection '%s'", store->name);
 }
 

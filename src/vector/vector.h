@@ -304,9 +304,11 @@ aiinfra_status aii_rows_purge(aiinfra_vecstore *store, aiinfra_error *err);
 aiinfra_status aii_vecstore_upsert(aiinfra_vecstore *store, const aii_record *records, size_t n, aiinfra_error *err);
 aiinfra_status aii_vecstore_remove(aiinfra_vecstore *store, const int64_t *ids, size_t n, size_t *n_removed,
                                    aiinfra_error *err);
-/* cap: room for hits. */
-aiinfra_status aii_vecstore_search(aiinfra_vecstore *store, const aiinfra_query *query, aiinfra_hit *hits, size_t cap,
-                                   size_t *n, aiinfra_error *err);
+/* There is room for k hits, and no option that asks for more. */
+aiinfra_status aii_vecstore_search(aiinfra_vecstore *store, const aiinfra_query *query, aiinfra_hit *hits, size_t *n,
+                                   aiinfra_error *err);
+aiinfra_status aii_vecstore_search_into(aiinfra_vecstore *store, const aiinfra_query *query, aiinfra_hit *hits,
+                                        size_t cap, size_t *n, aiinfra_error *err);
 aiinfra_status aii_vecstore_read(aiinfra_vecstore *store, const char *request, char **out, aiinfra_error *err);
 aiinfra_status aii_vecstore_change(aiinfra_vecstore *store, const char *request, uint64_t *n, aiinfra_error *err);
 aiinfra_status aii_vecstore_get(aiinfra_vecstore *store, int64_t id, char **text, char **payload, aiinfra_error *err);
