@@ -113,7 +113,7 @@ static void finish(aii_filter *f)
 {
   for (size_t i = 0; i < f->n; i++) {
     const aii_filter_node *node = &f->nodes[i];
-    aii_operand *operands = f->operands + node->first;
+    aii_operand *operands = aii_operands_of(f, node);
     switch (node->op) {
       case AII_OP_IN:
       case AII_OP_EXCEPT:

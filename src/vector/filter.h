@@ -141,6 +141,12 @@ aiinfra_status aii_compile_chroma(aii_compiler *c, const char *name, const json_
 /* geo.c: kind is the operator's name, such as geo_radius. */
 aiinfra_status aii_compile_geo(aii_compiler *c, const char *kind, const json_t *json, uint32_t node);
 
+/* The operands of a node, NULL when it has none. */
+static inline aii_operand *aii_operands_of(const aii_filter *filter, const aii_filter_node *node)
+{
+  return node->n > 0 ? filter->operands + node->first : NULL;
+}
+
 /* ---- running --------------------------------------------------------------------------------------------------- */
 
 /* By type, then by value: the order of sorted operands. */

@@ -49,7 +49,7 @@ static aii_operand scalar_of(const match *m, const aii_cell *cell)
 /* Whether the cell equals one of the node's sorted operands. */
 static bool is_in(match *m, const aii_filter_node *node, const aii_cell *cell)
 {
-  const aii_operand *operands = m->filter->operands + node->first;
+  const aii_operand *operands = aii_operands_of(m->filter, node);
   aii_operand value = scalar_of(m, cell);
   uint32_t from = 0, to = node->n;
   while (from < to && step(m)) {
@@ -150,7 +150,7 @@ static bool same_word(const aii_operand *want, const char *word, size_t n)
 /* A mask of the node's words that the string holds; AII_TEXT_WORDS is its width. */
 static uint64_t words_held(match *m, const aii_filter_node *node, const char *s, size_t s_n)
 {
-  const aii_operand *want = m->filter->operands + node->first;
+  const aii_operand *want = aii_operands_of(m->filter, node);
   const char *word;
   size_t at = 0, n;
   uint64_t held = 0;
@@ -165,7 +165,7 @@ static uint64_t words_held(match *m, const aii_filter_node *node, const char *s,
 /* Bit i of `open` says that the last i + 1 words read are the phrase's first i + 1. */
 static bool holds_phrase(match *m, const aii_filter_node *node, const char *s, size_t s_n)
 {
-  const aii_operand *want = m->filter->operands + node->first;
+  const aii_operand *want = aii_operands_of(m->filter, node);
   const char *word;
   size_t at = 0, n;
   uint64_t open = 0;
