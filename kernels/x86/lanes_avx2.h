@@ -311,6 +311,12 @@ AII_INLINE v16 v16_from_e8m0(const void *p)
   return r;
 }
 
+/* Sixteen words as floats. */
+AII_INLINE v16 v16_from_w16(b64 w)
+{
+  return (v16){_mm256_cvtepi32_ps(w.lo), _mm256_cvtepi32_ps(w.hi)};
+}
+
 /* Integer dots of the 16 rows with one column, two groups of four elements at a time. What bounds the codes says how:
  * below 16, sums of a whole block stay in 16 bits; below 64, sums of two groups; signed codes give their sign to x.
  * The sum is what dots_end() makes of it. */
@@ -370,7 +376,7 @@ AII_INLINE v16 dots_end(dot_kind kind, b64 sum, bool has_zero, x4 zero)
   __m256i ones = _mm256_set1_epi16(1);
   if (kind == DOTS_16) sum = (b64){_mm256_madd_epi16(sum.lo, ones), _mm256_madd_epi16(sum.hi, ones)};
   if (has_zero) sum = (b64){_mm256_add_epi32(sum.lo, zero), _mm256_add_epi32(sum.hi, zero)};
-  return (v16){_mm256_cvtepi32_ps(sum.lo), _mm256_cvtepi32_ps(sum.hi)};
+  return v16_from_w16(sum);
 }
 
 AII_INLINE float lanes_half(const void *p)

@@ -19,10 +19,13 @@
 #define AII_INLINE static inline __attribute__((always_inline))
 #define AII_FETCH _MM_HINT_T1
 
-/* Panels and columns that are multiplied with each other at a time: what 32 registers hold. */
+/* Panels and columns that are multiplied with each other at a time: what 32 registers hold. An emulation takes fewer:
+ * compilers need minutes for what they cannot keep in registers. */
 #define AII_PANELS 2
+#ifndef AII_QUANT_COLS
 #define AII_FLOAT_COLS 12
 #define AII_QUANT_COLS 6
+#endif
 
 typedef __m512 v16;
 typedef __m512i b64;
@@ -240,6 +243,11 @@ AII_INLINE v16 v16_from_e8m0(const void *p)
   return _mm512_castsi512_ps(_mm512_mask_mov_epi32(normal, _mm512_cmpgt_epi32_mask(_mm512_set1_epi32(2), e), tiny));
 }
 
+AII_INLINE v16 v16_from_w16(b64 w)
+{
+  return _mm512_cvtepi32_ps(w);
+}
+
 /* dpbusd wants unsigned codes, so signed ones count 128 more. */
 typedef enum dot_kind { DOTS_16, DOTS_64, DOTS_SIGNED } dot_kind;
 #define AII_SIGNED_ZERO 128
@@ -277,7 +285,7 @@ AII_INLINE b64 dots_add(dot_kind kind, b64 sum, b64 w0, b64 w1, x4 x0, x4 x1)
 AII_INLINE v16 dots_end(dot_kind kind, b64 sum, bool has_zero, x4 zero)
 {
   (void)kind, (void)has_zero, (void)zero;
-  return _mm512_cvtepi32_ps(sum);
+  return v16_from_w16(sum);
 }
 
 AII_INLINE float lanes_half(const void *p)

@@ -232,12 +232,15 @@ struct aii_backend {
 };
 
 /* Threads of the CPU: a pool that runs one parallel section at a time. fn(arg, part, n_parts) runs for every part.
- * Workers spin for some microseconds after a section, then sleep on a futex. n_threads counts the caller. No more of them
- * compute at a time than there are CPUs that the creating thread may use: the others sleep. */
+ * Workers spin for some microseconds after a section, then sleep on a futex. n_threads counts the caller; it is cut to the
+ * number of CPUs that the creating thread may use. */
 typedef struct aii_pool aii_pool;
-aiinfra_status aii_pool_create(aii_mem *mem, uint32_t n_threads, bool pin, aii_pool **out, aiinfra_error *err);
+enum {
+  AII_POOL_PIN = 1,  /* each worker to a core */
+  AII_POOL_CROWD = 2 /* n_threads whatever there are cores, for tests */
+};
+aiinfra_status aii_pool_create(aii_mem *mem, uint32_t n_threads, uint32_t flags, aii_pool **out, aiinfra_error *err);
 void aii_pool_free(aii_pool *pool);
-void aii_pool_crowd(aii_pool *pool); /* all compute all the same, for tests; not while a section runs */
 uint32_t aii_pool_threads(const aii_pool *pool);
 uint32_t aii_pool_sections(const aii_pool *pool); /* run by more than one thread so far; wraps around */
 void aii_pool_run(aii_pool *pool, uint32_t n_parts, void (*fn)(void *arg, uint32_t part, uint32_t n_parts), void *arg);

@@ -42,14 +42,19 @@ typedef struct range_job {
   _Atomic size_t next;
 } range_job;
 
+/* A thread claims several ranges at a time, fewer towards the end: what it reads then lies in one piece, which memory
+ * gives faster, and yet no thread waits long for another. */
 static void range_part(void *arg, uint32_t part, uint32_t n_parts)
 {
   range_job *job = arg;
-  (void)n_parts;
-  for (;;) {
-    size_t first = atomic_fetch_add_explicit(&job->next, job->grain, memory_order_relaxed);
-    if (first >= job->n) return;
-    job->fn(job->arg, part, first, AII_MIN(first + job->grain, job->n));
+  size_t first = atomic_load_explicit(&job->next, memory_order_relaxed);
+  while (first < job->n) {
+    size_t ranges = AII_MAX((job->n - first) / job->grain / (2 * (size_t)n_parts), 1u);
+    size_t end = AII_MIN(first + ranges * job->grain, job->n);
+    if (!atomic_compare_exchange_weak_explicit(&job->next, &first, end, memory_order_relaxed, memory_order_relaxed))
+      continue;
+    for (; first < end; first += job->grain) job->fn(job->arg, part, first, AII_MIN(first + job->grain, end));
+    first = atomic_load_explicit(&job->next, memory_order_relaxed);
   }
 }
 
