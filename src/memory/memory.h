@@ -17,6 +17,7 @@
 #include "lib/base/base.h"
 #include "src/db/db.h"
 #include "src/vector/vector.h"
+#include "src/wording/wording.h"
 
 struct aiinfra_memory {
   _Atomic uint32_t refs;
@@ -28,15 +29,6 @@ struct aiinfra_memory {
 aiinfra_status aii_memory_open(aiinfra_db *db, const char *scope, aiinfra_memory **out, aiinfra_error *err);
 void aii_memory_ref(aiinfra_memory *memory);
 void aii_memory_unref(aiinfra_memory *memory); /* any thread; NULL is allowed */
-
-/* ---- text (embed.c) -------------------------------------------------------------------------------------------- */
-
-enum { AII_EMBED_DIMS = 512 };
-/* Hashed features of a text: words, pairs of words, character trigrams. Of length 1. The same on every machine and
- * in every version; another way to embed gets another name in memory.c. */
-void aii_embed(const char *text, size_t n, float out[AII_EMBED_DIMS]);
-/* Lower case, white space as single spaces, none at the ends. */
-void aii_normalise(const char *text, size_t n, aii_buf *out);
 
 /* ---- documents (chunk.c, files.c, ingest.c) -------------------------------------------------------------------- */
 
