@@ -33,7 +33,10 @@ typedef struct aiinfra_cache_opts {
 } aiinfra_cache_opts;
 
 /** Initialiser of aiinfra_cache_opts. */
-#define AIINFRA_CACHE_OPTS_INIT {sizeof(aiinfra_cache_opts), 0, 0, 0, 0.0f, 0, 0, 0, 0}
+#define AIINFRA_CACHE_OPTS_INIT                           \
+  {                                                       \
+    sizeof(aiinfra_cache_opts), 0, 0, 0, 0.0f, 0, 0, 0, 0 \
+  }
 
 /** What is asked. Zero is the default of every field but request_json. */
 typedef struct aiinfra_cache_query {
@@ -44,7 +47,10 @@ typedef struct aiinfra_cache_query {
 } aiinfra_cache_query;
 
 /** Initialiser of aiinfra_cache_query. */
-#define AIINFRA_CACHE_QUERY_INIT {sizeof(aiinfra_cache_query), NULL, NULL, 0}
+#define AIINFRA_CACHE_QUERY_INIT               \
+  {                                            \
+    sizeof(aiinfra_cache_query), NULL, NULL, 0 \
+  }
 
 /**
  * Opens the cache of a database. On success the caller owns *out; it keeps @db alive. On failure *out is NULL. Handles

@@ -24,8 +24,8 @@ typedef struct aiinfra_memory aiinfra_memory;
 
 /** Options of aiinfra_memory_open(). Zero is the default of every field. */
 typedef struct aiinfra_memory_opts {
-  size_t struct_size; /**< sizeof this struct; set by AIINFRA_MEMORY_OPTS_INIT */
-  const char *scope;  /**< whose memory, e.g. "user:ann"; NULL: "default" */
+  size_t struct_size;  /**< sizeof this struct; set by AIINFRA_MEMORY_OPTS_INIT */
+  const char *scope;   /**< whose memory, e.g. "user:ann"; NULL: "default" */
   const char *tenant;  /**< the five names together are the scope; each NULL or at most 256 bytes */
   const char *user;    /**< one whose memory it is */
   const char *agent;   /**< the agent that remembers */
@@ -33,22 +33,25 @@ typedef struct aiinfra_memory_opts {
 } aiinfra_memory_opts;
 
 /** Initialiser of aiinfra_memory_opts. */
-#define AIINFRA_MEMORY_OPTS_INIT {sizeof(aiinfra_memory_opts), NULL, NULL, NULL, NULL, NULL}
+#define AIINFRA_MEMORY_OPTS_INIT                              \
+  {                                                           \
+    sizeof(aiinfra_memory_opts), NULL, NULL, NULL, NULL, NULL \
+  }
 
 /** What kind of memory a row is. */
 typedef enum aiinfra_memory_kind {
-  AIINFRA_MEMORY_ANY = 0,      /**< in queries: facts and passages */
-  AIINFRA_MEMORY_FACT = 1,     /**< a statement worth keeping */
-  AIINFRA_MEMORY_PASSAGE = 2   /**< a piece of an ingested document */
+  AIINFRA_MEMORY_ANY = 0,    /**< in queries: facts and passages */
+  AIINFRA_MEMORY_FACT = 1,   /**< a statement worth keeping */
+  AIINFRA_MEMORY_PASSAGE = 2 /**< a piece of an ingested document */
 } aiinfra_memory_kind;
 
 /** A question to the memory. Zero is the default of every field. */
 typedef struct aiinfra_recall_opts {
-  size_t struct_size; /**< sizeof this struct; set by AIINFRA_RECALL_OPTS_INIT */
-  uint32_t k;         /**< items wanted; 0: 5 */
-  int32_t kind;       /**< an aiinfra_memory_kind; 0: any */
-  uint32_t max_bytes; /**< bound on the texts' total length; 0: none */
-  float min_score;    /**< drop items below this score; 0: none */
+  size_t struct_size;   /**< sizeof this struct; set by AIINFRA_RECALL_OPTS_INIT */
+  uint32_t k;           /**< items wanted; 0: 5 */
+  int32_t kind;         /**< an aiinfra_memory_kind; 0: any */
+  uint32_t max_bytes;   /**< bound on the texts' total length; 0: none */
+  float min_score;      /**< drop items below this score; 0: none */
   int64_t as_of_ms;     /**< what held then, milliseconds since 1970; 0: what holds now */
   int64_t known_at_ms;  /**< as it was believed then; 0: as it is believed now */
   float recency;        /**< what age takes from a fact's score; 0: 0.1; negative: nothing */
@@ -58,8 +61,10 @@ typedef struct aiinfra_recall_opts {
 } aiinfra_recall_opts;
 
 /** Initialiser of aiinfra_recall_opts. */
-#define AIINFRA_RECALL_OPTS_INIT \
-  {sizeof(aiinfra_recall_opts), 0, 0, 0, 0.0f, 0, 0, 0.0f, 0.0f, 0.0f, 0.0f}
+#define AIINFRA_RECALL_OPTS_INIT                                             \
+  {                                                                          \
+    sizeof(aiinfra_recall_opts), 0, 0, 0, 0.0f, 0, 0, 0.0f, 0.0f, 0.0f, 0.0f \
+  }
 
 /** What is known of a fact besides its text. Zero is the default of every field. */
 typedef struct aiinfra_fact_opts {
@@ -76,7 +81,10 @@ typedef struct aiinfra_fact_opts {
 } aiinfra_fact_opts;
 
 /** Initialiser of aiinfra_fact_opts. */
-#define AIINFRA_FACT_OPTS_INIT {sizeof(aiinfra_fact_opts), NULL, NULL, 0, 0, 0, 0.0f, 0.0f, 0, 0}
+#define AIINFRA_FACT_OPTS_INIT                                       \
+  {                                                                  \
+    sizeof(aiinfra_fact_opts), NULL, NULL, 0, 0, 0, 0.0f, 0.0f, 0, 0 \
+  }
 
 /** Which facts to list. Zero is the default of every field. */
 typedef struct aiinfra_facts_opts {
@@ -89,17 +97,20 @@ typedef struct aiinfra_facts_opts {
 } aiinfra_facts_opts;
 
 /** Initialiser of aiinfra_facts_opts. */
-#define AIINFRA_FACTS_OPTS_INIT {sizeof(aiinfra_facts_opts), 0, 0, 0, 0, 0}
+#define AIINFRA_FACTS_OPTS_INIT               \
+  {                                           \
+    sizeof(aiinfra_facts_opts), 0, 0, 0, 0, 0 \
+  }
 
 /** What an ingestion did. */
 typedef struct aiinfra_ingest_stats {
-  size_t struct_size;   /**< sizeof this struct; set by the caller */
-  uint64_t files;       /**< files read */
-  uint64_t unchanged;   /**< of these, the same as last time */
-  uint64_t skipped;     /**< files that are no text or too large */
-  uint64_t passages;    /**< passages written */
-  uint64_t removed;     /**< passages of older versions removed */
-  uint64_t bytes;       /**< bytes read */
+  size_t struct_size; /**< sizeof this struct; set by the caller */
+  uint64_t files;     /**< files read */
+  uint64_t unchanged; /**< of these, the same as last time */
+  uint64_t skipped;   /**< files that are no text or too large */
+  uint64_t passages;  /**< passages written */
+  uint64_t removed;   /**< passages of older versions removed */
+  uint64_t bytes;     /**< bytes read */
 } aiinfra_ingest_stats;
 
 /**
@@ -192,8 +203,7 @@ AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_memory_append(aiinfra_memory
  * Thread: any.  Since: 0.1.
  */
 AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_memory_history(aiinfra_memory *memory, const char *conversation,
-                                                                   uint32_t last, char **out_json,
-                                                                   aiinfra_error *err);
+                                                                   uint32_t last, char **out_json, aiinfra_error *err);
 
 /**
  * Sets a block of the working memory; NULL or "" removes it.

@@ -6,9 +6,9 @@
 #include "src/cache/cache.h"
 
 static const char *const NAMES[AII_COUNTS] = {
-    "entries",  "bytes",   "lookups",    "hits_exact",   "hits_semantic", "misses", "would_have_hit", "stores",
-    "left_out", "evicted", "expired",    "false_hits",   "saved_tokens",  "none",   "negation",       "number",
-    "time",     "entity",  "order",      "words",        "threshold",     "timely",
+    "entries",  "bytes",   "lookups", "hits_exact", "hits_semantic", "misses", "would_have_hit", "stores",
+    "left_out", "evicted", "expired", "false_hits", "saved_tokens",  "none",   "negation",       "number",
+    "time",     "entity",  "order",   "words",      "threshold",     "timely",
 };
 
 const char *aii_count_name(int count)

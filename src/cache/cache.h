@@ -44,9 +44,9 @@ enum { AII_CACHE_PENDING = 64 };
 
 struct aiinfra_cache {
   aiinfra_db *db;
-  aiinfra_cache_opts opts;           /* complete */
-  int64_t counts[AII_COUNTS];        /* not written yet */
-  int64_t used[AII_CACHE_PENDING];   /* ids of entries that were served since */
+  aiinfra_cache_opts opts;         /* complete */
+  int64_t counts[AII_COUNTS];      /* not written yet */
+  int64_t used[AII_CACHE_PENDING]; /* ids of entries that were served since */
   size_t n_used;
 };
 
@@ -67,11 +67,11 @@ aiinfra_status aii_cache_stats(aiinfra_cache *cache, aii_buf *json, aiinfra_erro
 /* ---- a request, taken apart (key.c) --------------------------------------------------------------------------------- */
 
 typedef struct aii_cache_key {
-  const char *tenant;   /* the caller's */
-  aii_buf key;          /* all that must be equal, as JSON with sorted members */
-  aii_buf question;     /* the last message's text; or the message as JSON */
-  aii_buf wording;      /* canonical; empty: only the exact tier */
-  int64_t partition;    /* 0: none yet */
+  const char *tenant; /* the caller's */
+  aii_buf key;        /* all that must be equal, as JSON with sorted members */
+  aii_buf question;   /* the last message's text; or the message as JSON */
+  aii_buf wording;    /* canonical; empty: only the exact tier */
+  int64_t partition;  /* 0: none yet */
   int64_t ttl_ms;
   float vector[AII_EMBED_DIMS]; /* when there is a wording */
   bool timely;

@@ -57,8 +57,8 @@ static aiinfra_status take_rest(const json_t *root, const json_t *messages, aii_
   bool ok = rest != NULL && before != NULL;
   if (ok) {
     for (size_t i = 0; i < AII_COUNT(travel); i++) (void)json_object_del(rest, travel[i]);
-    ok = json_array_remove(before, json_array_size(before) - 1) == 0 && json_object_set(rest, "messages", before) == 0 &&
-         dump_sorted(rest, &key->key);
+    ok = json_array_remove(before, json_array_size(before) - 1) == 0 &&
+         json_object_set(rest, "messages", before) == 0 && dump_sorted(rest, &key->key);
   }
   json_decref(rest);
   json_decref(before);

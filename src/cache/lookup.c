@@ -73,8 +73,13 @@ static aiinfra_status find_wording(aiinfra_cache *cache, const aii_cache_key *ke
     if (rc != AIINFRA_OK || !row) break;
     double similarity = similarity_of(stmt, 3, key), threshold = aii_stmt_get_real(stmt, 4);
     if (f->id != 0 && similarity - threshold <= f->similarity - f->threshold) continue;
-    *f = (found){aii_stmt_get_int(stmt, 0), aii_stmt_get_int(stmt, 1), aii_stmt_get_int(stmt, 2), similarity,
-                 threshold, NULL, "threshold"};
+    *f = (found){aii_stmt_get_int(stmt, 0),
+                 aii_stmt_get_int(stmt, 1),
+                 aii_stmt_get_int(stmt, 2),
+                 similarity,
+                 threshold,
+                 NULL,
+                 "threshold"};
     if (similarity >= threshold) f->tier = "semantic";
   }
   aii_stmt_reset(stmt);
@@ -100,8 +105,8 @@ static aiinfra_status find_near(aiinfra_cache *cache, const aii_cache_key *key, 
     if (rc != AIINFRA_OK || !row) break;
     double similarity = similarity_of(stmt, 1, key);
     if (f->id != 0 && similarity <= f->similarity) continue;
-    aii_gate gate = aii_gate_between(aii_buf_cstr(&key->wording), aii_stmt_get_text(stmt, 2, NULL),
-                                     aii_buf_cstr(&key->question));
+    aii_gate gate =
+        aii_gate_between(aii_buf_cstr(&key->wording), aii_stmt_get_text(stmt, 2, NULL), aii_buf_cstr(&key->question));
     *f = (found){.id = aii_stmt_get_int(stmt, 0), .similarity = similarity, .gate = aii_gate_name(gate)};
     *count = AII_COUNT_GATES + (int)gate;
   }

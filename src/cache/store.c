@@ -126,8 +126,8 @@ static aiinfra_status find_same(aiinfra_cache *cache, const aii_cache_key *key, 
   aii_stmt *stmt;
   bool row;
   aiinfra_status rc = aii_sql_prepare(
-      cache->db->sql, "SELECT id FROM cache_entries WHERE partition = ?1 AND question_hash = ?2 AND question = ?3", &stmt,
-      err);
+      cache->db->sql, "SELECT id FROM cache_entries WHERE partition = ?1 AND question_hash = ?2 AND question = ?3",
+      &stmt, err);
   if (rc != AIINFRA_OK) return rc;
   aii_stmt_int(stmt, 1, key->partition);
   aii_stmt_int(stmt, 2, (int64_t)aii_hash64(aii_buf_cstr(&key->question), key->question.len, 0));
@@ -234,8 +234,8 @@ static aiinfra_status read_wrong(aiinfra_cache *cache, int64_t id, wrong *w, aii
   aii_stmt *stmt;
   bool row;
   size_t n;
-  aiinfra_status rc = aii_sql_prepare(
-      cache->db->sql, "SELECT partition, wording, vector FROM cache_entries WHERE id = ?1", &stmt, err);
+  aiinfra_status rc =
+      aii_sql_prepare(cache->db->sql, "SELECT partition, wording, vector FROM cache_entries WHERE id = ?1", &stmt, err);
   if (rc != AIINFRA_OK) return rc;
   aii_stmt_int(stmt, 1, id);
   rc = aii_stmt_step(stmt, &row, err);
@@ -271,9 +271,9 @@ static aiinfra_status raise_wording(aiinfra_cache *cache, const wrong *w, double
 static aiinfra_status raise_entry(aiinfra_cache *cache, int64_t id, double threshold, aiinfra_error *err)
 {
   aii_stmt *stmt;
-  aiinfra_status rc =
-      aii_sql_prepare(cache->db->sql,
-                      "UPDATE cache_entries SET threshold = max(coalesce(threshold, -1), ?2) WHERE id = ?1", &stmt, err);
+  aiinfra_status rc = aii_sql_prepare(
+      cache->db->sql, "UPDATE cache_entries SET threshold = max(coalesce(threshold, -1), ?2) WHERE id = ?1", &stmt,
+      err);
   if (rc != AIINFRA_OK) return rc;
   aii_stmt_int(stmt, 1, id);
   aii_stmt_real(stmt, 2, threshold);

@@ -124,12 +124,12 @@ static aiinfra_status refresh(aiinfra_memory *memory, int64_t id, const aii_item
                               aiinfra_error *err)
 {
   aii_stmt *stmt;
-  aiinfra_status rc =
-      aii_sql_prepare(memory->db->sql,
-                      "UPDATE items SET updated_ms = ?3, reinforced = reinforced + 1, metadata = coalesce(?4, metadata), "
-                      "source = coalesce(?5, source), trust = coalesce(?6, trust), importance = coalesce(?7, importance), "
-                      "expires_ms = coalesce(?8, expires_ms) WHERE id = ?1 AND scope = ?2",
-                      &stmt, err);
+  aiinfra_status rc = aii_sql_prepare(
+      memory->db->sql,
+      "UPDATE items SET updated_ms = ?3, reinforced = reinforced + 1, metadata = coalesce(?4, metadata), "
+      "source = coalesce(?5, source), trust = coalesce(?6, trust), importance = coalesce(?7, importance), "
+      "expires_ms = coalesce(?8, expires_ms) WHERE id = ?1 AND scope = ?2",
+      &stmt, err);
   if (rc != AIINFRA_OK) return rc;
   aii_stmt_int(stmt, 1, id);
   aii_stmt_int(stmt, 2, memory->scope);

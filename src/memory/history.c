@@ -92,8 +92,8 @@ static aiinfra_status missing(aiinfra_memory *memory, int64_t id, aiinfra_error 
   aii_stmt *stmt;
   bool row;
   int64_t when = 0;
-  aiinfra_status rc = aii_sql_prepare(memory->db->sql,
-                                      "SELECT forgotten_ms FROM forgotten WHERE item = ?1 AND scope = ?2", &stmt, err);
+  aiinfra_status rc =
+      aii_sql_prepare(memory->db->sql, "SELECT forgotten_ms FROM forgotten WHERE item = ?1 AND scope = ?2", &stmt, err);
   if (rc != AIINFRA_OK) return rc;
   aii_stmt_int(stmt, 1, id);
   aii_stmt_int(stmt, 2, memory->scope);
@@ -114,8 +114,7 @@ aiinfra_status aii_memory_fact_history(aiinfra_memory *memory, int64_t id, aii_b
   if (rc != AIINFRA_OK) return rc;
   aii_sql_lock(memory->db->sql);
   rc = aii_sql_prepare(memory->db->sql,
-                       "SELECT" AII_FACT_COLUMNS
-                       "FROM items i JOIN rows r ON r.collection IN (?3, ?4) AND r.id = i.id "
+                       "SELECT" AII_FACT_COLUMNS "FROM items i JOIN rows r ON r.collection IN (?3, ?4) AND r.id = i.id "
                        "WHERE i.scope = ?2 AND i.kind = 1 AND "
                        "(i.chain = (SELECT coalesce(chain, id) FROM items WHERE id = ?1 AND scope = ?2) OR "
                        "i.id = (SELECT coalesce(chain, id) FROM items WHERE id = ?1 AND scope = ?2)) ORDER BY i.id",
@@ -141,9 +140,9 @@ aiinfra_status aii_memory_facts(aiinfra_memory *memory, const aiinfra_facts_opts
   if (rc != AIINFRA_OK) return rc;
   aii_sql_lock(memory->db->sql);
   rc = aii_sql_prepare(memory->db->sql,
-                       "SELECT" AII_FACT_COLUMNS
-                       "FROM items i JOIN rows r ON r.collection IN (?3, ?4) AND r.id = i.id "
-                       "WHERE i.scope = ?2 AND i.kind = 1 AND i.id > ?1 AND (?6 OR" AII_VISIBLE ") ORDER BY i.id LIMIT ?5",
+                       "SELECT" AII_FACT_COLUMNS "FROM items i JOIN rows r ON r.collection IN (?3, ?4) AND r.id = i.id "
+                       "WHERE i.scope = ?2 AND i.kind = 1 AND i.id > ?1 AND (?6 OR" AII_VISIBLE
+                       ") ORDER BY i.id LIMIT ?5",
                        &stmt, err);
   if (rc == AIINFRA_OK) {
     aii_stmt_int(stmt, 1, opts->after_id);

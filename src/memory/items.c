@@ -42,17 +42,18 @@ static aiinfra_status insert_row(aiinfra_memory *memory, const aii_item *item, a
   aii_stmt *stmt;
   bool fact = item->kind == AIINFRA_MEMORY_FACT;
   aiinfra_status rc =
-      fact ? aii_sql_prepare(memory->db->sql,
-                             "INSERT INTO items(scope, kind, hash, document, first_byte, n_bytes, metadata, created_ms, "
-                             "updated_ms, valid_from_ms, valid_to_ms, expires_ms, chain, previous, source, trust, "
-                             "importance, wording_hash, ended_ms, ended_at_ms, retired_ms, reinforced) "
-                             "VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, "
-                             "?18, ?19, ?20, ?21)",
-                             &stmt, err)
-           : aii_sql_prepare(memory->db->sql,
-                             "INSERT INTO items(scope, kind, hash, document, first_byte, n_bytes, metadata, "
-                             "created_ms, updated_ms) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8)",
-                             &stmt, err);
+      fact
+          ? aii_sql_prepare(memory->db->sql,
+                            "INSERT INTO items(scope, kind, hash, document, first_byte, n_bytes, metadata, created_ms, "
+                            "updated_ms, valid_from_ms, valid_to_ms, expires_ms, chain, previous, source, trust, "
+                            "importance, wording_hash, ended_ms, ended_at_ms, retired_ms, reinforced) "
+                            "VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, "
+                            "?18, ?19, ?20, ?21)",
+                            &stmt, err)
+          : aii_sql_prepare(memory->db->sql,
+                            "INSERT INTO items(scope, kind, hash, document, first_byte, n_bytes, metadata, "
+                            "created_ms, updated_ms) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8)",
+                            &stmt, err);
   if (rc != AIINFRA_OK) return rc;
   aii_stmt_int(stmt, 1, memory->scope);
   aii_stmt_int(stmt, 2, item->kind);
@@ -179,11 +180,12 @@ static aiinfra_status remove_items(aiinfra_memory *memory, const ids *all, aiinf
 static aiinfra_status list_chain(aiinfra_memory *memory, int64_t id, ids *out, aiinfra_error *err)
 {
   aii_stmt *stmt;
-  aiinfra_status rc = aii_sql_prepare(memory->db->sql,
-                                      "WITH root(id) AS (SELECT coalesce(chain, id) FROM items WHERE id = ?1 AND scope = "
-                                      "?2) SELECT i.id FROM root JOIN items i ON i.id = root.id WHERE i.scope = ?2 "
-                                      "UNION SELECT i.id FROM root JOIN items i ON i.chain = root.id WHERE i.scope = ?2",
-                                      &stmt, err);
+  aiinfra_status rc =
+      aii_sql_prepare(memory->db->sql,
+                      "WITH root(id) AS (SELECT coalesce(chain, id) FROM items WHERE id = ?1 AND scope = "
+                      "?2) SELECT i.id FROM root JOIN items i ON i.id = root.id WHERE i.scope = ?2 "
+                      "UNION SELECT i.id FROM root JOIN items i ON i.chain = root.id WHERE i.scope = ?2",
+                      &stmt, err);
   if (rc != AIINFRA_OK) return rc;
   aii_stmt_int(stmt, 1, id);
   aii_stmt_int(stmt, 2, memory->scope);
@@ -196,8 +198,8 @@ static aiinfra_status list_chain(aiinfra_memory *memory, int64_t id, ids *out, a
 static aiinfra_status list_expired(aiinfra_memory *memory, ids *out, aiinfra_error *err)
 {
   aii_stmt *stmt;
-  aiinfra_status rc = aii_sql_prepare(memory->db->sql, "SELECT id FROM items WHERE scope = ?1 AND expires_ms <= ?2",
-                                      &stmt, err);
+  aiinfra_status rc =
+      aii_sql_prepare(memory->db->sql, "SELECT id FROM items WHERE scope = ?1 AND expires_ms <= ?2", &stmt, err);
   if (rc != AIINFRA_OK) return rc;
   aii_stmt_int(stmt, 1, memory->scope);
   aii_stmt_int(stmt, 2, aii_unix_ms());
@@ -281,8 +283,8 @@ aiinfra_status aii_memory_expire(aiinfra_memory *memory, uint64_t *n, aiinfra_er
 static aiinfra_status remove_conversation(aiinfra_memory *memory, const char *conversation, aiinfra_error *err)
 {
   aii_stmt *stmt;
-  aiinfra_status rc = aii_sql_prepare(memory->db->sql, "DELETE FROM messages WHERE scope = ?1 AND conversation = ?2",
-                                      &stmt, err);
+  aiinfra_status rc =
+      aii_sql_prepare(memory->db->sql, "DELETE FROM messages WHERE scope = ?1 AND conversation = ?2", &stmt, err);
   if (rc != AIINFRA_OK) return rc;
   aii_stmt_int(stmt, 1, memory->scope);
   aii_stmt_text(stmt, 2, conversation, strlen(conversation));
@@ -304,7 +306,8 @@ aiinfra_status aii_memory_forget_conversation(aiinfra_memory *memory, const char
 
 static aiinfra_status remove_rest(aiinfra_memory *memory, const char *arg, aiinfra_error *err)
 {
-  static const char messages[] = "DELETE FROM messages WHERE scope = ?1", blocks[] = "DELETE FROM blocks WHERE scope = ?1",
+  static const char messages[] = "DELETE FROM messages WHERE scope = ?1",
+                    blocks[] = "DELETE FROM blocks WHERE scope = ?1",
                     documents[] = "DELETE FROM documents WHERE scope = ?1";
   const char *const all[] = {messages, blocks, documents};
   aiinfra_status rc = AIINFRA_OK;

@@ -33,13 +33,13 @@ struct aiinfra_memory {
 };
 
 /* What an item may be seen at: parameters 10 to 14, see aii_bind_times(). */
-#define AII_VISIBLE                                                                                                \
-  " (i.expires_ms IS NULL OR i.expires_ms > ?10)"                                                                  \
-  " AND CASE WHEN ?14 THEN i.created_ms <= ?13 AND (i.retired_ms IS NULL OR i.retired_ms > ?13)"                   \
-  " ELSE i.retired_ms IS NULL END"                                                                                 \
-  " AND CASE WHEN ?12 THEN coalesce(i.valid_from_ms, i.created_ms) <= ?11"                                         \
-  " ELSE i.valid_from_ms IS NULL OR i.valid_from_ms <= ?11 END"                                                    \
-  " AND (i.valid_to_ms IS NULL OR i.valid_to_ms > ?11)"                                                            \
+#define AII_VISIBLE                                                                              \
+  " (i.expires_ms IS NULL OR i.expires_ms > ?10)"                                                \
+  " AND CASE WHEN ?14 THEN i.created_ms <= ?13 AND (i.retired_ms IS NULL OR i.retired_ms > ?13)" \
+  " ELSE i.retired_ms IS NULL END"                                                               \
+  " AND CASE WHEN ?12 THEN coalesce(i.valid_from_ms, i.created_ms) <= ?11"                       \
+  " ELSE i.valid_from_ms IS NULL OR i.valid_from_ms <= ?11 END"                                  \
+  " AND (i.valid_to_ms IS NULL OR i.valid_to_ms > ?11)"                                          \
   " AND (i.ended_ms IS NULL OR i.ended_ms > ?11 OR (?14 AND i.ended_at_ms > ?13)) "
 void aii_bind_times(aii_stmt *stmt, int64_t as_of_ms, int64_t known_at_ms);
 
@@ -102,7 +102,7 @@ typedef struct aii_item {
   size_t first_byte, n_bytes;
   const float *vector;
   /* of facts; 0 or NULL: nothing told */
-  const char *source, *wording;           /* wording: canonical, NULL when there is none */
+  const char *source, *wording; /* wording: canonical, NULL when there is none */
   int64_t valid_from_ms, valid_to_ms, expires_ms, chain, previous;
   int64_t created_ms; /* 0: now */
   int64_t ended_ms, ended_at_ms, retired_ms, reinforced;
@@ -152,8 +152,8 @@ aiinfra_status aii_memory_fact_history(aiinfra_memory *memory, int64_t id, aii_b
 aiinfra_status aii_memory_facts(aiinfra_memory *memory, const aiinfra_facts_opts *opts, aii_buf *json,
                                 aiinfra_error *err);
 /* Members of a fact as JSON, without the braces, from a statement that selects AII_FACT_COLUMNS. */
-#define AII_FACT_COLUMNS                                                                                             \
-  " i.id, r.text, i.created_ms, i.retired_ms, i.valid_from_ms, i.valid_to_ms, i.ended_ms, i.ended_at_ms, "           \
+#define AII_FACT_COLUMNS                                                                                   \
+  " i.id, r.text, i.created_ms, i.retired_ms, i.valid_from_ms, i.valid_to_ms, i.ended_ms, i.ended_at_ms, " \
   "i.expires_ms, i.chain, i.previous, i.source, i.trust, i.importance, i.reinforced, i.metadata "
 void aii_fact_write(aii_stmt *stmt, bool with_state, aii_buf *json);
 aiinfra_status aii_memory_export(aiinfra_memory *memory, aii_buf *jsonl, aiinfra_error *err);

@@ -160,7 +160,8 @@ aiinfra_status aiinfra_memory_set_block(aiinfra_memory *memory, const char *labe
 {
   if (memory == NULL) return aii_fail(err, AIINFRA_EINVAL, "memory is NULL");
   aiinfra_status rc = aii_memory_check_text("the label", label, MAX_LABEL, err);
-  if (rc == AIINFRA_OK && text != NULL && text[0] != '\0') rc = aii_memory_check_text("the block", text, MAX_BLOCK, err);
+  if (rc == AIINFRA_OK && text != NULL && text[0] != '\0')
+    rc = aii_memory_check_text("the block", text, MAX_BLOCK, err);
   if (rc == AIINFRA_OK) rc = aii_memory_set_block(memory, label, text, err);
   return rc == AIINFRA_OK ? rc : aii_wrap(err, rc, "set a block");
 }

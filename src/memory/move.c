@@ -17,11 +17,11 @@ static aiinfra_status export_facts(aiinfra_memory *memory, aii_buf *out, aiinfra
 {
   aii_stmt *stmt;
   bool row = true;
-  aiinfra_status rc = aii_sql_prepare(memory->db->sql,
-                                      "SELECT" AII_FACT_COLUMNS
-                                      "FROM items i JOIN rows r ON r.collection IN (?2, ?3) AND r.id = i.id "
-                                      "WHERE i.scope = ?1 AND i.kind = 1 ORDER BY i.id",
-                                      &stmt, err);
+  aiinfra_status rc =
+      aii_sql_prepare(memory->db->sql,
+                      "SELECT" AII_FACT_COLUMNS "FROM items i JOIN rows r ON r.collection IN (?2, ?3) AND r.id = i.id "
+                      "WHERE i.scope = ?1 AND i.kind = 1 ORDER BY i.id",
+                      &stmt, err);
   if (rc != AIINFRA_OK) return rc;
   aii_stmt_int(stmt, 1, memory->scope);
   aii_stmt_int(stmt, 2, memory->store->collection);
@@ -69,8 +69,8 @@ static aiinfra_status export_blocks(aiinfra_memory *memory, aii_buf *out, aiinfr
   aii_stmt *stmt;
   bool row = true;
   size_t n;
-  aiinfra_status rc = aii_sql_prepare(memory->db->sql, "SELECT label, text FROM blocks WHERE scope = ?1 ORDER BY label",
-                                      &stmt, err);
+  aiinfra_status rc =
+      aii_sql_prepare(memory->db->sql, "SELECT label, text FROM blocks WHERE scope = ?1 ORDER BY label", &stmt, err);
   if (rc != AIINFRA_OK) return rc;
   aii_stmt_int(stmt, 1, memory->scope);
   while (rc == AIINFRA_OK && row) {
@@ -145,8 +145,7 @@ static aiinfra_status get_part(const json_t *line, const char *name, double *out
   return rc;
 }
 
-static aiinfra_status read_fact(const importer *im, const json_t *line, int64_t *id, aii_item *item,
-                                aiinfra_error *err)
+static aiinfra_status read_fact(const importer *im, const json_t *line, int64_t *id, aii_item *item, aiinfra_error *err)
 {
   struct {
     const char *name;
@@ -163,7 +162,8 @@ static aiinfra_status read_fact(const importer *im, const json_t *line, int64_t 
                {"previous", &item->previous},
                {"reinforced", &item->reinforced}};
   aiinfra_status rc = AIINFRA_OK;
-  for (size_t i = 0; rc == AIINFRA_OK && i < AII_COUNT(times); i++) rc = get_time(line, times[i].name, times[i].to, err);
+  for (size_t i = 0; rc == AIINFRA_OK && i < AII_COUNT(times); i++)
+    rc = get_time(line, times[i].name, times[i].to, err);
   if (rc == AIINFRA_OK) rc = aii_json_get_str(line, "", "source", false, &item->source, err);
   if (rc == AIINFRA_OK) rc = get_part(line, "trust", &item->trust, err);
   if (rc == AIINFRA_OK) rc = get_part(line, "importance", &item->importance, err);
@@ -261,10 +261,11 @@ static aiinfra_status take_message(importer *im, const json_t *line, aiinfra_err
     rc = aii_fail(err, AIINFRA_EINVAL, "conversation: is empty or longer than 256 bytes");
   if (rc == AIINFRA_OK) rc = aii_message_check(message, err);
   if (rc == AIINFRA_OK)
-    rc = aii_sql_prepare(im->memory->db->sql,
-                         "INSERT INTO messages(scope, conversation, seq, message, created_ms) VALUES(?1, ?2, ?3, ?4, ?5) "
-                         "ON CONFLICT DO NOTHING",
-                         &stmt, err);
+    rc = aii_sql_prepare(
+        im->memory->db->sql,
+        "INSERT INTO messages(scope, conversation, seq, message, created_ms) VALUES(?1, ?2, ?3, ?4, ?5) "
+        "ON CONFLICT DO NOTHING",
+        &stmt, err);
   if (rc != AIINFRA_OK) return rc;
   aii_stmt_int(stmt, 1, im->memory->scope);
   aii_stmt_text(stmt, 2, conversation, strlen(conversation));

@@ -116,7 +116,8 @@ static void sort(found *all, size_t n)
   for (size_t i = 1; i < n; i++) {
     found f = all[i];
     size_t at = i;
-    for (; at > 0 && (all[at - 1].score < f.score || (all[at - 1].score == f.score && all[at - 1].hit.id > f.hit.id)); at--)
+    for (; at > 0 && (all[at - 1].score < f.score || (all[at - 1].score == f.score && all[at - 1].hit.id > f.hit.id));
+         at--)
       all[at] = all[at - 1];
     all[at] = f;
   }

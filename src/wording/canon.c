@@ -16,27 +16,76 @@ const char aii_list_preposition[] =
 
 /* Words of the same function, and a few that nobody tells apart when asking. */
 static const char *const SAME[][2] = {
-    {"does", "do"},           {"are", "is"},            {"am", "is"},           {"were", "was"},
-    {"has", "have"},          {"which", "what"},        {"whom", "who"},        {"an", "a"},
-    {"till", "until"},        {"'til", "until"},        {"upon", "on"},         {"amongst", "among"},
-    {"towards", "toward"},    {"whilst", "while"},      {"amidst", "amid"},     {"thru", "through"},
-    {"&", "and"},             {"w/", "with"},           {"w/o", "without"},     {"vs", "versus"},
-    {"v.", "versus"},         {"biggest", "largest"},   {"bigger", "larger"},   {"purchase", "buy"},
-    {"ok", "okay"},           {"everybody", "everyone"},{"somebody", "someone"},{"anybody", "anyone"},
-    {"nobody", "no-one"},     {"colour", "color"},      {"favourite", "favorite"}, {"centre", "center"},
-    {"begin", "start"},       {"kids", "children"},     {"television", "tv"},   {"photo", "picture"},
-    {"photos", "pictures"},   {"e-mail", "email"},      {"e-mails", "emails"},  {"web-site", "website"},
-    {"two", "2"},             {"three", "3"},           {"four", "4"},          {"five", "5"},
-    {"six", "6"},             {"seven", "7"},           {"eight", "8"},         {"nine", "9"},
-    {"ten", "10"},            {"eleven", "11"},         {"twelve", "12"},       {"u", "you"},
-    {"ur", "your"},           {"pls", "please"},        {"organise", "organize"},{"neighbour", "neighbor"},
-    {"behaviour", "behavior"},{"metre", "meter"},       {"litre", "liter"},     {"grey", "gray"},
-    {"licence", "license"},   {"programme", "program"}, {"catalogue", "catalog"},{"obtain", "get"},
+    {"does", "do"},
+    {"are", "is"},
+    {"am", "is"},
+    {"were", "was"},
+    {"has", "have"},
+    {"which", "what"},
+    {"whom", "who"},
+    {"an", "a"},
+    {"till", "until"},
+    {"'til", "until"},
+    {"upon", "on"},
+    {"amongst", "among"},
+    {"towards", "toward"},
+    {"whilst", "while"},
+    {"amidst", "amid"},
+    {"thru", "through"},
+    {"&", "and"},
+    {"w/", "with"},
+    {"w/o", "without"},
+    {"vs", "versus"},
+    {"v.", "versus"},
+    {"biggest", "largest"},
+    {"bigger", "larger"},
+    {"purchase", "buy"},
+    {"ok", "okay"},
+    {"everybody", "everyone"},
+    {"somebody", "someone"},
+    {"anybody", "anyone"},
+    {"nobody", "no-one"},
+    {"colour", "color"},
+    {"favourite", "favorite"},
+    {"centre", "center"},
+    {"begin", "start"},
+    {"kids", "children"},
+    {"television", "tv"},
+    {"photo", "picture"},
+    {"photos", "pictures"},
+    {"e-mail", "email"},
+    {"e-mails", "emails"},
+    {"web-site", "website"},
+    {"two", "2"},
+    {"three", "3"},
+    {"four", "4"},
+    {"five", "5"},
+    {"six", "6"},
+    {"seven", "7"},
+    {"eight", "8"},
+    {"nine", "9"},
+    {"ten", "10"},
+    {"eleven", "11"},
+    {"twelve", "12"},
+    {"u", "you"},
+    {"ur", "your"},
+    {"pls", "please"},
+    {"organise", "organize"},
+    {"neighbour", "neighbor"},
+    {"behaviour", "behavior"},
+    {"metre", "meter"},
+    {"litre", "liter"},
+    {"grey", "gray"},
+    {"licence", "license"},
+    {"programme", "program"},
+    {"catalogue", "catalog"},
+    {"obtain", "get"},
 };
 
 /* Of these only what does not change a statement. */
 static const char IN_FACTS[] =
-    " which whom an till 'til upon amongst towards whilst amidst thru & w/ w/o everybody somebody anybody nobody colour "
+    " which whom an till 'til upon amongst towards whilst amidst thru & w/ w/o everybody somebody anybody nobody "
+    "colour "
     "favourite centre e-mail e-mails two three four five six seven eight nine ten eleven twelve organise neighbour "
     "behaviour metre litre grey licence programme catalogue ";
 
@@ -258,12 +307,12 @@ static void order_between(aii_toks *t)
   for (size_t i = 0; i + 3 < t->n; i++) {
     if (!aii_toks_is(t, i, "between")) continue;
     if (i > 0 && aii_toks_is(t, i - 1, "differences")) (void)snprintf(t->t[i - 1].s, AII_TOK_BYTES, "difference");
-    size_t and = span_end(t, i + 1), end = span_end(t, and < t->n ? and + 1 : t->n);
-    size_t n = and - i - 1, m = end - and - 1;
-    if (!aii_toks_is(t, and, "and") || n == 0 || end <= and + 1 || strpbrk(t->t[i + 1].s, "0123456789") != NULL) return;
-    bool after = n == m ? compare_spans(t, i + 1, and + 1, n) > 0 : n > m;
+    size_t and = span_end(t, i + 1), end = span_end(t, and < t->n ? and+1 : t->n);
+    size_t n = and-i - 1, m = end - and-1;
+    if (!aii_toks_is(t, and, "and") || n == 0 || end <= and+1 || strpbrk(t->t[i + 1].s, "0123456789") != NULL) return;
+    bool after = n == m ? compare_spans(t, i + 1, and+1, n) > 0 : n > m;
     if (!after) return;
-    aii_toks_move(t, and + 1, m, i + 1);
+    aii_toks_move(t, and+1, m, i + 1);
     aii_toks_move(t, i + 1 + m + n, 1, i + 1 + m);
     return;
   }

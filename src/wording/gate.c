@@ -6,7 +6,8 @@
 #include "src/wording/wording.h"
 
 static const char NEGATIONS[] =
-    " not n't no never none nothing nobody no-one nowhere neither nor without cannot hardly except unless stop disable open "
+    " not n't no never none nothing nobody no-one nowhere neither nor without cannot hardly except unless stop disable "
+    "open "
     "close closed opened start begin end enable on off up down increase decrease add remove allow block deny accept "
     "reject legal illegal safe unsafe possible impossible true false more less most least maximum minimum max min best "
     "worst before after above below over under first last always all any every some only ";
@@ -20,7 +21,8 @@ static const char TIMELY[] =
     "ago anymore ";
 static const char NEAR[] = " this last next past coming previous ";
 static const char SPANS[] =
-    " second minute hour day week weekend month year decade quarter season morning afternoon evening night spring summer "
+    " second minute hour day week weekend month year decade quarter season morning afternoon evening night spring "
+    "summer "
     "autumn fall winter monday tuesday wednesday thursday friday saturday sunday january february march april may june "
     "july august september october november december days weeks months years hours minutes ";
 

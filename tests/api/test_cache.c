@@ -66,7 +66,8 @@ static const char *ask(const char *question)
   static char text[4][512];
   static int at;
   at = (at + 1) % 4;
-  snprintf(text[at], sizeof text[at], "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"%s\"}]}", question);
+  snprintf(text[at], sizeof text[at], "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"%s\"}]}",
+           question);
   return text[at];
 }
 
@@ -126,8 +127,10 @@ static void test_partitions(void **state)
       "{\"model\":\"m\",\"temperature\":1,\"messages\":[{\"role\":\"user\",\"content\":\"What is it?\"}]}",
       "{\"model\":\"m\",\"tools\":[],\"messages\":[{\"role\":\"user\",\"content\":\"What is it?\"}]}",
       "{\"model\":\"m\",\"user\":\"ann\",\"messages\":[{\"role\":\"user\",\"content\":\"What is it?\"}]}",
-      "{\"model\":\"m\",\"messages\":[{\"role\":\"system\",\"content\":\"\"},{\"role\":\"user\",\"content\":\"What is it?\"}]}",
-      "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"},{\"role\":\"assistant\",\"content\":\"Yes?\"},"
+      "{\"model\":\"m\",\"messages\":[{\"role\":\"system\",\"content\":\"\"},{\"role\":\"user\",\"content\":\"What is "
+      "it?\"}]}",
+      "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"},{\"role\":\"assistant\",\"content\":\"Yes?"
+      "\"},"
       "{\"role\":\"user\",\"content\":\"What is it?\"}]}",
       "{\"model\":\"m\",\"messages\":[{\"role\":\"assistant\",\"content\":\"What is it?\"}]}",
       "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"name\":\"bob\",\"content\":\"What is it?\"}]}",
@@ -145,8 +148,9 @@ static void test_partitions(void **state)
     assert_string_equal(tier_of(cache, "a", others[i]), "exact");
   }
   /* the order of members, and how the answer travels, tell nothing */
-  assert_string_equal(tier_of(cache, "a", "{\"stream\":true,\"messages\":[{\"content\":\"What is it?\",\"role\":\"user\"}],"
-                                          "\"cache\":true,\"model\":\"m\"}"),
+  assert_string_equal(tier_of(cache, "a",
+                              "{\"stream\":true,\"messages\":[{\"content\":\"What is it?\",\"role\":\"user\"}],"
+                              "\"cache\":true,\"model\":\"m\"}"),
                       "exact");
   uint64_t n;
   assert_int_equal(aiinfra_cache_clear(cache, "b", &n, &err), AIINFRA_OK);
@@ -367,9 +371,9 @@ static int tear_down(void **state)
 int main(void)
 {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_tiers),      cmocka_unit_test(test_partitions), cmocka_unit_test(test_left_out),
-      cmocka_unit_test(test_time),       cmocka_unit_test(test_bounds),     cmocka_unit_test(test_false_hits),
-      cmocka_unit_test(test_shadow),     cmocka_unit_test(test_arguments),  cmocka_unit_test(test_stays),
+      cmocka_unit_test(test_tiers),  cmocka_unit_test(test_partitions), cmocka_unit_test(test_left_out),
+      cmocka_unit_test(test_time),   cmocka_unit_test(test_bounds),     cmocka_unit_test(test_false_hits),
+      cmocka_unit_test(test_shadow), cmocka_unit_test(test_arguments),  cmocka_unit_test(test_stays),
   };
   return cmocka_run_group_tests(tests, set_up, tear_down);
 }

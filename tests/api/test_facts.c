@@ -363,8 +363,8 @@ static void test_forgotten(void **state)
   must(aiinfra_memory_set_block(memory, "goal", "see the namibxyz", &err));
   assert_true(db_holds("facts.db", "zanzibarxyz"));
   must(aiinfra_memory_forget(memory, next, &err));
-  static const char *const gone[] = {"zanzibarxyz", "anzibarxyz", "quetzalxyz", "kilimanjaroxyz", "serengetixyz",
-                                     "erengetixyz"};
+  static const char *const gone[] = {"zanzibarxyz",    "anzibarxyz",   "quetzalxyz",
+                                     "kilimanjaroxyz", "serengetixyz", "erengetixyz"};
   for (size_t i = 0; i < sizeof gone / sizeof gone[0]; i++) assert_false(db_holds("facts.db", gone[i]));
   assert_int_equal(aiinfra_memory_forget(memory, id, &err), AIINFRA_ENOENT);
   assert_true(db_holds("facts.db", "okavangoxyz"));

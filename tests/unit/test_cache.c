@@ -156,9 +156,12 @@ static void test_gates(void **state)
   static const struct {
     const char *a, *b, *gate;
   } pairs[] = {
-      {"i like tea", "i do not like tea", "negation"},  {"2 cats", "3 cats", "number"},
-      {"open on monday", "open on friday", "time"},     {"ann pays bob", "bob pays ann", "order"},
-      {"green tea", "black tea", "words"},              {"same", "same", "none"},
+      {"i like tea", "i do not like tea", "negation"},
+      {"2 cats", "3 cats", "number"},
+      {"open on monday", "open on friday", "time"},
+      {"ann pays bob", "bob pays ann", "order"},
+      {"green tea", "black tea", "words"},
+      {"same", "same", "none"},
   };
   (void)state;
   for (size_t i = 0; i < AII_COUNT(pairs); i++)
@@ -173,9 +176,10 @@ static void test_gates(void **state)
 static void test_any_text(void **state)
 {
   unsigned long long seed = test_seed();
-  static const char *const bits[] = {"what", "is", "'s", "not", " ", " ", " ", "\"", "(", ")", "?", "!", ",", "how do i",
-                                     "please", "tell me", "in", "to", "from", "between", "and", "\xC3\xA9", "\xFF", "US",
-                                     "France's", "1,000", "don't", "the", "a", "of"};
+  static const char *const bits[] = {"what",     "is",    "'s",    "not",     " ",   " ",        " ",      "\"",
+                                     "(",        ")",     "?",     "!",       ",",   "how do i", "please", "tell me",
+                                     "in",       "to",    "from",  "between", "and", "\xC3\xA9", "\xFF",   "US",
+                                     "France's", "1,000", "don't", "the",     "a",   "of"};
   aii_mem mem;
   aii_buf one, two;
   (void)state;

@@ -21,12 +21,18 @@ enum { SCOPES = 12, MAX_FACTS = 40, IDS = 1 << 21 };
 static const struct {
   const char *scope, *tenant, *user, *agent, *session;
 } NAMES[SCOPES] = {
-    {NULL, NULL, NULL, NULL, NULL},         {"user:ann", NULL, NULL, NULL, NULL},
-    {"user:an", NULL, NULL, NULL, NULL},    {NULL, "t", NULL, NULL, NULL},
-    {NULL, NULL, "t", NULL, NULL},          {NULL, NULL, NULL, "t", NULL},
-    {NULL, NULL, NULL, NULL, "t"},          {NULL, "t", "u", NULL, NULL},
-    {NULL, "t\",\"user\":\"u", NULL, NULL, NULL}, {"default", NULL, "u", NULL, NULL},
-    {"{\"tenant\":\"t2\"}", NULL, NULL, NULL, NULL}, {NULL, "t", "u", "a", "s"},
+    {NULL, NULL, NULL, NULL, NULL},
+    {"user:ann", NULL, NULL, NULL, NULL},
+    {"user:an", NULL, NULL, NULL, NULL},
+    {NULL, "t", NULL, NULL, NULL},
+    {NULL, NULL, "t", NULL, NULL},
+    {NULL, NULL, NULL, "t", NULL},
+    {NULL, NULL, NULL, NULL, "t"},
+    {NULL, "t", "u", NULL, NULL},
+    {NULL, "t\",\"user\":\"u", NULL, NULL, NULL},
+    {"default", NULL, "u", NULL, NULL},
+    {"{\"tenant\":\"t2\"}", NULL, NULL, NULL, NULL},
+    {NULL, "t", "u", "a", "s"},
 };
 
 static const char *const WORDS[] = {"cat", "dog", "port", "server", "likes", "music", "green", "secret", "not", "the"};
