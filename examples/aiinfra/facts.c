@@ -21,10 +21,10 @@ static const target no_target = {.opts = AIINFRA_MEMORY_OPTS_INIT};
   {"db", 0, CLI_TEXT, &(t).db_path, 0, 0, "FILE", "the database"},                                   \
       {"scope", 0, CLI_TEXT, &(t).opts.scope, 0, 0, "NAME", "whose memory (default)"},               \
       {"tenant", 0, CLI_TEXT, &(t).opts.tenant, 0, 0, "NAME", "these names together are the scope"}, \
-      {"user", 0, CLI_TEXT, &(t).opts.user, 0, 0, "NAME", ""},                                       \
-      {"agent", 0, CLI_TEXT, &(t).opts.agent, 0, 0, "NAME", ""},                                     \
+      {"user", 0, CLI_TEXT, &(t).opts.user, 0, 0, "NAME", "one whose memory it is"},                 \
+      {"agent", 0, CLI_TEXT, &(t).opts.agent, 0, 0, "NAME", "the agent that remembers"},             \
   {                                                                                                  \
-    "session", 0, CLI_TEXT, &(t).opts.session, 0, 0, "NAME", ""                                      \
+    "session", 0, CLI_TEXT, &(t).opts.session, 0, 0, "NAME", "the conversation or task"              \
   }
 
 static int open_target(const char *command, target *t, bool must_exist)

@@ -151,14 +151,15 @@ static aiinfra_status on_disk(void *ctx)
 static void memory_fails(void **state)
 {
   (void)state;
-  assert_int_equal(torture_run("facts.memory", facts, (void *)":memory:", NULL), 0);
-  assert_int_equal(torture_run("cache.memory", cache, (void *)":memory:", NULL), 0);
+  static const torture_opts opts = {.max_calls = 120};
+  assert_int_equal(torture_run("facts.memory", facts, (void *)":memory:", &opts), 0);
+  assert_int_equal(torture_run("cache.memory", cache, (void *)":memory:", &opts), 0);
 }
 
 static void the_disk_fails(void **state)
 {
   static const aiinfra_status also[] = {AIINFRA_EFORMAT};
-  const torture_opts opts = {.sources = TORTURE_IO, .allowed = also, .n_allowed = 1};
+  const torture_opts opts = {.sources = TORTURE_IO, .allowed = also, .n_allowed = 1, .max_calls = 30};
   char path[512];
   (void)state;
   snprintf(path, sizeof path, "%s", test_tmp("torture.db"));
