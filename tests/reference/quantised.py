@@ -58,7 +58,7 @@ def stories(program):
 
 def conversations(program):
     """Such as nano was trained on, from a seed that it was not."""
-    lines = run(sys.executable, "-B", os.path.join(NANO, "generate.py"), "--count", "240", "--seed", "900001", "--level", "1")
+    lines = run(sys.executable, "-B", os.path.join(NANO, "generate.py"), "--count", "140", "--seed", "900001", "--level", "1")
     with tempfile.TemporaryDirectory() as folder:
         for line in lines.splitlines():
             case, options = json.loads(line), []
@@ -74,7 +74,7 @@ def conversations(program):
 KNOWN = [
     Model("stories260K", os.path.join(DATA, "models/stories260K/stories260K.gguf"), stories, 512, 8, 16),
     Model("babyllama", os.path.join(DATA, "models/babyllama-tok105/model5000.bin"), stories, 256, 12, 24),
-    Model("nano", os.path.join(NANO, "nano.gguf"), conversations, 512, 4, 32, special=True),
+    Model("nano", os.path.join(NANO, "nano.gguf"), conversations, 512, 4, 20, special=True),
 ]
 
 
