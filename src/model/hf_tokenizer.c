@@ -125,9 +125,7 @@ aiinfra_status aii_hf_check_tokenizer(aii_hf *hf)
 {
   aii_file file;
   aiinfra_status rc = aii_hf_map(hf, "tokenizer.json", &file);
-  if (rc == AIINFRA_OK && file.bytes != NULL) {
-    rc = aii_hf_json_check((const char *)file.bytes, file.size, hf->err);
-  }
+  if (rc == AIINFRA_OK && file.bytes != NULL) { rc = aii_hf_json_check((const char *)file.bytes, file.size, hf->err); }
   aii_file_unmap(&file);
   return rc;
 }

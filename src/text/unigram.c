@@ -23,8 +23,8 @@ typedef struct search {
   aii_work *w;
   const char *text;
   size_t n;
-  size_t start, reach; /* the table is of these places; those behind are not set yet */
-  best *ends;          /* ends[i - start] */
+  size_t start, reach;             /* the table is of these places; those behind are not set yet */
+  best *ends;                      /* ends[i - start] */
   size_t unknown_from, unknown_to; /* unknown characters that were not given out yet */
 } search;
 

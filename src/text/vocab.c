@@ -10,7 +10,7 @@
 #include "src/text/vocab_impl.h"
 
 #define MAX_TOKENS ((1u << 24) - 1) /* a number fits 24 bits, and one is left for none */
-#define UNKNOWN_PENALTY 10.0 /* below the least likely token, as SentencePiece has it */
+#define UNKNOWN_PENALTY 10.0        /* below the least likely token, as SentencePiece has it */
 
 aii_str aii_vocab_symbol(const aii_vocab *vocab, uint32_t symbol)
 {

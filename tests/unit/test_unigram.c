@@ -38,7 +38,8 @@ static void random_text(unsigned long long *seed, char *out, size_t n_letters, b
   out[0] = 0;
   for (size_t i = 0; i < n_letters; i++) {
     bool other = any && test_random(seed) % 8 == 0;
-    strcat(out, other ? others[test_random(seed) % AII_COUNT(others)] : letters[test_random(seed) % AII_COUNT(letters)]);
+    strcat(out,
+           other ? others[test_random(seed) % AII_COUNT(others)] : letters[test_random(seed) % AII_COUNT(letters)]);
   }
 }
 
