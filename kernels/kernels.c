@@ -40,5 +40,5 @@ bool aii_fmt_takes_q8(aii_fmt fmt)
 size_t aii_q8_row_bytes(size_t n)
 {
   size_t n64 = (n + 63) / 64 * 64;
-  return (n64 + n64 / AII_QBLOCK * (2 * sizeof(float) + 4) + 63) / 64 * 64;
+  return (n64 + n64 / AII_QBLOCK * (2 * sizeof(float) + 3 * sizeof(int32_t)) + 63) / 64 * 64;
 }

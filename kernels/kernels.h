@@ -87,6 +87,7 @@ const aii_fmt_traits *aii_fmt_info(aii_fmt fmt);
 #define AII_Q8_0_BYTES 34 /* F16 scale, 32 int8 */
 #define AII_Q4_0_BYTES 18 /* F16 scale, 16 bytes: low nibbles are elements 0..15, high nibbles 16..31; minus 8 */
 #define AII_ATTN_TILE 64  /* key positions handled at a time; tiles begin at multiples of it */
+#define AII_ATTN_GROUP 16 /* key positions that lie together in the cache: one in each lane of a register */
 
 /* Bytes of a row of n elements; n is a multiple of the format's block. */
 size_t aii_fmt_row_bytes(aii_fmt fmt, size_t n);
@@ -94,9 +95,10 @@ size_t aii_fmt_row_bytes(aii_fmt fmt, size_t n);
 bool aii_fmt_takes_q8(aii_fmt fmt);
 
 /* Activations for quantised weights ("q8 row"): per 32 elements x ~ d * q with q in [-127, 127].
- * Layout: int8 q[n64], float d[n64 / 32], float s[n64 / 32], int16 sums[n64 / 16], where n64 is n rounded up to 64;
- * sums are those of 16 q, s = d * (float)(sum of the 32 q). What lies beyond n is zero. Rows must be aligned to 4 bytes;
- * aii_q8_row_bytes() is a multiple of 64. */
+ * Layout: int8 q[n64], float d[n64 / 32], float s[n64 / 32], int32 z[n64 / 32], int32 z2[n64 / 16], where n64 is n
+ * rounded up to 64; s = d * (float)(sum of the 32 q), z and z2 are -128 times the sums of 32 and of 16 q, with which
+ * products take zero points off. What lies beyond n is zero. Rows must be aligned to 4 bytes; aii_q8_row_bytes() is a
+ * multiple of 64. */
 size_t aii_q8_row_bytes(size_t n);
 
 /* Weights are multiplied in panels: 16 rows, repacked so that a vector register holds one element, or four, of each
@@ -115,7 +117,7 @@ void aii_panel_pack(aii_fmt fmt, const void *rows, size_t stride, uint32_t n_row
  *   Q8_0 Q4_0 Q5_0 IQ4_NL MXFP4:  sum = fma((float)(sum of q * xq), d * dx, sum)        q with its zero point taken off
  *   Q4_1 Q5_1:                    sum = fma((float)(sum of q * xq), d * dx, sum), sum = fma(m, s, sum)
  *   Q4_K Q5_K:                    the same with d * scale for d and -(dmin * min) for m
- *   Q6_K:                         sum = fma((float)(sum over both 16 of scale * (sum of q * xq)), d * dx, sum) */
+ *   Q6_K:                         sum = fma((float)(sum of q * xq), (d * scale) * dx, sum) for the first, then the last 16 */
 typedef struct aii_product {
   const void *w;   /* panels, one behind the other; rows, of a format that is not packed */
   size_t w_stride; /* bytes of a panel, or from row to row */
@@ -132,15 +134,35 @@ typedef struct aii_product {
   const uint32_t *y_index; /* the same for y */
   void *work;              /* AII_PRODUCT_WORK bytes, aligned to 64: destroyed */
 } aii_product;
-#define AII_PRODUCT_WORK ((size_t)48 << 10)
+#define AII_PRODUCT_WORK ((size_t)80 << 10)
 
-/* Some keys or values as the cache stores them: F32, F16, or Q8_0 with dim a multiple of 32. */
+/* Keys and values of adjacent positions lie in groups (F32, F16, or Q8_0 with dim a multiple of 32), of AII_ATTN_GROUP
+ * positions for kernels. A group of keys has the positions side by side:
+ *   F32, F16:  elements [dim][position]             Q8_0:  F16 scales [dim / 32][position], int8 [dim / 4][position][4]
+ * and one of values
+ *   F32, F16:  elements [position][dim]             Q8_0:  F16 scales [dim / 32][position], int8 [position / 2][dim][2]
+ * It has as many bytes as its rows. group.c: */
+typedef enum aii_attn_part { AII_ATTN_KEYS, AII_ATTN_VALUES } aii_attn_part;
+/* A row as `quant` writes it to position `at` of a group of n positions; and back. */
+void aii_attn_put(aii_attn_part part, aii_fmt fmt, uint32_t dim, const void *row, void *group, uint32_t n, uint32_t at);
+void aii_attn_get(aii_attn_part part, aii_fmt fmt, uint32_t dim, const void *group, uint32_t n, uint32_t at, void *row);
+
+/* Some adjacent groups of one tile. */
 typedef struct aii_attn_tile {
   aii_fmt fmt;
-  uint32_t dim, n_rows;    /* n_rows: at most AII_ATTN_TILE */
-  const void *const *rows; /* [n_rows] */
-  const void *const *next; /* NULL, or [n_rows] addresses that will be read next: worth a prefetch */
+  uint32_t dim, n_groups;    /* n_groups: at most AII_ATTN_TILE / AII_ATTN_GROUP */
+  const void *const *groups; /* [n_groups] */
+  const void *const *next;   /* NULL, or [n_groups] groups that will be read next: worth a prefetch */
 } aii_attn_tile;
+
+/* Some queries that see the same positions of a tile, and how far their softmax has come. */
+typedef struct aii_attn_state {
+  uint32_t n_q, dim;   /* dim: of values */
+  uint32_t first, end; /* what they see, as positions within the tile's groups: first < end */
+  float *scores;       /* [n_q][stride], then weights */
+  size_t stride;
+  float *m, *l, *acc; /* [n_q], [n_q][16], [n_q][dim] */
+} aii_attn_state;
 
 typedef struct aii_kernels {
   const char *name; /* "ref", "avx2", "avx512" */
@@ -185,19 +207,26 @@ typedef struct aii_kernels {
   void (*rope_neox)(float *x, uint32_t n_heads, uint32_t head_dim, uint32_t n_rot, const float *cos, const float *sin);
 
   /* ---- attention: the steps of an online softmax over one tile of keys ----
-   * x, times scale, as a query for keys of this format; out has room for dim floats. F32, F16: floats. Q8_0: a q8 row's
-   * numbers, as int8 [n64], float d[n64 / 32]. */
+   * x, times scale, as a query for keys of this format; out has room for dim floats. F32, F16: floats. Q8_0: int8 [n64] and
+   * float d[n64 / 32] like a q8 row's, then int32 [n64 / 32], each the sum of 32 of the int8 times -128. */
   void (*attn_query)(aii_fmt fmt, const float *x, uint32_t dim, float scale, void *out);
-  /* out[i * out_stride + j] = q[i] . rows[j]; q [n_q][dim] made by attn_query. Like the sixteen-lane sum, with eight:
-   * element d counts in lane d % 8; for Q8_0 element i of a block in lane i / 4, as lane = fma((float)isum, dk * dq, lane)
-   * for the exact sum of the four products of a lane, dk and dq being the scales of key and query. */
+  /* out[i * out_stride + j] = q[i] . key j; q [n_q][dim] made by attn_query. From zero, in order,
+   *   F32, F16:  sum = fma(q[d], k[d], sum)     Q8_0:  sum = fma((float)(sum of 32 q * k, exact), dk * dq, sum)
+   * for the scales dk and dq of key and query. Keys that nobody sees have scores, too: they may be anything. */
   void (*attn_scores)(const aii_attn_tile *keys, const void *q, uint32_t n_q, float *out, size_t out_stride);
+  /* Takes the scores from first to end, binary logarithms, into the softmax. If their maximum is above m + 8, it becomes
+   * m', and l and acc are multiplied by 2^(m - m'); else m' = m. They become 2^(score - m'), and l[j % 16] is increased
+   * by that of j. Other scores of the same sixteens are zero then. 2^x is 0 for x < -125, else 2^n * p(x - n) for
+   * n = rint(x) and the polynomial in ref.h. */
+  void (*attn_soften)(const aii_attn_state *s);
+  /* F32, F16: acc[d] = fma(weight j, value j [d], acc[d]) for j = first, first + 1, ... of each query. Q8_0: the weights
+   * times the scales of a block of dims become integers, 32767 for the largest of them, which a is:
+   *   w = rint(weight j * scale j * (32767 / a));   acc[d] = fma((float)(sum of w * value j [d], exact), a / 32767, acc[d])
+   * weights are not negative. Scores outside first..end count as zero. */
+  void (*attn_values)(const aii_attn_tile *values, const aii_attn_state *s);
   float (*max)(const float *x, size_t n); /* n > 0 */
   /* x = exp(x - m); returns the sum, element i counted in lane i % 16 */
   float (*exp_sum)(float *x, size_t n, float m);
-  /* acc[i][d] = fma(p[i * p_stride + j], rows[j][d], acc[i][d]) for j = 0, 1, ...; acc [n_q][dim]. Q8_0: the weight is
-   * multiplied by the block's scale, the integer is the value */
-  void (*attn_values)(const aii_attn_tile *values, const float *p, size_t p_stride, uint32_t n_q, float *acc);
 
   /* ---- vectors: out[r] for n_rows rows of dim floats, one query; sixteen-lane sums ---- */
   void (*vec_dot)(const float *rows, size_t row_stride, uint32_t n_rows, const float *query, uint32_t dim,

@@ -140,6 +140,22 @@ static void pack_blocks(aii_fmt f, const unsigned char *rows, size_t stride, uin
   }
 }
 
+/* ---- floats: elements k to k + n of all rows, so few that what is written stays in the nearest cache ---- */
+
+enum { SPAN = 256 };
+
+static void place_span(const void *rows, size_t stride, uint32_t n_rows, size_t size, size_t k, size_t n, void *panel)
+{
+  for (uint32_t r = 0; r < n_rows; r++) {
+    const unsigned char *from = (const unsigned char *)rows + r * stride + k * size;
+    unsigned char *to = (unsigned char *)panel + (k * AII_PANEL + r) * size;
+    if (size == 2)
+      for (size_t i = 0; i < n; i++) memcpy(to + i * 2 * AII_PANEL, from + 2 * i, 2);
+    else
+      for (size_t i = 0; i < n; i++) memcpy(to + i * 4 * AII_PANEL, from + 4 * i, 4);
+  }
+}
+
 void aii_panel_pack(aii_fmt f, const void *rows, size_t stride, uint32_t n_rows, size_t n, void *panel)
 {
   if (n_rows < AII_PANEL) memset(panel, 0, aii_panel_bytes(f, n));
@@ -148,12 +164,5 @@ void aii_panel_pack(aii_fmt f, const void *rows, size_t stride, uint32_t n_rows,
     return;
   }
   size_t size = aii_fmt_info(f)->block_bytes;
-  for (uint32_t r = 0; r < n_rows; r++) {
-    const unsigned char *from = (const unsigned char *)rows + r * stride;
-    unsigned char *to = (unsigned char *)panel + r * size;
-    if (size == 2)
-      for (size_t k = 0; k < n; k++) memcpy(to + k * 2 * AII_PANEL, from + 2 * k, 2);
-    else
-      for (size_t k = 0; k < n; k++) memcpy(to + k * 4 * AII_PANEL, from + 4 * k, 4);
-  }
+  for (size_t k = 0; k < n; k += SPAN) place_span(rows, stride, n_rows, size, k, n - k < SPAN ? n - k : SPAN, panel);
 }

@@ -37,13 +37,13 @@ static inline uint32_t aii_panel_bits(aii_fmt f)
   return f == AII_FMT_Q6_K ? 6 : 4;
 }
 
-/* What is subtracted from a code. MXFP4's codes mean doubled levels plus 12. */
+/* What is subtracted from a code: nothing, or a power of two. MXFP4's codes mean doubled levels plus 16. */
 static inline int aii_panel_zero(aii_fmt f)
 {
   if (f == AII_FMT_Q4_0) return 8;
   if (f == AII_FMT_Q5_0) return 16;
   if (f == AII_FMT_Q6_K) return 32;
-  return f == AII_FMT_MXFP4 ? 12 : 0;
+  return f == AII_FMT_MXFP4 ? 16 : 0;
 }
 
 static inline size_t aii_panel_codes(aii_fmt f)

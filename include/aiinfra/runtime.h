@@ -35,7 +35,7 @@ typedef struct aiinfra_runtime_opts {
   void *log_user;                     /**< handed to log */
   uint64_t memory_limit_bytes;        /**< of all our allocations; beyond it AIINFRA_ENOMEM; 0: none */
   int32_t log_level;                  /**< an aiinfra_log_level; 0: AIINFRA_LOG_WARN */
-  int32_t n_threads;                  /**< compute threads; 0: one for each core this process may use */
+  int32_t n_threads;                  /**< compute threads; 0: one for each core this process may use, the most that compute */
   int32_t isa;                        /**< an aiinfra_isa, to force a lesser one; one the CPU lacks is ENOTSUP */
   int32_t pin_threads;                /**< bind each compute thread to a core: 0: default (off), 1: on, -1: off */
 } aiinfra_runtime_opts;

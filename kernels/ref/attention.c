@@ -10,7 +10,11 @@ void aii_ref_attn_query(aii_fmt fmt, const float *x, uint32_t dim, float scale, 
     return;
   }
   memset(q, 0, ((size_t)dim + 63) / 64 * 64);
-  if (dim % 64 != 0) d[dim / AII_QBLOCK] = 0;
+  int32_t *sums = (int32_t *)(void *)(d + ((size_t)dim + 63) / 64 * 2);
+  if (dim % 64 != 0) {
+    d[dim / AII_QBLOCK] = 0;
+    sums[dim / AII_QBLOCK] = 0;
+  }
   for (size_t b = 0; b < dim / AII_QBLOCK; b++) {
     float v[AII_QBLOCK], amax = 0;
     for (size_t i = 0; i < AII_QBLOCK; i++) {
@@ -19,59 +23,56 @@ void aii_ref_attn_query(aii_fmt fmt, const float *x, uint32_t dim, float scale, 
     }
     float inverse = amax != 0 ? 127 / amax : 0;
     d[b] = amax / 127;
-    for (size_t i = 0; i < AII_QBLOCK; i++)
+    sums[b] = 0;
+    for (size_t i = 0; i < AII_QBLOCK; i++) {
       q[b * AII_QBLOCK + i] = (int8_t)fmaxf(-127, fminf(127, rintf(v[i] * inverse)));
+      sums[b] -= 128 * q[b * AII_QBLOCK + i];
+    }
   }
 }
 
-/* Element i of a row of floats or halves. */
-static float element(aii_fmt fmt, const void *row, size_t i)
+/* Element i of floats or halves. */
+static float element(aii_fmt fmt, const void *p, size_t i)
 {
-  const unsigned char *p = row;
   float f;
-  if (fmt == AII_FMT_F16) return aii_f16_to_f32(aii_load_u16(p + 2 * i));
-  memcpy(&f, p + 4 * i, sizeof f);
+  if (fmt == AII_FMT_F16) return aii_f16_to_f32(aii_load_u16((const char *)p + 2 * i));
+  memcpy(&f, (const char *)p + 4 * i, sizeof f);
   return f;
 }
 
-#define EIGHT 8
-
-static float eight_sum(float lane[EIGHT])
+/* Position `at` of a group. */
+static float dot(const aii_attn_tile *t, const float *q, const void *group, size_t at)
 {
-  for (int w = EIGHT / 2; w > 0; w /= 2)
-    for (int i = 0; i < w; i++) lane[i] += lane[i + w];
-  return lane[0];
+  float sum = 0;
+  for (size_t d = 0; d < t->dim; d++) sum = fmaf(q[d], element(t->fmt, group, d * AII_ATTN_GROUP + at), sum);
+  return sum;
 }
 
-static float dot(const aii_attn_tile *t, const float *q, const void *row)
+static float dot_q8_0(const aii_attn_tile *t, const int8_t *q, const char *group, size_t at)
 {
-  float lane[EIGHT] = {0};
-  for (size_t i = 0; i < t->dim; i++) lane[i % EIGHT] = fmaf(q[i], element(t->fmt, row, i), lane[i % EIGHT]);
-  return eight_sum(lane);
-}
-
-static float dot_q8_0(const aii_attn_tile *t, const int8_t *q, const unsigned char *block)
-{
-  const float *d = (const float *)(const void *)(q + ((size_t)t->dim + 63) / 64 * 64);
-  float lane[EIGHT] = {0};
-  for (size_t b = 0; b < t->dim / AII_QBLOCK; b++, block += AII_Q8_0_BYTES, q += AII_QBLOCK) {
-    float scale = aii_f16_to_f32(aii_load_u16(block)) * d[b];
-    for (size_t j = 0; j < EIGHT; j++) {
-      int sum = 0;
-      for (size_t i = 4 * j; i < 4 * j + 4; i++) sum += (int8_t)block[2 + i] * q[i];
-      lane[j] = fmaf((float)sum, scale, lane[j]);
-    }
+  const float *dq = (const float *)(const void *)(q + ((size_t)t->dim + 63) / 64 * 64);
+  const size_t blocks = t->dim / AII_QBLOCK;
+  const int8_t *k = (const int8_t *)group + 2 * blocks * AII_ATTN_GROUP;
+  float sum = 0;
+  for (size_t b = 0; b < blocks; b++) {
+    int32_t isum = 0;
+    for (size_t i = b * AII_QBLOCK; i < (b + 1) * AII_QBLOCK; i++)
+      isum += q[i] * k[(i / 4 * AII_ATTN_GROUP + at) * 4 + i % 4];
+    sum = fmaf((float)isum, aii_f16_to_f32(aii_load_u16(group + 2 * (b * AII_ATTN_GROUP + at))) * dq[b], sum);
   }
-  return eight_sum(lane);
+  return sum;
 }
 
 void aii_ref_attn_scores(const aii_attn_tile *keys, const void *q, uint32_t n_q, float *out, size_t out_stride)
 {
   for (uint32_t i = 0; i < n_q; i++) {
     const float *query = (const float *)q + (size_t)i * keys->dim;
-    for (uint32_t j = 0; j < keys->n_rows; j++)
-      out[i * out_stride + j] = keys->fmt == AII_FMT_Q8_0 ? dot_q8_0(keys, (const void *)query, keys->rows[j])
-                                                          : dot(keys, query, keys->rows[j]);
+    for (size_t j = 0; j < (size_t)keys->n_groups * AII_ATTN_GROUP; j++) {
+      const void *group = keys->groups[j / AII_ATTN_GROUP];
+      out[i * out_stride + j] = keys->fmt == AII_FMT_Q8_0
+                                    ? dot_q8_0(keys, (const void *)query, group, j % AII_ATTN_GROUP)
+                                    : dot(keys, query, group, j % AII_ATTN_GROUP);
+    }
   }
 }
 
@@ -92,19 +93,82 @@ float aii_ref_exp_sum(float *x, size_t n, float m)
   return aii_lane_sum(lane);
 }
 
-void aii_ref_attn_values(const aii_attn_tile *values, const float *p, size_t p_stride, uint32_t n_q, float *acc)
+/* For x up to AII_ATTN_SLACK. */
+static float exp2_of(float x)
 {
-  for (uint32_t j = 0; j < values->n_rows; j++) {
-    const unsigned char *row = values->rows[j];
-    for (size_t d = 0; d < values->dim; d++) {
-      const unsigned char *block = row + d / AII_QBLOCK * AII_Q8_0_BYTES;
-      bool scaled = values->fmt == AII_FMT_Q8_0;
-      float v = scaled ? (float)(int8_t)block[2 + d % AII_QBLOCK] : element(values->fmt, row, d);
-      float scale = scaled ? aii_f16_to_f32(aii_load_u16(block)) : 1;
-      for (uint32_t i = 0; i < n_q; i++) {
-        float *a = &acc[i * (size_t)values->dim + d];
-        *a = fmaf(p[i * p_stride + j] * scale, v, *a);
-      }
+  if (x < AII_EXP2_LEAST) return 0;
+  float n = rintf(x), r = x - n, p = AII_EXP2_C5;
+  p = fmaf(p, r, AII_EXP2_C4);
+  p = fmaf(p, r, AII_EXP2_C3);
+  p = fmaf(p, r, AII_EXP2_C2);
+  p = fmaf(p, r, AII_EXP2_C1);
+  return ldexpf(fmaf(p, r, 1), n > AII_EXP2_LEAST ? (int)n : (int)AII_EXP2_LEAST);
+}
+
+void aii_ref_attn_soften(const aii_attn_state *s)
+{
+  const uint32_t from = s->first / AII_ATTN_GROUP * AII_ATTN_GROUP,
+                 to = (s->end + AII_ATTN_GROUP - 1) / AII_ATTN_GROUP * AII_ATTN_GROUP;
+  for (uint32_t i = 0; i < s->n_q; i++) {
+    float *x = s->scores + i * s->stride, *l = s->l + (size_t)i * AII_LANES;
+    for (uint32_t j = from; j < to; j++)
+      if (j < s->first || j >= s->end) x[j] = -INFINITY;
+    float top = aii_ref_max(x + s->first, s->end - s->first);
+    if (top > s->m[i] + AII_ATTN_SLACK) {
+      float factor = exp2_of(s->m[i] - top);
+      aii_ref_scale(l, factor, AII_LANES);
+      aii_ref_scale(s->acc + (size_t)i * s->dim, factor, s->dim);
+      s->m[i] = top;
     }
+    for (uint32_t j = from; j < to; j++) {
+      x[j] = exp2_of(x[j] - s->m[i]);
+      l[j % AII_LANES] += x[j];
+    }
+  }
+}
+
+static void add_floats(const aii_attn_tile *values, const aii_attn_state *s, uint32_t i)
+{
+  const float *p = s->scores + i * s->stride;
+  float *acc = s->acc + (size_t)i * s->dim;
+  for (uint32_t j = s->first; j < s->end; j++)
+    for (size_t d = 0; d < s->dim; d++)
+      acc[d] =
+          fmaf(p[j], element(values->fmt, values->groups[j / AII_ATTN_GROUP], j % AII_ATTN_GROUP * s->dim + d), acc[d]);
+}
+
+/* Integer d of position `at` in a group of values. */
+static int32_t integer(const char *group, size_t dim, size_t at, size_t d)
+{
+  const int8_t *q = (const int8_t *)group + 2 * (dim / AII_QBLOCK) * AII_ATTN_GROUP;
+  return q[(at / 2 * dim + d) * 2 + at % 2];
+}
+
+/* Block b of query i. */
+static void add_block(const aii_attn_tile *values, const aii_attn_state *s, uint32_t i, size_t b)
+{
+  float w[AII_ATTN_TILE], most = 0;
+  for (uint32_t j = s->first; j < s->end; j++) {
+    const char *group = values->groups[j / AII_ATTN_GROUP];
+    float d = aii_f16_to_f32(aii_load_u16(group + 2 * (b * AII_ATTN_GROUP + j % AII_ATTN_GROUP)));
+    w[j] = s->scores[i * s->stride + j] * d;
+    most = w[j] > most ? w[j] : most;
+  }
+  float inverse = most != 0 ? 32767 / most : 0;
+  for (size_t d = b * AII_QBLOCK; d < (b + 1) * AII_QBLOCK; d++) {
+    int32_t sum = 0;
+    for (uint32_t j = s->first; j < s->end; j++)
+      sum +=
+          (int32_t)rintf(w[j] * inverse) * integer(values->groups[j / AII_ATTN_GROUP], s->dim, j % AII_ATTN_GROUP, d);
+    float *acc = &s->acc[(size_t)i * s->dim + d];
+    *acc = fmaf((float)sum, most / 32767, *acc);
+  }
+}
+
+void aii_ref_attn_values(const aii_attn_tile *values, const aii_attn_state *s)
+{
+  for (uint32_t i = 0; i < s->n_q; i++) {
+    if (values->fmt != AII_FMT_Q8_0) add_floats(values, s, i);
+    for (size_t b = 0; b < s->dim / AII_QBLOCK && values->fmt == AII_FMT_Q8_0; b++) add_block(values, s, i, b);
   }
 }

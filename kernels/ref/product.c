@@ -37,11 +37,12 @@ static int level(aii_fmt f, const unsigned char *block, uint32_t row, uint32_t k
   return f == AII_FMT_MXFP4 ? aii_fp4_levels[code] : code - aii_panel_zero(f);
 }
 
-/* The scale of a row's block, and its minimum. */
-static float scale_of(aii_fmt f, const unsigned char *head, const unsigned char *scales, uint32_t row, float *min)
+/* The scale of a half of a row's block, and the block's minimum. */
+static float scale_of(aii_fmt f, const unsigned char *head, const unsigned char *scales, uint32_t row, uint32_t half,
+                      float *min)
 {
   if (f == AII_FMT_MXFP4) return aii_e8m0_half(scales[row]);
-  if (f == AII_FMT_Q6_K) return block_half(head + 2 * row);
+  if (f == AII_FMT_Q6_K) return block_half(head + 2 * row) * (float)(int8_t)scales[16 * half + row];
   if (aii_panel_is_k(f)) {
     *min = -(block_half(head + 32 + 2 * row) * (float)scales[16 + row]);
     return block_half(head + 2 * row) * (float)scales[row];
@@ -57,12 +58,14 @@ static float q8_dot(aii_fmt f, const void *panel, uint32_t row, const int8_t *x,
   float sum = 0;
   for (size_t b = 0; b < n / AII_QBLOCK; b++) {
     const unsigned char *block = aii_panel_at(f, panel, b), *scales = block + aii_panel_codes(f);
-    int half[2] = {0};
+    uint32_t parts = f == AII_FMT_Q6_K ? 2 : 1, each = AII_QBLOCK / parts;
     float min = 0;
-    for (uint32_t k = 0; k < AII_QBLOCK; k++) half[k / 16] += level(f, block, row, k) * x[AII_QBLOCK * b + k];
-    for (uint32_t h = 0; f == AII_FMT_Q6_K && h < 2; h++) half[h] *= (int8_t)scales[16 * h + row];
-    float scale = scale_of(f, aii_panel_unit(f, panel, b), scales, row, &min);
-    sum = fmaf((float)(half[0] + half[1]), scale * d[b], sum);
+    for (uint32_t h = 0; h < parts; h++) {
+      int isum = 0;
+      for (uint32_t k = h * each; k < (h + 1) * each; k++) isum += level(f, block, row, k) * x[AII_QBLOCK * b + k];
+      float scale = scale_of(f, aii_panel_unit(f, panel, b), scales, row, h, &min);
+      sum = fmaf((float)isum, scale * d[b], sum);
+    }
     if (aii_panel_has_min(f)) sum = fmaf(min, s[b], sum);
   }
   return sum;

@@ -66,7 +66,7 @@ void aii_ref_quant_q8(const float *x, size_t n, void *q8_row)
   size_t n64 = (n + 63) / 64 * 64;
   int8_t *q = q8_row;
   float *d = (float *)(void *)(q + n64), *s = d + n64 / AII_QBLOCK;
-  int16_t *sums = (int16_t *)(void *)(s + n64 / AII_QBLOCK);
+  int32_t *z = (int32_t *)(void *)(s + n64 / AII_QBLOCK), *z2 = z + n64 / AII_QBLOCK;
   for (size_t b = 0; b < n64 / AII_QBLOCK; b++) {
     size_t first = b * AII_QBLOCK;
     size_t end = first + AII_QBLOCK < n ? first + AII_QBLOCK : n;
@@ -79,7 +79,8 @@ void aii_ref_quant_q8(const float *x, size_t n, void *q8_row)
       q[i] = i < end ? (int8_t)clamp_int(rintf(x[i] * inverse), -127, 127) : 0;
       half[(i - first) / 16] += q[i];
     }
-    for (size_t h = 0; h < 2; h++) sums[2 * b + h] = (int16_t)half[h];
+    for (size_t h = 0; h < 2; h++) z2[2 * b + h] = -128 * half[h];
+    z[b] = z2[2 * b] + z2[2 * b + 1];
     s[b] = d[b] * (float)(half[0] + half[1]);
   }
 }

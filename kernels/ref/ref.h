@@ -21,6 +21,16 @@ float aii_f16_to_f32(uint16_t half);
 uint16_t aii_f32_to_f16(float f);
 float aii_ref_exp1(float x);
 
+/* 2^r = 1 + r * (C1 + r * (C2 + ... + r * C5)) for r in [-1/2, 1/2], 1.5e-7 off at most. */
+#define AII_EXP2_C1 0x1.62e42ap-1f
+#define AII_EXP2_C2 0x1.ebf9bcp-3f
+#define AII_EXP2_C3 0x1.c6b752p-5f
+#define AII_EXP2_C4 0x1.3cea88p-7f
+#define AII_EXP2_C5 0x1.5bba12p-10f
+#define AII_EXP2_LEAST (-125.0f) /* below it 2^x counts as 0 */
+#define AII_ATTN_SLACK 8.0f      /* how far scores may be above m */
+#define AII_EXP2_ROUND 0x1.8p23f /* what is added to it loses its fraction, and its last bits are the integer */
+
 /* Bytes of blocks have no alignment. */
 static inline uint16_t aii_load_u16(const void *p)
 {
@@ -84,7 +94,8 @@ void aii_ref_attn_query(aii_fmt fmt, const float *x, uint32_t dim, float scale, 
 void aii_ref_attn_scores(const aii_attn_tile *keys, const void *q, uint32_t n_q, float *out, size_t out_stride);
 float aii_ref_max(const float *x, size_t n);
 float aii_ref_exp_sum(float *x, size_t n, float m);
-void aii_ref_attn_values(const aii_attn_tile *values, const float *p, size_t p_stride, uint32_t n_q, float *acc);
+void aii_ref_attn_soften(const aii_attn_state *s);
+void aii_ref_attn_values(const aii_attn_tile *values, const aii_attn_state *s);
 void aii_ref_vec_dot(const float *rows, size_t row_stride, uint32_t n_rows, const float *query, uint32_t dim,
                      float *out);
 void aii_ref_vec_l2sq(const float *rows, size_t row_stride, uint32_t n_rows, const float *query, uint32_t dim,

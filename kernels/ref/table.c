@@ -26,6 +26,7 @@ const aii_kernels aii_kernels_ref = {
     .attn_scores = aii_ref_attn_scores,
     .max = aii_ref_max,
     .exp_sum = aii_ref_exp_sum,
+    .attn_soften = aii_ref_attn_soften,
     .attn_values = aii_ref_attn_values,
     .vec_dot = aii_ref_vec_dot,
     .vec_l2sq = aii_ref_vec_l2sq,

@@ -13,8 +13,10 @@
 #include "kernels/ref/ref.h"
 
 #define AII_INLINE static inline __attribute__((always_inline))
+#define AII_FETCH _MM_HINT_T1
 
-/* Columns that one panel is multiplied with at a time: by measurement, about what 16 registers hold. */
+/* Panels and columns that are multiplied with each other at a time: by measurement, about what 16 registers hold. */
+#define AII_PANELS 1
 #define AII_FLOAT_COLS 6
 #define AII_QUANT_COLS 4
 
@@ -25,6 +27,8 @@ typedef struct v16 {
 typedef struct b64 {
   __m256i lo, hi;
 } b64;
+
+typedef __m256i x4; /* four activations of a column, again and again */
 
 AII_INLINE v16 v16_set1(float f)
 {
@@ -196,45 +200,55 @@ AII_INLINE v16 v16_exp(v16 x)
   return (v16){lanes_exp(x.lo), lanes_exp(x.hi)};
 }
 
-/* ---- two keys at a time: eight lanes of one, then eight of the other ---- */
+/* ---- attention ---- */
 
-#define AII_KEY_PAIRS 1  /* that meet four queries at a time: two registers for each */
-#define AII_VALUE_VECS 1 /* sixteens of a value that four queries add at a time */
+#define AII_ATTN_VECS 1     /* sixteens of keys or values that meet four queries at a time: two registers for each */
+#define AII_ATTN_FEW_VECS 2 /* and two queries */
 
-AII_INLINE v16 v16_load_pair(const float *a, const float *b)
+/* Lanes first..end of v, the others `rest`. */
+AII_INLINE __m256 lanes_keep(__m256 v, int lane, uint32_t first, uint32_t end, float rest)
 {
-  return (v16){_mm256_loadu_ps(a), _mm256_loadu_ps(b)};
+  __m256i lanes = _mm256_add_epi32(_mm256_set_epi32(7, 6, 5, 4, 3, 2, 1, 0), _mm256_set1_epi32(lane));
+  __m256i before = _mm256_cmpgt_epi32(_mm256_set1_epi32((int)first), lanes);
+  __m256i below = _mm256_cmpgt_epi32(_mm256_set1_epi32((int)end), lanes);
+  return _mm256_blendv_ps(_mm256_set1_ps(rest), v, _mm256_castsi256_ps(_mm256_andnot_si256(before, below)));
 }
 
-AII_INLINE v16 v16_load_pair_f16(const void *a, const void *b)
+AII_INLINE v16 v16_keep(v16 v, uint32_t first, uint32_t end, float rest)
 {
-  return (v16){_mm256_cvtph_ps(_mm_loadu_si128(a)), _mm256_cvtph_ps(_mm_loadu_si128(b))};
+  return (v16){lanes_keep(v.lo, 0, first, end, rest), lanes_keep(v.hi, 8, first, end, rest)};
 }
 
-/* The same eight for both. Kept in a register: gcc would rather read it again for the other. */
-AII_INLINE v16 v16_load_twice(const float *p)
+AII_INLINE bool v16_any_above(v16 v, float m)
 {
-  __m256 v = _mm256_loadu_ps(p);
-  __asm__("" : "+x"(v));
-  return (v16){v, v};
+  __m256 most = _mm256_max_ps(v.lo, v.hi);
+  return _mm256_movemask_ps(_mm256_cmp_ps(most, _mm256_set1_ps(m), _CMP_GT_OQ)) != 0;
 }
 
-/* Sixteen int8 as floats: widening is faster from memory. */
-AII_INLINE v16 v16_load_i8(const void *p)
+/* To nearest even, as sixteen int16; the values lie in their range. */
+AII_INLINE void v16_store_i16(int16_t *p, v16 v)
 {
-  const char *q = p;
-  return (v16){_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const void *)q))),
-               _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const void *)(q + 8))))};
+  __m256i w = _mm256_packs_epi32(_mm256_cvtps_epi32(v.lo), _mm256_cvtps_epi32(v.hi));
+  _mm256_storeu_si256((void *)p, _mm256_permute4x64_epi64(w, 0xd8));
 }
 
-AII_INLINE __m256 v16_low(v16 v)
+/* 2^x for x <= AII_ATTN_SLACK: results are normal or 0, so that their exponents can be added to. */
+AII_INLINE __m256 lanes_exp2(__m256 x)
 {
-  return v.lo;
+  __m256 t = _mm256_add_ps(x, _mm256_set1_ps(AII_EXP2_ROUND));
+  __m256 r = _mm256_sub_ps(x, _mm256_sub_ps(t, _mm256_set1_ps(AII_EXP2_ROUND)));
+  __m256 p = _mm256_fmadd_ps(_mm256_set1_ps(AII_EXP2_C5), r, _mm256_set1_ps(AII_EXP2_C4));
+  p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(AII_EXP2_C3));
+  p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(AII_EXP2_C2));
+  p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(AII_EXP2_C1));
+  p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1));
+  __m256i e = _mm256_add_epi32(_mm256_castps_si256(p), _mm256_slli_epi32(_mm256_castps_si256(t), 23));
+  return _mm256_andnot_ps(_mm256_cmp_ps(x, _mm256_set1_ps(AII_EXP2_LEAST), _CMP_LT_OQ), _mm256_castsi256_ps(e));
 }
 
-AII_INLINE __m256 v16_high(v16 v)
+AII_INLINE v16 v16_exp2(v16 x)
 {
-  return v.hi;
+  return (v16){lanes_exp2(x.lo), lanes_exp2(x.hi)};
 }
 
 /* ---- 64 bytes: four elements of each of 16 rows; 32 words: a number of each row ---- */
@@ -274,13 +288,6 @@ AII_INLINE b64 b64_lookup(b64 a, const int8_t table[16])
   return (b64){_mm256_shuffle_epi8(t, a.lo), _mm256_shuffle_epi8(t, a.hi)};
 }
 
-/* Sixteen bytes as 32-bit words. */
-AII_INLINE b64 w16_from_i8(const void *p)
-{
-  return (b64){_mm256_cvtepi8_epi32(_mm_loadl_epi64(p)),
-               _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)((const char *)p + 8)))};
-}
-
 AII_INLINE v16 v16_from_u8(const void *p)
 {
   return (v16){
@@ -304,54 +311,10 @@ AII_INLINE v16 v16_from_e8m0(const void *p)
   return r;
 }
 
+/* Sixteen words as floats. */
 AII_INLINE v16 v16_from_w16(b64 w)
 {
   return (v16){_mm256_cvtepi32_ps(w.lo), _mm256_cvtepi32_ps(w.hi)};
-}
-
-AII_INLINE b64 w16_add(b64 a, b64 b)
-{
-  return (b64){_mm256_add_epi32(a.lo, b.lo), _mm256_add_epi32(a.hi, b.hi)};
-}
-
-AII_INLINE b64 w16_mul(b64 a, b64 b)
-{
-  return (b64){_mm256_mullo_epi32(a.lo, b.lo), _mm256_mullo_epi32(a.hi, b.hi)};
-}
-
-/* Each word: 16 low bits of a, 16 low bits of b above them. */
-AII_INLINE b64 w16_pair(b64 a, b64 b)
-{
-  return (b64){_mm256_blend_epi16(a.lo, _mm256_slli_epi32(b.lo, 16), 0xaa),
-               _mm256_blend_epi16(a.hi, _mm256_slli_epi32(b.hi, 16), 0xaa)};
-}
-
-/* The low, and the high half of each word, with their signs. */
-AII_INLINE b64 w16_low(b64 a)
-{
-  return (b64){_mm256_srai_epi32(_mm256_slli_epi32(a.lo, 16), 16), _mm256_srai_epi32(_mm256_slli_epi32(a.hi, 16), 16)};
-}
-
-AII_INLINE b64 w16_high(b64 a)
-{
-  return (b64){_mm256_srai_epi32(a.lo, 16), _mm256_srai_epi32(a.hi, 16)};
-}
-
-/* lo * lo + hi * hi of the signed halves of each word, with those of `pair` in every word */
-AII_INLINE b64 w16_dot_pair(b64 a, int32_t pair)
-{
-  __m256i p = _mm256_set1_epi32(pair);
-  return (b64){_mm256_madd_epi16(a.lo, p), _mm256_madd_epi16(a.hi, p)};
-}
-
-AII_INLINE b64 w16_times(b64 a, int power) /* a * 2^power */
-{
-  return (b64){_mm256_slli_epi32(a.lo, power), _mm256_slli_epi32(a.hi, power)};
-}
-
-AII_INLINE b64 w16_sub(b64 a, b64 b)
-{
-  return (b64){_mm256_sub_epi32(a.lo, b.lo), _mm256_sub_epi32(a.hi, b.hi)};
 }
 
 /* Integer dots of the 16 rows with one column, two groups of four elements at a time. What bounds the codes says how:
@@ -359,6 +322,25 @@ AII_INLINE b64 w16_sub(b64 a, b64 b)
  * The sum is what dots_end() makes of it. */
 typedef enum dot_kind { DOTS_16, DOTS_64, DOTS_SIGNED } dot_kind;
 #define AII_SIGNED_ZERO 0 /* what is subtracted from signed codes */
+#define AII_WIDE_ZERO 0   /* not 0: what is subtracted from the codes of wide blocks, instead of their own zero */
+
+AII_INLINE b64 b64_add(b64 a, int n)
+{
+  __m256i m = _mm256_set1_epi8((char)n);
+  return (b64){_mm256_add_epi8(a.lo, m), _mm256_add_epi8(a.hi, m)};
+}
+
+AII_INLINE x4 x4_load(const int8_t *x)
+{
+  return _mm256_castps_si256(_mm256_broadcast_ss((const float *)(const void *)x));
+}
+
+/* -zero times the sum of the activations, of which z is -128 times the sum */
+AII_INLINE x4 dots_zero(const int32_t *z, int zero)
+{
+  return zero == 0 ? _mm256_setzero_si256()
+                   : _mm256_srai_epi32(_mm256_set1_epi32(*z), __builtin_clz((unsigned)zero) - 24);
+}
 
 AII_INLINE __m256i lanes_dots(dot_kind kind, __m256i w0, __m256i w1, __m256i x0, __m256i x1)
 {
@@ -372,28 +354,29 @@ AII_INLINE __m256i lanes_dots(dot_kind kind, __m256i w0, __m256i w1, __m256i x0,
   return kind == DOTS_16 ? p : _mm256_madd_epi16(p, ones);
 }
 
-AII_INLINE b64 dots_add(dot_kind kind, b64 sum, bool first, b64 w0, b64 w1, const int8_t *x)
+/* The zero is taken off at the end: sums of 16 bits have no room for it. */
+AII_INLINE b64 dots_begin(x4 zero)
 {
-  const float *four = (const float *)(const void *)x; /* four bytes, to every word */
-  __m256i x0 = _mm256_castps_si256(_mm256_broadcast_ss(four)), x1 = _mm256_castps_si256(_mm256_broadcast_ss(four + 1));
+  (void)zero;
+  return (b64){_mm256_setzero_si256(), _mm256_setzero_si256()};
+}
+
+AII_INLINE b64 dots_add(dot_kind kind, b64 sum, b64 w0, b64 w1, x4 x0, x4 x1)
+{
   b64 p = {lanes_dots(kind, w0.lo, w1.lo, x0, x1), lanes_dots(kind, w0.hi, w1.hi, x0, x1)};
-  if (!first)
-    p = kind == DOTS_16 ? (b64){_mm256_add_epi16(sum.lo, p.lo), _mm256_add_epi16(sum.hi, p.hi)} : w16_add(sum, p);
+  if (kind == DOTS_16) p = (b64){_mm256_add_epi16(sum.lo, p.lo), _mm256_add_epi16(sum.hi, p.hi)};
+  else p = (b64){_mm256_add_epi32(sum.lo, p.lo), _mm256_add_epi32(sum.hi, p.hi)};
   __asm__("" : "+x"(p.lo), "+x"(p.hi)); /* else compilers turn the chain into a tree, and registers spill */
   return p;
 }
 
-AII_INLINE b64 dots_end(dot_kind kind, b64 sum)
+/* The sums as floats, without what the zero counts. */
+AII_INLINE v16 dots_end(dot_kind kind, b64 sum, bool has_zero, x4 zero)
 {
   __m256i ones = _mm256_set1_epi16(1);
-  return kind != DOTS_16 ? sum : (b64){_mm256_madd_epi16(sum.lo, ones), _mm256_madd_epi16(sum.hi, ones)};
-}
-
-/* zero * (lo + hi) of the halves of pair, in every word */
-AII_INLINE b64 w16_correction(int32_t pair, int zero)
-{
-  __m256i c = _mm256_madd_epi16(_mm256_set1_epi32(pair), _mm256_set1_epi16((short)zero));
-  return (b64){c, c};
+  if (kind == DOTS_16) sum = (b64){_mm256_madd_epi16(sum.lo, ones), _mm256_madd_epi16(sum.hi, ones)};
+  if (has_zero) sum = (b64){_mm256_add_epi32(sum.lo, zero), _mm256_add_epi32(sum.hi, zero)};
+  return v16_from_w16(sum);
 }
 
 AII_INLINE float lanes_half(const void *p)
@@ -401,22 +384,52 @@ AII_INLINE float lanes_half(const void *p)
   return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(aii_load_u16(p))));
 }
 
-/* acc[i] += the scaled dots of two Q8_0 blocks, of two keys, with 32 int8 of query i at q[i], whose scale is *dq[i].
- * One key after the other, which needs fewer registers. maddubs wants one side unsigned: |k|, its sign moved to x. */
-AII_INLINE void v16_add_dots(const unsigned char *a, const unsigned char *b, const char *const *q,
-                             const float *const *dq, v16 *acc, const uint32_t n_q)
+/* Four signed bytes of each of 16 keys. maddubs wants one side unsigned: |k|, its sign moved to x. */
+typedef struct fours_key {
+  b64 k, magnitude;
+} fours_key;
+
+AII_INLINE b64 fours_zero(void)
 {
-  const unsigned char *block = a;
-  for (int half = 0; half < 2; half++, block = b) {
-    __m256i k = _mm256_loadu_si256((const void *)(block + 2)), magnitude = _mm256_sign_epi8(k, k);
-    __m256 d = _mm256_set1_ps(lanes_half(block));
-    for (uint32_t i = 0; i < n_q; i++) {
-      __m256i x = _mm256_sign_epi8(_mm256_loadu_si256((const void *)q[i]), k);
-      __m256i fours = _mm256_madd_epi16(_mm256_maddubs_epi16(magnitude, x), _mm256_set1_epi16(1));
-      __m256 scale = _mm256_mul_ps(d, _mm256_broadcast_ss(dq[i])), *sum = half == 0 ? &acc[i].lo : &acc[i].hi;
-      *sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(fours), scale, *sum);
-    }
-  }
+  return (b64){_mm256_setzero_si256(), _mm256_setzero_si256()};
+}
+
+AII_INLINE b64 fours_begin(const int32_t *sum)
+{
+  (void)sum; /* is of use where signed bytes count 128 more */
+  return (b64){_mm256_setzero_si256(), _mm256_setzero_si256()};
+}
+
+AII_INLINE fours_key fours_load(const void *p)
+{
+  b64 k = b64_load(p);
+  return (fours_key){k, {_mm256_abs_epi8(k.lo), _mm256_abs_epi8(k.hi)}};
+}
+
+AII_INLINE __m256i lanes_fours(__m256i sum, __m256i k, __m256i magnitude, __m256i x)
+{
+  __m256i pairs = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(x, k));
+  return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+}
+
+AII_INLINE b64 fours_add(b64 sum, fours_key k, const void *x)
+{
+  __m256i four = _mm256_castps_si256(_mm256_broadcast_ss(x));
+  return (b64){lanes_fours(sum.lo, k.k.lo, k.magnitude.lo, four), lanes_fours(sum.hi, k.k.hi, k.magnitude.hi, four)};
+}
+
+/* Two signed bytes of each of sixteen dims, as words; and sum + the dots of these with two int16. */
+AII_INLINE b64 pairs_load(const void *p)
+{
+  const __m128i *q = p;
+  return (b64){_mm256_cvtepi8_epi16(_mm_loadu_si128(q)), _mm256_cvtepi8_epi16(_mm_loadu_si128(q + 1))};
+}
+
+AII_INLINE b64 pairs_add(b64 sum, b64 v, const int16_t *x)
+{
+  __m256i pair = _mm256_castps_si256(_mm256_broadcast_ss((const float *)(const void *)x));
+  return (b64){_mm256_add_epi32(sum.lo, _mm256_madd_epi16(v.lo, pair)),
+               _mm256_add_epi32(sum.hi, _mm256_madd_epi16(v.hi, pair))};
 }
 
 #endif

@@ -17,12 +17,19 @@
 #include "kernels/ref/ref.h"
 
 #define AII_INLINE static inline __attribute__((always_inline))
+#define AII_FETCH _MM_HINT_T1
 
-#define AII_FLOAT_COLS 8
-#define AII_QUANT_COLS 8
+/* Panels and columns that are multiplied with each other at a time: what 32 registers hold. An emulation takes fewer:
+ * compilers need minutes for what they cannot keep in registers. */
+#define AII_PANELS 2
+#ifndef AII_QUANT_COLS
+#define AII_FLOAT_COLS 12
+#define AII_QUANT_COLS 6
+#endif
 
 typedef __m512 v16;
 typedef __m512i b64;
+typedef __m512i x4;
 
 AII_INLINE v16 v16_set1(float f)
 {
@@ -155,39 +162,40 @@ AII_INLINE v16 v16_exp(v16 x)
   return _mm512_mask_mov_ps(p, _mm512_cmp_ps_mask(x, v16_set1(0x1.62e43p+6f), _CMP_GT_OQ), v16_set1(INFINITY));
 }
 
-/* ---- two keys at a time: eight lanes of one, then eight of the other ---- */
+/* ---- attention ---- */
 
-#define AII_KEY_PAIRS 2
-#define AII_VALUE_VECS 4
+#define AII_ATTN_VECS 4     /* registers of keys or values that meet four queries at a time */
+#define AII_ATTN_FEW_VECS 4 /* and two queries */
 
-AII_INLINE v16 v16_load_pair(const float *a, const float *b)
+/* Lanes first..end of v, the others `rest`. */
+AII_INLINE v16 v16_keep(v16 v, uint32_t first, uint32_t end, float rest)
 {
-  return _mm512_insertf32x8(_mm512_castps256_ps512(_mm256_loadu_ps(a)), _mm256_loadu_ps(b), 1);
+  return _mm512_mask_mov_ps(v16_set1(rest), (__mmask16)((1u << end) - (1u << first)), v);
 }
 
-AII_INLINE v16 v16_load_pair_f16(const void *a, const void *b)
+AII_INLINE bool v16_any_above(v16 v, float m)
 {
-  return _mm512_cvtph_ps(_mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128(a)), _mm_loadu_si128(b), 1));
+  return _mm512_cmp_ps_mask(v, v16_set1(m), _CMP_GT_OQ) != 0;
 }
 
-AII_INLINE v16 v16_load_twice(const float *p)
+/* To nearest even, as sixteen int16; the values lie in their range. */
+AII_INLINE void v16_store_i16(int16_t *p, v16 v)
 {
-  return _mm512_broadcast_f32x8(_mm256_loadu_ps(p));
+  _mm256_storeu_si256((void *)p, _mm512_cvtepi32_epi16(_mm512_cvtps_epi32(v)));
 }
 
-AII_INLINE v16 v16_load_i8(const void *p)
+/* 2^x for x <= AII_ATTN_SLACK: results are normal or 0, so that their exponents can be added to. */
+AII_INLINE v16 v16_exp2(v16 x)
 {
-  return v16_from_i8(_mm_loadu_si128(p));
-}
-
-AII_INLINE __m256 v16_low(v16 v)
-{
-  return _mm512_castps512_ps256(v);
-}
-
-AII_INLINE __m256 v16_high(v16 v)
-{
-  return _mm512_extractf32x8_ps(v, 1);
+  v16 t = v16_add(x, v16_set1(AII_EXP2_ROUND)), r = v16_sub(x, v16_sub(t, v16_set1(AII_EXP2_ROUND)));
+  v16 p = v16_fma(v16_set1(AII_EXP2_C5), r, v16_set1(AII_EXP2_C4));
+  p = v16_fma(p, r, v16_set1(AII_EXP2_C3));
+  p = v16_fma(p, r, v16_set1(AII_EXP2_C2));
+  p = v16_fma(p, r, v16_set1(AII_EXP2_C1));
+  p = v16_fma(p, r, v16_set1(1));
+  __mmask16 some = _mm512_cmp_ps_mask(x, v16_set1(AII_EXP2_LEAST), _CMP_NLT_UQ);
+  __m512i power = _mm512_slli_epi32(_mm512_castps_si512(t), 23);
+  return _mm512_castsi512_ps(_mm512_maskz_add_epi32(some, _mm512_castps_si512(p), power));
 }
 
 /* ---- 64 bytes: four elements of each of 16 rows; 16 words: a number of each row ---- */
@@ -222,11 +230,6 @@ AII_INLINE b64 b64_lookup(b64 a, const int8_t table[16])
   return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_loadu_si128((const void *)table)), a);
 }
 
-AII_INLINE b64 w16_from_i8(const void *p)
-{
-  return _mm512_cvtepi8_epi32(_mm_loadu_si128(p));
-}
-
 AII_INLINE v16 v16_from_u8(const void *p)
 {
   return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(p)));
@@ -245,73 +248,44 @@ AII_INLINE v16 v16_from_w16(b64 w)
   return _mm512_cvtepi32_ps(w);
 }
 
-AII_INLINE b64 w16_add(b64 a, b64 b)
-{
-  return _mm512_add_epi32(a, b);
-}
-
-AII_INLINE b64 w16_sub(b64 a, b64 b)
-{
-  return _mm512_sub_epi32(a, b);
-}
-
-AII_INLINE b64 w16_mul(b64 a, b64 b)
-{
-  return _mm512_mullo_epi32(a, b);
-}
-
-AII_INLINE b64 w16_times(b64 a, int power)
-{
-  return _mm512_slli_epi32(a, (unsigned char)power);
-}
-
-AII_INLINE b64 w16_pair(b64 a, b64 b)
-{
-  return _mm512_mask_blend_epi16(0xaaaaaaaau, a, _mm512_slli_epi32(b, 16));
-}
-
-AII_INLINE b64 w16_low(b64 a)
-{
-  return _mm512_srai_epi32(_mm512_slli_epi32(a, 16), 16);
-}
-
-AII_INLINE b64 w16_high(b64 a)
-{
-  return _mm512_srai_epi32(a, 16);
-}
-
-AII_INLINE b64 w16_dot_pair(b64 a, int32_t pair)
-{
-  return _mm512_madd_epi16(a, _mm512_set1_epi32(pair));
-}
-
-/* dpbusd wants unsigned codes: signed ones count 128 more. */
+/* dpbusd wants unsigned codes, so signed ones count 128 more. */
 typedef enum dot_kind { DOTS_16, DOTS_64, DOTS_SIGNED } dot_kind;
 #define AII_SIGNED_ZERO 128
+#define AII_WIDE_ZERO 128
 
-AII_INLINE b64 dots_add(dot_kind kind, b64 sum, bool first, b64 w0, b64 w1, const int8_t *x)
+AII_INLINE b64 b64_add(b64 a, int n)
 {
-  int32_t q[2];
-  memcpy(q, x, sizeof q);
-  if (first) sum = _mm512_setzero_si512();
-  if (kind == DOTS_SIGNED) {
-    b64 flip = _mm512_set1_epi8((char)0x80);
-    w0 = _mm512_xor_si512(w0, flip);
-    w1 = _mm512_xor_si512(w1, flip);
-  }
-  sum = _mm512_dpbusd_epi32(sum, w0, _mm512_set1_epi32(q[0]));
-  return _mm512_dpbusd_epi32(sum, w1, _mm512_set1_epi32(q[1]));
+  return _mm512_add_epi8(a, _mm512_set1_epi8((char)n));
 }
 
-AII_INLINE b64 dots_end(dot_kind kind, b64 sum)
+AII_INLINE x4 x4_load(const int8_t *x)
+{
+  int32_t four; /* on its own: two loads in one would be spread by the port that multiplies */
+  memcpy(&four, x, sizeof four);
+  return _mm512_set1_epi32(four);
+}
+
+AII_INLINE x4 dots_zero(const int32_t *z, int zero)
+{
+  return zero == 0 ? _mm512_setzero_si512()
+                   : _mm512_srai_epi32(_mm512_set1_epi32(*z), (unsigned)__builtin_clz((unsigned)zero) - 24);
+}
+
+AII_INLINE b64 dots_begin(x4 zero)
+{
+  return zero;
+}
+
+AII_INLINE b64 dots_add(dot_kind kind, b64 sum, b64 w0, b64 w1, x4 x0, x4 x1)
 {
   (void)kind;
-  return sum;
+  return _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(sum, w0, x0), w1, x1);
 }
 
-AII_INLINE b64 w16_correction(int32_t pair, int zero)
+AII_INLINE v16 dots_end(dot_kind kind, b64 sum, bool has_zero, x4 zero)
 {
-  return _mm512_madd_epi16(_mm512_set1_epi32(pair), _mm512_set1_epi16((short)zero));
+  (void)kind, (void)has_zero, (void)zero;
+  return v16_from_w16(sum);
 }
 
 AII_INLINE float lanes_half(const void *p)
@@ -319,21 +293,43 @@ AII_INLINE float lanes_half(const void *p)
   return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(aii_load_u16(p))));
 }
 
-AII_INLINE void v16_add_dots(const unsigned char *a, const unsigned char *b, const char *const *q,
-                             const float *const *dq, v16 *acc, const uint32_t n_q)
+/* Four signed bytes of each of 16 keys. dpbusd wants one side unsigned: they count 128 more, which the sum that a query
+ * brings takes off. */
+typedef __m512i fours_key;
+
+AII_INLINE b64 fours_zero(void)
 {
-  __m512i k = _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_loadu_si256((const void *)(a + 2))),
-                                 _mm256_loadu_si256((const void *)(b + 2)), 1);
-  __m512i magnitude = _mm512_abs_epi8(k);
-  __mmask64 negative = _mm512_movepi8_mask(k);
-  v16 dk = _mm512_insertf32x8(v16_set1(lanes_half(a)), _mm256_set1_ps(lanes_half(b)), 1);
-  for (uint32_t i = 0; i < n_q; i++) {
-    __m256i half = _mm256_loadu_si256((const void *)q[i]);
-    __m512i x = _mm512_inserti64x4(_mm512_castsi256_si512(half), half, 1);
-    x = _mm512_mask_sub_epi8(x, negative, _mm512_setzero_si512(), x);
-    v16 fours = _mm512_cvtepi32_ps(_mm512_dpbusd_epi32(_mm512_setzero_si512(), magnitude, x));
-    acc[i] = v16_fma(fours, v16_mul(dk, v16_set1(*dq[i])), acc[i]);
-  }
+  return _mm512_setzero_si512();
+}
+
+AII_INLINE b64 fours_begin(const int32_t *sum)
+{
+  return _mm512_set1_epi32(*sum);
+}
+
+AII_INLINE fours_key fours_load(const void *p)
+{
+  return _mm512_xor_si512(_mm512_loadu_si512(p), _mm512_set1_epi8((char)0x80));
+}
+
+AII_INLINE b64 fours_add(b64 sum, fours_key k, const void *x)
+{
+  int32_t q;
+  memcpy(&q, x, sizeof q);
+  return _mm512_dpbusd_epi32(sum, k, _mm512_set1_epi32(q));
+}
+
+/* Two signed bytes of each of sixteen dims, as words; and sum + the dots of these with two int16. */
+AII_INLINE b64 pairs_load(const void *p)
+{
+  return _mm512_cvtepi8_epi16(_mm256_loadu_si256(p));
+}
+
+AII_INLINE b64 pairs_add(b64 sum, b64 v, const int16_t *x)
+{
+  int32_t pair;
+  memcpy(&pair, x, sizeof pair);
+  return _mm512_dpwssd_epi32(sum, v, _mm512_set1_epi32(pair));
 }
 
 #endif

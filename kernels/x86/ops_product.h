@@ -1,9 +1,10 @@
 /* kernels/x86/ops_product.h - products of panels (kernels/panel.h) with q8 rows and with float rows.
  *
- * A tile is one panel times some columns: a register, or two, holds a number of each of the 16 rows, so nothing is ever
- * added across a register. Few columns read the panel as it is. Many take it in slices that fit the first-level cache,
- * whose codes are spread to bytes once (`wide`), and keep their unfinished sums in `work` from slice to slice. Storing
- * and loading a sum changes no bit of it.
+ * A tile is a panel, or two, times some columns: a register, or two, holds a number of each of the 16 rows, so nothing
+ * is ever added across a register. Few columns read the panels as they are. Many take them in slices that fit the
+ * first-level cache, made ready once (`wide`: codes spread to bytes, halves to floats), and keep their unfinished sums in
+ * `work` from slice to slice. Storing and loading a sum changes no bit of it. Where two panels go together, an odd last
+ * one goes with itself, and its second sums are dropped.
  */
 #ifndef AII_OPS_PRODUCT_H
 #define AII_OPS_PRODUCT_H
@@ -11,13 +12,14 @@
 #include "kernels/panel.h"
 
 enum {
-  SLICE_BLOCKS = 32,     /* of a wide panel: 22 KiB */
-  SLICE_FLOATS = 256,    /* of a float panel: 16 KiB of F32 */
-  SLICE_DECODED = 256,   /* of rows that are decoded: 16 KiB */
-  GROUP_COLS = 128,      /* whose sums wait in `work`, and whose slices stay in the second-level cache */
-  WIDE_BLOCK = 512 + 128 /* codes, then two numbers a row */
+  SLICE_BLOCKS = 16,                         /* of wide panels */
+  SLICE_FLOATS = 128,                        /* of float panels, as F32 */
+  SLICE_DECODED = 256,                       /* of rows that are decoded */
+  GROUP_COLS = 96,                           /* whose sums wait, and whose slices stay in the second-level cache */
+  TILE_FLOATS = AII_PANELS * AII_PANEL,      /* sums of a column */
+  WAITING_FLOATS = GROUP_COLS * TILE_FLOATS, /* the rest of `work` holds slices */
+  PREFETCH_AHEAD = 4608                      /* of panels that come from memory */
 };
-#define PREFETCH_AHEAD 4608 /* of the panel, where it comes from memory */
 
 AII_INLINE const void *product_column(const aii_product *p, uint32_t c)
 {
@@ -48,6 +50,21 @@ AII_INLINE void finish(const aii_product *p, uint32_t r, uint32_t c, v16 sum)
   v16_store(y, sum);
 }
 
+/* n columns of a tile from column c on. */
+AII_INLINE void finish_columns(const aii_product *p, uint32_t r, uint32_t c, const float *waiting, uint32_t n)
+{
+  for (uint32_t j = 0; j < n; j++)
+    for (uint32_t i = 0; i < AII_PANELS && r + i * AII_PANEL < p->n_rows; i++)
+      finish(p, r + i * AII_PANEL, c + j, v16_load(waiting + j * TILE_FLOATS + i * AII_PANEL));
+}
+
+/* The panels of the tile at row r. */
+AII_INLINE void tile_panels(const aii_product *p, uint32_t r, const unsigned char **w)
+{
+  w[0] = (const unsigned char *)p->w + r / AII_PANEL * p->w_stride;
+  if (AII_PANELS == 2) w[AII_PANELS - 1] = p->n_rows - r > AII_PANEL ? w[0] + p->w_stride : w[0];
+}
+
 /* ---- a block of a quantised panel ---- */
 
 AII_INLINE dot_kind dots_of(aii_fmt f)
@@ -56,187 +73,231 @@ AII_INLINE dot_kind dots_of(aii_fmt f)
   return aii_panel_bits(f) == 4 && f != AII_FMT_MXFP4 ? DOTS_16 : DOTS_64;
 }
 
-static const int8_t fp4_codes[16] = {12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0};
+static const int8_t fp4_codes[16] = {16, 17, 18, 19, 20, 22, 24, 28, 16, 15, 14, 13, 12, 10, 8, 4};
+
+/* Blocks whose halves have scales of their own are multiplied as two. */
+AII_INLINE uint32_t block_parts(aii_fmt f)
+{
+  return f == AII_FMT_Q6_K ? 2 : 1;
+}
+
+/* What is subtracted from the codes of block_codes(), or of a wide block. */
+AII_INLINE int code_zero(aii_fmt f, bool wide)
+{
+  int zero = dots_of(f) == DOTS_SIGNED ? AII_SIGNED_ZERO : aii_panel_zero(f);
+  return wide && zero != 0 && AII_WIDE_ZERO != 0 ? AII_WIDE_ZERO : zero;
+}
 
 /* Group g of a block's codes, a byte each. */
-AII_INLINE b64 block_codes(aii_fmt f, bool wide, const unsigned char *block, uint32_t g)
+AII_INLINE b64 block_codes(aii_fmt f, const unsigned char *block, uint32_t g)
 {
   uint32_t bits = aii_panel_bits(f);
-  if (wide || bits == 8) return b64_load(block + 64 * g);
-  b64 q = b64_load(block + 64 * (g % 4));
-  q = b64_and(g < 4 ? q : b64_shift(q, -4), 15);
+  b64 q = b64_load(block + 64 * (bits == 8 ? g : g % 4));
+  if (bits < 8) q = b64_and(g < 4 ? q : b64_shift(q, -4), 15);
   if (bits == 5) q = b64_or(q, b64_and(b64_shift(b64_load(block + 256), 4 - (int)g), 16));
   if (bits == 6) q = b64_or(q, b64_and(b64_shift(b64_load(block + 256 + 64 * (g / 4)), 4 - 2 * (int)(g % 4)), 48));
-  if (f == AII_FMT_IQ4_NL) return b64_lookup(q, aii_iq4_levels);
-  return f == AII_FMT_MXFP4 ? b64_lookup(q, fp4_codes) : q;
+  if (f == AII_FMT_IQ4_NL) q = b64_lookup(q, aii_iq4_levels);
+  if (f == AII_FMT_MXFP4) q = b64_lookup(q, fp4_codes);
+  return dots_of(f) == DOTS_SIGNED && AII_SIGNED_ZERO != 0 ? b64_add(q, AII_SIGNED_ZERO) : q;
 }
 
-/* The scales of a block; of Q6_K, whose codes have one for 16 elements, as integers. */
-typedef struct block_scales {
-  v16 d, m;
-  b64 half[2];
-} block_scales;
-
-AII_INLINE block_scales load_scales(aii_fmt f, const unsigned char *head, const unsigned char *scales)
+/* Of each row: the scale of a part of a block, and the block's minimum. */
+AII_INLINE v16 block_scale(aii_fmt f, const unsigned char *head, const unsigned char *scales, uint32_t part)
 {
-  block_scales s;
-  if (f == AII_FMT_MXFP4) {
-    s.d = v16_from_e8m0(scales);
-  } else if (f == AII_FMT_Q6_K) {
-    s.d = v16_load_f16(head);
-    s.half[0] = w16_from_i8(scales);
-    s.half[1] = w16_from_i8(scales + 16);
-  } else if (aii_panel_is_k(f)) {
-    v16 m = v16_mul(v16_load_f16(head + 32), v16_from_u8(scales + 16));
-    s.d = v16_mul(v16_load_f16(head), v16_from_u8(scales));
-    s.m = v16_sub(v16_set1(-0.0f), m);
-  } else {
-    s.d = v16_load_f16(scales);
-    if (aii_panel_has_min(f)) s.m = v16_load_f16(scales + 32);
-  }
-  return s;
+  if (f == AII_FMT_MXFP4) return v16_from_e8m0(scales);
+  if (!aii_panel_is_k(f)) return v16_load_f16(scales);
+  v16 scale =
+      f == AII_FMT_Q6_K ? v16_from_i8(_mm_loadu_si128((const void *)(scales + 16 * part))) : v16_from_u8(scales);
+  return v16_mul(v16_load_f16(head), scale);
 }
 
-/* Spread out: 512 bytes of codes, d, then m or, of Q6_K, both halves' scales as pairs of 16 bits. */
+AII_INLINE v16 block_min(aii_fmt f, const unsigned char *head, const unsigned char *scales)
+{
+  if (!aii_panel_is_k(f)) return v16_load_f16(scales + 32);
+  return v16_sub(v16_set1(-0.0f), v16_mul(v16_load_f16(head + 32), v16_from_u8(scales + 16)));
+}
+
+/* Spread out: 512 bytes of codes, 16 scales a part, 16 minima. */
+AII_INLINE size_t wide_bytes(aii_fmt f)
+{
+  return 512 + 64 * (block_parts(f) + aii_panel_has_min(f));
+}
+
 AII_INLINE void widen_block(aii_fmt f, const unsigned char *block, const unsigned char *head, unsigned char *wide)
 {
   float *numbers = (float *)(void *)(wide + 512);
-  for (uint32_t g = 0; g < 8; g++) b64_store(wide + 64 * g, block_codes(f, false, block, g));
-  block_scales s = load_scales(f, head, block + aii_panel_codes(f));
-  v16_store(numbers, s.d);
-  if (aii_panel_has_min(f)) v16_store(numbers + 16, s.m);
-  if (f == AII_FMT_Q6_K) b64_store(numbers + 16, w16_pair(s.half[0], s.half[1]));
-}
-
-AII_INLINE block_scales load_wide_scales(aii_fmt f, const unsigned char *wide)
-{
-  const float *numbers = (const float *)(const void *)(wide + 512);
-  block_scales s;
-  s.d = v16_load(numbers);
-  if (aii_panel_has_min(f)) s.m = v16_load(numbers + 16);
-  if (f == AII_FMT_Q6_K) {
-    b64 pair = b64_load(numbers + 16);
-    s.half[0] = w16_low(pair);
-    s.half[1] = w16_high(pair);
+  const unsigned char *scales = block + aii_panel_codes(f);
+  int more = code_zero(f, true) - code_zero(f, false);
+  for (uint32_t g = 0; g < 8; g++) {
+    b64 q = block_codes(f, block, g);
+    b64_store(wide + 64 * g, more != 0 ? b64_add(q, more) : q);
   }
-  return s;
+  for (uint32_t part = 0; part < block_parts(f); part++)
+    v16_store(numbers + AII_PANEL * part, block_scale(f, head, scales, part));
+  if (aii_panel_has_min(f)) v16_store(numbers + AII_PANEL, block_min(f, head, scales));
 }
 
-/* A column's q8 row, from some block on. */
-typedef struct q8_cursor {
-  const int8_t *q;
-  const float *d; /* s follows by `blocks`, the pairs of sums by twice that */
-} q8_cursor;
+/* Where a block of the tile's panels is, and of a column's q8 row. */
+typedef struct tile_block {
+  const unsigned char *codes[AII_PANELS], *head[AII_PANELS];
+  const char *const *x; /* q8 rows */
+  size_t q, d, s, z;    /* what of them belongs to the block: bytes from their beginning */
+} tile_block;
 
-AII_INLINE int32_t q8_pair(const q8_cursor *x, size_t blocks, size_t b)
+AII_INLINE v16 tile_scale(aii_fmt f, bool wide, const tile_block *t, uint32_t i, uint32_t part)
 {
-  int32_t pair;
-  memcpy(&pair, x->d + 2 * blocks + b, sizeof pair);
-  return pair;
+  if (wide) return v16_load((const float *)(const void *)(t->codes[i] + 512) + AII_PANEL * part);
+  return block_scale(f, t->head[i], t->codes[i] + aii_panel_codes(f), part);
 }
 
-/* sum[j] += block b of the panel times that of column j */
-AII_INLINE void block_product(aii_fmt f, bool wide, const unsigned char *block, const unsigned char *head,
-                              const q8_cursor *x, size_t blocks, size_t b, v16 *sum, const uint32_t cols)
+AII_INLINE v16 tile_min(aii_fmt f, bool wide, const tile_block *t, uint32_t i)
 {
-  dot_kind kind = dots_of(f);
-  int zero = kind == DOTS_SIGNED ? AII_SIGNED_ZERO : aii_panel_zero(f);
-  b64 dot[AII_QUANT_COLS], low[AII_QUANT_COLS];
-  block_scales s;
-  if (f == AII_FMT_Q6_K) s = wide ? load_wide_scales(f, block) : load_scales(f, head, block + aii_panel_codes(f));
+  if (wide) return v16_load((const float *)(const void *)(t->codes[i] + 512) + AII_PANEL);
+  return block_min(f, t->head[i], t->codes[i] + aii_panel_codes(f));
+}
+
+AII_INLINE v16 x_float(const char *x, size_t at)
+{
+  return v16_set1(*(const float *)(const void *)(x + at));
+}
+
+AII_INLINE b64 tile_codes(aii_fmt f, bool wide, const unsigned char *codes, uint32_t g)
+{
+  return wide ? b64_load(codes + 64 * g) : block_codes(f, codes, g);
+}
+
+/* sum[j] += the groups of a part of a block times column j */
+AII_INLINE void part_product(aii_fmt f, bool wide, const tile_block *t, uint32_t part, v16 (*sum)[AII_PANELS],
+                             const uint32_t cols)
+{
+  const dot_kind kind = dots_of(f);
+  const int zero = code_zero(f, wide);
+  const uint32_t groups = 8 / block_parts(f);
+  b64 dot[AII_QUANT_COLS][AII_PANELS];
+  x4 zeros[AII_QUANT_COLS];
+#pragma GCC unroll 8
+  for (uint32_t j = 0; j < cols; j++) {
+    zeros[j] = dots_zero((const int32_t *)(const void *)(t->x[j] + t->z) + part, zero);
+    for (uint32_t i = 0; i < AII_PANELS; i++) dot[j][i] = dots_begin(zeros[j]);
+  }
 #pragma GCC unroll 4
-  for (uint32_t g = 0; g < 8; g += 2) {
-    b64 w0 = block_codes(f, wide, block, g), w1 = block_codes(f, wide, block, g + 1);
-    bool first = g == 0 || (f == AII_FMT_Q6_K && g == 4);
+  for (uint32_t g = part * groups; g < (part + 1) * groups; g += 2) {
+    b64 w0[AII_PANELS], w1[AII_PANELS];
+    for (uint32_t i = 0; i < AII_PANELS; i++) {
+      w0[i] = tile_codes(f, wide, t->codes[i], g);
+      w1[i] = tile_codes(f, wide, t->codes[i], g + 1);
+    }
 #pragma GCC unroll 8
     for (uint32_t j = 0; j < cols; j++) {
-      if (f == AII_FMT_Q6_K && g == 4) low[j] = w16_mul(dots_end(kind, dot[j]), s.half[0]);
-      dot[j] = dots_add(kind, dot[j], first, w0, w1, x[j].q + AII_QBLOCK * b + 4 * g);
+      const int8_t *q = (const int8_t *)t->x[j] + t->q + 4 * g;
+      x4 x0 = x4_load(q), x1 = x4_load(q + 4);
+      for (uint32_t i = 0; i < AII_PANELS; i++) dot[j][i] = dots_add(kind, dot[j][i], w0[i], w1[i], x0, x1);
     }
   }
-  if (f != AII_FMT_Q6_K) s = wide ? load_wide_scales(f, block) : load_scales(f, head, block + aii_panel_codes(f));
+  for (uint32_t i = 0; i < AII_PANELS; i++) {
+    v16 d = tile_scale(f, wide, t, i, part);
 #pragma GCC unroll 8
-  for (uint32_t j = 0; j < cols; j++) {
-    b64 isum = dots_end(kind, dot[j]);
-    if (f == AII_FMT_Q6_K) {
-      b64 offset = w16_dot_pair(w16_pair(s.half[0], s.half[1]), q8_pair(&x[j], blocks, b));
-      isum = w16_sub(w16_add(low[j], w16_mul(isum, s.half[1])), w16_times(offset, 5));
-    } else if (zero != 0) {
-      isum = w16_sub(isum, w16_correction(q8_pair(&x[j], blocks, b), zero));
-    }
-    sum[j] = v16_fma(v16_from_w16(isum), v16_mul(s.d, v16_set1(x[j].d[b])), sum[j]);
-    if (aii_panel_has_min(f)) sum[j] = v16_fma(s.m, v16_set1(x[j].d[blocks + b]), sum[j]);
+    for (uint32_t j = 0; j < cols; j++)
+      sum[j][i] =
+          v16_fma(dots_end(kind, dot[j][i], zero != 0, zeros[j]), v16_mul(d, x_float(t->x[j], t->d)), sum[j][i]);
   }
 }
 
-/* Blocks first..end of a panel times `cols` columns. f, wide and cols are constants wherever this is inlined. */
-AII_INLINE void quant_tile(aii_fmt f, bool wide, const aii_product *p, const unsigned char *w, uint32_t c, size_t first,
-                           size_t end, v16 *sum, const uint32_t cols)
+/* What is read soon: behind a panel's end begins the other one of its tile, which is being read; the next tile is meant. */
+AII_INLINE const unsigned char *ahead_of(const aii_product *p, const unsigned char *panel, const unsigned char *at)
 {
-  size_t n64 = ((size_t)p->n_in + 63) / 64 * 64;
-  q8_cursor x[AII_QUANT_COLS];
-  for (uint32_t j = 0; j < cols; j++) {
-    x[j].q = product_column(p, c + j);
-    x[j].d = (const float *)(const void *)(x[j].q + n64);
-  }
+  at += PREFETCH_AHEAD;
+  return at < panel + p->w_stride ? at : at + (AII_PANELS - 1) * p->w_stride;
+}
+
+/* Blocks first..end of the tile's panels times `cols` columns. f, wide and cols are constants wherever this is inlined. */
+AII_INLINE void quant_tile(aii_fmt f, bool wide, const aii_product *p, const unsigned char *const *w, uint32_t c,
+                           size_t first, size_t end, v16 (*sum)[AII_PANELS], const uint32_t cols)
+{
+  const size_t n64 = ((size_t)p->n_in + 63) / 64 * 64, numbers = n64 / AII_QBLOCK * 4;
+  const char *x[AII_QUANT_COLS];
+  for (uint32_t j = 0; j < cols; j++) x[j] = product_column(p, c + j);
   for (size_t b = first; b < end; b++) {
-    const unsigned char *block = wide ? w + (b - first) * WIDE_BLOCK : aii_panel_at(f, w, b);
-    const unsigned char *head = wide ? NULL : aii_panel_unit(f, w, b);
-    if (!wide)
-      for (size_t i = 0; i < aii_panel_block(f); i += 64)
-        _mm_prefetch((const char *)block + PREFETCH_AHEAD + i, _MM_HINT_T0);
-    block_product(f, wide, block, head, x, n64 / AII_QBLOCK, b, sum, cols);
+    tile_block t = {.x = x, .q = AII_QBLOCK * b, .d = n64 + 4 * b, .s = n64 + numbers + 4 * b};
+    t.z = block_parts(f) == 2 ? n64 + 3 * numbers + 8 * b : n64 + 2 * numbers + 4 * b;
+    for (uint32_t i = 0; i < AII_PANELS; i++) {
+      t.codes[i] = wide ? w[i] + (b - first) * wide_bytes(f) : aii_panel_at(f, w[i], b);
+      t.head[i] = wide ? NULL : aii_panel_unit(f, w[i], b);
+      for (size_t at = 0; !wide && at < aii_panel_block(f); at += 64)
+        _mm_prefetch((const char *)ahead_of(p, w[i], t.codes[i]) + at, _MM_HINT_T0);
+    }
+#pragma GCC unroll 2
+    for (uint32_t part = 0; part < block_parts(f); part++) part_product(f, wide, &t, part, sum, cols);
+    for (uint32_t i = 0; aii_panel_has_min(f) && i < AII_PANELS; i++) {
+      v16 m = tile_min(f, wide, &t, i);
+      for (uint32_t j = 0; j < cols; j++) sum[j][i] = v16_fma(m, x_float(x[j], t.s), sum[j][i]);
+    }
   }
 }
 
 /* ---- all of a quantised product ---- */
 
-AII_INLINE void quant_direct(aii_fmt f, const aii_product *p, const unsigned char *w, uint32_t r, uint32_t c,
+AII_INLINE void quant_direct(aii_fmt f, const aii_product *p, const unsigned char *const *w, uint32_t r, uint32_t c,
                              const uint32_t cols)
 {
-  v16 sum[AII_QUANT_COLS];
-  for (uint32_t j = 0; j < cols; j++) sum[j] = v16_zero();
+  v16 sum[AII_QUANT_COLS][AII_PANELS];
+  for (uint32_t j = 0; j < cols; j++)
+    for (uint32_t i = 0; i < AII_PANELS; i++) sum[j][i] = v16_zero();
   quant_tile(f, false, p, w, c, 0, p->n_in / AII_QBLOCK, sum, cols);
-  for (uint32_t j = 0; j < cols; j++) finish(p, r, c + j, sum[j]);
+  for (uint32_t i = 0; i < AII_PANELS && r + i * AII_PANEL < p->n_rows; i++)
+    for (uint32_t j = 0; j < cols; j++) finish(p, r + i * AII_PANEL, c + j, sum[j][i]);
 }
 
-AII_INLINE void quant_wide(aii_fmt f, const aii_product *p, const unsigned char *wide, uint32_t c, size_t first,
+AII_INLINE void quant_wide(aii_fmt f, const aii_product *p, const unsigned char *const *wide, uint32_t c, size_t first,
                            size_t end, float *waiting, const uint32_t cols)
 {
-  v16 sum[AII_QUANT_COLS];
-  for (uint32_t j = 0; j < cols; j++) sum[j] = first == 0 ? v16_zero() : v16_load(waiting + j * AII_PANEL);
+  v16 sum[AII_QUANT_COLS][AII_PANELS];
+  for (uint32_t j = 0; j < cols; j++)
+    for (uint32_t i = 0; i < AII_PANELS; i++)
+      sum[j][i] = first == 0 ? v16_zero() : v16_load(waiting + j * TILE_FLOATS + i * AII_PANEL);
   quant_tile(f, true, p, wide, c, first, end, sum, cols);
-  for (uint32_t j = 0; j < cols; j++) v16_store(waiting + j * AII_PANEL, sum[j]);
+  for (uint32_t j = 0; j < cols; j++)
+    for (uint32_t i = 0; i < AII_PANELS; i++) v16_store(waiting + j * TILE_FLOATS + i * AII_PANEL, sum[j][i]);
 }
 
-/* A panel times up to GROUP_COLS columns from c on. */
-AII_INLINE void quant_group(aii_fmt f, const aii_product *p, const unsigned char *w, uint32_t r, uint32_t c, uint32_t n)
+/* A tile's panels times n <= GROUP_COLS columns from c on. */
+AII_INLINE void quant_group(aii_fmt f, const aii_product *p, const unsigned char *const *w, uint32_t r, uint32_t c,
+                            uint32_t n)
 {
   float *waiting = p->work;
-  unsigned char *wide = (unsigned char *)p->work + GROUP_COLS * AII_PANEL * sizeof(float);
+  unsigned char *slice = (unsigned char *)(waiting + WAITING_FLOATS);
+  const unsigned char *wide[AII_PANELS];
   size_t blocks = p->n_in / AII_QBLOCK;
   for (size_t first = 0; first < blocks; first += SLICE_BLOCKS) {
     size_t end = first + SLICE_BLOCKS < blocks ? first + SLICE_BLOCKS : blocks;
-    for (size_t b = first; b < end; b++)
-      widen_block(f, aii_panel_at(f, w, b), aii_panel_unit(f, w, b), wide + (b - first) * WIDE_BLOCK);
+    for (uint32_t i = 0; i < AII_PANELS; i++) {
+      unsigned char *to = slice + i * SLICE_BLOCKS * wide_bytes(f);
+      wide[i] = to;
+      for (size_t b = first; b < end; b++, to += wide_bytes(f))
+        widen_block(f, aii_panel_at(f, w[i], b), aii_panel_unit(f, w[i], b), to);
+    }
     uint32_t j = 0;
     for (; j + AII_QUANT_COLS <= n; j += AII_QUANT_COLS)
-      quant_wide(f, p, wide, c + j, first, end, waiting + j * AII_PANEL, AII_QUANT_COLS);
-    for (; j < n; j++) quant_wide(f, p, wide, c + j, first, end, waiting + j * AII_PANEL, 1);
+      quant_wide(f, p, wide, c + j, first, end, waiting + j * TILE_FLOATS, AII_QUANT_COLS);
+    for (; j + 2 <= n; j += 2) quant_wide(f, p, wide, c + j, first, end, waiting + j * TILE_FLOATS, 2);
+    for (; j < n; j++) quant_wide(f, p, wide, c + j, first, end, waiting + j * TILE_FLOATS, 1);
   }
-  for (uint32_t j = 0; j < n; j++) finish(p, r, c + j, v16_load(waiting + j * AII_PANEL));
+  finish_columns(p, r, c, waiting, n);
 }
 
 AII_INLINE void quant_product(aii_fmt f, const aii_product *p)
 {
-  for (uint32_t r = 0; r < p->n_rows; r += AII_PANEL) {
-    const unsigned char *w = (const unsigned char *)p->w + r / AII_PANEL * p->w_stride;
-    uint32_t c = 0;
-    for (; p->n_cols - c > 2 * AII_QUANT_COLS; c += GROUP_COLS < p->n_cols - c ? GROUP_COLS : p->n_cols - c)
-      quant_group(f, p, w, r, c, GROUP_COLS < p->n_cols - c ? GROUP_COLS : p->n_cols - c);
-    for (; p->n_cols - c >= AII_QUANT_COLS; c += AII_QUANT_COLS) quant_direct(f, p, w, r, c, AII_QUANT_COLS);
-    for (; p->n_cols - c >= 2; c += 2) quant_direct(f, p, w, r, c, 2);
-    if (c < p->n_cols) quant_direct(f, p, w, r, c, 1);
+  for (uint32_t r = 0; r < p->n_rows; r += TILE_FLOATS) {
+    const unsigned char *w[AII_PANELS];
+    uint32_t c = 0, left = p->n_cols;
+    tile_panels(p, r, w);
+    for (; left > 2 * AII_QUANT_COLS; c += GROUP_COLS < left ? GROUP_COLS : left, left = p->n_cols - c)
+      quant_group(f, p, w, r, c, GROUP_COLS < left ? GROUP_COLS : left);
+    for (; left >= AII_QUANT_COLS; c += AII_QUANT_COLS, left -= AII_QUANT_COLS)
+      quant_direct(f, p, w, r, c, AII_QUANT_COLS);
+    for (; AII_QUANT_COLS > 4 && left >= 4; c += 4, left -= 4) quant_direct(f, p, w, r, c, 4);
+    for (; left >= 2; c += 2, left -= 2) quant_direct(f, p, w, r, c, 2);
+    if (left > 0) quant_direct(f, p, w, r, c, 1);
   }
 }
 
@@ -248,54 +309,85 @@ AII_INLINE v16 panel_floats(aii_fmt f, const unsigned char *w, size_t k)
   return f == AII_FMT_F16 ? v16_load_f16(w + 32 * k) : v16_load_bf16(w + 32 * k);
 }
 
-/* Elements first..end; the panel begins at element `base`. first is a multiple of a run. */
-AII_INLINE void float_tile(aii_fmt f, const aii_product *p, const unsigned char *w, size_t base, uint32_t c,
+/* Elements first..end; the panels begin at element `base`. first is a multiple of a run. */
+AII_INLINE void float_tile(aii_fmt f, const aii_product *p, const unsigned char *const *w, size_t base, uint32_t c,
                            size_t first, size_t end, float *waiting, const uint32_t cols)
 {
   const float *x[AII_FLOAT_COLS];
   for (uint32_t j = 0; j < cols; j++) x[j] = product_column(p, c + j);
   for (size_t k = first; k < end; k += AII_RUN) {
     size_t stop = k + AII_RUN < end ? k + AII_RUN : end;
-    v16 run[AII_FLOAT_COLS];
-    for (uint32_t j = 0; j < cols; j++) run[j] = v16_zero();
-    for (size_t i = k; i < stop; i++) {
-      v16 wv = panel_floats(f, w, i - base);
-      if (cols == 1 && i % 2 == 0)
-        _mm_prefetch((const char *)w + (i - base) * (f == AII_FMT_F32 ? 64 : 32) + PREFETCH_AHEAD, _MM_HINT_T0);
-#pragma GCC unroll 8
-      for (uint32_t j = 0; j < cols; j++) run[j] = v16_fma(wv, v16_set1(x[j][i]), run[j]);
+    v16 run[AII_FLOAT_COLS][AII_PANELS];
+    for (uint32_t j = 0; j < cols; j++)
+      for (uint32_t i = 0; i < AII_PANELS; i++) run[j][i] = v16_zero();
+    for (size_t at = k; at < stop; at++) {
+      v16 wv[AII_PANELS];
+      for (uint32_t i = 0; i < AII_PANELS; i++) {
+        wv[i] = panel_floats(f, w[i], at - base);
+        if (cols <= 4 && at % 2 == 0)
+          _mm_prefetch((const char *)w[i] + (at - base) * (f == AII_FMT_F32 ? 64 : 32) + PREFETCH_AHEAD, _MM_HINT_T0);
+      }
+#pragma GCC unroll 12
+      for (uint32_t j = 0; j < cols; j++) {
+        v16 xv = v16_set1(x[j][at]);
+        for (uint32_t i = 0; i < AII_PANELS; i++) run[j][i] = v16_fma(wv[i], xv, run[j][i]);
+      }
     }
-    for (uint32_t j = 0; j < cols; j++) {
-      float *sum = waiting + j * AII_PANEL;
-      v16_store(sum, k == 0 ? v16_add(v16_zero(), run[j]) : v16_add(v16_load(sum), run[j]));
-    }
+    for (uint32_t j = 0; j < cols; j++)
+      for (uint32_t i = 0; i < AII_PANELS; i++) {
+        float *sum = waiting + j * TILE_FLOATS + i * AII_PANEL;
+        v16_store(sum, v16_add(k == 0 ? v16_zero() : v16_load(sum), run[j][i]));
+      }
   }
 }
 
-/* A slice of a panel times n columns from c on. */
-AII_INLINE void float_columns(aii_fmt f, const aii_product *p, const unsigned char *w, size_t base, uint32_t c,
+/* A slice of a tile's panels times n columns from c on. */
+AII_INLINE void float_columns(aii_fmt f, const aii_product *p, const unsigned char *const *w, size_t base, uint32_t c,
                               uint32_t n, size_t first, size_t end)
 {
   float *waiting = p->work;
   uint32_t j = 0;
   for (; j + AII_FLOAT_COLS <= n; j += AII_FLOAT_COLS)
-    float_tile(f, p, w, base, c + j, first, end, waiting + j * AII_PANEL, AII_FLOAT_COLS);
-  for (; j + 2 <= n; j += 2) float_tile(f, p, w, base, c + j, first, end, waiting + j * AII_PANEL, 2);
-  for (; j < n; j++) float_tile(f, p, w, base, c + j, first, end, waiting + j * AII_PANEL, 1);
+    float_tile(f, p, w, base, c + j, first, end, waiting + j * TILE_FLOATS, AII_FLOAT_COLS);
+  for (; j + 4 <= n; j += 4) float_tile(f, p, w, base, c + j, first, end, waiting + j * TILE_FLOATS, 4);
+  for (; j + 2 <= n; j += 2) float_tile(f, p, w, base, c + j, first, end, waiting + j * TILE_FLOATS, 2);
+  for (; j < n; j++) float_tile(f, p, w, base, c + j, first, end, waiting + j * TILE_FLOATS, 1);
+}
+
+/* Elements first..end of a tile's panels to F32, one panel behind the other. */
+AII_INLINE void widen_floats(aii_fmt f, const unsigned char *const *w, size_t first, size_t end,
+                             const unsigned char **wide, float *to)
+{
+  for (uint32_t i = 0; i < AII_PANELS; i++) {
+    wide[i] = (const unsigned char *)to;
+    for (size_t k = first; k < end; k++, to += AII_PANEL) v16_store(to, panel_floats(f, w[i], k));
+  }
+}
+
+AII_INLINE void float_group(aii_fmt f, const aii_product *p, const unsigned char *const *w, uint32_t r, uint32_t c,
+                            uint32_t n)
+{
+  float *slice = (float *)p->work + WAITING_FLOATS;
+  if (n <= AII_FLOAT_COLS) {
+    float_columns(f, p, w, 0, c, n, 0, p->n_in);
+  } else {
+    for (size_t k = 0; k < p->n_in; k += SLICE_FLOATS) {
+      size_t end = k + SLICE_FLOATS < p->n_in ? k + SLICE_FLOATS : p->n_in;
+      const unsigned char *wide[AII_PANELS];
+      widen_floats(f, w, k, end, wide, slice);
+      float_columns(AII_FMT_F32, p, wide, k, c, n, k, end);
+    }
+  }
+  finish_columns(p, r, c, p->work, n);
 }
 
 AII_INLINE void float_product(aii_fmt f, const aii_product *p)
 {
-  const float *waiting = p->work;
-  for (uint32_t r = 0; r < p->n_rows; r += AII_PANEL) {
-    const unsigned char *w = (const unsigned char *)p->w + r / AII_PANEL * p->w_stride;
-    for (uint32_t c = 0; c < p->n_cols; c += GROUP_COLS) {
-      uint32_t n = GROUP_COLS < p->n_cols - c ? GROUP_COLS : p->n_cols - c;
-      size_t slice = n > AII_FLOAT_COLS ? SLICE_FLOATS : p->n_in;
-      for (size_t k = 0; k < p->n_in; k += slice)
-        float_columns(f, p, w, 0, c, n, k, k + slice < p->n_in ? k + slice : p->n_in);
-      for (uint32_t j = 0; j < n; j++) finish(p, r, c + j, v16_load(waiting + j * AII_PANEL));
-    }
+  for (uint32_t r = 0; r < p->n_rows; r += TILE_FLOATS) {
+    const unsigned char *w[AII_PANELS];
+    tile_panels(p, r, w);
+    for (uint32_t c = 0; c < p->n_cols; c += GROUP_COLS)
+      float_group(f, p, w, r, c, GROUP_COLS < p->n_cols - c ? GROUP_COLS : p->n_cols - c);
   }
 }
 
@@ -315,17 +407,21 @@ AII_INLINE void decode_slice(void (*decode)(const void *row, size_t n, float *ou
 
 static void decoded_product(void (*decode)(const void *row, size_t n, float *out), aii_fmt f, const aii_product *p)
 {
-  const float *waiting = p->work;
-  float *panel = (float *)p->work + GROUP_COLS * AII_PANEL;
-  for (uint32_t r = 0; r < p->n_rows; r += AII_PANEL) {
+  float *slice = (float *)p->work + WAITING_FLOATS;
+  const unsigned char *w[AII_PANELS];
+  for (uint32_t r = 0; r < p->n_rows; r += TILE_FLOATS) {
     for (uint32_t c = 0; c < p->n_cols; c += GROUP_COLS) {
       uint32_t n = GROUP_COLS < p->n_cols - c ? GROUP_COLS : p->n_cols - c;
       for (size_t k = 0; k < p->n_in; k += SLICE_DECODED) {
         size_t end = k + SLICE_DECODED < p->n_in ? k + SLICE_DECODED : p->n_in;
-        decode_slice(decode, f, p, r, k, end - k, panel);
-        float_columns(AII_FMT_F32, p, (const unsigned char *)panel, k, c, n, k, end);
+        for (uint32_t i = 0; i < AII_PANELS; i++) {
+          float *panel = slice + i * SLICE_DECODED * AII_PANEL;
+          w[i] = (const unsigned char *)panel;
+          decode_slice(decode, f, p, r + i * AII_PANEL, k, end - k, panel);
+        }
+        float_columns(AII_FMT_F32, p, w, k, c, n, k, end);
       }
-      for (uint32_t j = 0; j < n; j++) finish(p, r, c + j, v16_load(waiting + j * AII_PANEL));
+      finish_columns(p, r, c, p->work, n);
     }
   }
 }

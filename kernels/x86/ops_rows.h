@@ -64,8 +64,8 @@ static void quant_q8(const float *x, size_t n, void *q8_row)
   size_t n64 = (n + 63) / 64 * 64;
   int8_t *q = q8_row;
   float *d = (float *)(void *)(q + n64), *s = d + n64 / AII_QBLOCK;
-  int16_t *sums = (int16_t *)(void *)(s + n64 / AII_QBLOCK);
-  for (size_t b = 0; b < n64 / AII_QBLOCK; b++, q += AII_QBLOCK, sums += 2) {
+  int32_t *z = (int32_t *)(void *)(s + n64 / AII_QBLOCK), *z2 = z + n64 / AII_QBLOCK;
+  for (size_t b = 0; b < n64 / AII_QBLOCK; b++, q += AII_QBLOCK, z2 += 2) {
     float part[AII_QBLOCK] = {0};
     const float *p = x + b * AII_QBLOCK;
     if ((b + 1) * AII_QBLOCK > n) {
@@ -78,7 +78,8 @@ static void quant_q8(const float *x, size_t n, void *q8_row)
     v16_store_i8(q, v16_mul(v0, inverse));
     v16_store_i8(q + 16, v16_mul(v1, inverse));
     int half[2] = {lanes_sum_i8(q), lanes_sum_i8(q + 16)};
-    for (int h = 0; h < 2; h++) sums[h] = (int16_t)half[h];
+    for (int h = 0; h < 2; h++) z2[h] = -128 * half[h];
+    z[b] = z2[0] + z2[1];
     d[b] = amax / 127;
     s[b] = d[b] * (float)(half[0] + half[1]);
   }

@@ -32,6 +32,7 @@ const aii_kernels AII_TABLE = {
     .attn_scores = attn_scores,
     .max = max,
     .exp_sum = exp_sum,
+    .attn_soften = attn_soften,
     .attn_values = attn_values,
     .vec_dot = vec_dot,
     .vec_l2sq = vec_l2sq,

@@ -77,8 +77,9 @@ typedef struct aii_weight {
 size_t aii_weight_bytes(const aii_weight *w); /* of source; its type is known */
 
 /* The KV cache of one model on a device. Block b of layer l holds keys at
- *   base + b * block_bytes + l * layer_bytes                        as [n_kv_heads][block_tokens][head_dim]
- * and value_offset bytes behind values                              as [n_kv_heads][block_tokens][value_dim]. */
+ *   base + b * block_bytes + l * layer_bytes                        [n_kv_heads], each block_tokens rows of head_dim
+ * and value_offset bytes behind values                              [n_kv_heads], each block_tokens rows of value_dim.
+ * How such rows lie within their bytes is the backend's own affair. */
 typedef struct aii_kv_view {
   void *base;
   aii_dtype type; /* F32, F16 or Q8_0 */
@@ -153,12 +154,15 @@ typedef struct aii_backend aii_backend;
 
 typedef struct aii_backend_ops {
   const char *name; /* "cpu", "cuda" */
+  bool in_place;    /* device memory is host memory: results may go where the host wants them */
   void (*destroy)(aii_backend *be);
 
   aiinfra_status (*alloc)(aii_backend *be, size_t bytes, void **out, aiinfra_error *err); /* 64-byte aligned */
   void (*release)(aii_backend *be, void *ptr, size_t bytes);
-  uint64_t (*free_bytes)(aii_backend *be);                                      /* memory that could still be had */
-  aiinfra_status (*upload)(aii_backend *be, aii_weight *w, aiinfra_error *err); /* fills device; may keep source */
+  uint64_t (*free_bytes)(aii_backend *be); /* memory that could still be had */
+  /* Fills device; may keep source. device NULL, or where packed_bytes() bytes are for it, aligned to 64, from alloc() and
+   * the caller's to release: many weights in one piece find larger pages. */
+  aiinfra_status (*upload)(aii_backend *be, aii_weight *w, aiinfra_error *err);
   void (*unload)(aii_backend *be, aii_weight *w);
   /* A form of weights that can be kept in files, as it follows from their elements alone; both NULL: this backend has
    * none. packed_bytes tells what upload makes for w in host memory at device; 0: nothing of the kind. adopt is upload
@@ -228,11 +232,17 @@ struct aii_backend {
 };
 
 /* Threads of the CPU: a pool that runs one parallel section at a time. fn(arg, part, n_parts) runs for every part.
- * Workers spin for some microseconds after a section, then sleep on a futex. n_threads counts the caller. */
+ * Workers spin for some microseconds after a section, then sleep on a futex. n_threads counts the caller; it is cut to the
+ * number of CPUs that the creating thread may use. */
 typedef struct aii_pool aii_pool;
-aiinfra_status aii_pool_create(aii_mem *mem, uint32_t n_threads, bool pin, aii_pool **out, aiinfra_error *err);
+enum {
+  AII_POOL_PIN = 1,  /* each worker to a core */
+  AII_POOL_CROWD = 2 /* n_threads whatever there are cores, for tests */
+};
+aiinfra_status aii_pool_create(aii_mem *mem, uint32_t n_threads, uint32_t flags, aii_pool **out, aiinfra_error *err);
 void aii_pool_free(aii_pool *pool);
 uint32_t aii_pool_threads(const aii_pool *pool);
+uint32_t aii_pool_sections(const aii_pool *pool); /* run by more than one thread so far; wraps around */
 void aii_pool_run(aii_pool *pool, uint32_t n_parts, void (*fn)(void *arg, uint32_t part, uint32_t n_parts), void *arg);
 
 /* The CPU backend on a pool (borrowed). isa: aiinfra_isa, 0 the best; ENOTSUP when the CPU lacks it. */

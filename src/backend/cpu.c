@@ -42,14 +42,19 @@ typedef struct range_job {
   _Atomic size_t next;
 } range_job;
 
+/* A thread claims several ranges at a time, fewer towards the end: what it reads then lies in one piece, which memory
+ * gives faster, and yet no thread waits long for another. */
 static void range_part(void *arg, uint32_t part, uint32_t n_parts)
 {
   range_job *job = arg;
-  (void)n_parts;
-  for (;;) {
-    size_t first = atomic_fetch_add_explicit(&job->next, job->grain, memory_order_relaxed);
-    if (first >= job->n) return;
-    job->fn(job->arg, part, first, AII_MIN(first + job->grain, job->n));
+  size_t first = atomic_load_explicit(&job->next, memory_order_relaxed);
+  while (first < job->n) {
+    size_t ranges = AII_MAX((job->n - first) / job->grain / (2 * (size_t)n_parts), 1u);
+    size_t end = AII_MIN(first + ranges * job->grain, job->n);
+    if (!atomic_compare_exchange_weak_explicit(&job->next, &first, end, memory_order_relaxed, memory_order_relaxed))
+      continue;
+    for (; first < end; first += job->grain) job->fn(job->arg, part, first, AII_MIN(first + job->grain, end));
+    first = atomic_load_explicit(&job->next, memory_order_relaxed);
   }
 }
 
@@ -100,6 +105,8 @@ static aiinfra_status upload_rows(aii_cpu *cpu, aii_weight *w, aii_fmt fmt, aiin
   return AIINFRA_OK;
 }
 
+#define PACK_BYTES ((size_t)2 << 20) /* of panels that a thread makes at a time: it is the first to touch their pages */
+
 typedef struct pack_job {
   const aii_weight *w;
   aii_fmt fmt;
@@ -134,10 +141,11 @@ static aiinfra_status upload_panels(aii_cpu *cpu, aii_weight *w, aii_fmt fmt, ai
                   (w->n_out - 1) / AII_PANEL + 1};
   size_t panels, bytes = bytes_in_panels(w, fmt, &panels);
   if (bytes == 0) return aii_fail(err, AIINFRA_EFORMAT, "a weight of %u x %u elements", w->n_in, w->n_out);
-  w->device = aii_new_aligned(cpu->base.mem, bytes);
+  w->adopted = w->device != NULL;
+  if (!w->adopted) w->device = aii_new_aligned(cpu->base.mem, bytes);
   if (w->device == NULL) return aii_fail(err, AIINFRA_ENOMEM, "a weight's %zu bytes", bytes);
   w->device_bytes = bytes;
-  aii_cpu_for(cpu, panels, 4, false, pack_range, &job);
+  aii_cpu_for(cpu, panels, AII_MAX(PACK_BYTES / job.panel_bytes, (size_t)4), false, pack_range, &job);
   return AIINFRA_OK;
 }
 
@@ -155,13 +163,13 @@ static aiinfra_status cpu_upload(aii_backend *be, aii_weight *w, aiinfra_error *
   aii_cpu *cpu = aii_cpu_of(be);
   aiinfra_status rc = check_weight(w, err);
   if (rc != AIINFRA_OK) return rc;
-  w->device = NULL;
-  w->device_bytes = 0;
-  w->adopted = false;
   aii_fmt fmt = aii_cpu_fmt(w->type);
   bool odd = fmt == AII_FMT_F32 && (uintptr_t)w->source % _Alignof(float) != 0;
-  if (w->n_out == 1 || w->lookup)
-    return odd || (w->n_out == 1 && fmt != AII_FMT_F32) ? upload_rows(cpu, w, fmt, err) : rc;
+  bool rows = w->n_out == 1 || w->lookup;
+  if (rows || fmt >= AII_FMT_PACKED) w->device = NULL;
+  w->device_bytes = 0;
+  w->adopted = false;
+  if (rows) return odd || (w->n_out == 1 && fmt != AII_FMT_F32) ? upload_rows(cpu, w, fmt, err) : rc;
   rc = reserve_scratch(cpu, w, err);
   return rc == AIINFRA_OK && fmt < AII_FMT_PACKED ? upload_panels(cpu, w, fmt, err) : rc;
 }
@@ -288,6 +296,7 @@ static void cpu_destroy(aii_backend *be)
 
 static const aii_backend_ops cpu_ops = {
     .name = "cpu",
+    .in_place = true,
     .destroy = cpu_destroy,
     .alloc = cpu_alloc,
     .release = cpu_release,

@@ -1,7 +1,7 @@
 /* src/backend/cpu.h - the CPU backend inside: its state, and how it splits work.
  *
- * cpu.c has memory and weights, cpu_matmul.c products, cpu_attention.c attention, cpu_experts.c experts, cpu_rows.c
- * what looks at rows, cpu_elements.c what looks at elements. No operation's
+ * cpu.c has memory and weights, cpu_matmul.c products, cpu_cache.c the cache, cpu_attention.c
+ * attention, cpu_experts.c experts, cpu_rows.c what looks at rows, cpu_elements.c what looks at elements. No operation's
  * result depends on how its work is split, so the split follows speed alone: small work stays on the caller.
  */
 #ifndef AII_BACKEND_CPU_H
@@ -28,6 +28,11 @@ static inline aii_cpu *aii_cpu_of(aii_backend *be)
 
 /* The cache has a type and a shape that the CPU can work with. */
 bool aii_cpu_kv_takes(const aii_kv_view *kv);
+/* The 16 positions from `first`, a multiple of 16, of a head's keys or values, as kernels take them; the block table
+ * reaches to position end at least. In the cache itself, or put together in work, aii_cpu_kv_group_work() bytes. */
+const void *aii_cpu_kv_group(const aii_kv_view *kv, aii_attn_part part, uint32_t layer, uint32_t head,
+                             const uint32_t *table, uint32_t first, uint32_t end, void *work);
+size_t aii_cpu_kv_group_work(const aii_kv_view *kv, aii_attn_part part);
 
 /* At least `bytes`, aligned to 64, valid until the next call. NULL when memory is out, which sync() will tell. */
 void *aii_cpu_scratch(aii_cpu *cpu, size_t bytes);

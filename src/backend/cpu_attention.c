@@ -1,9 +1,11 @@
 /* src/backend/cpu_attention.c - attention over the paged cache, by an online softmax.
  *
- * Keys are taken in tiles of AII_ATTN_TILE positions that begin at absolute multiples of it. For each query
+ * Keys are taken in tiles of AII_ATTN_TILE positions that begin at absolute multiples of it. For each query, with scores
+ * as binary logarithms,
  *
- *   m' = max(m, max of the tile's scores);  l = l * exp(m - m') + sum of exp(score - m');
- *   acc = acc * exp(m - m') + sum of exp(score - m') * value, position by position
+ *   m' = the largest of the tile's scores, if it is above m + 8; else m
+ *   l = l * 2^(m - m') + sum of 2^(score - m');
+ *   acc = acc * 2^(m - m') + sum of 2^(score - m') * value, position by position
  *
  * Every SPLIT positions, at absolute multiples again, this begins anew, and the parts are merged in their order in the
  * same way. So the result depends on the position and the window (both ways: and the sequence's length) alone: not on
@@ -11,18 +13,24 @@
  * apart. What a query does not see at all is not visited for it.
  *
  * A unit of work is some adjacent rows of a sequence times the query heads of one KV head: they share the keys and
- * values they read, which the kernels take as they lie in the cache.
+ * values they read. Few queries take these as they lie in the cache; for many, each tile is turned to floats once.
  */
 #include <math.h>
 #include <stdatomic.h>
 
 #include "src/backend/cpu.h"
 
+#define GROUPS (AII_ATTN_TILE / AII_ATTN_GROUP)
 #define UNIT_QUERIES 64
+#define OPEN_QUERIES 8        /* more make it worth to turn tiles to floats */
+#define ENOUGH_QUERIES 4      /* of a row, that kernels take together */
 #define SPLIT 512             /* a multiple of AII_ATTN_TILE */
 #define UNITS_PER_THREAD 8    /* fewer are split, */
 #define SPLIT_BYTES (4 << 20) /* unless their parts take more than this */
 #define ALONE_PRODUCTS (256u << 10)
+#define LINE 64
+#define LOG2_E 0x1.715476p+0f
+#define LOG_2 0x1.62e43p-1f
 
 /* The softmax of some queries over some positions: [n_q][value_dim], [n_q], [n_q]. */
 typedef struct part {
@@ -37,7 +45,6 @@ typedef struct attention_job {
   const float *sinks;           /* NULL: none */
   uint32_t layer, group, max_q; /* group: query heads of a KV head; max_q: queries of a unit, at most */
   aii_fmt fmt;
-  size_t key_bytes, value_bytes; /* of a row in the cache */
   const float *q;
   float *out;
   const uint32_t *chunks; /* first rows of the units' row ranges, n_chunks + 1 of them */
@@ -49,10 +56,10 @@ typedef struct attention_job {
   size_t scratch_bytes; /* of a worker */
 } attention_job;
 
-/* Where the keys and values of a tile lie. Those that are not visible are some visible one's. */
+/* Where the keys and values of a tile lie. Groups without a visible position are some other one's. */
 typedef struct tile {
   uint32_t first; /* position */
-  const void *keys[AII_ATTN_TILE], *values[AII_ATTN_TILE];
+  const void *keys[GROUPS], *values[GROUPS];
 } tile;
 
 /* A worker's memory for one unit. */
@@ -60,7 +67,10 @@ typedef struct unit {
   uint32_t first, n_rows, n_q, head;
   uint32_t from, end; /* positions that some row sees */
   float *q, *scores;  /* [n_q][head_dim], [n_q][tile] */
+  float *floats;      /* of a tile */
+  char *groups;       /* of two tiles, where the cache does not have them whole */
   part split, total;
+  float *lanes;  /* [n_q][16]: of split.l */
   tile tiles[2]; /* this one, the one behind it */
   const uint32_t *table;
 } unit;
@@ -76,16 +86,38 @@ static part part_at(const attention_job *job, float *p)
   return (part){p, m, m + job->max_q};
 }
 
-static size_t unit_floats(const attention_job *job)
+static size_t open_floats(const attention_job *job)
 {
-  return job->max_q * ((size_t)job->kv->head_dim + AII_ATTN_TILE) + 2 * part_floats(job);
+  return job->max_q > OPEN_QUERIES ? (size_t)AII_ATTN_TILE * AII_MAX(job->kv->head_dim, job->kv->value_dim) : 0;
 }
 
-static void unit_layout(const attention_job *job, unit *u, float *p)
+static size_t lines(size_t bytes)
 {
-  u->q = p;
-  u->scores = u->q + job->max_q * (size_t)job->kv->head_dim;
-  u->split = part_at(job, u->scores + (size_t)job->max_q * AII_ATTN_TILE);
+  return (bytes + LINE - 1) / LINE * LINE;
+}
+
+/* Bytes of a group of keys and one of values, put together. */
+static size_t group_work(const attention_job *job)
+{
+  return lines(aii_cpu_kv_group_work(job->kv, AII_ATTN_KEYS)) + lines(aii_cpu_kv_group_work(job->kv, AII_ATTN_VALUES));
+}
+
+static size_t unit_bytes(const attention_job *job)
+{
+  size_t floats = job->max_q * ((size_t)job->kv->head_dim + AII_ATTN_TILE + AII_ATTN_GROUP) + open_floats(job) +
+                  2 * part_floats(job);
+  return lines(floats * sizeof(float)) + 2 * GROUPS * group_work(job);
+}
+
+/* Scores and floats come first: they are aligned to lines. */
+static void unit_layout(const attention_job *job, unit *u, char *p)
+{
+  u->groups = p;
+  u->scores = (float *)(void *)(p + 2 * GROUPS * group_work(job));
+  u->lanes = u->scores + (size_t)job->max_q * AII_ATTN_TILE;
+  u->floats = u->lanes + (size_t)job->max_q * AII_ATTN_GROUP;
+  u->q = u->floats + open_floats(job);
+  u->split = part_at(job, u->q + job->max_q * (size_t)job->kv->head_dim);
   u->total = part_at(job, u->split.acc + part_floats(job));
 }
 
@@ -103,40 +135,23 @@ static void visible(const attention_job *job, uint32_t r, uint32_t *first, uint3
   *end = pos + 1;
 }
 
-/* Where position p of the unit's sequence lies, and how many positions (below end) follow each other there. */
-static uint32_t run_at(const attention_job *job, const unit *u, uint32_t p, uint32_t end, const char **keys,
-                       const char **values)
+/* The groups of the tile at `at`; *t is tiles[which]. */
+static void find_tile(const attention_job *job, unit *u, uint32_t at, uint32_t which)
 {
-  const aii_kv_view *kv = job->kv;
-  uint32_t within = p % kv->block_tokens;
-  size_t block = u->table[p / kv->block_tokens];
-  if (block >= kv->n_blocks) block = 0; /* told by kv_write; never read outside the cache */
-  const char *base = (const char *)kv->base + block * kv->block_bytes + job->layer * kv->layer_bytes;
-  size_t row = (size_t)u->head * kv->block_tokens + within;
-  *keys = base + row * job->key_bytes;
-  *values = base + kv->value_offset + row * job->value_bytes;
-  return AII_MIN(kv->block_tokens - within, end - p);
-}
-
-static void find_tile(const attention_job *job, const unit *u, uint32_t at, tile *t)
-{
-  uint32_t first = AII_MAX(at, u->from), end = AII_MIN(at + AII_ATTN_TILE, u->end), j = first - at;
+  tile *t = &u->tiles[which];
+  uint32_t from = AII_MAX(at, u->from), last = AII_MIN(at + AII_ATTN_TILE, u->end) - 1;
+  char *work = u->groups + which * GROUPS * group_work(job);
   t->first = at;
-  for (uint32_t p = first, n; p < end; p += n) {
-    const char *keys, *values;
-    n = run_at(job, u, p, end, &keys, &values);
-    for (uint32_t i = 0; i < n; i++, j++) {
-      t->keys[j] = keys + i * job->key_bytes;
-      t->values[j] = values + i * job->value_bytes;
-    }
+  for (uint32_t g = (from - at) / AII_ATTN_GROUP; g <= (last - at) / AII_ATTN_GROUP; g++, work += group_work(job)) {
+    uint32_t p = at + g * AII_ATTN_GROUP;
+    t->keys[g] = aii_cpu_kv_group(job->kv, AII_ATTN_KEYS, job->layer, u->head, u->table, p, u->end, work);
+    t->values[g] = aii_cpu_kv_group(job->kv, AII_ATTN_VALUES, job->layer, u->head, u->table, p, u->end,
+                                    work + lines(aii_cpu_kv_group_work(job->kv, AII_ATTN_KEYS)));
   }
-  for (uint32_t i = 0; i < first - at; i++) {
-    t->keys[i] = t->keys[first - at];
-    t->values[i] = t->values[first - at];
-  }
-  for (; j < AII_ATTN_TILE; j++) {
-    t->keys[j] = t->keys[end - at - 1];
-    t->values[j] = t->values[end - at - 1];
+  for (uint32_t g = 0; g < GROUPS; g++) {
+    uint32_t other = AII_MIN(AII_MAX(g, (from - at) / AII_ATTN_GROUP), (last - at) / AII_ATTN_GROUP);
+    t->keys[g] = t->keys[other];
+    t->values[g] = t->values[other];
   }
 }
 
@@ -149,74 +164,115 @@ static float slope_of(const attention_job *job, uint32_t head)
   return head < n ? exp2f(-step * (float)(head + 1)) : exp2f(-step * ((float)(head - n) + 0.5f));
 }
 
-/* Scores first..end of query i lose what their distance costs; s begins at position `at`. */
-static void add_distance(const attention_job *job, const unit *u, uint32_t i, uint32_t at, uint32_t first, uint32_t end,
-                         float *s)
+/* The scores of query i of row r lose what their distance costs. */
+static void add_distance(const attention_job *job, const unit *u, const tile *t, uint32_t r, uint32_t i,
+                         const aii_attn_state *s, float *x)
 {
-  uint32_t pos = job->rows->pos[u->first + i / job->group];
-  float slope = slope_of(job, u->head * job->group + i % job->group);
-  for (uint32_t j = first; j < end; j++) {
+  uint32_t pos = job->rows->pos[u->first + r],
+           at = t->first + (AII_MAX(t->first, u->from) - t->first) / AII_ATTN_GROUP * AII_ATTN_GROUP;
+  float slope = slope_of(job, u->head * job->group + i);
+  for (uint32_t j = s->first; j < s->end; j++) {
     uint32_t p = at + j;
-    s[j] -= slope * (float)(p > pos ? p - pos : pos - p);
+    x[j] -= slope * (float)(p > pos ? p - pos : pos - p);
   }
 }
 
-/* Turns the scores of query i into weights; first..end are visible, as offsets in the tile. */
-static void soften(const attention_job *job, unit *u, uint32_t i, uint32_t at, uint32_t first, uint32_t end)
+/* The queries of row r to one tile, of which they see positions first..end. */
+static aii_attn_state state_of(const attention_job *job, const unit *u, const tile *t, uint32_t r, uint32_t n_rows,
+                               uint32_t first, uint32_t end)
+{
+  size_t q = (size_t)r * job->group;
+  uint32_t skipped = (AII_MAX(t->first, u->from) - t->first) / AII_ATTN_GROUP * AII_ATTN_GROUP;
+  return (aii_attn_state){.n_q = n_rows * job->group,
+                          .dim = job->kv->value_dim,
+                          .first = first - t->first - skipped,
+                          .end = end - t->first - skipped,
+                          .scores = u->scores + q * AII_ATTN_TILE,
+                          .stride = AII_ATTN_TILE,
+                          .m = u->split.m + q,
+                          .l = u->lanes + q * AII_ATTN_GROUP,
+                          .acc = u->split.acc + q * job->kv->value_dim};
+}
+
+/* Positions of the tile that row r sees, all of which are in the cache; none: *first >= *end. */
+static void visible_in(const attention_job *job, const unit *u, const tile *t, uint32_t r, uint32_t *first,
+                       uint32_t *end)
+{
+  visible(job, u->first + r, first, end);
+  *first = AII_MAX(AII_MAX(*first, t->first), u->from);
+  *end = AII_MIN(AII_MIN(*end, t->first + AII_ATTN_TILE), u->end);
+}
+
+/* Row r, and all between the first and the last such row, sees all that any row of the unit does. */
+static bool sees(const attention_job *job, const unit *u, const tile *t, uint32_t r, uint32_t from, uint32_t to)
+{
+  uint32_t first, end;
+  visible_in(job, u, t, r, &first, &end);
+  return first == from && end == to;
+}
+
+/* Scores are bent before they become logarithms, which else the queries see to. */
+static bool bent(const aii_attn *how)
+{
+  return how->softcap > 0 || how->alibi > 0;
+}
+
+static void bend(const attention_job *job, const unit *u, const tile *t, uint32_t r, const aii_attn_state *s)
 {
   const aii_kernels *k = job->cpu->k;
-  uint32_t dim = job->kv->value_dim;
-  float *s = u->scores + (size_t)i * AII_ATTN_TILE;
-  if (job->how->softcap > 0) k->softcap(s + first, job->how->softcap, end - first);
-  if (job->how->alibi > 0) add_distance(job, u, i, at, first, end, s);
-  float top = k->max(s + first, end - first);
-  for (uint32_t j = 0; j < first; j++) s[j] = -INFINITY;
-  for (uint32_t j = end; j < AII_ATTN_TILE; j++) s[j] = -INFINITY;
-  if (top > u->split.m[i]) {
-    float factor = u->split.m[i] - top;
-    k->exp(&factor, 1, &factor);
-    u->split.l[i] *= factor;
-    k->scale(u->split.acc + (size_t)i * dim, factor, dim);
-    u->split.m[i] = top;
+  for (uint32_t i = 0; i < s->n_q; i++) {
+    float *x = s->scores + i * s->stride;
+    if (job->how->softcap > 0) k->softcap(x + s->first, job->how->softcap, s->end - s->first);
+    if (job->how->alibi > 0) add_distance(job, u, t, r + i / job->group, i % job->group, s, x);
+    k->scale(x + s->first, LOG2_E, s->end - s->first);
   }
-  u->split.l[i] += k->exp_sum(s, AII_ATTN_TILE, u->split.m[i]);
 }
 
-/* acc of queries i..i+n_q += weights * values over offsets first..end of the tile; then come those of `next`, or NULL. */
-static void add_values(const attention_job *job, unit *u, const tile *t, const tile *next, uint32_t i, uint32_t n_q,
-                       uint32_t first, uint32_t end)
+/* The tile with its groups as floats, where that is worth it. */
+static aii_attn_tile opened(const attention_job *job, const unit *u, aii_attn_tile t, const void *groups[GROUPS])
 {
-  uint32_t dim = job->kv->value_dim;
-  const aii_attn_tile values = {job->fmt, dim, end - first, t->values + first,
-                                next != NULL ? next->keys + first : NULL};
-  job->cpu->k->attn_values(&values, u->scores + (size_t)i * AII_ATTN_TILE + first, AII_ATTN_TILE, n_q,
-                           u->split.acc + (size_t)i * dim);
+  if (u->n_q <= OPEN_QUERIES || job->fmt == AII_FMT_Q8_0) return t;
+  const size_t n = (size_t)AII_ATTN_GROUP * t.dim;
+  for (uint32_t g = 0; g < t.n_groups; g++) {
+    job->cpu->k->dequant[job->fmt](t.groups[g], n, u->floats + g * n);
+    groups[g] = u->floats + g * n;
+  }
+  return (aii_attn_tile){AII_FMT_F32, t.dim, t.n_groups, groups, NULL};
 }
 
-static void visit_tile(const attention_job *job, unit *u, const tile *t, const tile *next)
+/* Rows are taken one by one, as they see different things, unless all see all and are too few queries each. */
+static void visit_tile(const attention_job *job, const unit *u, const tile *t, const tile *next)
 {
-  uint32_t at = t->first, first = AII_MAX(at, u->from) - at, end = AII_MIN(AII_ATTN_TILE, u->end - at);
-  const aii_attn_tile keys = {job->fmt, job->kv->head_dim, end - first, t->keys + first, t->values + first};
-  job->cpu->k->attn_scores(&keys, u->q, u->n_q, u->scores + first, AII_ATTN_TILE);
-  bool whole = true; /* all rows see all of it: one call for their values */
-  uint32_t from, to;
-  for (uint32_t r = 0; r < u->n_rows; r++) {
-    visible(job, u->first + r, &from, &to);
-    from = AII_MAX(from, at + first) - at;
-    to = AII_MIN(to, at + end) - AII_MIN(to, at);
-    whole = whole && from == first && to == end;
-    for (uint32_t g = 0; g < job->group && from < to; g++) soften(job, u, r * job->group + g, at, from, to);
+  const uint32_t from = AII_MAX(t->first, u->from), to = AII_MIN(t->first + AII_ATTN_TILE, u->end);
+  const uint32_t g = (from - t->first) / AII_ATTN_GROUP, n = (to - 1 - t->first) / AII_ATTN_GROUP + 1 - g;
+  const void *groups[GROUPS];
+  aii_attn_tile keys = {job->fmt, job->kv->head_dim, n, t->keys + g, t->values + g};
+  aii_attn_tile values = {job->fmt, job->kv->value_dim, n, t->values + g, next != NULL ? next->keys + g : NULL};
+  keys = opened(job, u, keys, groups);
+  job->cpu->k->attn_scores(&keys, u->q, u->n_q, u->scores, AII_ATTN_TILE);
+  values = opened(job, u, values, groups);
+  uint32_t step =
+      job->group < ENOUGH_QUERIES && sees(job, u, t, 0, from, to) && sees(job, u, t, u->n_rows - 1, from, to)
+          ? u->n_rows
+          : 1;
+  for (uint32_t r = 0; r < u->n_rows; r += step) {
+    uint32_t first, end;
+    visible_in(job, u, t, r, &first, &end);
+    if (first >= end) continue;
+    aii_attn_state s = state_of(job, u, t, r, step, first, end);
+    if (bent(job->how)) bend(job, u, t, r, &s);
+    job->cpu->k->attn_soften(&s);
+    job->cpu->k->attn_values(&values, &s);
+    values.next = NULL;
   }
-  if (whole) {
-    add_values(job, u, t, next, 0, u->n_q, first, end);
-    return;
-  }
-  for (uint32_t r = 0; r < u->n_rows; r++) {
-    visible(job, u->first + r, &from, &to);
-    from = AII_MAX(from, at + first) - at;
-    to = AII_MIN(to, at + end) - AII_MIN(to, at);
-    if (from < to) add_values(job, u, t, NULL, r * job->group, job->group, from, to);
-  }
+}
+
+/* By halves; destroys them. */
+static float sum_of(float lanes[AII_ATTN_GROUP])
+{
+  for (int w = AII_ATTN_GROUP / 2; w > 0; w /= 2)
+    for (int i = 0; i < w; i++) lanes[i] += lanes[i + w];
+  return lanes[0];
 }
 
 /* The queries over what they see of one split, into u->split. */
@@ -225,14 +281,15 @@ static void run_split(const attention_job *job, unit *u, uint32_t split)
   uint32_t at = AII_MAX(split * SPLIT, u->from / AII_ATTN_TILE * AII_ATTN_TILE);
   uint32_t end = AII_MIN(split * SPLIT + SPLIT, u->end), current = 0;
   memset(u->split.acc, 0, (size_t)u->n_q * job->kv->value_dim * sizeof(float));
-  memset(u->split.l, 0, u->n_q * sizeof(float));
+  memset(u->lanes, 0, (size_t)u->n_q * AII_ATTN_GROUP * sizeof(float));
   for (uint32_t i = 0; i < u->n_q; i++) u->split.m[i] = -INFINITY;
-  if (at < end) find_tile(job, u, at, &u->tiles[0]);
+  if (at < end) find_tile(job, u, at, 0);
   for (; at < end; at += AII_ATTN_TILE, current ^= 1) {
     bool more = at + AII_ATTN_TILE < u->end; /* behind the split, too: it is likely to come next */
-    if (more) find_tile(job, u, at + AII_ATTN_TILE, &u->tiles[current ^ 1]);
+    if (more) find_tile(job, u, at + AII_ATTN_TILE, current ^ 1);
     visit_tile(job, u, &u->tiles[current], more ? &u->tiles[current ^ 1] : NULL);
   }
+  for (uint32_t i = 0; i < u->n_q; i++) u->split.l[i] = sum_of(u->lanes + (size_t)i * AII_ATTN_GROUP);
 }
 
 /* A sink is a key that was seen first, of value 0. */
@@ -240,7 +297,7 @@ static void begin_total(const attention_job *job, unit *u)
 {
   memset(u->total.acc, 0, (size_t)u->n_q * job->kv->value_dim * sizeof(float));
   for (uint32_t i = 0; i < u->n_q; i++) {
-    u->total.m[i] = job->sinks != NULL ? job->sinks[u->head * job->group + i % job->group] : -INFINITY;
+    u->total.m[i] = job->sinks != NULL ? job->sinks[u->head * job->group + i % job->group] * LOG2_E : -INFINITY;
     u->total.l[i] = job->sinks != NULL ? 1 : 0;
   }
 }
@@ -251,13 +308,25 @@ static void add_part(const attention_job *job, unit *u, part p)
   uint32_t dim = job->kv->value_dim;
   for (uint32_t i = 0; i < u->n_q; i++) {
     if (!(p.m[i] > -INFINITY)) continue; /* saw nothing of it */
-    float top = AII_MAX(u->total.m[i], p.m[i]), factors[2] = {u->total.m[i] - top, p.m[i] - top};
+    if (!(u->total.m[i] > -INFINITY)) {  /* the first: as the sums below have it */
+      u->total.m[i] = p.m[i];
+      u->total.l[i] = p.l[i];
+      memcpy(u->total.acc + (size_t)i * dim, p.acc + (size_t)i * dim, dim * sizeof(float));
+      continue;
+    }
+    float top = AII_MAX(u->total.m[i], p.m[i]), factors[2] = {(u->total.m[i] - top) * LOG_2, (p.m[i] - top) * LOG_2};
     k->exp(factors, 2, factors);
     u->total.m[i] = top;
     u->total.l[i] = u->total.l[i] * factors[0] + p.l[i] * factors[1];
     k->scale(u->total.acc + (size_t)i * dim, factors[0], dim);
     k->add_scaled(u->total.acc + (size_t)i * dim, p.acc + (size_t)i * dim, factors[1], dim);
   }
+}
+
+/* Where row r of the unit has its results. */
+static float *out_of(const attention_job *job, const unit *u, uint32_t r)
+{
+  return job->out + ((size_t)(u->first + r) * job->how->n_heads + (size_t)u->head * job->group) * job->kv->value_dim;
 }
 
 static void end_total(const attention_job *job, unit *u)
@@ -267,9 +336,25 @@ static void end_total(const attention_job *job, unit *u)
     float *acc = u->total.acc + (size_t)r * job->group * dim;
     for (uint32_t g = 0; g < job->group; g++)
       job->cpu->k->scale(acc + g * dim, 1 / u->total.l[r * job->group + g], dim);
-    memcpy(job->out + ((size_t)(u->first + r) * job->how->n_heads + (size_t)u->head * job->group) * dim, acc,
-           job->group * dim * sizeof(float));
+    memcpy(out_of(job, u, r), acc, job->group * dim * sizeof(float));
   }
+}
+
+/* The queries of row r. */
+static const float *queries_of(const attention_job *job, const unit *u, uint32_t r)
+{
+  return job->q + ((size_t)(u->first + r) * job->how->n_heads + (size_t)u->head * job->group) * job->kv->head_dim;
+}
+
+/* The rows of queries and results are far apart: asked for all at once, they come while others are waited for. */
+static void fetch_rows(const attention_job *job, const unit *u)
+{
+  const size_t q_bytes = job->group * (size_t)job->kv->head_dim * sizeof(float),
+               out_bytes = job->group * (size_t)job->kv->value_dim * sizeof(float);
+  for (uint32_t r = 0; r < u->n_rows; r++)
+    for (size_t at = 0; at < q_bytes; at += LINE) __builtin_prefetch((const char *)queries_of(job, u, r) + at);
+  for (uint32_t r = 0; r < u->n_rows; r++)
+    for (size_t at = 0; at < out_bytes; at += LINE) __builtin_prefetch((char *)out_of(job, u, r) + at, 1);
 }
 
 /* Chooses rows and head by the unit's number, and prepares the queries. */
@@ -277,6 +362,7 @@ static void begin_unit(const attention_job *job, unit *u, size_t number)
 {
   size_t chunk = number / job->kv->n_kv_heads, dim = job->kv->head_dim;
   uint32_t ignored;
+  float scale = bent(job->how) ? job->how->scale : job->how->scale * LOG2_E;
   u->head = (uint32_t)(number % job->kv->n_kv_heads);
   u->first = job->chunks[chunk];
   u->n_rows = job->chunks[chunk + 1] - u->first;
@@ -284,18 +370,17 @@ static void begin_unit(const attention_job *job, unit *u, size_t number)
   u->table = job->rows->tables[job->rows->seq[u->first]];
   visible(job, u->first, &u->from, &ignored);
   visible(job, u->first + u->n_rows - 1, &ignored, &u->end); /* rows ascend: the last sees furthest */
-  for (uint32_t i = 0; i < u->n_q; i++) {
-    size_t row = u->first + i / job->group, head = (size_t)u->head * job->group + i % job->group;
-    job->cpu->k->attn_query(job->fmt, job->q + (row * job->how->n_heads + head) * dim, job->kv->head_dim,
-                            job->how->scale, u->q + i * dim);
-  }
+  fetch_rows(job, u);
+  for (uint32_t i = 0; i < u->n_q; i++)
+    job->cpu->k->attn_query(job->fmt, queries_of(job, u, i / job->group) + i % job->group * dim, job->kv->head_dim,
+                            scale, u->q + i * dim);
 }
 
 static void unit_range(void *arg, uint32_t worker, size_t first, size_t end)
 {
   const attention_job *job = arg;
   unit u;
-  unit_layout(job, &u, (float *)(void *)(job->scratch + worker * job->scratch_bytes));
+  unit_layout(job, &u, job->scratch + worker * job->scratch_bytes);
   for (size_t i = first; i < end; i++) {
     begin_unit(job, &u, i);
     begin_total(job, &u);
@@ -312,7 +397,7 @@ static void split_range(void *arg, uint32_t worker, size_t first, size_t end)
 {
   const attention_job *job = arg;
   unit u;
-  unit_layout(job, &u, (float *)(void *)(job->scratch + worker * job->scratch_bytes));
+  unit_layout(job, &u, job->scratch + worker * job->scratch_bytes);
   for (size_t i = first; i < end; i++) {
     size_t number = i / job->n_splits;
     float *parts = job->parts + number * job->n_splits * part_floats(job);
@@ -373,11 +458,6 @@ static uint64_t count_positions(const aii_rows *rows, uint32_t window, uint32_t 
   return positions;
 }
 
-static size_t lines(size_t bytes)
-{
-  return (bytes + 63) / 64 * 64;
-}
-
 /* Cuts the work and lays out its memory; returns the number of units, 0 when memory is out. */
 static size_t plan(attention_job *job, uint32_t longest)
 {
@@ -386,7 +466,7 @@ static size_t plan(attention_job *job, uint32_t longest)
   size_t n_units = cut_chunks(rows, job->group, NULL, &max_rows) * job->kv->n_kv_heads;
   job->max_q = max_rows * job->group;
   job->n_splits = count_splits(job, n_units, longest);
-  job->scratch_bytes = lines(unit_floats(job) * sizeof(float));
+  job->scratch_bytes = unit_bytes(job);
   size_t chunk_bytes = lines((2 * (size_t)rows->n_rows + 1) * sizeof(uint32_t));
   size_t waiting_bytes = lines(job->n_splits > 0 ? n_units * sizeof *job->waiting : 0);
   size_t part_bytes = lines(n_units * job->n_splits * part_floats(job) * sizeof(float));
@@ -413,7 +493,6 @@ void aii_cpu_attention(aii_backend *be, const aii_kv_view *kv, uint32_t layer, c
     aii_cpu_fail(cpu, AIINFRA_ENOTSUP, "attention over a KV cache of this type or shape");
     return;
   }
-  aii_fmt fmt = aii_cpu_fmt(kv->type);
   attention_job job = {.cpu = cpu,
                        .kv = kv,
                        .rows = rows,
@@ -421,9 +500,7 @@ void aii_cpu_attention(aii_backend *be, const aii_kv_view *kv, uint32_t layer, c
                        .sinks = aii_cpu_vector_of(how->sinks),
                        .layer = layer,
                        .group = how->n_heads / kv->n_kv_heads,
-                       .fmt = fmt,
-                       .key_bytes = aii_fmt_row_bytes(fmt, kv->head_dim),
-                       .value_bytes = aii_fmt_row_bytes(fmt, kv->value_dim),
+                       .fmt = aii_cpu_fmt(kv->type),
                        .q = q,
                        .out = out};
   uint32_t longest;

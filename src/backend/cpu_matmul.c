@@ -39,7 +39,8 @@ size_t aii_cpu_matmul_scratch(const aii_weight *w)
 
 size_t aii_cpu_grain(const aii_cpu *cpu, size_t panels)
 {
-  return AII_MAX(panels / (aii_pool_threads(cpu->pool) * RANGES_PER_THREAD), 1u);
+  size_t grain = panels / (aii_pool_threads(cpu->pool) * RANGES_PER_THREAD);
+  return AII_MAX(grain + grain % 2, 2u); /* kernels take two panels together */
 }
 
 void aii_cpu_dot_rows(const aii_cpu *cpu, const float *w, const float *bias, const float *x, size_t n_in,

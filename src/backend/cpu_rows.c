@@ -1,4 +1,4 @@
-/* src/backend/cpu_rows.c - the operations that look at one row at a time: embeddings, norms, rotation, the cache. */
+/* src/backend/cpu_rows.c - the operations that look at one row at a time: embeddings, norms, rotation. */
 #include <math.h>
 
 #include "src/backend/cpu.h"
@@ -135,54 +135,4 @@ void aii_cpu_rope(aii_backend *be, const aii_rope *rope, const aii_rows *rows, u
   rope_job job = {cpu->k, rope, rows, n_heads, n_kv_heads, head_dim, q, k, angles};
   size_t elements = (size_t)rows->n_rows * (n_heads + n_kv_heads) * head_dim;
   aii_cpu_for(cpu, rows->n_rows, 8, elements < ALONE_ELEMENTS, rope_range, &job);
-}
-
-/* ---- the cache ---- */
-
-typedef struct write_job {
-  aii_cpu *cpu;
-  const aii_kv_view *kv;
-  const aii_rows *rows;
-  uint32_t layer;
-  const float *k, *v;
-} write_job;
-
-static void write_range(void *arg, uint32_t worker, size_t first, size_t end)
-{
-  const write_job *job = arg;
-  const aii_kv_view *kv = job->kv;
-  aii_fmt fmt = aii_cpu_fmt(kv->type);
-  size_t key_bytes = aii_fmt_row_bytes(fmt, kv->head_dim), value_bytes = aii_fmt_row_bytes(fmt, kv->value_dim);
-  (void)worker;
-  for (size_t r = first; r < end; r++) {
-    uint32_t pos = job->rows->pos[r], block = job->rows->tables[job->rows->seq[r]][pos / kv->block_tokens];
-    if (block >= kv->n_blocks) continue;
-    char *dst = (char *)kv->base + block * kv->block_bytes + job->layer * kv->layer_bytes;
-    for (uint32_t h = 0; h < kv->n_kv_heads; h++) {
-      size_t from = r * kv->n_kv_heads + h, to = (size_t)h * kv->block_tokens + pos % kv->block_tokens;
-      job->cpu->k->quant[fmt](job->k + from * kv->head_dim, kv->head_dim, dst + to * key_bytes);
-      job->cpu->k->quant[fmt](job->v + from * kv->value_dim, kv->value_dim, dst + kv->value_offset + to * value_bytes);
-    }
-  }
-}
-
-bool aii_cpu_kv_takes(const aii_kv_view *kv)
-{
-  if (kv->type == AII_Q8_0) return kv->head_dim % AII_QBLOCK == 0 && kv->value_dim % AII_QBLOCK == 0;
-  return kv->type == AII_F32 || kv->type == AII_F16;
-}
-
-void aii_cpu_kv_write(aii_backend *be, const aii_kv_view *kv, uint32_t layer, const aii_rows *rows, const float *k,
-                      const float *v)
-{
-  write_job job = {aii_cpu_of(be), kv, rows, layer, k, v};
-  if (!aii_cpu_kv_takes(kv) || layer >= kv->n_layers) {
-    aii_cpu_fail(job.cpu, AIINFRA_ENOTSUP, "a KV cache of this type or layer");
-    return;
-  }
-  for (uint32_t r = 0; r < rows->n_rows; r++)
-    if (rows->tables[rows->seq[r]][rows->pos[r] / kv->block_tokens] >= kv->n_blocks)
-      aii_cpu_fail(job.cpu, AIINFRA_EINTERNAL, "a block table names a block outside the KV cache");
-  size_t elements = (size_t)rows->n_rows * kv->n_kv_heads * (kv->head_dim + kv->value_dim);
-  aii_cpu_for(job.cpu, rows->n_rows, 16, elements < ALONE_ELEMENTS, write_range, &job);
 }

@@ -11,8 +11,9 @@
  *       section after counting it down.
  *   P4  Who sleeps announces it first (`sleepers`, `waiting`) and the kernel compares the word again: no wake-up is lost.
  *
- * Workers spin for some microseconds before they sleep, not at all when there are more threads than cores. A section
- * started while another runs (nested, or from a second thread) runs on its caller alone; results do not depend on it.
+ * Workers spin for some microseconds before they sleep. There are no more threads than cores that this process may use:
+ * threads that wait for each other on one core would lose a quarter of the speed. A section started while another runs
+ * (nested, or from a second thread) runs on its caller alone; results do not depend on any of it.
  * All signals are blocked in the workers: they belong to the host's threads.
  */
 #include <errno.h>
@@ -42,7 +43,7 @@ typedef struct worker {
 struct aii_pool {
   aii_mem *mem;
   worker *workers;
-  uint32_t n_threads, n_started, spins;
+  uint32_t n_threads, n_started;
   part_fn fn;
   void *arg;
   uint32_t n_parts;
@@ -94,7 +95,7 @@ static void run_parts(aii_pool *pool, uint32_t section)
 /* Returns the number of a section other than `seen`. */
 static uint32_t next_section(aii_pool *pool, uint32_t seen)
 {
-  for (uint32_t i = 0; i < pool->spins; i++) {
+  for (uint32_t i = 0; i < SPINS; i++) {
     uint32_t now = atomic_load_explicit(&pool->section, memory_order_acquire);
     if (now != seen) return now;
     cpu_relax();
@@ -160,8 +161,6 @@ static aiinfra_status start_workers(aii_pool *pool, bool pin, aiinfra_error *err
   cpu_set_t allowed, core;
   CPU_ZERO(&allowed);
   bool known = sched_getaffinity(0, sizeof allowed, &allowed) == 0;
-  uint32_t cores = known ? (uint32_t)CPU_COUNT(&allowed) : 1;
-  pool->spins = pool->n_threads <= cores ? SPINS : 0;
   for (uint32_t i = 1; i < pool->n_threads; i++) {
     worker *w = &pool->workers[i - 1];
     w->pool = pool;
@@ -174,11 +173,21 @@ static aiinfra_status start_workers(aii_pool *pool, bool pin, aiinfra_error *err
   return AIINFRA_OK;
 }
 
-aiinfra_status aii_pool_create(aii_mem *mem, uint32_t n_threads, bool pin, aii_pool **out, aiinfra_error *err)
+/* 0: not known. */
+static uint32_t usable_cores(void)
+{
+  cpu_set_t allowed;
+  CPU_ZERO(&allowed);
+  return sched_getaffinity(0, sizeof allowed, &allowed) == 0 ? (uint32_t)CPU_COUNT(&allowed) : 0;
+}
+
+aiinfra_status aii_pool_create(aii_mem *mem, uint32_t n_threads, uint32_t flags, aii_pool **out, aiinfra_error *err)
 {
   *out = NULL;
   if (n_threads == 0 || n_threads > MAX_THREADS)
     return aii_fail(err, AIINFRA_EINVAL, "a pool needs 1 to %d threads, not %u", MAX_THREADS, n_threads);
+  uint32_t cores = usable_cores();
+  if ((flags & AII_POOL_CROWD) == 0 && cores != 0) n_threads = AII_MIN(n_threads, cores);
   aii_pool *pool = aii_new_aligned(mem, sizeof *pool);
   if (pool == NULL) return aii_fail(err, AIINFRA_ENOMEM, "thread pool");
   memset(pool, 0, sizeof *pool);
@@ -192,7 +201,7 @@ aiinfra_status aii_pool_create(aii_mem *mem, uint32_t n_threads, bool pin, aii_p
       return aii_fail(err, AIINFRA_ENOMEM, "thread pool");
     }
   }
-  aiinfra_status rc = start_workers(pool, pin, err);
+  aiinfra_status rc = start_workers(pool, (flags & AII_POOL_PIN) != 0, err);
   if (rc != AIINFRA_OK) {
     aii_pool_free(pool);
     return rc;
@@ -217,9 +226,14 @@ uint32_t aii_pool_threads(const aii_pool *pool)
   return pool == NULL ? 1 : pool->n_threads;
 }
 
+uint32_t aii_pool_sections(const aii_pool *pool)
+{
+  return pool == NULL ? 0 : atomic_load_explicit(&pool->section, memory_order_relaxed);
+}
+
 static void wait_finished(aii_pool *pool)
 {
-  for (uint32_t i = 0; i < pool->spins; i++) {
+  for (uint32_t i = 0; i < SPINS; i++) {
     if (atomic_load(&pool->pending) == 0) return;
     cpu_relax();
   }
@@ -227,6 +241,14 @@ static void wait_finished(aii_pool *pool)
   uint32_t pending;
   while ((pending = atomic_load(&pool->pending)) != 0) futex_wait(&pool->pending, pending);
   atomic_store(&pool->waiting, false);
+}
+
+/* Those that are awake see the section by themselves, or just before they sleep. */
+static void wake_workers(aii_pool *pool, uint32_t n_parts)
+{
+  uint32_t asleep = atomic_load(&pool->sleepers), awake = pool->n_started - asleep;
+  uint32_t wanted = AII_MIN(n_parts, pool->n_threads) - 1;
+  if (asleep != 0 && awake < wanted) futex_wake(&pool->section, wanted - awake);
 }
 
 void aii_pool_run(aii_pool *pool, uint32_t n_parts, void (*fn)(void *arg, uint32_t part, uint32_t n_parts), void *arg)
@@ -243,7 +265,7 @@ void aii_pool_run(aii_pool *pool, uint32_t n_parts, void (*fn)(void *arg, uint32
   uint32_t section = atomic_load_explicit(&pool->section, memory_order_relaxed) + 1;
   atomic_store_explicit(&pool->ticket, (uint64_t)section << 32 | n_parts, memory_order_release);
   atomic_store(&pool->section, section);
-  if (atomic_load(&pool->sleepers) != 0) futex_wake(&pool->section, AII_MIN(n_parts - 1, pool->n_threads - 1));
+  wake_workers(pool, n_parts);
   run_parts(pool, section);
   wait_finished(pool);
   atomic_flag_clear_explicit(&pool->busy, memory_order_release);

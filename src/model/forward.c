@@ -58,7 +58,7 @@ static void lay_out(aii_workspace *ws)
   ws->weights = cut(ws, rows, hp->n_used_experts);
   ws->ids = cut(ws, rows, hp->n_used_experts);
   ws->each = cut(ws, rows, (uint64_t)hp->n_used_experts * hp->n_embd);
-  ws->logits = cut(ws, ws->max_logits, hp->n_vocab);
+  if (!ws->model->rt->backend->ops->in_place) ws->logits = cut(ws, ws->max_logits, hp->n_vocab);
 }
 
 aiinfra_status aii_workspace_create(aiinfra_model *m, uint32_t max_rows, uint32_t max_logits, aii_workspace **out,
@@ -193,11 +193,12 @@ static aiinfra_status hand_out(const pass *p, const aii_forward *f, aiinfra_erro
   if (rc == AIINFRA_OK && f->n_logits > 0) {
     norm_rows(p, f->logit_rows, f->n_logits);
     size_t n = (size_t)f->n_logits * hp->n_vocab;
-    p->ops->matmul(p->be, &p->m->output, NULL, p->ws->h, f->n_logits, false, p->ws->logits);
-    if (hp->logit_scale != 1.0f) p->ops->scale(p->be, p->ws->logits, 1 / hp->logit_scale, n);
-    if (hp->logit_softcap != 0) p->ops->softcap(p->be, p->ws->logits, hp->logit_softcap, n);
+    float *logits = p->ws->logits != NULL ? p->ws->logits : f->logits;
+    p->ops->matmul(p->be, &p->m->output, NULL, p->ws->h, f->n_logits, false, logits);
+    if (hp->logit_scale != 1.0f) p->ops->scale(p->be, logits, 1 / hp->logit_scale, n);
+    if (hp->logit_softcap != 0) p->ops->softcap(p->be, logits, hp->logit_softcap, n);
     rc = p->ops->sync(p->be, err);
-    if (rc == AIINFRA_OK) { rc = p->ops->to_host(p->be, f->logits, p->ws->logits, n * sizeof(float), err); }
+    if (rc == AIINFRA_OK && logits != f->logits) rc = p->ops->to_host(p->be, f->logits, logits, n * sizeof(float), err);
   }
   return rc == AIINFRA_OK ? p->ops->sync(p->be, err) : rc;
 }

@@ -21,7 +21,7 @@ struct aii_workspace {
   float *a, *c, *b;               /* MLA: what is compressed, its normalised part, what comes of it */
   float *scores, *weights, *each; /* experts: [n_experts], [n_used], [n_used][n_embd] */
   int32_t *ids;                   /* [n_used] */
-  float *logits;                  /* [max_logits][n_vocab] */
+  float *logits;                  /* [max_logits][n_vocab]; NULL: they go where the host wants them */
   aiinfra_token *zeros;           /* [max_rows], host: every row is of type 0 */
 };
 

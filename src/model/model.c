@@ -22,6 +22,7 @@ static void destroy(aiinfra_model *m)
   aii_mem *mem = &rt->mem;
   size_t cursor = 0;
   for (size_t i = 0; i < m->n_uploaded; i++) rt->backend->ops->unload(rt->backend, aii_tensors_at(m, &cursor));
+  if (m->slab != NULL) rt->backend->ops->release(rt->backend, m->slab, m->slab_bytes);
   aii_packed_free(m->packed);
   aii_head_free(mem, m->head);
   aii_layers_free(m);

@@ -184,7 +184,9 @@ struct aiinfra_model {
   char *bos_text, *eos_text; /* for templates; "" when there is none */
   aii_head *head;            /* NULL: none */
   aii_layer *layers;
-  aii_packed *packed;   /* NULL: no weight lies in a packed file */
+  aii_packed *packed; /* NULL: no weight lies in a packed file */
+  void *slab;         /* of the device, where packed weights lie that are in no file; or NULL */
+  size_t slab_bytes;
   aii_rope_table *rope; /* [2]: of most layers, and of those with a window where they differ */
 };
 

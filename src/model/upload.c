@@ -7,6 +7,8 @@
 #include "src/model/arch.h"
 #include "src/model/packed.h"
 
+enum { LINE = 64 };
+
 /* Mapped weights that exceed memory would be read from disk again for every token. */
 static aiinfra_status check_fits(const aiinfra_model *m, aiinfra_error *err)
 {
@@ -37,16 +39,51 @@ static void forget(const aiinfra_model *m, const aii_weight *w)
   if (w->device != NULL) aii_file_set_forget(&m->gguf->files, w->source, aii_weight_bytes(w));
 }
 
-/* One weight; *entry counts those of the plan. */
-static aiinfra_status upload(aiinfra_model *m, aii_weight *w, bool note, size_t *entry, aiinfra_error *err)
+/* The bytes that a weight takes in the slab. */
+static size_t slab_share(const aiinfra_model *m, const aii_weight *w)
+{
+  const aii_backend_ops *ops = m->rt->backend->ops;
+  return ops->packed_bytes != NULL ? (ops->packed_bytes(w) + LINE - 1) / LINE * LINE : 0;
+}
+
+/* One piece of memory for all weights that will be packed in memory. */
+static aiinfra_status make_slab(aiinfra_model *m, aiinfra_error *err)
+{
+  aii_backend *be = m->rt->backend;
+  const aii_weight *largest = NULL;
+  size_t cursor = 0, total = 0;
+  for (aii_weight *w; (w = aii_tensors_at(m, &cursor)) != NULL;) {
+    size_t share = slab_share(m, w);
+    if (share > 0 && (largest == NULL || share > slab_share(m, largest))) largest = w;
+    if (!aii_size_add(total, share, &total))
+      return aii_fail(err, AIINFRA_EFORMAT, "more bytes than there are addresses");
+  }
+  if (total == 0) return AIINFRA_OK;
+  aiinfra_status rc = be->ops->alloc(be, total, &m->slab, err);
+  if (rc != AIINFRA_OK) return no_room(m, largest, rc, err);
+  m->slab_bytes = total;
+  return AIINFRA_OK;
+}
+
+/* Where the load is. */
+typedef struct place {
+  size_t entry; /* of the plan of the packed file */
+  size_t at;    /* in the slab */
+} place;
+
+static aiinfra_status upload(aiinfra_model *m, aii_weight *w, bool note, place *next, aiinfra_error *err)
 {
   aii_backend *be = m->rt->backend;
   aii_packed *p = m->packed;
   const void *packed = NULL;
-  if (p != NULL && *entry < p->header.n_entries && p->weights[*entry] == w) {
-    if (p->file.bytes != NULL) packed = p->file.bytes + p->entries[*entry].at;
-    else if (note) aii_packed_note_source(p, *entry);
-    ++*entry;
+  if (p != NULL && next->entry < p->header.n_entries && p->weights[next->entry] == w) {
+    if (p->file.bytes != NULL) packed = p->file.bytes + p->entries[next->entry].at;
+    else if (note) aii_packed_note_source(p, next->entry);
+    next->entry++;
+  }
+  if (m->slab != NULL && slab_share(m, w) > 0) {
+    w->device = (char *)m->slab + next->at;
+    next->at += slab_share(m, w);
   }
   aii_device_lock(m->rt);
   aiinfra_status rc = packed != NULL ? be->ops->adopt(be, w, packed, err) : be->ops->upload(be, w, err);
@@ -58,9 +95,10 @@ static aiinfra_status upload(aiinfra_model *m, aii_weight *w, bool note, size_t 
 static aiinfra_status upload_all(aiinfra_model *m, const aiinfra_model_opts *opts, bool note, aiinfra_error *err)
 {
   uint64_t done = 0;
-  size_t cursor = 0, entry = 0;
+  size_t cursor = 0;
+  place next = {0, 0};
   for (aii_weight *w; (w = aii_tensors_at(m, &cursor)) != NULL;) {
-    aiinfra_status rc = upload(m, w, note, &entry, err);
+    aiinfra_status rc = upload(m, w, note, &next, err);
     if (rc != AIINFRA_OK) return rc;
     m->n_uploaded++;
     done += (uint64_t)w->n_in * w->n_out * w->n_mats;
@@ -112,7 +150,8 @@ aiinfra_status aii_model_upload(aiinfra_model *m, const aiinfra_model_opts *opts
     aii_logf(&m->rt->log, AIINFRA_LOG_INFO, "model '%s': this device keeps no packed weights", m->name);
   }
   bool write = m->packed != NULL && find_packed(m, opts->packed_path);
-  rc = upload_all(m, opts, write, err);
+  if (m->packed == NULL || m->packed->file.bytes == NULL) rc = make_slab(m, err);
+  if (rc == AIINFRA_OK) rc = upload_all(m, opts, write, err);
   if (rc == AIINFRA_OK && write) write_packed(m, opts->packed_path);
   if (m->packed != NULL && m->packed->file.bytes == NULL) {
     aii_packed_free(m->packed);

@@ -100,7 +100,8 @@ static aiinfra_status build(aiinfra_runtime *rt, const aiinfra_runtime_opts *opt
 {
   uint32_t n_threads = opts->n_threads > 0 ? (uint32_t)opts->n_threads : usable_cores();
   aiinfra_status rc = aii_metrics_create(&rt->mem, &rt->metrics, err);
-  if (rc == AIINFRA_OK) rc = aii_pool_create(&rt->mem, n_threads, opts->pin_threads > 0, &rt->pool, err);
+  if (rc == AIINFRA_OK)
+    rc = aii_pool_create(&rt->mem, n_threads, opts->pin_threads > 0 ? AII_POOL_PIN : 0, &rt->pool, err);
   if (rc == AIINFRA_OK) rc = aii_cpu_backend_create(&rt->mem, rt->pool, opts->isa, &rt->backend, err);
   if (rc == AIINFRA_OK) rc = aii_worker_create(&rt->mem, &rt->worker, err);
   if (rc == AIINFRA_OK) rc = aii_loop_create(&rt->mem, opts->uv_loop, &rt->loop, err);

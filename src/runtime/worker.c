@@ -3,12 +3,18 @@
  * Jobs run in the order they came; each goes back to the loop's thread through its own task, so nothing here
  * allocates. The device lock is held while a job runs, so that another thread may prepare weights or evaluate a text in
  * between. The lock goes round in the order of asking: who takes it again and again starves nobody.
+ *
+ * After a job the worker looks for the next one for some microseconds before it sleeps: while a batcher decodes, planning
+ * the next pass takes the loop no longer than waking this thread would. Not on a single core, which the loop needs.
  */
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 
 #include "src/runtime/runtime.h"
+
+enum { SPINS = 1000 }; /* with a pause each: about 10 to 50 microseconds */
 
 struct aii_worker {
   aii_mem *mem;
@@ -20,16 +26,29 @@ struct aii_worker {
   uint64_t next_ticket, served; /* of the device: whose ticket is served has it */
   aii_job *first, *last;
   bool quit;
+  uint32_t spins;
+  atomic_bool called; /* there is a job, or the end; may be read without the lock */
 };
+
+static void relax(void)
+{
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("yield");
+#endif
+}
 
 /* Waits for the next job; NULL when the worker is to end. */
 static aii_job *next_job(aii_worker *worker)
 {
+  for (uint32_t i = 0; i < worker->spins && !atomic_load_explicit(&worker->called, memory_order_relaxed); i++) relax();
   pthread_mutex_lock(&worker->lock);
   while (worker->first == NULL && !worker->quit) (void)pthread_cond_wait(&worker->wake, &worker->lock);
   aii_job *job = worker->first;
   if (job != NULL) worker->first = job->next;
   if (worker->first == NULL) worker->last = NULL;
+  atomic_store_explicit(&worker->called, worker->first != NULL, memory_order_relaxed);
   pthread_mutex_unlock(&worker->lock);
   return job;
 }
@@ -81,6 +100,9 @@ aiinfra_status aii_worker_create(aii_mem *mem, aii_worker **out, aiinfra_error *
   aii_worker *worker = aii_new(mem, sizeof *worker);
   if (worker == NULL) return aii_fail(err, AIINFRA_ENOMEM, "no memory for the compute worker");
   worker->mem = mem;
+  cpu_set_t cores;
+  CPU_ZERO(&cores);
+  if (sched_getaffinity(0, sizeof cores, &cores) == 0 && CPU_COUNT(&cores) > 1) worker->spins = SPINS;
   (void)pthread_mutex_init(&worker->lock, NULL);
   (void)pthread_mutex_init(&worker->device, NULL);
   (void)pthread_cond_init(&worker->wake, NULL);
@@ -103,6 +125,7 @@ void aii_worker_free(aii_worker *worker)
   if (worker == NULL) return;
   pthread_mutex_lock(&worker->lock);
   worker->quit = true;
+  atomic_store_explicit(&worker->called, true, memory_order_relaxed);
   (void)pthread_cond_signal(&worker->wake);
   pthread_mutex_unlock(&worker->lock);
   (void)pthread_join(worker->thread, NULL);
@@ -138,6 +161,7 @@ void aii_worker_submit(aiinfra_runtime *rt, aii_job *job)
     worker->first = job;
   }
   worker->last = job;
+  atomic_store_explicit(&worker->called, true, memory_order_relaxed);
   (void)pthread_cond_signal(&worker->wake);
   pthread_mutex_unlock(&worker->lock);
 }

@@ -149,7 +149,7 @@ void test_backend_rates(uint32_t n_threads)
   aii_backend *be;
   aiinfra_error err;
   aii_mem_init(&mem, NULL, 0);
-  if (aii_pool_create(&mem, n_threads, false, &pool, &err) != AIINFRA_OK) return;
+  if (aii_pool_create(&mem, n_threads, 0, &pool, &err) != AIINFRA_OK) return;
   if (aii_cpu_backend_create(&mem, pool, 0, &be, &err) != AIINFRA_OK) return;
   size_t bytes = (size_t)DIM * 2 * OUT * N_MATRICES;
   char *memory = malloc(bytes);

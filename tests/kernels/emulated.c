@@ -11,6 +11,8 @@
 #pragma GCC target("avx2,fma,f16c,bmi2")
 #pragma GCC diagnostic ignored "-Wpsabi" /* wide vectors pass between inlined functions only */
 #define AII_AVX512_HEADER "tests/kernels/simde_avx512.h"
+#define AII_FLOAT_COLS 4
+#define AII_QUANT_COLS 2
 #define AII_TABLE aii_kernels_emulated
 #define AII_TABLE_NAME "avx512 emulated"
 extern const aii_kernels aii_kernels_emulated;

@@ -80,6 +80,16 @@ static inline __attribute__((always_inline)) __m128i emulate_cvtsepi32_epi8(simd
   return r;
 }
 
+static inline __attribute__((always_inline)) __m256i emulate_cvtepi32_epi16(simde__m512i i)
+{
+  halves a = {.i = i};
+  int16_t q[16];
+  for (int j = 0; j < 16; j++) q[j] = (int16_t)a.i32[j];
+  __m256i r;
+  memcpy(&r, q, sizeof r);
+  return r;
+}
+
 static inline __attribute__((always_inline)) simde__m512 emulate_roundscale(simde__m512 f)
 {
   halves a = {.f = f}, r;
@@ -149,6 +159,7 @@ static inline __attribute__((always_inline)) simde__m512i emulate_srai32(simde__
 #undef _mm512_cvtepi32_ps
 #undef _mm512_cvtps_epi32
 #undef _mm512_cvtsepi32_epi8
+#undef _mm512_cvtepi32_epi16
 #undef _mm512_roundscale_ps
 #undef _mm512_dpbusd_epi32
 #undef _mm512_extractf32x8_ps
@@ -159,6 +170,7 @@ static inline __attribute__((always_inline)) simde__m512i emulate_srai32(simde__
 #define _mm512_cvtepi32_ps(a) emulate_cvtepi32_ps(a)
 #define _mm512_cvtps_epi32(a) emulate_cvtps_epi32(a)
 #define _mm512_cvtsepi32_epi8(a) emulate_cvtsepi32_epi8(a)
+#define _mm512_cvtepi32_epi16(a) emulate_cvtepi32_epi16(a)
 #define _mm512_roundscale_ps(a, mode) emulate_roundscale(a)
 #define _mm512_dpbusd_epi32(sum, u, s) emulate_dpbusd(sum, u, s)
 #define _mm512_extractf32x8_ps(a, half) emulate_upper(a)

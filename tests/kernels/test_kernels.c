@@ -321,7 +321,7 @@ static void test_quant_q8(void **state)
   (void)state;
   for (int v = 0; v < n_variants; v++) {
     for (size_t n = 1; n < 200; n++) {
-      size_t n64 = (n + 63) / 64 * 64, bytes = n64 + n64 / 8 * 3;
+      size_t n64 = (n + 63) / 64 * 64, bytes = n64 + n64 / 8 * 5;
       fence x = random_floats(n), want = out_new(bytes), got = out_new(bytes);
       if (below(4) == 0) memset(x.data, 0, n * 4);
       aii_kernels_ref.quant_q8(x.data, n, want.data);
@@ -521,40 +521,107 @@ static void test_rope(void **state)
   }
 }
 
-static void attention_round(const aii_kernels *k, aii_fmt fmt)
+#define TILE AII_ATTN_TILE
+#define TILE_GROUPS (AII_ATTN_TILE / AII_ATTN_GROUP)
+
+/* Random rows of a tile, put into groups; some are one in two places. */
+typedef struct groups {
+  fence bytes;
+  const void *at[TILE_GROUPS];
+  aii_attn_tile tile;
+} groups;
+
+static groups random_groups(aii_attn_part part, aii_fmt fmt, uint32_t dim, uint32_t n)
 {
-  uint32_t n_q = 1 + (uint32_t)below(9), n_keys = 1 + (uint32_t)below(64), dim = (uint32_t)random_length(fmt, 140);
-  size_t row = aii_fmt_row_bytes(fmt, dim), n_scores = (size_t)(n_q - 1) * 64 + n_keys, n_acc = (size_t)n_q * dim;
-  fence x = random_floats(n_acc), keys = random_weights(fmt, n_keys, dim), p = random_floats(n_scores);
-  fence q = out_new(n_acc * 4), want = out_new(n_scores * 4), got = out_new(n_scores * 4), other = out_new(n_acc * 4);
-  const void *rows[64];
-  for (uint32_t j = 0; j < n_keys; j++) rows[j] = (char *)keys.data + (below(8) == 0 ? 0 : j) * row;
-  const aii_attn_tile tile = {fmt, dim, n_keys, rows, below(2) == 0 ? NULL : rows};
-  memset(q.data, 0, n_acc * 4);
-  memset(other.data, 0, n_acc * 4);
+  size_t row = aii_fmt_row_bytes(fmt, dim), group = AII_ATTN_GROUP * row;
+  groups g = {.bytes = out_new(n * group)};
+  for (uint32_t i = 0; i < n; i++) {
+    char *p = (char *)g.bytes.data + i * group, back[4 * 256];
+    for (uint32_t j = 0; j < AII_ATTN_GROUP; j++) {
+      fence x = random_weights(fmt, 1, dim);
+      aii_attn_put(part, fmt, dim, x.data, p, AII_ATTN_GROUP, j);
+      aii_attn_get(part, fmt, dim, p, AII_ATTN_GROUP, j, back);
+      assert_memory_equal(back, x.data, row);
+      fence_free(x);
+    }
+    g.at[i] = below(8) == 0 ? g.bytes.data : p;
+  }
+  out_check(g.bytes);
+  g.tile = (aii_attn_tile){fmt, dim, n, NULL, NULL};
+  return g;
+}
+
+static void scores_round(const aii_kernels *k, aii_fmt fmt, uint32_t n_q, uint32_t n)
+{
+  uint32_t dim = (uint32_t)random_length(fmt, 140);
+  size_t n_x = (size_t)n_q * dim, n_scores = (size_t)(n_q - 1) * TILE + n * AII_ATTN_GROUP;
+  fence x = random_floats(n_x), q = out_new(n_x * 4), other = out_new(n_x * 4), want = out_new(n_scores * 4),
+        got = out_new(n_scores * 4);
+  groups keys = random_groups(AII_ATTN_KEYS, fmt, dim, n);
+  keys.tile.groups = keys.at;
+  keys.tile.next = below(2) == 0 ? NULL : keys.at;
+  memset(q.data, 0, n_x * 4);
+  memset(other.data, 0, n_x * 4);
   for (uint32_t i = 0; i < n_q; i++) {
     aii_kernels_ref.attn_query(fmt, (float *)x.data + i * dim, dim, 0.125f, (float *)q.data + i * dim);
     k->attn_query(fmt, (float *)x.data + i * dim, dim, 0.125f, (float *)other.data + i * dim);
   }
-  assert_same("attn_query", k, q.data, other.data, fmt == AII_FMT_Q8_0 ? 0 : n_acc);
-  if (fmt == AII_FMT_Q8_0) assert_memory_equal(q.data, other.data, n_acc * 4);
-  aii_kernels_ref.attn_scores(&tile, q.data, n_q, want.data, 64);
-  k->attn_scores(&tile, q.data, n_q, got.data, 64);
+  assert_same("attn_query", k, q.data, other.data, fmt == AII_FMT_Q8_0 ? 0 : n_x);
+  if (fmt == AII_FMT_Q8_0) assert_memory_equal(q.data, other.data, n_x * 4);
+  aii_kernels_ref.attn_scores(&keys.tile, q.data, n_q, want.data, TILE);
+  k->attn_scores(&keys.tile, q.data, n_q, got.data, TILE);
   for (uint32_t i = 0; i < n_q; i++)
-    assert_same("attn_scores", k, (float *)want.data + i * 64, (float *)got.data + i * 64, n_keys);
-  fill(q.data, n_acc);
-  memcpy(other.data, q.data, n_acc * 4);
-  aii_kernels_ref.attn_values(&tile, p.data, 64, n_q, q.data);
-  k->attn_values(&tile, p.data, 64, n_q, other.data);
-  assert_same("attn_values", k, q.data, other.data, n_acc);
-  fence outs[] = {q, want, got, other};
-  for (size_t i = 0; i < 4; i++) {
+    assert_same("attn_scores", k, (float *)want.data + i * TILE, (float *)got.data + i * TILE, n * AII_ATTN_GROUP);
+  fence outs[] = {q, other, want, got, keys.bytes};
+  for (size_t i = 0; i < 5; i++) {
     out_check(outs[i]);
     fence_free(outs[i]);
   }
   fence_free(x);
-  fence_free(keys);
-  fence_free(p);
+}
+
+/* The same softmax step and values by the reference and by k. */
+static void values_round(const aii_kernels *k, aii_fmt fmt, uint32_t n_q, uint32_t n)
+{
+  uint32_t dim = (uint32_t)random_length(fmt, 140), first = (uint32_t)below(16 * n);
+  size_t n_acc = (size_t)n_q * dim, n_scores = (size_t)(n_q - 1) * TILE + n * AII_ATTN_GROUP;
+  groups values = random_groups(AII_ATTN_VALUES, fmt, dim, n);
+  fence scores = random_floats(n_scores), acc = random_floats(n_acc), m = random_floats(n_q);
+  fence l = random_floats((size_t)n_q * 16), from[] = {scores, acc, m, l}, want[4], got[4];
+  size_t counts[] = {n_scores, n_acc, n_q, (size_t)n_q * 16};
+  for (int i = 0; i < 4; i++) {
+    want[i] = out_new(counts[i] * 4);
+    got[i] = out_new(counts[i] * 4);
+    memcpy(want[i].data, from[i].data, counts[i] * 4);
+    memcpy(got[i].data, from[i].data, counts[i] * 4);
+  }
+  values.tile.groups = values.at;
+  values.tile.next = below(2) == 0 ? NULL : values.at;
+  aii_attn_state s = {n_q,          dim,  first,        first + 1 + (uint32_t)below(16 * n - first),
+                      want[0].data, TILE, want[2].data, want[3].data,
+                      want[1].data};
+  aii_attn_state other = {n_q, dim, s.first, s.end, got[0].data, TILE, got[2].data, got[3].data, got[1].data};
+  aii_kernels_ref.attn_soften(&s);
+  k->attn_soften(&other);
+  for (uint32_t i = 0; i < n_q; i++)
+    assert_same("attn_soften", k, s.scores + i * TILE + s.first, other.scores + i * TILE + s.first, s.end - s.first);
+  aii_kernels_ref.attn_values(&values.tile, &s);
+  k->attn_values(&values.tile, &other);
+  for (int i = 0; i < 4; i++) {
+    assert_same("attn_values", k, want[i].data, got[i].data, i == 0 ? 0 : counts[i]);
+    out_check(got[i]);
+    fence_free(want[i]);
+    fence_free(got[i]);
+    fence_free(from[i]);
+  }
+  fence_free(values.bytes);
+}
+
+static void attention_round(const aii_kernels *k, aii_fmt fmt)
+{
+  uint32_t n_q = 1 + (uint32_t)below(9), n = 1 + (uint32_t)below(TILE_GROUPS);
+  scores_round(k, fmt, n_q, n);
+  values_round(k, fmt, n_q, n);
 }
 
 static void vector_round(const aii_kernels *k)
@@ -669,7 +736,7 @@ static void bench_product(const aii_kernels *k, aii_fmt fmt, uint32_t cols, size
 
 static void bench_rest(const aii_kernels *k)
 {
-  enum { N = 16384, DIM = 64, KEYS = 64, Q = 16 };
+  enum { N = 16384, DIM = 64, Q = 16 };
   static float a[N], b[N], c[N], acc[Q * DIM];
   double s;
   fill(a, N);
@@ -678,20 +745,31 @@ static void bench_rest(const aii_kernels *k)
   printf("  %-7s silu_mul: %.2f G elements/s\n", k->name, 20.0 * N / s * 1e-9);
   BEST_OF(s, for (int i = 0; i < 20; i++) k->rms_norm(a, b, N, 1e-5f, c));
   printf("  %-7s rms_norm: %.2f G elements/s\n", k->name, 20.0 * N / s * 1e-9);
-  const void *rows[KEYS];
+  const void *rows[TILE_GROUPS];
   const aii_fmt fmts[] = {AII_FMT_F32, AII_FMT_F16, AII_FMT_Q8_0};
+  float m[Q], l[Q * 16] = {0};
   for (int f = 0; f < 3; f++) {
-    for (int j = 0; j < KEYS; j++) rows[j] = (char *)b + (size_t)j * aii_fmt_row_bytes(fmts[f], DIM);
-    if (f > 0) aii_fmt_info(fmts[f])->encode(a, NULL, KEYS * DIM, b);
-    const aii_attn_tile tile = {fmts[f], DIM, KEYS, rows, NULL};
+    size_t row = aii_fmt_row_bytes(fmts[f], DIM);
+    char coded[4 * DIM];
+    for (int j = 0; j < TILE; j++) { /* keys and values alike: what they hold does not matter */
+      rows[j / AII_ATTN_GROUP] = (char *)b + (size_t)(j / AII_ATTN_GROUP) * AII_ATTN_GROUP * row;
+      aii_fmt_info(fmts[f])->encode(a + j * DIM, NULL, DIM, coded);
+      aii_attn_put(AII_ATTN_VALUES, fmts[f], DIM, coded,
+                   (char *)b + (size_t)(j / AII_ATTN_GROUP) * AII_ATTN_GROUP * row, AII_ATTN_GROUP, j % AII_ATTN_GROUP);
+    }
+    const aii_attn_tile tile = {fmts[f], DIM, TILE_GROUPS, rows, NULL};
+    const aii_attn_state state = {Q, DIM, 0, TILE, c, TILE, m, l, acc};
     for (int i = 0; i < Q; i++) k->attn_query(fmts[f], a + i * DIM, DIM, 1, acc + i * DIM);
-    BEST_OF(s, for (int i = 0; i < 200; i++) k->attn_scores(&tile, acc, Q, c, KEYS));
+    BEST_OF(s, for (int i = 0; i < 200; i++) k->attn_scores(&tile, acc, Q, c, TILE));
     printf("  %-7s attn_scores %-4s: %.2f GFLOP/s\n", k->name, aii_fmt_info(fmts[f])->name,
-           200.0 * 2 * Q * KEYS * DIM / s * 1e-9);
+           200.0 * 2 * Q * TILE * DIM / s * 1e-9);
     fill(acc, Q * DIM);
-    BEST_OF(s, for (int i = 0; i < 200; i++) k->attn_values(&tile, c, KEYS, Q, acc));
+    BEST_OF(s, for (int i = 0; i < 200; i++) k->attn_values(&tile, &state));
     printf("  %-7s attn_values %-4s: %.2f GFLOP/s\n", k->name, aii_fmt_info(fmts[f])->name,
-           200.0 * 2 * Q * KEYS * DIM / s * 1e-9);
+           200.0 * 2 * Q * TILE * DIM / s * 1e-9);
+    for (int i = 0; i < Q; i++) m[i] = 0;
+    BEST_OF(s, for (int i = 0; i < 200; i++) k->attn_soften(&state));
+    printf("  %-7s attn_soften: %.2f G elements/s\n", k->name, 200.0 * Q * TILE / s * 1e-9);
   }
   BEST_OF(s, for (int i = 0; i < 200; i++) k->vec_l2sq(a, 256, 64, b, 256, c));
   printf("  %-7s vec_l2sq, 256 dims in cache: %.2f GB/s\n", k->name, 200.0 * 64 * 256 * 4 / s * 1e-9);

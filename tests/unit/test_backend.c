@@ -34,7 +34,7 @@ static machine new_machine(uint32_t n_threads, int32_t isa)
 {
   machine m;
   aiinfra_error err;
-  assert_int_equal(aii_pool_create(&mem, n_threads, false, &m.pool, &err), AIINFRA_OK);
+  assert_int_equal(aii_pool_create(&mem, n_threads, AII_POOL_CROWD, &m.pool, &err), AIINFRA_OK);
   assert_int_equal(aii_cpu_backend_create(&mem, m.pool, isa, &m.be, &err), AIINFRA_OK);
   return m;
 }
@@ -96,7 +96,7 @@ static void matmul_case(int type, uint32_t n_in, uint32_t n_out, uint32_t n_rows
   memcpy(want, y0, bytes);
   for (uint32_t r = 0; r < n_rows; r++) /* each row alone */
     one.be->ops->matmul(one.be, &w, &bias, x + (size_t)r * n_in, 1, true, want + (size_t)r * n_out);
-  for (uint32_t threads = 1; threads <= 4; threads *= 2) {
+  for (uint32_t threads = 1; threads <= 64; threads *= threads < 4 ? 2 : 16) {
     machine m = new_machine(threads, 0);
     memcpy(got, y0, bytes);
     m.be->ops->matmul(m.be, &w, &bias, x, n_rows, true, got);

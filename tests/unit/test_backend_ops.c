@@ -25,7 +25,7 @@ static machine new_machine(uint32_t n_threads, int32_t isa)
 {
   machine m;
   aiinfra_error err;
-  assert_int_equal(aii_pool_create(&mem, n_threads, false, &m.pool, &err), AIINFRA_OK);
+  assert_int_equal(aii_pool_create(&mem, n_threads, AII_POOL_CROWD, &m.pool, &err), AIINFRA_OK);
   assert_int_equal(aii_cpu_backend_create(&mem, m.pool, isa, &m.be, &err), AIINFRA_OK);
   return m;
 }

@@ -307,6 +307,39 @@ static void test_same_bits_in_any_batch(void **state)
   }
 }
 
+/* Threads that meet wait for each other: decoding must not do that often. */
+static void test_few_meetings_a_layer(void **state)
+{
+  (void)state;
+  static const gm_shape wide = {.arch = "llama",
+                                .n_vocab = 300,
+                                .n_embd = 1024,
+                                .n_layers = 2,
+                                .n_heads = 16,
+                                .n_kv_heads = 4,
+                                .head_dim = 64,
+                                .n_ff = 1536,
+                                .n_rot = 64,
+                                .context = 64,
+                                .seed = 9};
+  static float logits[MAX_VOCAB];
+  aiinfra_runtime_opts opts = AIINFRA_RUNTIME_OPTS_INIT;
+  aiinfra_token tokens[N_TOKENS];
+  runner r;
+  opts.n_threads = 2;
+  runner_open(&r, write_model(&wide, "wide.gguf"), &opts, N_TOKENS, 16, AII_F16);
+  random_tokens(&wide, 1, tokens);
+  runner_step(&r, tokens, N_TOKENS - 1, 0, false, logits);
+  uint32_t before = aii_pool_sections(r.rt->pool);
+  runner_step(&r, tokens + N_TOKENS - 1, 1, N_TOKENS - 1, false, logits);
+  uint32_t meetings = aii_pool_sections(r.rt->pool) - before, threads = aii_pool_threads(r.rt->pool);
+  runner_close(&r);
+  print_message("%u meetings in %u layers\n", meetings, wide.n_layers);
+  assert_true(meetings <= 5 * wide.n_layers + 1);
+  if (threads == 1) test_skip("one core: nobody to meet");
+  assert_true(meetings >= 3 * wide.n_layers); /* or it was not measured */
+}
+
 static void expect_refused(runner *r, aiinfra_token token, uint32_t pos, uint32_t n_rows, uint32_t logit_row)
 {
   aiinfra_token tokens[4] = {token, token, token, token};
@@ -337,8 +370,8 @@ static void test_refuses_what_does_not_fit(void **state)
 
 int main(void)
 {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_against_the_definition),
-                                     cmocka_unit_test(test_same_bits_in_any_batch),
-                                     cmocka_unit_test(test_refuses_what_does_not_fit)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_against_the_definition), cmocka_unit_test(test_same_bits_in_any_batch),
+      cmocka_unit_test(test_few_meetings_a_layer), cmocka_unit_test(test_refuses_what_does_not_fit)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

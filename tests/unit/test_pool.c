@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,7 +24,7 @@ static aii_pool *new_pool(uint32_t n_threads)
 {
   aii_pool *pool;
   aiinfra_error err;
-  assert_int_equal(aii_pool_create(&mem, n_threads, false, &pool, &err), AIINFRA_OK);
+  assert_int_equal(aii_pool_create(&mem, n_threads, AII_POOL_CROWD, &pool, &err), AIINFRA_OK);
   return pool;
 }
 
@@ -55,7 +56,7 @@ static void run_and_check(aii_pool *pool, uint32_t n_parts)
 static void test_every_part_once(void **state)
 {
   (void)state;
-  static const uint32_t threads[] = {1, 2, 3, 8, 32}; /* more than there are cores, too */
+  static const uint32_t threads[] = {1, 2, 3, 8, 32, 64}; /* more than there are cores, too */
   for (size_t t = 0; t < AII_COUNT(threads); t++) {
     aii_pool *pool = new_pool(threads[t]);
     assert_int_equal(aii_pool_threads(pool), threads[t]);
@@ -168,12 +169,12 @@ static void test_bad_arguments(void **state)
   (void)state;
   aii_pool *pool = (aii_pool *)&mem;
   aiinfra_error err;
-  assert_int_equal(aii_pool_create(&mem, 0, false, &pool, &err), AIINFRA_EINVAL);
+  assert_int_equal(aii_pool_create(&mem, 0, 0, &pool, &err), AIINFRA_EINVAL);
   assert_null(pool);
-  assert_int_equal(aii_pool_create(&mem, 1u << 20, false, &pool, &err), AIINFRA_EINVAL);
+  assert_int_equal(aii_pool_create(&mem, 1u << 20, 0, &pool, &err), AIINFRA_EINVAL);
   aii_mem tight;
   aii_mem_init(&tight, NULL, 64);
-  assert_int_equal(aii_pool_create(&tight, 4, false, &pool, &err), AIINFRA_ENOMEM);
+  assert_int_equal(aii_pool_create(&tight, 4, AII_POOL_CROWD, &pool, &err), AIINFRA_ENOMEM);
   assert_null(pool);
   assert_int_equal(atomic_load(&tight.used_bytes), 0);
 }
@@ -195,7 +196,7 @@ static void test_thread_creation_fails(void **state)
     aiinfra_error err;
     aii_mem_init(&m, NULL, 0);
     setrlimit(RLIMIT_AS, &little);
-    aiinfra_status rc = aii_pool_create(&m, 1000, false, &pool, &err);
+    aiinfra_status rc = aii_pool_create(&m, 1000, AII_POOL_CROWD, &pool, &err);
     _exit(rc != AIINFRA_OK && pool == NULL && atomic_load(&m.used_bytes) == 0 && err.message[0] != '\0' ? 0 : 1);
   }
   int status;
@@ -204,12 +205,80 @@ static void test_thread_creation_fails(void **state)
 #endif
 }
 
+/* ---- how many threads compute ---- */
+
+typedef struct crowd {
+  pthread_t seen[64];
+  pthread_mutex_t lock;
+  uint32_t n;
+  _Atomic uint32_t at_once, most;
+} crowd;
+
+static void join_crowd(void *arg, uint32_t part, uint32_t n_parts)
+{
+  crowd *c = arg;
+  struct timespec nap = {0, 200000};
+  uint32_t now = atomic_fetch_add(&c->at_once, 1) + 1, most = atomic_load(&c->most), i = 0;
+  (void)part;
+  (void)n_parts;
+  while (now > most && !atomic_compare_exchange_weak(&c->most, &most, now)) {}
+  pthread_mutex_lock(&c->lock);
+  while (i < c->n && !pthread_equal(c->seen[i], pthread_self())) i++;
+  if (i == c->n) c->seen[c->n++] = pthread_self();
+  pthread_mutex_unlock(&c->lock);
+  nanosleep(&nap, NULL); /* leaves parts to others */
+  atomic_fetch_sub(&c->at_once, 1);
+}
+
+/* Most threads that were in a section at once; *n: all that ever were. */
+static uint32_t gather_crowd(aii_pool *pool, uint32_t *n)
+{
+  crowd c = {.lock = PTHREAD_MUTEX_INITIALIZER};
+  for (int i = 0; i < 40; i++) {
+    struct timespec nap = {0, 300000};
+    aii_pool_run(pool, 8, join_crowd, &c);
+    nanosleep(&nap, NULL); /* all sleep: somebody must be woken */
+  }
+  *n = c.n;
+  return atomic_load(&c.most);
+}
+
+static void test_not_more_than_cores(void **state)
+{
+  (void)state;
+  cpu_set_t all, one;
+  aii_pool *pool;
+  aiinfra_error err;
+  uint32_t n;
+  assert_int_equal(sched_getaffinity(0, sizeof all, &all), 0);
+  CPU_ZERO(&one);
+  for (size_t cpu = 0; CPU_COUNT(&one) == 0; cpu++)
+    if (CPU_ISSET(cpu, &all)) CPU_SET(cpu, &one);
+  assert_int_equal(sched_setaffinity(0, sizeof one, &one), 0);
+  assert_int_equal(aii_pool_create(&mem, 8, 0, &pool, &err), AIINFRA_OK);
+  assert_int_equal(aii_pool_threads(pool), 1);
+  assert_int_equal(gather_crowd(pool, &n), 1);
+  assert_int_equal(n, 1);
+  aii_pool_free(pool);
+  pool = new_pool(8); /* a crowd */
+  assert_int_equal(aii_pool_threads(pool), 8);
+  assert_true(gather_crowd(pool, &n) > 1);
+  aii_pool_free(pool);
+  assert_int_equal(sched_setaffinity(0, sizeof all, &all), 0);
+  assert_int_equal(aii_pool_create(&mem, 8, 0, &pool, &err), AIINFRA_OK);
+  uint32_t most = gather_crowd(pool, &n), cores = (uint32_t)CPU_COUNT(&all);
+  printf("%u of 8 threads at once on %u cores\n", most, cores);
+  assert_true(most <= cores);
+  assert_true(cores == 1 || most > 1);
+  aii_pool_free(pool);
+}
+
 static void test_pinned(void **state)
 {
   (void)state;
   aii_pool *pool;
   aiinfra_error err;
-  assert_int_equal(aii_pool_create(&mem, 3, true, &pool, &err), AIINFRA_OK);
+  assert_int_equal(aii_pool_create(&mem, 3, AII_POOL_PIN | AII_POOL_CROWD, &pool, &err), AIINFRA_OK);
   for (int i = 0; i < 50; i++) run_and_check(pool, 9);
   aii_pool_free(pool);
 }
@@ -222,7 +291,7 @@ int main(void)
       cmocka_unit_test(test_create_and_free), cmocka_unit_test(test_nested),
       cmocka_unit_test(test_two_callers),     cmocka_unit_test(test_signals),
       cmocka_unit_test(test_bad_arguments),   cmocka_unit_test(test_thread_creation_fails),
-      cmocka_unit_test(test_pinned),
+      cmocka_unit_test(test_pinned),          cmocka_unit_test(test_not_more_than_cores),
   };
   return cmocka_run_group_tests_name("pool", tests, NULL, NULL);
 }

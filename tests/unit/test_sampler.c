@@ -148,6 +148,108 @@ static void test_large(void **state)
   free(big);
 }
 
+/* ---- beside the definition, word for word ---- */
+
+typedef struct ranked {
+  double weight;
+  float logit;
+  int id;
+} ranked;
+
+static int by_rank(const void *a, const void *b)
+{
+  const ranked *x = a, *y = b;
+  if (x->logit != y->logit) return x->logit < y->logit ? 1 : -1;
+  return x->id - y->id;
+}
+
+/* Sorts everything. With top_p the draw goes by rank; else by id. */
+static int plain_pick(const aii_sampling *how, const float *x, int n, double unit, ranked *all)
+{
+  double max = -INFINITY, total = 0, kept = 0;
+  int m = 0;
+  for (int i = 0; i < n; i++) max = (double)x[i] > max ? (double)x[i] : max;
+  for (int i = 0; i < n; i++)
+    if (x[i] > -INFINITY) all[m++] = (ranked){exp(((double)x[i] - max) / (double)how->temperature), x[i], i};
+  for (int i = 0; i < m; i++) total += all[i].weight;
+  if (how->top_p > 0 && how->top_p < 1) {
+    int j = 0;
+    qsort(all, (size_t)m, sizeof *all, by_rank);
+    while (j < m && (j == 0 || kept < (double)how->top_p * total)) kept += all[j++].weight;
+    m = j;
+  }
+  total = 0;
+  for (int i = 0; i < m; i++) total += all[i].weight < (double)how->min_p ? 0 : all[i].weight;
+  double at = unit * total;
+  int last = -1;
+  for (int i = 0; i < m && at >= 0; i++) {
+    if (all[i].weight < (double)how->min_p) continue;
+    last = all[i].id;
+    at -= all[i].weight;
+  }
+  return last;
+}
+
+/* Logits of many kinds: few that stand out, all alike, all the same, with holes. */
+static void draw_logits(float *x, int n, int kind, unsigned long long *random)
+{
+  for (int i = 0; i < n; i++) {
+    double u = 0;
+    for (int j = 0; j < 4; j++) u += (double)(test_random(random) % 100000) * 1e-5;
+    x[i] = (float)((u - 2) * (kind == 0 ? 2 : kind == 1 ? 9 : 0.01));
+    if (kind == 0 && i % 997 == 0) x[i] += 10;
+    if (kind == 3) x[i] = (float)(i % 7);
+    if (kind == 4 && i % 3 != 0) x[i] = i % 2 ? -INFINITY : NAN;
+  }
+}
+
+static void test_as_defined(void **state)
+{
+  (void)state;
+  enum { BIG = 5003, PICKS = 12 };
+  const aii_sampling how[] = {{.temperature = 1},
+                              {.temperature = 0.7f, .top_p = 0.95f},
+                              {.temperature = 1.5f, .top_p = 0.5f, .min_p = 0.02f},
+                              {.temperature = 1, .top_p = 0.999f, .min_p = 0.3f},
+                              {.temperature = 0.3f, .min_p = 0.1f},
+                              {.temperature = 2, .top_p = 1e-6f}};
+  unsigned long long random = test_seed();
+  float *x = calloc(BIG, sizeof *x);
+  ranked *all = calloc(BIG, sizeof *all);
+  for (int kind = 0; kind < 5; kind++) {
+    draw_logits(x, BIG, kind, &random);
+    for (size_t h = 0; h < sizeof how / sizeof how[0]; h++) {
+      aii_sampling seeded = how[h];
+      aii_rng rng;
+      seeded.seed = test_random(&random);
+      aii_rng_seed(&rng, seeded.seed);
+      aii_sampler *s = make(seeded, BIG);
+      for (int i = 0; i < PICKS; i++)
+        assert_int_equal(aii_sampler_pick(s, x), plain_pick(&seeded, x, BIG, aii_rng_unit(&rng), all));
+      aii_sampler_free(s);
+    }
+  }
+  free(all);
+  free(x);
+}
+
+/* The lowest of the largest, wherever it stands; what is no number is passed over. */
+static void test_greedy_large(void **state)
+{
+  (void)state;
+  enum { BIG = 1003 };
+  float x[BIG];
+  unsigned long long random = test_seed();
+  for (int i = 0; i < 500; i++) {
+    for (int j = 0; j < BIG; j++) x[j] = test_random(&random) % 9 == 0 ? NAN : -(float)(test_random(&random) % 50);
+    int first = (int)(test_random(&random) % BIG), second = (int)(test_random(&random) % BIG);
+    x[first] = x[second] = 1;
+    aii_sampler *s = make((aii_sampling){.temperature = 0}, BIG);
+    assert_int_equal(aii_sampler_pick(s, x), first < second ? first : second);
+    aii_sampler_free(s);
+  }
+}
+
 static void test_bad_options(void **state)
 {
   (void)state;
@@ -168,8 +270,14 @@ static void test_bad_options(void **state)
 int main(void)
 {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_greedy),     cmocka_unit_test(test_shares), cmocka_unit_test(test_same_seed_same_tokens),
-      cmocka_unit_test(test_odd_logits), cmocka_unit_test(test_large),  cmocka_unit_test(test_bad_options),
+      cmocka_unit_test(test_greedy),
+      cmocka_unit_test(test_shares),
+      cmocka_unit_test(test_same_seed_same_tokens),
+      cmocka_unit_test(test_odd_logits),
+      cmocka_unit_test(test_large),
+      cmocka_unit_test(test_bad_options),
+      cmocka_unit_test(test_as_defined),
+      cmocka_unit_test(test_greedy_large),
   };
   aii_mem_init(&mem, NULL, 0);
   return cmocka_run_group_tests(tests, NULL, NULL);
