@@ -27,7 +27,6 @@
 #define SPLIT 512             /* a multiple of AII_ATTN_TILE */
 #define UNITS_PER_THREAD 8    /* fewer are split, */
 #define SPLIT_BYTES (4 << 20) /* unless their parts take more than this */
-#define RANGES_PER_THREAD 4   /* adjacent parts: what comes behind a part is fetched while it ends */
 #define ALONE_PRODUCTS (256u << 10)
 #define LINE 64
 #define LOG2_E 0x1.715476p+0f
@@ -509,7 +508,6 @@ void aii_cpu_attention(aii_backend *be, const aii_kv_view *kv, uint32_t layer, c
   uint32_t longest;
   uint64_t products = count_positions(rows, how->window, &longest) * how->n_heads * kv->head_dim;
   size_t n_units = plan(&job, longest);
-  size_t n_parts = n_units * job.n_splits, grain = n_parts / (aii_pool_threads(cpu->pool) * RANGES_PER_THREAD);
-  if (job.n_splits > 0) aii_cpu_for(cpu, n_parts, AII_MAX(grain, 1), false, split_range, &job);
+  if (job.n_splits > 0) aii_cpu_for(cpu, n_units * job.n_splits, 1, false, split_range, &job);
   else aii_cpu_for(cpu, n_units, 1, products < ALONE_PRODUCTS, unit_range, &job);
 }
