@@ -30,6 +30,8 @@
 
 #include "aiinfra/memory.h"
 
+#include "aiinfra/cache.h"
+
 #include "aiinfra/agent.h"
 
 #include "aiinfra/server.h"

@@ -118,6 +118,7 @@ int cli_print_json(json_t *value, size_t flags);
 
 int cmd_agent(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
+int cmd_cache(int argc, char **argv);
 int cmd_convert(int argc, char **argv);
 int cmd_forget(int argc, char **argv);
 int cmd_imatrix(int argc, char **argv);
@@ -125,6 +126,7 @@ int cmd_ingest(int argc, char **argv);
 int cmd_inspect(int argc, char **argv);
 int cmd_kld(int argc, char **argv);
 int cmd_logits(int argc, char **argv);
+int cmd_memory(int argc, char **argv);
 int cmd_perplexity(int argc, char **argv);
 int cmd_quantize(int argc, char **argv);
 int cmd_remember(int argc, char **argv);

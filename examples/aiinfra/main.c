@@ -20,6 +20,8 @@ static const command commands[] = {
     {"search", cmd_search, "find passages and facts in a database"},
     {"remember", cmd_remember, "keep a fact"},
     {"forget", cmd_forget, "forget a fact or a passage for good"},
+    {"memory", cmd_memory, "facts in time: revise, history, export, import"},
+    {"cache", cmd_cache, "the response cache: stats, clear"},
     {"run", cmd_run, "continue a text, or chat"},
     {"serve", cmd_serve, "an OpenAI-compatible HTTP server"},
     {"bench", cmd_bench, "measure a model's speed"},

@@ -4,6 +4,10 @@
  * of every conversation, in order. Working: a few labelled blocks that are always in the prompt. All in one database,
  * below a scope: no read crosses scopes. Writing needs no model: texts are embedded by hashed word and character
  * n-grams, and searched by that vector and by keywords together.
+ *
+ * A fact has two times. It holds in the world from valid_from_ms to valid_to_ms, and it was believed from when it was
+ * remembered until it was revised. Nothing but forgetting and expiry removes a version of a fact, so that any past state
+ * can be asked for.
  */
 #ifndef AIINFRA_MEMORY_H
 #define AIINFRA_MEMORY_H
@@ -20,41 +24,93 @@ typedef struct aiinfra_memory aiinfra_memory;
 
 /** Options of aiinfra_memory_open(). Zero is the default of every field. */
 typedef struct aiinfra_memory_opts {
-  size_t struct_size; /**< sizeof this struct; set by AIINFRA_MEMORY_OPTS_INIT */
-  const char *scope;  /**< whose memory, e.g. "user:ann"; NULL: "default" */
+  size_t struct_size;  /**< sizeof this struct; set by AIINFRA_MEMORY_OPTS_INIT */
+  const char *scope;   /**< whose memory, e.g. "user:ann"; NULL: "default" */
+  const char *tenant;  /**< the five names together are the scope; each NULL or at most 256 bytes */
+  const char *user;    /**< one whose memory it is */
+  const char *agent;   /**< the agent that remembers */
+  const char *session; /**< the conversation or task */
 } aiinfra_memory_opts;
 
 /** Initialiser of aiinfra_memory_opts. */
-#define AIINFRA_MEMORY_OPTS_INIT {sizeof(aiinfra_memory_opts), NULL}
+#define AIINFRA_MEMORY_OPTS_INIT                              \
+  {                                                           \
+    sizeof(aiinfra_memory_opts), NULL, NULL, NULL, NULL, NULL \
+  }
 
 /** What kind of memory a row is. */
 typedef enum aiinfra_memory_kind {
-  AIINFRA_MEMORY_ANY = 0,      /**< in queries: facts and passages */
-  AIINFRA_MEMORY_FACT = 1,     /**< a statement worth keeping */
-  AIINFRA_MEMORY_PASSAGE = 2   /**< a piece of an ingested document */
+  AIINFRA_MEMORY_ANY = 0,    /**< in queries: facts and passages */
+  AIINFRA_MEMORY_FACT = 1,   /**< a statement worth keeping */
+  AIINFRA_MEMORY_PASSAGE = 2 /**< a piece of an ingested document */
 } aiinfra_memory_kind;
 
 /** A question to the memory. Zero is the default of every field. */
 typedef struct aiinfra_recall_opts {
-  size_t struct_size; /**< sizeof this struct; set by AIINFRA_RECALL_OPTS_INIT */
-  uint32_t k;         /**< items wanted; 0: 5 */
-  int32_t kind;       /**< an aiinfra_memory_kind; 0: any */
-  uint32_t max_bytes; /**< bound on the texts' total length; 0: none */
-  float min_score;    /**< drop items below this score; 0: none */
+  size_t struct_size;   /**< sizeof this struct; set by AIINFRA_RECALL_OPTS_INIT */
+  uint32_t k;           /**< items wanted; 0: 5 */
+  int32_t kind;         /**< an aiinfra_memory_kind; 0: any */
+  uint32_t max_bytes;   /**< bound on the texts' total length; 0: none */
+  float min_score;      /**< drop items below this score; 0: none */
+  int64_t as_of_ms;     /**< what held then, milliseconds since 1970; 0: what holds now */
+  int64_t known_at_ms;  /**< as it was believed then; 0: as it is believed now */
+  float recency;        /**< what age takes from a fact's score; 0: 0.1; negative: nothing */
+  float importance;     /**< what its importance adds or takes; 0: 0.2; negative: nothing */
+  float reinforcement;  /**< what its repetition adds; 0: 0.1; negative: nothing */
+  float half_life_days; /**< after which half of the recency is gone; 0: 30 */
 } aiinfra_recall_opts;
 
 /** Initialiser of aiinfra_recall_opts. */
-#define AIINFRA_RECALL_OPTS_INIT {sizeof(aiinfra_recall_opts), 0, 0, 0, 0.0f}
+#define AIINFRA_RECALL_OPTS_INIT                                             \
+  {                                                                          \
+    sizeof(aiinfra_recall_opts), 0, 0, 0, 0.0f, 0, 0, 0.0f, 0.0f, 0.0f, 0.0f \
+  }
+
+/** What is known of a fact besides its text. Zero is the default of every field. */
+typedef struct aiinfra_fact_opts {
+  size_t struct_size;        /**< sizeof this struct; set by AIINFRA_FACT_OPTS_INIT */
+  const char *metadata_json; /**< a JSON object that is kept with it; may be NULL */
+  const char *source;        /**< who said so; at most 1024 bytes; NULL: not known */
+  int64_t valid_from_ms;     /**< when it began to hold, milliseconds since 1970; 0: when it is remembered */
+  int64_t valid_to_ms;       /**< when it ceases to hold; 0: open */
+  int64_t ttl_ms;            /**< after which it is forgotten; 0: never */
+  float importance;          /**< up to 1; 0: 0.5 */
+  float trust;               /**< up to 1, a factor of its score; 0: 1 */
+  int32_t keep_near;         /**< 1: a new fact also when one says the same in other words */
+  uint32_t reserved;         /**< must be 0 */
+} aiinfra_fact_opts;
+
+/** Initialiser of aiinfra_fact_opts. */
+#define AIINFRA_FACT_OPTS_INIT                                       \
+  {                                                                  \
+    sizeof(aiinfra_fact_opts), NULL, NULL, 0, 0, 0, 0.0f, 0.0f, 0, 0 \
+  }
+
+/** Which facts to list. Zero is the default of every field. */
+typedef struct aiinfra_facts_opts {
+  size_t struct_size;  /**< sizeof this struct; set by AIINFRA_FACTS_OPTS_INIT */
+  int64_t as_of_ms;    /**< what held then; 0: what holds now */
+  int64_t known_at_ms; /**< as it was believed then; 0: as it is believed now */
+  int64_t after_id;    /**< only facts with a larger id: the next page */
+  uint32_t limit;      /**< 0: 100 */
+  int32_t all;         /**< 1: all versions, also what no longer holds; the times are not looked at */
+} aiinfra_facts_opts;
+
+/** Initialiser of aiinfra_facts_opts. */
+#define AIINFRA_FACTS_OPTS_INIT               \
+  {                                           \
+    sizeof(aiinfra_facts_opts), 0, 0, 0, 0, 0 \
+  }
 
 /** What an ingestion did. */
 typedef struct aiinfra_ingest_stats {
-  size_t struct_size;   /**< sizeof this struct; set by the caller */
-  uint64_t files;       /**< files read */
-  uint64_t unchanged;   /**< of these, the same as last time */
-  uint64_t skipped;     /**< files that are no text or too large */
-  uint64_t passages;    /**< passages written */
-  uint64_t removed;     /**< passages of older versions removed */
-  uint64_t bytes;       /**< bytes read */
+  size_t struct_size; /**< sizeof this struct; set by the caller */
+  uint64_t files;     /**< files read */
+  uint64_t unchanged; /**< of these, the same as last time */
+  uint64_t skipped;   /**< files that are no text or too large */
+  uint64_t passages;  /**< passages written */
+  uint64_t removed;   /**< passages of older versions removed */
+  uint64_t bytes;     /**< bytes read */
 } aiinfra_ingest_stats;
 
 /**
@@ -72,7 +128,8 @@ AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_memory_open(aiinfra_db *db, 
 AIINFRA_API void aiinfra_memory_free(aiinfra_memory *memory);
 
 /**
- * Keeps a fact. The same text again (but for case and white space) only refreshes it and gives its old id.
+ * Keeps a fact. The same text again (but for case and white space), or the same in other words, only reinforces it and
+ * gives its old id. See aiinfra_memory_add_fact().
  *
  * @param metadata_json  a JSON object that is kept with it; may be NULL
  * @param id             receives its id; may be NULL
@@ -105,8 +162,13 @@ AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_memory_ingest(aiinfra_memory
 /**
  * Recalls what fits a question best.
  *
+ * The score is the fused rank of both searches, 1 for what is first in both; for facts times their trust, and times
+ * 1 + recency * (recency of the fact - 1) + importance * (2 * its importance - 1) + reinforcement * (0 to 1 for
+ * repetition), by the weights of the options.
+ *
  * @param out_json  an array, best first: [{"id", "kind": "fact" | "passage", "text", "score", "vector_score",
- *                  "text_score", "source": path, "first_byte", "n_bytes", "created_ms", "metadata"}]
+ *                  "text_score", "recency", "importance", "trust", "reinforced", "source": path or who said so,
+ *                  "first_byte", "n_bytes", "created_ms", "valid_from_ms", "valid_to_ms", "metadata"}]
  * @return AIINFRA_EINVAL, AIINFRA_EIO, AIINFRA_EBUSY, AIINFRA_ENOMEM
  * Thread: any.  Since: 0.1.
  */
@@ -115,9 +177,11 @@ AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_memory_recall(aiinfra_memory
                                                                   aiinfra_error *err);
 
 /**
- * Forgets an item for good.
+ * Forgets an item for good, a fact with all of its versions: no byte of their texts stays in the database file.
  * @return AIINFRA_ENOENT  no such item in this scope
- *         AIINFRA_EINVAL, AIINFRA_EIO, AIINFRA_EBUSY, AIINFRA_ENOMEM
+ *         AIINFRA_EBUSY   another process held the database; or it is forgotten, but a reader in another process still
+ *                         keeps bytes of it in the log beside the file: the message tells, any later write clears it
+ *         AIINFRA_EINVAL, AIINFRA_EIO, AIINFRA_ENOMEM
  * Thread: any.  Since: 0.1.
  */
 AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_memory_forget(aiinfra_memory *memory, int64_t id,
@@ -139,8 +203,7 @@ AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_memory_append(aiinfra_memory
  * Thread: any.  Since: 0.1.
  */
 AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_memory_history(aiinfra_memory *memory, const char *conversation,
-                                                                   uint32_t last, char **out_json,
-                                                                   aiinfra_error *err);
+                                                                   uint32_t last, char **out_json, aiinfra_error *err);
 
 /**
  * Sets a block of the working memory; NULL or "" removes it.
@@ -158,6 +221,140 @@ AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_memory_set_block(aiinfra_mem
  */
 AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_memory_blocks(aiinfra_memory *memory, char **out_json,
                                                                   aiinfra_error *err);
+
+/* ---- facts in time ------------------------------------------------------------------------------------------------ */
+
+/**
+ * Keeps a fact. A current one with the same text (but for case and white space: "same"), or the same in other words
+ * ("near": contractions, punctuation, words of the same function; never another negation, number, name or order) is
+ * reinforced instead, unless the interval given differs.
+ *
+ * @param opts      may be NULL
+ * @param out_json  {"id": 7, "outcome": "new" | "same" | "near"}; may be NULL
+ * @return AIINFRA_EINVAL  a bad text or option, valid_to_ms not after valid_from_ms
+ *         AIINFRA_ENOTSUP, AIINFRA_EIO, AIINFRA_EBUSY, AIINFRA_ENOSPC, AIINFRA_ENOMEM
+ * Thread: any.  Since: 0.1.
+ */
+AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_memory_add_fact(aiinfra_memory *memory, const char *text,
+                                                                    const aiinfra_fact_opts *opts, char **out_json,
+                                                                    aiinfra_error *err);
+
+/**
+ * Corrects a fact that was wrong: from now on the new text is believed, for the interval of the old one. The old version
+ * is kept for questions about what was believed.
+ *
+ * @param id      a fact that was neither revised nor superseded
+ * @param opts    what is not set is as the old version has it; may be NULL
+ * @param new_id  receives the new version's id; may be NULL
+ * @return AIINFRA_ENOENT  no such fact in this scope
+ *         AIINFRA_EEXIST  it was revised or superseded already; the message names what took its place
+ *         AIINFRA_EINVAL, AIINFRA_ENOTSUP, AIINFRA_EIO, AIINFRA_EBUSY, AIINFRA_ENOSPC, AIINFRA_ENOMEM
+ * Thread: any.  Since: 0.1.
+ */
+AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_memory_revise(aiinfra_memory *memory, int64_t id, const char *text,
+                                                                  const aiinfra_fact_opts *opts, int64_t *new_id,
+                                                                  aiinfra_error *err);
+
+/**
+ * Tells that the world has changed: a fact ceased to hold at opts->valid_from_ms (0: now), and the new text holds since.
+ * The old version is kept for questions about the time before.
+ *
+ * @param id      a fact that was neither revised nor superseded
+ * @param text    NULL: nothing takes its place
+ * @param opts    as for aiinfra_memory_revise()
+ * @param new_id  receives the new version's id, 0 without a text; may be NULL
+ * @return AIINFRA_ENOENT  no such fact in this scope
+ *         AIINFRA_EEXIST  it was revised or superseded already; the message names what took its place
+ *         AIINFRA_EINVAL  also when it would cease to hold before it began
+ *         AIINFRA_ENOTSUP, AIINFRA_EIO, AIINFRA_EBUSY, AIINFRA_ENOSPC, AIINFRA_ENOMEM
+ * Thread: any.  Since: 0.1.
+ */
+AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_memory_supersede(aiinfra_memory *memory, int64_t id,
+                                                                     const char *text, const aiinfra_fact_opts *opts,
+                                                                     int64_t *new_id, aiinfra_error *err);
+
+/**
+ * Tells that a fact was of use, or was said again: its score rises. Recalling alone reinforces nothing.
+ * @return AIINFRA_ENOENT  no such fact in this scope
+ *         AIINFRA_EINVAL, AIINFRA_EIO, AIINFRA_EBUSY, AIINFRA_ENOMEM
+ * Thread: any.  Since: 0.1.
+ */
+AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_memory_reinforce(aiinfra_memory *memory, int64_t id,
+                                                                     aiinfra_error *err);
+
+/**
+ * Removes the facts whose time to live is over, for good. No read shows them even before that.
+ * @param n  receives how many; may be NULL
+ * @return AIINFRA_EINVAL, AIINFRA_EIO, AIINFRA_EBUSY, AIINFRA_ENOMEM
+ * Thread: any.  Since: 0.1.
+ */
+AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_memory_expire(aiinfra_memory *memory, uint64_t *n,
+                                                                  aiinfra_error *err);
+
+/**
+ * All versions of a fact, oldest first, by the id of any of them.
+ * @param out_json  [{"id", "text", "state": "current" | "revised" | "ended" | "expired", "recorded_ms", "retired_ms",
+ *                  "valid_from_ms", "valid_to_ms", "ended_at_ms", "expires_ms", "previous", "source", "trust",
+ *                  "importance", "reinforced", "metadata"}], null where there is nothing
+ * @return AIINFRA_ENOENT  no such fact in this scope; the message tells when it was forgotten
+ *         AIINFRA_EINVAL, AIINFRA_EIO, AIINFRA_EBUSY, AIINFRA_ENOMEM
+ * Thread: any.  Since: 0.1.
+ */
+AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_memory_fact_history(aiinfra_memory *memory, int64_t id,
+                                                                        char **out_json, aiinfra_error *err);
+
+/**
+ * Facts in the order of their ids.
+ * @param opts      may be NULL
+ * @param out_json  as of aiinfra_memory_fact_history()
+ * @return AIINFRA_EINVAL, AIINFRA_ENOTSUP, AIINFRA_EIO, AIINFRA_EBUSY, AIINFRA_ENOMEM
+ * Thread: any.  Since: 0.1.
+ */
+AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_memory_facts(aiinfra_memory *memory, const aiinfra_facts_opts *opts,
+                                                                 char **out_json, aiinfra_error *err);
+
+/* ---- the whole scope ------------------------------------------------------------------------------------------------ */
+
+/**
+ * Everything of the scope but documents, as JSON lines: facts in all versions, messages, blocks.
+ * @return AIINFRA_EINVAL, AIINFRA_EIO, AIINFRA_EBUSY, AIINFRA_ENOMEM
+ * Thread: any.  Since: 0.1.
+ */
+AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_memory_export(aiinfra_memory *memory, char **out_jsonl,
+                                                                  aiinfra_error *err);
+
+/**
+ * Takes in what aiinfra_memory_export() gave, all of it or nothing. Facts get new ids. What is there already (a version
+ * with the same text and times, a message with the same number) is left as it is, so that importing twice does no harm.
+ *
+ * @param jsonl    n_bytes bytes, at most 64 MiB
+ * @param n_taken  receives how many lines brought something new; may be NULL
+ * @return AIINFRA_EINVAL  a line is wrong; the message names it
+ *         AIINFRA_ELIMIT, AIINFRA_EIO, AIINFRA_EBUSY, AIINFRA_ENOSPC, AIINFRA_ENOMEM
+ * Thread: any.  Since: 0.1.
+ */
+AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_memory_import(aiinfra_memory *memory, const char *jsonl,
+                                                                  size_t n_bytes, uint64_t *n_taken,
+                                                                  aiinfra_error *err);
+
+/**
+ * Forgets a conversation for good.
+ * @return AIINFRA_ENOENT  the scope has no such conversation
+ *         AIINFRA_EBUSY   as for aiinfra_memory_forget()
+ *         AIINFRA_EINVAL, AIINFRA_EIO, AIINFRA_ENOMEM
+ * Thread: any.  Since: 0.1.
+ */
+AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_memory_forget_conversation(aiinfra_memory *memory,
+                                                                               const char *conversation,
+                                                                               aiinfra_error *err);
+
+/**
+ * Forgets everything of the scope for good: facts, documents, conversations, blocks.
+ * @return AIINFRA_EBUSY  as for aiinfra_memory_forget()
+ *         AIINFRA_EINVAL, AIINFRA_EIO, AIINFRA_ENOMEM
+ * Thread: any.  Since: 0.1.
+ */
+AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_memory_forget_all(aiinfra_memory *memory, aiinfra_error *err);
 
 #ifdef __cplusplus
 }

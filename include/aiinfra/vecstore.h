@@ -32,10 +32,11 @@ typedef struct aiinfra_vecstore_opts {
   int32_t metric;           /**< an aiinfra_metric; must agree with an existing collection or be 0 */
   uint32_t m;               /**< HNSW: links of a node; 0: 16 */
   uint32_t ef_construction; /**< HNSW: candidates while building; 0: 200 */
+  uint64_t payload_bytes;   /**< memory for payloads, once a filter was used; beyond it filters read rows; 0: 256 MiB */
 } aiinfra_vecstore_opts;
 
 /** Initialiser of aiinfra_vecstore_opts. */
-#define AIINFRA_VECSTORE_OPTS_INIT {sizeof(aiinfra_vecstore_opts), 0, 0, 0, 0}
+#define AIINFRA_VECSTORE_OPTS_INIT {sizeof(aiinfra_vecstore_opts), 0, 0, 0, 0, 0}
 
 /** One row to write. */
 typedef struct aiinfra_record {
@@ -52,7 +53,18 @@ typedef enum aiinfra_search_mode {
   AIINFRA_SEARCH_GRAPH = 2  /**< HNSW */
 } aiinfra_search_mode;
 
-/** A query. At least one of vector and text is set. Zero is the default of every field. */
+/**
+ * A query. At least one of vector, text and the option "recommend" is set. Zero is the default of every field.
+ *
+ * The options:
+ *   {"offset": 20}                                hits to skip
+ *   {"score_threshold": 0.5}                      hits with a lower score are left out
+ *   {"mmr": {"lambda": 0.5, "candidates": 100}}   hits that are relevant (lambda) and not alike (1 - lambda)
+ *   {"group": {"by": "lang", "size": 3}}          k groups by a field of the payload, with their best hits one behind
+ *                                                 the other; cap must be at least k times size
+ *   {"recommend": {"positive": [1], "negative": [2], "strategy": "average" or "best_score"}}
+ *                                                 like some rows and unlike others, in place of a vector
+ */
 typedef struct aiinfra_query {
   size_t struct_size;      /**< sizeof this struct; set by AIINFRA_QUERY_INIT */
   const float *vector;     /**< dims floats, all finite; NULL: keywords only */
@@ -62,10 +74,13 @@ typedef struct aiinfra_query {
   uint32_t ef;             /**< HNSW: candidates while searching; 0: max(64, 2k) */
   int32_t mode;            /**< an aiinfra_search_mode */
   uint32_t reserved;       /**< must be 0 */
+  const char *options_json; /**< a JSON object that says more, see below; NULL: nothing more */
+  char **explain;          /**< receives how the query was answered, as JSON, freed with aiinfra_string_free(); NULL on
+                                failure; may be NULL */
 } aiinfra_query;
 
 /** Initialiser of aiinfra_query. */
-#define AIINFRA_QUERY_INIT {sizeof(aiinfra_query), NULL, NULL, NULL, 0, 0, 0, 0}
+#define AIINFRA_QUERY_INIT {sizeof(aiinfra_query), NULL, NULL, NULL, 0, 0, 0, 0, NULL, NULL}
 
 /** One hit, best first. */
 typedef struct aiinfra_hit {
@@ -119,11 +134,15 @@ AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_vecstore_remove(aiinfra_vecs
                                                                     size_t n, size_t *n_removed, aiinfra_error *err);
 
 /**
- * Searches. Never returns fewer hits than min(k, rows that pass) for a query with a vector.
+ * Searches. Never returns fewer hits than min(k, rows that pass) for a query with a vector, unless its options leave
+ * hits out.
  *
- * @param hits  room for cap hits; at most k are written
+ * @param hits  room for cap hits; at most k are written, or k times the size of a group
  * @param n     receives the number of hits
- * @return AIINFRA_EINVAL  neither vector nor text, a bad filter (the message names the path), cap < k
+ * @return AIINFRA_EINVAL  neither vector nor text nor examples, a bad filter (the message names the path) or option,
+ *                         cap too small
+ *         AIINFRA_ENOENT  an example of "recommend" is not there
+ *         AIINFRA_ELIMIT  the filter takes too many steps on this collection
  *         AIINFRA_EIO, AIINFRA_EBUSY, AIINFRA_ENOTSUP, AIINFRA_ENOMEM
  * Thread: any.  Since: 0.1.
  */
@@ -149,6 +168,45 @@ AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_vecstore_get(aiinfra_vecstor
  */
 AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_vecstore_count(aiinfra_vecstore *store, uint64_t *n,
                                                                    aiinfra_error *err);
+
+/**
+ * Reads rows without a vector: one request, one answer, both JSON. "filter" may be left out: all rows.
+ *
+ *   {"count": {"filter": {...}}}
+ *       {"count": 12}
+ *   {"facet": {"key": "lang", "filter": {...}, "limit": 10}}    how many rows have each value, most first
+ *       {"values": [{"value": "en", "count": 7}, ...]}
+ *   {"scroll": {"filter": {...}, "after": 17, "limit": 10}}     rows with ids above "after", in the order of ids
+ *       {"rows": [{"id": 18, "text": "...", "payload": {...}}, ...], "next": 27 or null}
+ *       "next" is the "after" of the next request; null: there are no more rows
+ *
+ * On success *out_json is freed with aiinfra_string_free(); on failure it is NULL.
+ * @return AIINFRA_EINVAL  a request that is not understood; the message names what
+ *         AIINFRA_ELIMIT  the filter takes too many steps on this collection
+ *         AIINFRA_EIO, AIINFRA_EBUSY, AIINFRA_EFORMAT, AIINFRA_ENOMEM
+ * Thread: any.  Since: 0.1.
+ */
+AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_vecstore_read(aiinfra_vecstore *store, const char *request_json,
+                                                                  char **out_json, aiinfra_error *err);
+
+/**
+ * Changes all rows that pass a filter, in one transaction: all or none. Vectors and texts stay as they are.
+ *
+ *   {"delete": {"filter": {...}}}
+ *   {"set_payload": {"payload": {"seen": true}, "filter": {...}}}   members are added or replaced
+ *   {"overwrite_payload": {"payload": {...}, "filter": {...}}}
+ *   {"delete_payload": {"keys": ["seen"], "filter": {...}}}         members are removed
+ * "ids": [1, 2] may stand in place of "filter"; ids that are not there are ignored. One of the two is given; {} as a
+ * filter means all rows.
+ *
+ * @param n_changed  receives how many rows there were; may be NULL
+ * @return AIINFRA_EINVAL  a request that is not understood; the message names what
+ *         AIINFRA_ELIMIT  the filter takes too many steps on this collection
+ *         AIINFRA_EIO, AIINFRA_EBUSY, AIINFRA_EFORMAT, AIINFRA_ENOSPC, AIINFRA_ENOMEM
+ * Thread: any.  Since: 0.1.
+ */
+AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_vecstore_change(aiinfra_vecstore *store, const char *request_json,
+                                                                    uint64_t *n_changed, aiinfra_error *err);
 
 #ifdef __cplusplus
 }

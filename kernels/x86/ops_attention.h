@@ -82,7 +82,7 @@ AII_INLINE void score_dim(const aii_fmt fmt, const score_block *b, size_t d, con
 }
 
 AII_INLINE void score_floats(const aii_fmt fmt, const score_block *b, const uint32_t n_q, const uint32_t n_v,
-                             const bool fetch, v16 acc[4][4])
+                             bool fetch, v16 acc[4][4])
 {
   const size_t size = fmt == AII_FMT_F16 ? 2 : 4, pairs = b->dim / 2 * 2;
   for (size_t d = 0; d < pairs; d += 2) {
@@ -96,8 +96,7 @@ AII_INLINE void score_floats(const aii_fmt fmt, const score_block *b, const uint
   if (pairs < b->dim) score_dim(fmt, b, pairs, n_q, n_v, acc);
 }
 
-AII_INLINE void score_q8_0(const score_block *b, const uint32_t n_q, const uint32_t n_v, const bool fetch,
-                           v16 acc[4][4])
+AII_INLINE void score_q8_0(const score_block *b, const uint32_t n_q, const uint32_t n_v, bool fetch, v16 acc[4][4])
 {
   const size_t blocks = b->dim / AII_QBLOCK, n64 = ((size_t)b->dim + 63) / 64 * 64, keys = 2 * AII_LANES * blocks;
   for (size_t at = 0; at < keys && fetch; at += 64)
@@ -126,7 +125,7 @@ AII_INLINE void score_q8_0(const score_block *b, const uint32_t n_q, const uint3
 }
 
 AII_INLINE void score_groups(const aii_fmt fmt, const aii_attn_tile *keys, const char *q, uint32_t n,
-                             const uint32_t n_q, const uint32_t n_v, const bool fetch, uint32_t g, float *out,
+                             const uint32_t n_q, const uint32_t n_v, bool fetch, uint32_t g, float *out,
                              size_t out_stride)
 {
   score_block b = {.dim = keys->dim};
@@ -147,7 +146,7 @@ AII_INLINE void score_groups(const aii_fmt fmt, const aii_attn_tile *keys, const
 
 /* n_v groups at a time, then one by one. */
 AII_INLINE void score_queries(const aii_fmt fmt, const aii_attn_tile *keys, const char *q, uint32_t n,
-                              const uint32_t n_q, const uint32_t n_v, const bool fetch, float *out, size_t out_stride)
+                              const uint32_t n_q, const uint32_t n_v, bool fetch, float *out, size_t out_stride)
 {
   uint32_t g = 0;
   for (; g + n_v <= keys->n_groups; g += n_v) score_groups(fmt, keys, q, n, n_q, n_v, fetch, g, out, out_stride);
@@ -161,12 +160,9 @@ AII_INLINE void scores_of(const aii_fmt fmt, const aii_attn_tile *keys, const ch
   bool fetch = keys->next != NULL;
   for (uint32_t n; n_q > 0; n_q -= n, q += n * (size_t)4 * keys->dim, out += n * stride, fetch = false) {
     n = n_q < 4 ? n_q : 4;
-    if (n > 2 && fetch) score_queries(fmt, keys, q, n, 4, AII_ATTN_VECS, true, out, stride);
-    else if (n > 2) score_queries(fmt, keys, q, n, 4, AII_ATTN_VECS, false, out, stride);
-    else if (n == 2 && fetch) score_queries(fmt, keys, q, n, 2, AII_ATTN_FEW_VECS, true, out, stride);
-    else if (n == 2) score_queries(fmt, keys, q, n, 2, AII_ATTN_FEW_VECS, false, out, stride);
-    else if (fetch) score_queries(fmt, keys, q, n, 1, 4, true, out, stride);
-    else score_queries(fmt, keys, q, n, 1, 4, false, out, stride);
+    if (n > 2) score_queries(fmt, keys, q, n, 4, AII_ATTN_VECS, fetch, out, stride);
+    else if (n == 2) score_queries(fmt, keys, q, n, 2, AII_ATTN_FEW_VECS, fetch, out, stride);
+    else score_queries(fmt, keys, q, n, 1, 4, fetch, out, stride);
   }
 }
 
@@ -298,8 +294,8 @@ AII_INLINE size_t query_at(uint32_t q, uint32_t i, uint32_t n)
   return q + (i < n ? i : n - 1);
 }
 
-AII_INLINE void add_group(const aii_fmt fmt, const value_block *b, const uint32_t n_q, const uint32_t n_v,
-                          const bool fetch, v16 acc[4][4])
+AII_INLINE void add_group(const aii_fmt fmt, const value_block *b, const uint32_t n_q, const uint32_t n_v, bool fetch,
+                          v16 acc[4][4])
 {
   const size_t size = fmt == AII_FMT_F16 ? 2 : 4;
   for (uint32_t j = b->first; j < b->end; j++) {
@@ -315,7 +311,7 @@ AII_INLINE void add_group(const aii_fmt fmt, const value_block *b, const uint32_
 }
 
 AII_INLINE void add_floats(const aii_fmt fmt, const aii_attn_tile *values, const aii_attn_state *s, uint32_t q,
-                           uint32_t n, size_t d, const uint32_t n_q, const uint32_t n_v, const bool fetch)
+                           uint32_t n, size_t d, const uint32_t n_q, const uint32_t n_v, bool fetch)
 {
   v16 acc[4][4];
   float *out[4];
@@ -373,7 +369,7 @@ AII_INLINE float weigh(const aii_attn_state *s, size_t q, const float *scales, i
 
 /* Block d / 32 of the values: what n_q queries add. */
 AII_INLINE void sum_block(const aii_attn_tile *values, const aii_attn_state *s, size_t d, const uint32_t n_q,
-                          const bool fetch, int16_t w[4][AII_ATTN_TILE], b64 sum[4][2])
+                          bool fetch, int16_t w[4][AII_ATTN_TILE], b64 sum[4][2])
 {
   const size_t keys = s->dim / AII_QBLOCK * 2 * AII_LANES;
   for (uint32_t g = s->first / AII_LANES; g * AII_LANES < s->end; g++) {
@@ -390,7 +386,7 @@ AII_INLINE void sum_block(const aii_attn_tile *values, const aii_attn_state *s, 
 }
 
 AII_INLINE void add_block(const aii_attn_tile *values, const aii_attn_state *s, uint32_t q, uint32_t n, size_t d,
-                          const uint32_t n_q, const bool fetch)
+                          const uint32_t n_q, bool fetch)
 {
   float scales[AII_ATTN_TILE], one[4];
   int16_t w[4][AII_ATTN_TILE];
@@ -412,7 +408,7 @@ AII_INLINE void add_block(const aii_attn_tile *values, const aii_attn_state *s, 
 
 /* n <= n_q queries from q on, n_v sixteens at a time. */
 AII_INLINE void value_queries(const aii_fmt fmt, const aii_attn_tile *values, const aii_attn_state *s, uint32_t q,
-                              uint32_t n, const uint32_t n_q, const uint32_t n_v, const bool fetch)
+                              uint32_t n, const uint32_t n_q, const uint32_t n_v, bool fetch)
 {
   size_t d = 0;
   for (; d < s->dim && fmt == AII_FMT_Q8_0; d += AII_QBLOCK) add_block(values, s, q, n, d, n_q, fetch);
@@ -426,12 +422,9 @@ AII_INLINE void values_of(const aii_fmt fmt, const aii_attn_tile *values, const 
   bool fetch = values->next != NULL;
   for (uint32_t i = 0, n; i < s->n_q; i += n, fetch = false) {
     n = s->n_q - i < 4 ? s->n_q - i : 4;
-    if (n > 2 && fetch) value_queries(fmt, values, s, i, n, 4, AII_ATTN_VECS, true);
-    else if (n > 2) value_queries(fmt, values, s, i, n, 4, AII_ATTN_VECS, false);
-    else if (n == 2 && fetch) value_queries(fmt, values, s, i, n, 2, AII_ATTN_FEW_VECS, true);
-    else if (n == 2) value_queries(fmt, values, s, i, n, 2, AII_ATTN_FEW_VECS, false);
-    else if (fetch) value_queries(fmt, values, s, i, n, 1, 4, true);
-    else value_queries(fmt, values, s, i, n, 1, 4, false);
+    if (n > 2) value_queries(fmt, values, s, i, n, 4, AII_ATTN_VECS, fetch);
+    else if (n == 2) value_queries(fmt, values, s, i, n, 2, AII_ATTN_FEW_VECS, fetch);
+    else value_queries(fmt, values, s, i, n, 1, 4, fetch);
   }
 }
 

@@ -12,6 +12,9 @@
  * Memory. A scope is a wall: every row below belongs to one. Items are facts (kind 1) and passages (kind 2); their
  * text and vector are rows, with the item's id, of the scope's collection.
  *
+ * A fact has two times: when it holds in the world (valid_from_ms to valid_to_ms, or ended_ms once that was learnt),
+ * and when it was believed (created_ms to retired_ms). Versions of a fact share a chain.
+ *
  * Thread: any, with the connection's lock held.
  */
 #include "src/db/db.h"
@@ -116,6 +119,70 @@ static const char *const MIGRATIONS[] = {
     ") STRICT, WITHOUT ROWID;"
     "PRAGMA application_id=0x61696931;"
     "PRAGMA user_version=1;",
+
+    /* memory: facts in two times, and the response cache */
+    "ALTER TABLE items ADD COLUMN valid_from_ms INTEGER;" /* NULL: created_ms */
+    "ALTER TABLE items ADD COLUMN valid_to_ms INTEGER;"   /* as it was told; NULL: open */
+    "ALTER TABLE items ADD COLUMN ended_ms INTEGER;"      /* when it ceased to hold, as was learnt at ended_at_ms */
+    "ALTER TABLE items ADD COLUMN ended_at_ms INTEGER;"
+    "ALTER TABLE items ADD COLUMN retired_ms INTEGER;" /* when a revision took its place */
+    "ALTER TABLE items ADD COLUMN expires_ms INTEGER;"
+    "ALTER TABLE items ADD COLUMN chain INTEGER;" /* the first version's id; NULL: its own */
+    "ALTER TABLE items ADD COLUMN previous INTEGER;"
+    "ALTER TABLE items ADD COLUMN source TEXT;"
+    "ALTER TABLE items ADD COLUMN trust REAL;"
+    "ALTER TABLE items ADD COLUMN importance REAL;"
+    "ALTER TABLE items ADD COLUMN reinforced INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE items ADD COLUMN wording_hash INTEGER;" /* of the canonical wording; NULL: it has none */
+    "CREATE INDEX items_by_wording ON items(scope, wording_hash) WHERE wording_hash IS NOT NULL;"
+    "CREATE INDEX items_by_chain ON items(chain) WHERE chain IS NOT NULL;"
+    "CREATE INDEX items_by_expiry ON items(scope, expires_ms) WHERE expires_ms IS NOT NULL;"
+    "CREATE TABLE forgotten(" /* that something was, not what */
+    " item INTEGER PRIMARY KEY,"
+    " scope INTEGER NOT NULL REFERENCES scopes(id),"
+    " forgotten_ms INTEGER NOT NULL"
+    ") STRICT;"
+
+    "CREATE TABLE cache_partitions("
+    " id INTEGER PRIMARY KEY,"
+    " hash INTEGER NOT NULL,"
+    " tenant TEXT NOT NULL,"
+    " key TEXT NOT NULL"
+    ") STRICT;"
+    "CREATE INDEX cache_partitions_by_hash ON cache_partitions(hash);"
+    "CREATE TABLE cache_entries("
+    " id INTEGER PRIMARY KEY AUTOINCREMENT,"
+    " partition INTEGER NOT NULL REFERENCES cache_partitions(id),"
+    " question TEXT NOT NULL,"
+    " question_hash INTEGER NOT NULL,"
+    " wording TEXT,"
+    " wording_hash INTEGER,"
+    " vector BLOB,"
+    " response TEXT NOT NULL,"
+    " threshold REAL,"
+    " tokens INTEGER NOT NULL,"
+    " n_bytes INTEGER NOT NULL,"
+    " created_ms INTEGER NOT NULL,"
+    " expires_ms INTEGER NOT NULL,"
+    " used INTEGER NOT NULL," /* larger: later */
+    " hits INTEGER NOT NULL DEFAULT 0"
+    ") STRICT;"
+    "CREATE INDEX cache_entries_by_question ON cache_entries(partition, question_hash);"
+    "CREATE INDEX cache_entries_by_wording ON cache_entries(partition, wording_hash);"
+    "CREATE INDEX cache_entries_by_partition_use ON cache_entries(partition, used);"
+    "CREATE INDEX cache_entries_by_use ON cache_entries(used);"
+    "CREATE INDEX cache_entries_by_expiry ON cache_entries(expires_ms);"
+    "CREATE TABLE cache_false(" /* wordings that were served wrongly */
+    " partition INTEGER NOT NULL REFERENCES cache_partitions(id),"
+    " wording TEXT NOT NULL,"
+    " threshold REAL NOT NULL,"
+    " PRIMARY KEY(partition, wording)"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE TABLE cache_counts("
+    " name TEXT PRIMARY KEY,"
+    " n INTEGER NOT NULL"
+    ") STRICT, WITHOUT ROWID;"
+    "PRAGMA user_version=2;",
 };
 
 uint32_t aii_db_version(void)

@@ -209,8 +209,12 @@ static aiinfra_status write_passages(aiinfra_memory *memory, const document *doc
   aiinfra_status rc = AIINFRA_OK;
   for (size_t i = 0; rc == AIINFRA_OK && i < doc->n; i++) {
     const passage *p = &doc->passages[i];
-    aii_item item = {AIINFRA_MEMORY_PASSAGE, doc->id,    p->text,  p->metadata, p->keywords, p->hash,
-                     p->chunk.first,         p->chunk.n, p->vector};
+    aii_item item = {.kind = AIINFRA_MEMORY_PASSAGE, .document = doc->id, .text = p->text, .vector = p->vector};
+    item.metadata = p->metadata;
+    item.keywords = p->keywords;
+    item.hash = p->hash;
+    item.first_byte = p->chunk.first;
+    item.n_bytes = p->chunk.n;
     int64_t id;
     rc = aii_items_insert(memory, &item, &id, err);
   }

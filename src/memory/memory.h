@@ -1,6 +1,8 @@
 /* src/memory/memory.h - what an agent knows, below one scope.
  *
- *   memory.c   opens a scope                 items.c    facts, recall, forgetting
+ *   memory.c   opens a scope                 items.c    items: written, moved to the past, forgotten
+ *   facts.c    remembered, revised, ended    history.c  listed, with all versions
+ *   recall.c   found and scored              move.c     exported and imported
  *   embed.c    text to vector, no model      ingest.c   documents to passages
  *   chunk.c    cuts a document               files.c    finds and reads files
  *   page.c     messages and blocks
@@ -9,6 +11,8 @@
  * 1. Every statement that reads names the scope, or an item of it. Vectors and words of a scope are a collection of
  *    their own, so that not even scores depend on another scope.
  * 2. An item, its text, its vector and its words are written and removed in one transaction.
+ * 3. What was revised or has ended moves, text and vector, to the collection of the past: recall of what holds now never
+ *    meets it, and costs the same however long the past is. A fact that ends in the future stays until it is asked for.
  */
 #ifndef AII_MEMORY_H
 #define AII_MEMORY_H
@@ -17,26 +21,35 @@
 #include "lib/base/base.h"
 #include "src/db/db.h"
 #include "src/vector/vector.h"
+#include "src/wording/wording.h"
 
 struct aiinfra_memory {
   _Atomic uint32_t refs;
   aiinfra_db *db;
   aiinfra_vecstore *store; /* texts and vectors; a row's id is the item's */
+  aiinfra_vecstore *past;  /* the same for what no longer holds; NULL: not opened. Below the connection's lock */
+  char *name;              /* the scope's */
   int64_t scope;
 };
+
+/* What an item may be seen at: parameters 10 to 14, see aii_bind_times(). */
+#define AII_VISIBLE                                                                              \
+  " (i.expires_ms IS NULL OR i.expires_ms > ?10)"                                                \
+  " AND CASE WHEN ?14 THEN i.created_ms <= ?13 AND (i.retired_ms IS NULL OR i.retired_ms > ?13)" \
+  " ELSE i.retired_ms IS NULL END"                                                               \
+  " AND CASE WHEN ?12 THEN coalesce(i.valid_from_ms, i.created_ms) <= ?11"                       \
+  " ELSE i.valid_from_ms IS NULL OR i.valid_from_ms <= ?11 END"                                  \
+  " AND (i.valid_to_ms IS NULL OR i.valid_to_ms > ?11)"                                          \
+  " AND (i.ended_ms IS NULL OR i.ended_ms > ?11 OR (?14 AND i.ended_at_ms > ?13)) "
+void aii_bind_times(aii_stmt *stmt, int64_t as_of_ms, int64_t known_at_ms);
 
 aiinfra_status aii_memory_open(aiinfra_db *db, const char *scope, aiinfra_memory **out, aiinfra_error *err);
 void aii_memory_ref(aiinfra_memory *memory);
 void aii_memory_unref(aiinfra_memory *memory); /* any thread; NULL is allowed */
-
-/* ---- text (embed.c) -------------------------------------------------------------------------------------------- */
-
-enum { AII_EMBED_DIMS = 512 };
-/* Hashed features of a text: words, pairs of words, character trigrams. Of length 1. The same on every machine and
- * in every version; another way to embed gets another name in memory.c. */
-void aii_embed(const char *text, size_t n, float out[AII_EMBED_DIMS]);
-/* Lower case, white space as single spaces, none at the ends. */
-void aii_normalise(const char *text, size_t n, aii_buf *out);
+/* Opens the collection of the past; without `create` it stays NULL when there is none. No lock held. */
+aiinfra_status aii_memory_open_past(aiinfra_memory *memory, bool create, aiinfra_error *err);
+/* The id of the past's collection for joins on texts; -1: none. Lock held. */
+int64_t aii_memory_past(const aiinfra_memory *memory);
 
 /* ---- documents (chunk.c, files.c, ingest.c) -------------------------------------------------------------------- */
 
@@ -80,26 +93,83 @@ aiinfra_status aii_memory_ingest(aiinfra_memory *memory, const aii_files *files,
 
 /* ---- items (items.c) ------------------------------------------------------------------------------------------- */
 
-/* A new item, inside the caller's transaction, lock held. document 0: none. */
+/* A new item, inside the caller's transaction, lock held. */
 typedef struct aii_item {
   aiinfra_memory_kind kind;
-  int64_t document;
+  int64_t document;                       /* 0: none */
   const char *text, *metadata, *keywords; /* metadata and keywords may be NULL */
   int64_t hash;                           /* of the normalised text */
   size_t first_byte, n_bytes;
   const float *vector;
+  /* of facts; 0 or NULL: nothing told */
+  const char *source, *wording; /* wording: canonical, NULL when there is none */
+  int64_t valid_from_ms, valid_to_ms, expires_ms, chain, previous;
+  int64_t created_ms; /* 0: now */
+  int64_t ended_ms, ended_at_ms, retired_ms, reinforced;
+  double trust, importance;
+  bool past; /* goes to the collection of the past, which is open */
 } aii_item;
 aiinfra_status aii_items_insert(aiinfra_memory *memory, const aii_item *item, int64_t *id, aiinfra_error *err);
+/* Moves an item's text and vector to the past, which is open. */
+aiinfra_status aii_items_bury(aiinfra_memory *memory, int64_t id, aiinfra_error *err);
+/* Empties the log beside the file, so that no byte of what was removed is left. Lock held, no transaction. */
+aiinfra_status aii_memory_scrub(aiinfra_memory *memory, aiinfra_error *err);
 
-aiinfra_status aii_memory_remember(aiinfra_memory *memory, const char *text, const char *metadata, int64_t *id,
-                                   aiinfra_error *err);
 aiinfra_status aii_memory_forget(aiinfra_memory *memory, int64_t id, aiinfra_error *err);
+aiinfra_status aii_memory_expire(aiinfra_memory *memory, uint64_t *n, aiinfra_error *err);
+aiinfra_status aii_memory_forget_conversation(aiinfra_memory *memory, const char *conversation, aiinfra_error *err);
+aiinfra_status aii_memory_forget_all(aiinfra_memory *memory, aiinfra_error *err);
+
+enum { AII_FACT_BYTES = 65536 };
+/* 1 to max bytes of UTF-8 (memory_api.c). */
+aiinfra_status aii_memory_check_text(const char *what, const char *s, size_t max, aiinfra_error *err);
+
+/* ---- facts (facts.c, history.c, move.c) ------------------------------------------------------------------------- */
+
+/* A text with all that is made from it before the database is asked. */
+typedef struct aii_text {
+  const char *text;
+  size_t n;
+  aii_buf normal, wording; /* wording is empty when there is none */
+  int64_t hash;
+  float vector[AII_EMBED_DIMS];
+} aii_text;
+/* Whatever it returns, aii_text_free() must follow. */
+aiinfra_status aii_text_make(aiinfra_memory *memory, const char *text, aii_text *out, aiinfra_error *err);
+void aii_text_free(aii_text *text);
+/* The item of a text; its strings are borrowed. */
+aii_item aii_text_item(const aii_text *text);
+
+typedef enum aii_outcome { AII_FACT_NEW, AII_FACT_SAME, AII_FACT_NEAR } aii_outcome;
+aiinfra_status aii_memory_add_fact(aiinfra_memory *memory, const char *text, const aiinfra_fact_opts *opts, int64_t *id,
+                                   aii_outcome *outcome, aiinfra_error *err);
+/* text NULL: only ends. supersede: the world changed; else the old version was wrong. */
+aiinfra_status aii_memory_replace(aiinfra_memory *memory, int64_t id, const char *text, const aiinfra_fact_opts *opts,
+                                  bool supersede, int64_t *new_id, aiinfra_error *err);
+aiinfra_status aii_memory_reinforce(aiinfra_memory *memory, int64_t id, aiinfra_error *err);
+aiinfra_status aii_memory_fact_history(aiinfra_memory *memory, int64_t id, aii_buf *json, aiinfra_error *err);
+/* opts is complete, limit set. */
+aiinfra_status aii_memory_facts(aiinfra_memory *memory, const aiinfra_facts_opts *opts, aii_buf *json,
+                                aiinfra_error *err);
+/* Members of a fact as JSON, without the braces, from a statement that selects AII_FACT_COLUMNS. */
+#define AII_FACT_COLUMNS                                                                                   \
+  " i.id, r.text, i.created_ms, i.retired_ms, i.valid_from_ms, i.valid_to_ms, i.ended_ms, i.ended_at_ms, " \
+  "i.expires_ms, i.chain, i.previous, i.source, i.trust, i.importance, i.reinforced, i.metadata "
+void aii_fact_write(aii_stmt *stmt, bool with_state, aii_buf *json);
+aiinfra_status aii_memory_export(aiinfra_memory *memory, aii_buf *jsonl, aiinfra_error *err);
+aiinfra_status aii_memory_import(aiinfra_memory *memory, const char *jsonl, size_t n, uint64_t *n_taken,
+                                 aiinfra_error *err);
+
+/* ---- recall (recall.c) ------------------------------------------------------------------------------------------- */
+
 /* opts is complete, k set. Appends a JSON array. */
 aiinfra_status aii_memory_recall(aiinfra_memory *memory, const char *question, const aiinfra_recall_opts *opts,
                                  aii_buf *json, aiinfra_error *err);
 
 /* ---- messages and blocks (page.c) ------------------------------------------------------------------------------ */
 
+/* EINVAL: no JSON object with a role. */
+aiinfra_status aii_message_check(const char *message, aiinfra_error *err);
 aiinfra_status aii_memory_append(aiinfra_memory *memory, const char *conversation, const char *message,
                                  aiinfra_error *err);
 /* The last messages as a JSON array; one that answers a tool call is never the first. */

@@ -1,11 +1,13 @@
-/* memory_api.c - the public functions of aiinfra/memory.h: check arguments, load options, call down. */
+/* memory_api.c - the public functions of aiinfra/memory.h but those on facts (facts_api.c): check arguments, load
+ * options, call down. */
+#include <math.h>
+
 #include "lib/json/json.h"
 #include "src/memory/memory.h"
 
-enum { MAX_SCOPE = 256, MAX_FACT = 65536, MAX_CONVERSATION = 256, MAX_LABEL = 64, MAX_BLOCK = 16384, MAX_K = 10000 };
+enum { MAX_SCOPE = 256, MAX_CONVERSATION = 256, MAX_LABEL = 64, MAX_BLOCK = 16384, MAX_K = 10000 };
 
-/* 1 to max bytes of UTF-8. */
-static aiinfra_status check_text(const char *what, const char *s, size_t max, aiinfra_error *err)
+aiinfra_status aii_memory_check_text(const char *what, const char *s, size_t max, aiinfra_error *err)
 {
   if (s == NULL) return aii_fail(err, AIINFRA_EINVAL, "%s is NULL", what);
   size_t n = strnlen(s, max + 1);
@@ -15,18 +17,35 @@ static aiinfra_status check_text(const char *what, const char *s, size_t max, ai
   return AIINFRA_OK;
 }
 
-static aiinfra_status check_metadata(const char *metadata, aiinfra_error *err)
+/* The name of a scope that is made of several: no other names make the same one. */
+static aiinfra_status join_names(const aiinfra_memory_opts *o, aii_buf *name, aiinfra_error *err)
 {
-  json_t *json = NULL;
-  if (metadata == NULL) return AIINFRA_OK;
-  aiinfra_status rc = aii_json_parse(metadata, strlen(metadata), "metadata_json", 0, &json, err);
-  if (rc == AIINFRA_OK && !json_is_object(json)) {
-    rc = aii_fail(err, AIINFRA_EINVAL, "metadata_json: expected an object, found %s", aii_json_type(json));
+  const char *const keys[] = {"scope", "tenant", "user", "agent", "session"};
+  const char *const names[] = {o->scope, o->tenant, o->user, o->agent, o->session};
+  aiinfra_status rc = AIINFRA_OK;
+  for (size_t i = 0; rc == AIINFRA_OK && i < AII_COUNT(names); i++) {
+    if (names[i] == NULL) continue;
+    rc = aii_memory_check_text(keys[i], names[i], MAX_SCOPE, err);
+    aii_buf_fmt(name, "%s\"%s\":", name->len == 0 ? "{" : ",", keys[i]);
+    if (rc == AIINFRA_OK) aii_buf_json(name, names[i], strlen(names[i]));
   }
-  json_decref(json);
-  if (rc == AIINFRA_OK || rc == AIINFRA_ENOMEM) return rc;
-  if (err != NULL) err->status = AIINFRA_EINVAL;
-  return AIINFRA_EINVAL;
+  aii_buf_char(name, '}');
+  return rc == AIINFRA_OK && name->failed ? aii_fail(err, AIINFRA_ENOMEM, "no memory for a scope") : rc;
+}
+
+static aiinfra_status open_named(aiinfra_db *db, const aiinfra_memory_opts *o, aiinfra_memory **out, aiinfra_error *err)
+{
+  aii_buf name;
+  if (o->tenant == NULL && o->user == NULL && o->agent == NULL && o->session == NULL) {
+    const char *scope = o->scope != NULL ? o->scope : "default";
+    aiinfra_status rc = aii_memory_check_text("the scope", scope, MAX_SCOPE, err);
+    return rc == AIINFRA_OK ? aii_memory_open(db, scope, out, err) : rc;
+  }
+  aii_buf_init(&name, &db->rt->mem, 0);
+  aiinfra_status rc = join_names(o, &name, err);
+  if (rc == AIINFRA_OK) rc = aii_memory_open(db, name.data, out, err);
+  aii_buf_free(&name);
+  return rc;
 }
 
 aiinfra_status aiinfra_memory_open(aiinfra_db *db, const aiinfra_memory_opts *opts, aiinfra_memory **out,
@@ -38,32 +57,13 @@ aiinfra_status aiinfra_memory_open(aiinfra_db *db, const aiinfra_memory_opts *op
   if (db == NULL) return aii_fail(err, AIINFRA_EINVAL, "db is NULL");
   aiinfra_status rc = AII_OPTS_LOAD(&o, opts, scope, err);
   if (rc != AIINFRA_OK) return rc;
-  if (o.scope == NULL) o.scope = "default";
-  rc = check_text("the scope", o.scope, MAX_SCOPE, err);
-  if (rc == AIINFRA_OK) rc = aii_memory_open(db, o.scope, out, err);
+  rc = open_named(db, &o, out, err);
   return rc == AIINFRA_OK ? rc : aii_wrap(err, rc, "open memory");
 }
 
 void aiinfra_memory_free(aiinfra_memory *memory)
 {
   aii_memory_unref(memory);
-}
-
-aiinfra_status aiinfra_memory_remember(aiinfra_memory *memory, const char *text, const char *metadata_json, int64_t *id,
-                                       aiinfra_error *err)
-{
-  int64_t new_id = 0;
-  if (id != NULL) *id = 0;
-  if (memory == NULL) return aii_fail(err, AIINFRA_EINVAL, "memory is NULL");
-  aiinfra_status rc = check_text("the fact", text, MAX_FACT, err);
-  if (rc == AIINFRA_OK && text[strspn(text, " \t\r\n\f\v")] == '\0') {
-    rc = aii_fail(err, AIINFRA_EINVAL, "the fact is empty");
-  }
-  if (rc == AIINFRA_OK) rc = check_metadata(metadata_json, err);
-  if (rc == AIINFRA_OK) rc = aii_memory_remember(memory, text, metadata_json, &new_id, err);
-  if (rc != AIINFRA_OK) return aii_wrap(err, rc, "remember");
-  if (id != NULL) *id = new_id;
-  return AIINFRA_OK;
 }
 
 /* The caller's struct may be older or newer than ours: only what both know is written. */
@@ -107,13 +107,16 @@ aiinfra_status aiinfra_memory_recall(aiinfra_memory *memory, const char *questio
   *out_json = NULL;
   if (memory == NULL) return aii_fail(err, AIINFRA_EINVAL, "memory is NULL");
   aiinfra_status rc = AII_OPTS_LOAD(&o, opts, min_score, err);
-  if (rc == AIINFRA_OK) rc = check_text("the question", question, MAX_FACT, err);
+  if (rc == AIINFRA_OK) rc = aii_memory_check_text("the question", question, AII_FACT_BYTES, err);
   if (rc != AIINFRA_OK) return rc;
   if (o.k == 0) o.k = 5;
   if (o.k > MAX_K) return aii_fail(err, AIINFRA_EINVAL, "k is %u, at most %d", o.k, MAX_K);
   if (o.kind < 0 || o.kind > AIINFRA_MEMORY_PASSAGE) {
     return aii_fail(err, AIINFRA_EINVAL, "kind %d is not an aiinfra_memory_kind", o.kind);
   }
+  if (isnan(o.min_score) || isnan(o.recency) || isnan(o.importance) || isnan(o.reinforcement) ||
+      !(o.half_life_days >= 0) || o.as_of_ms < 0 || o.known_at_ms < 0)
+    return aii_fail(err, AIINFRA_EINVAL, "a weight is NaN, or a time or the half-life is negative");
   aii_buf_init(&json, &memory->db->rt->mem, 0);
   rc = aii_memory_recall(memory, question, &o, &json, err);
   if (rc == AIINFRA_OK) rc = aii_buf_export(&json, out_json, err);
@@ -132,7 +135,7 @@ aiinfra_status aiinfra_memory_append(aiinfra_memory *memory, const char *convers
                                      aiinfra_error *err)
 {
   if (memory == NULL || message_json == NULL) return aii_fail(err, AIINFRA_EINVAL, "memory or message_json is NULL");
-  aiinfra_status rc = check_text("the conversation", conversation, MAX_CONVERSATION, err);
+  aiinfra_status rc = aii_memory_check_text("the conversation", conversation, MAX_CONVERSATION, err);
   if (rc == AIINFRA_OK) rc = aii_memory_append(memory, conversation, message_json, err);
   return rc == AIINFRA_OK ? rc : aii_wrap(err, rc, "append to a conversation");
 }
@@ -144,7 +147,7 @@ aiinfra_status aiinfra_memory_history(aiinfra_memory *memory, const char *conver
   if (out_json == NULL) return aii_fail(err, AIINFRA_EINVAL, "out_json is NULL");
   *out_json = NULL;
   if (memory == NULL) return aii_fail(err, AIINFRA_EINVAL, "memory is NULL");
-  aiinfra_status rc = check_text("the conversation", conversation, MAX_CONVERSATION, err);
+  aiinfra_status rc = aii_memory_check_text("the conversation", conversation, MAX_CONVERSATION, err);
   if (rc != AIINFRA_OK) return rc;
   aii_buf_init(&json, &memory->db->rt->mem, 0);
   rc = aii_memory_history(memory, conversation, last, &json, err);
@@ -156,8 +159,9 @@ aiinfra_status aiinfra_memory_history(aiinfra_memory *memory, const char *conver
 aiinfra_status aiinfra_memory_set_block(aiinfra_memory *memory, const char *label, const char *text, aiinfra_error *err)
 {
   if (memory == NULL) return aii_fail(err, AIINFRA_EINVAL, "memory is NULL");
-  aiinfra_status rc = check_text("the label", label, MAX_LABEL, err);
-  if (rc == AIINFRA_OK && text != NULL && text[0] != '\0') rc = check_text("the block", text, MAX_BLOCK, err);
+  aiinfra_status rc = aii_memory_check_text("the label", label, MAX_LABEL, err);
+  if (rc == AIINFRA_OK && text != NULL && text[0] != '\0')
+    rc = aii_memory_check_text("the block", text, MAX_BLOCK, err);
   if (rc == AIINFRA_OK) rc = aii_memory_set_block(memory, label, text, err);
   return rc == AIINFRA_OK ? rc : aii_wrap(err, rc, "set a block");
 }

@@ -5,7 +5,7 @@
 #include "lib/json/json.h"
 #include "src/memory/memory.h"
 
-static aiinfra_status check_message(const char *message, aiinfra_error *err)
+aiinfra_status aii_message_check(const char *message, aiinfra_error *err)
 {
   const char *role = NULL;
   json_t *json = NULL;
@@ -22,7 +22,7 @@ aiinfra_status aii_memory_append(aiinfra_memory *memory, const char *conversatio
 {
   aii_sql *sql = memory->db->sql;
   aii_stmt *stmt;
-  aiinfra_status rc = check_message(message, err);
+  aiinfra_status rc = aii_message_check(message, err);
   if (rc != AIINFRA_OK) return rc;
   aii_sql_lock(sql);
   rc = aii_sql_prepare(sql,

@@ -199,6 +199,7 @@ static aiinfra_status build(aii_hf *hf)
 {
   aiinfra_status rc = read_config(hf);
   if (rc == AIINFRA_OK) rc = open_shards(hf);
+  if (rc == AIINFRA_OK) rc = aii_hf_check_tokenizer(hf);
   if (rc == AIINFRA_OK) rc = aii_hf_put_keys(hf);
   if (rc == AIINFRA_OK) rc = aii_hf_put_rope(hf);
   if (rc == AIINFRA_OK) rc = aii_hf_put_tensors(hf);

@@ -109,10 +109,11 @@ uint32_t aii_hf_count(const aii_hf *hf, const char *names, uint32_t fallback);
 
 /* ---- the parts of it ------------------------------------------------------------------------------------------------- */
 
-aiinfra_status aii_hf_put_keys(aii_hf *hf);      /* hyper-parameters (hf_keys.c) */
-aiinfra_status aii_hf_put_rope(aii_hf *hf);      /* rotations: keys and tensors (hf_rope.c) */
-aiinfra_status aii_hf_put_tensors(aii_hf *hf);   /* all of them, to the writer and the gathers (hf_tensors.c) */
-aiinfra_status aii_hf_put_tokenizer(aii_hf *hf); /* tokenizer.* (hf_tokenizer.c) */
+aiinfra_status aii_hf_put_keys(aii_hf *hf);        /* hyper-parameters (hf_keys.c) */
+aiinfra_status aii_hf_put_rope(aii_hf *hf);        /* rotations: keys and tensors (hf_rope.c) */
+aiinfra_status aii_hf_put_tensors(aii_hf *hf);     /* all of them, to the writer and the gathers (hf_tensors.c) */
+aiinfra_status aii_hf_check_tokenizer(aii_hf *hf); /* before tensors are computed (hf_tokenizer.c) */
+aiinfra_status aii_hf_put_tokenizer(aii_hf *hf);   /* tokenizer.* */
 
 /* Vectors of tokens, as the table calls them; `weights` and `mapping` may be NULL (hf_static.c). */
 aiinfra_status aii_hf_put_static(aii_hf *hf, const aii_st_tensor *vectors, const aii_st_tensor *weights,

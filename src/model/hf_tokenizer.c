@@ -121,6 +121,15 @@ static aiinfra_status put_whole(aii_hf *hf)
   return rc;
 }
 
+aiinfra_status aii_hf_check_tokenizer(aii_hf *hf)
+{
+  aii_file file;
+  aiinfra_status rc = aii_hf_map(hf, "tokenizer.json", &file);
+  if (rc == AIINFRA_OK && file.bytes != NULL) { rc = aii_hf_json_check((const char *)file.bytes, file.size, hf->err); }
+  aii_file_unmap(&file);
+  return rc;
+}
+
 aiinfra_status aii_hf_put_tokenizer(aii_hf *hf)
 {
   static const char *const names[N_FILES] = {"tokenizer.json", "tokenizer.model", "vocab.txt", "tokenizer_config.json",

@@ -86,14 +86,37 @@ static size_t grapheme_end(aii_str in, size_t from)
   return at;
 }
 
+enum { UNKNOWN, SAME, OTHER }; /* what becomes of an ASCII character that is a grapheme */
+
+/* The end of a stretch of ASCII that stays as it is: only before another ASCII character one surely is a grapheme. */
+static size_t same_end(const map_view *m, aii_str in, size_t from, uint8_t known[128])
+{
+  size_t i = from;
+  for (; i + 1 < in.n; i++) {
+    uint8_t c = (uint8_t)in.p[i];
+    aii_str to;
+    if (c >= 128 || c == '\r' || (uint8_t)in.p[i + 1] >= 128) break;
+    if (known[c] == UNKNOWN) {
+      bool key = find_prefix(m, in.p + i, 1, true, &to) > 0;
+      known[c] = !key || (to.n == 1 && to.p[0] == in.p[i]) ? SAME : OTHER;
+    }
+    if (known[c] != SAME) break;
+  }
+  return i;
+}
+
 /* As Hugging Face does: a grapheme of less than 6 bytes as a whole, by the shortest key that it begins with; else each
  * of its characters. */
 void aii_norm_charsmap_hf(aii_str map, aii_str in, aii_buf *out)
 {
   enum { WHOLE_BELOW = 6 };
   map_view m = view(map);
+  uint8_t known[128] = {UNKNOWN};
   aii_str to;
   for (size_t i = 0; i < in.n;) {
+    size_t same = same_end(&m, in, i, known);
+    aii_buf_add(out, in.p + i, same - i);
+    i = same;
     size_t end = grapheme_end(in, i);
     if (end - i < WHOLE_BELOW && find_prefix(&m, in.p + i, end - i, true, &to) > 0) {
       aii_buf_add(out, to.p, to.n);

@@ -134,7 +134,8 @@ aiinfra_status aii_hftok_ids(aii_hftok *hf)
   aii_vocab_desc *d = &hf->desc;
   const struct aii_vocab_ids *ids = hf->extras->ids;
   int32_t cls = -1;
-  uint32_t least = hf->extras->n_least;
+  uint32_t least = hf->extras->n_least; /* as many as the model has rows for */
+  hf->max_tokens = AII_MAX(hf->max_tokens, (int64_t)least);
   aiinfra_status rc = least > 0 ? aii_hftok_reserve(hf, (int64_t)least - 1, "the number of tokens") : AIINFRA_OK;
   if (rc != AIINFRA_OK) return rc;
   find_named(hf, "bos_token", &d->bos);

@@ -24,10 +24,11 @@ typedef struct aii_hftok {
   aii_map model;  /* the model's own tokens */
   aii_map others; /* added ones that it does not have */
   uint32_t n_model, max_added;
+  int64_t max_tokens; /* a file that names a higher number than it can have tokens is not believed */
   bool any_added;
 } aii_hftok;
 
-void aii_hftok_init(aii_hftok *hf, aii_mem *mem, aiinfra_error *err);
+void aii_hftok_init(aii_hftok *hf, size_t file_bytes, aii_mem *mem, aiinfra_error *err);
 void aii_hftok_free(aii_hftok *hf);
 aiinfra_status aii_hftok_no_memory(aii_hftok *hf);
 /* Room for tokens up to this id; what lies between is unused. */

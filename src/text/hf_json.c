@@ -6,10 +6,14 @@
  */
 #include "src/text/hf_impl.h"
 
-void aii_hftok_init(aii_hftok *hf, aii_mem *mem, aiinfra_error *err)
+/* A token takes a few bytes of its file at least; small files may have holes in their numbers. */
+enum { MAX_TOKENS = 1 << 24, MAX_TOKENS_OF_SMALL_FILES = 1 << 16 };
+
+void aii_hftok_init(aii_hftok *hf, size_t file_bytes, aii_mem *mem, aiinfra_error *err)
 {
   static const aii_vocab_extras nothing = {0};
   *hf = (aii_hftok){.mem = mem, .err = err, .extras = &nothing};
+  hf->max_tokens = (int64_t)AII_MIN(AII_MAX(file_bytes, (size_t)MAX_TOKENS_OF_SMALL_FILES), (size_t)MAX_TOKENS);
   hf->desc = (aii_vocab_desc){.bos = -1,
                               .eos = -1,
                               .unk = -1,
@@ -82,10 +86,9 @@ static bool grow_tokens(aii_hftok *hf, size_t n)
 
 aiinfra_status aii_hftok_reserve(aii_hftok *hf, int64_t id, const char *path)
 {
-  enum { MAX_TOKENS = 1 << 24 };
-  if (id < 0 || id >= MAX_TOKENS) {
-    return aii_fail(hf->err, AIINFRA_EFORMAT, "%s: the token id %lld is not in 0..%d", path, (long long)id,
-                    MAX_TOKENS - 1);
+  if (id < 0 || id >= hf->max_tokens) {
+    return aii_fail(hf->err, AIINFRA_EFORMAT, "%s: the token id %lld is not in 0..%lld", path, (long long)id,
+                    (long long)hf->max_tokens - 1);
   }
   size_t n = (size_t)id + 1;
   if (n > hf->cap_tokens && !grow_tokens(hf, n)) return aii_hftok_no_memory(hf);
@@ -201,13 +204,40 @@ aiinfra_status aii_hftok_finish(aii_hftok *hf, aii_vocab **out)
   return aii_vocab_build(hf->mem, &hf->desc, &hf->spec, out, hf->err);
 }
 
+/* Brackets that no one closes: the file was cut short, and nothing needs to be made of it to tell. */
+static bool is_cut_short(const char *json, size_t n)
+{
+  size_t open = 0;
+  for (size_t i = 0; i < n; i++) {
+    if (json[i] == '{' || json[i] == '[') open++;
+    if ((json[i] == '}' || json[i] == ']') && open-- == 0) return false;
+    if (json[i] != '"') continue;
+    for (i++; i < n && json[i] != '"'; i++) i += json[i] == '\\';
+    if (i >= n) return true;
+  }
+  return open > 0;
+}
+
+aiinfra_status aii_hf_json_check(const char *json, size_t n, aiinfra_error *err)
+{
+  size_t from = 0;
+  while (from < n && (json[from] == ' ' || json[from] == '\n' || json[from] == '\r' || json[from] == '\t')) from++;
+  if (from < n && json[from] == '[') {
+    return aii_fail(err, AIINFRA_EFORMAT, "tokenizer.json: expected an object, found an array");
+  }
+  if (!is_cut_short(json, n)) return AIINFRA_OK;
+  return aii_fail(err, AIINFRA_EFORMAT, "tokenizer.json: the file ends too soon");
+}
+
 aiinfra_status aii_vocab_from_hf_json(aii_mem *mem, const char *json, size_t n, const aii_vocab_extras *extras,
                                       aii_vocab **out, aiinfra_error *err)
 {
   aii_hftok hf;
   *out = NULL;
-  aii_hftok_init(&hf, mem, err);
-  aiinfra_status rc = aii_json_parse(json, n, "tokenizer.json", 0, &hf.root, err);
+  aiinfra_status rc = aii_hf_json_check(json, n, err);
+  if (rc != AIINFRA_OK) return rc;
+  aii_hftok_init(&hf, n, mem, err);
+  rc = aii_json_parse(json, n, "tokenizer.json", 0, &hf.root, err);
   if (rc == AIINFRA_OK && !json_is_object(hf.root)) {
     rc = aii_fail(err, AIINFRA_EFORMAT, "expected an object, found %s", aii_json_type(hf.root));
   }

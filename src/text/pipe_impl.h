@@ -53,7 +53,7 @@ typedef struct aii_trie_node {
 } aii_trie_node;
 
 typedef struct aii_trie {
-  aii_pairs edges;      /* to the child; rank is its token, UINT32_MAX: none */
+  aii_pairs edges;      /* to the child, by node and byte */
   aii_trie_node *nodes; /* 0 is the root */
   size_t n, cap;
   bool first[256]; /* bytes that texts begin with */
@@ -65,14 +65,9 @@ void aii_trie_free(aii_mem *mem, aii_trie *trie);
 /* The leftmost, there longest text in s[from..n). False: none. */
 bool aii_trie_find(const aii_trie *trie, const char *s, size_t from, size_t n, size_t *at, size_t *len, int32_t *token);
 
-static inline const aii_pair *aii_trie_edge(const aii_trie *trie, uint32_t node, uint8_t byte) /* NULL: none */
-{
-  return aii_pairs_get(&trie->edges, (uint64_t)node << 8 | byte);
-}
-
 static inline uint32_t aii_trie_step(const aii_trie *trie, uint32_t node, uint8_t byte) /* 0: no such child */
 {
-  const aii_pair *edge = aii_trie_edge(trie, node, byte);
+  const aii_pair *edge = aii_pairs_get(&trie->edges, (uint64_t)node << 8 | byte);
   return edge != NULL ? edge->value : 0;
 }
 

@@ -185,10 +185,16 @@ static void add_replaced(aii_buf *out, const char *s, size_t n, aii_str to)
   aii_buf_add(out, s + from, n - from);
 }
 
+/* Printable ASCII stands for itself. */
 static void add_mapped(aii_buf *out, const char *s, size_t n)
 {
   char mapped[4];
-  for (size_t i = 0; i < n; i++) aii_buf_add(out, mapped, aii_byte_to_char((uint8_t)s[i], mapped));
+  for (size_t i = 0, from; i < n;) {
+    for (from = i; i < n && s[i] > ' ' && s[i] < 127;) i++;
+    if (i > from) aii_buf_add(out, s + from, i - from);
+    if (i < n) aii_buf_add(out, mapped, aii_byte_to_char((uint8_t)s[i], mapped));
+    i++;
+  }
 }
 
 static void rewrite_piece(const aii_split_step *step, const char *s, size_t n, bool first, aii_buf *out)

@@ -3,7 +3,8 @@
  *
  * ModelProto: 1 pieces {1 text, 2 score, 3 type}, 2 trainer {3 kind, 35 byte fallback, 40..43 special ids}, 3 normalizer
  * {2 precompiled table, 3 dummy prefix, 4 extra spaces, 5 escape}. Fields that are not named here are skipped. BPE
- * becomes SPM, Unigram UGM, described as a GGUF file would; other kinds are refused.
+ * becomes SPM, Unigram UGM, described as a GGUF file would; other kinds are refused. The parts of the trainer and the
+ * normalizer stand behind the pieces, so a file without one was cut short.
  */
 #include "src/text/hf_impl.h"
 
@@ -120,6 +121,21 @@ static aiinfra_status read_normalizer(reader *r, aii_str message)
   return broken ? broken_at(r, "the normalizer's part") : AIINFRA_OK;
 }
 
+/* Looks through the file before anything is made of it. */
+static aiinfra_status check_model(reader *r, aii_str model)
+{
+  field f;
+  bool broken = false, trainer = false, normalizer = false;
+  while (next_field(&model, &f, &broken)) {
+    trainer |= f.number == 2;
+    normalizer |= f.number == 3;
+  }
+  if (broken) return broken_at(r, "the file");
+  if (trainer && normalizer) return AIINFRA_OK;
+  return aii_fail(r->hf.err, AIINFRA_EFORMAT, "the file ends too soon: it has no part about its %s",
+                  trainer ? "normalizer" : "trainer");
+}
+
 static aiinfra_status read_model(reader *r, aii_str model)
 {
   field f;
@@ -186,8 +202,9 @@ aiinfra_status aii_vocab_from_sentencepiece(aii_mem *mem, const char *model, siz
   enum { UNIGRAM = 1 };
   reader r = {.kind = UNIGRAM, .prefix = true, .extra_spaces = true, .unk = 0, .bos = 1, .eos = 2, .pad = -1};
   *out = NULL;
-  aii_hftok_init(&r.hf, mem, err);
+  aii_hftok_init(&r.hf, n, mem, err);
   aiinfra_status rc = aii_hftok_read_extras(&r.hf, extras);
+  if (rc == AIINFRA_OK) rc = check_model(&r, (aii_str){model, n});
   if (rc == AIINFRA_OK) rc = read_model(&r, (aii_str){model, n});
   if (extras != NULL && extras->keep_spaces) r.extra_spaces = false;
   if (rc == AIINFRA_OK) rc = finish(&r, out);

@@ -72,6 +72,8 @@ typedef struct aii_vocab_extras {
  * have: ENOTSUP with its name and place. */
 aiinfra_status aii_vocab_from_hf_json(aii_mem *mem, const char *json, size_t n, const aii_vocab_extras *extras,
                                       aii_vocab **out, aiinfra_error *err); /* tokenizer.json */
+/* Whether a tokenizer.json may be a whole one; makes nothing of it. */
+aiinfra_status aii_hf_json_check(const char *json, size_t n, aiinfra_error *err);
 /* Lines "<base64> <rank>". pre: the pre-tokenizer by its name in GGUF ("gpt-4o", "qwen2", "llama-bpe"). */
 aiinfra_status aii_vocab_from_tiktoken(aii_mem *mem, const char *file, size_t n, const char *pre,
                                        const aii_vocab_extras *extras, aii_vocab **out, aiinfra_error *err);

@@ -85,7 +85,7 @@ aiinfra_status aii_vocab_from_tiktoken(aii_mem *mem, const char *file, size_t n,
   aii_hftok hf;
   aii_buf texts;
   *out = NULL;
-  aii_hftok_init(&hf, mem, err);
+  aii_hftok_init(&hf, n, mem, err);
   aii_buf_init(&texts, mem, 0);
   aiinfra_status rc = n <= INT32_MAX / 4 ? AIINFRA_OK : aii_fail(err, AIINFRA_ELIMIT, "more than 512 MiB");
   if (rc == AIINFRA_OK) rc = aii_hftok_read_extras(&hf, extras);

@@ -32,12 +32,7 @@ bool aii_trie_add(aii_mem *mem, aii_trie *trie, aii_str text, int32_t token, boo
     node = next;
   }
   trie->first[(uint8_t)text.p[0]] = true;
-  if (!replace && trie->nodes[node].token >= 0) return true;
-  aii_trie_node *last = &trie->nodes[node];
-  aii_pair *edge = aii_pairs_put(mem, &trie->edges, (uint64_t)last->parent << 8 | last->byte); /* it is there */
-  if (edge == NULL) return false; /* the table grew all the same */
-  edge->rank = (uint32_t)token;
-  last->token = token;
+  if (replace || trie->nodes[node].token < 0) trie->nodes[node].token = token;
   return true;
 }
 

@@ -1,7 +1,7 @@
 /* vocab.c - builds a vocabulary from plain arrays and answers questions about it.
  *
  * Happy path of aii_vocab_build: check the description; copy the texts and index them; by kind, hash the merges, keep
- * the scores, make the trie of pieces; apply the rules of vocab_rules.c; make what each token prints; build the tries
+ * the scores, make the dict of pieces; apply the rules of vocab_rules.c; make what each token prints; build the tries
  * of added tokens and the byte trie for grammars. Everything is immutable afterwards. What can fail: EINVAL for a
  * description that contradicts itself, ENOTSUP for an unknown pre-tokenizer, ENOMEM.
  */
@@ -9,8 +9,8 @@
 
 #include "src/text/vocab_impl.h"
 
-#define MAX_TOKENS (1u << 24)
-#define UNKNOWN_PENALTY 10.0 /* below the least likely token, as SentencePiece has it */
+#define MAX_TOKENS ((1u << 24) - 1) /* a number fits 24 bits, and one is left for none */
+#define UNKNOWN_PENALTY 10.0        /* below the least likely token, as SentencePiece has it */
 
 aii_str aii_vocab_symbol(const aii_vocab *vocab, uint32_t symbol)
 {
@@ -128,21 +128,11 @@ static aiinfra_status build_log_probs(aii_vocab *v, const aii_vocab_desc *d, con
   return AIINFRA_OK;
 }
 
-static bool in_trie(const aii_vocab *v, uint32_t token)
+static bool in_dict(const aii_vocab *v, uint32_t token)
 {
   if ((v->flags[token] & AII_TF_OUTSIDE) != 0) return false;
   if (v->kind == AII_VOCAB_WPM || !v->spec.by_file) return v->attr[token] != AII_TOKEN_UNUSED;
   return v->attr[token] == AII_TOKEN_NORMAL || v->attr[token] == AII_TOKEN_USER;
-}
-
-static aiinfra_status build_trie(aii_vocab *v, aiinfra_error *err)
-{
-  for (uint32_t i = 0; i < v->n_tokens; i++) {
-    if (in_trie(v, i) && !aii_trie_add(v->mem, &v->pieces, aii_vocab_symbol(v, i), (int32_t)i, true)) {
-      return aii_fail(err, AIINFRA_ENOMEM, "trie of %u tokens", v->n_tokens);
-    }
-  }
-  return AIINFRA_OK;
 }
 
 static aiinfra_status build_model(aii_vocab *v, const aii_vocab_desc *d, const aii_vocab_spec *spec, aiinfra_error *err)
@@ -151,8 +141,9 @@ static aiinfra_status build_model(aii_vocab *v, const aii_vocab_desc *d, const a
   if (d->kind == AII_VOCAB_BPE) rc = aii_vocab_build_merges(v, d, spec->merge_pairs, err);
   if (d->kind == AII_VOCAB_SPM) rc = build_scores(v, d, err);
   if (d->kind == AII_VOCAB_UGM) rc = build_log_probs(v, d, spec->log_probs, err);
-  if (rc == AIINFRA_OK && (d->kind == AII_VOCAB_UGM || d->kind == AII_VOCAB_WPM)) rc = build_trie(v, err);
-  return rc;
+  if (rc != AIINFRA_OK || (d->kind != AII_VOCAB_UGM && d->kind != AII_VOCAB_WPM)) return rc;
+  if (!aii_dict_build(v->mem, v, in_dict, &v->pieces)) return aii_fail(err, AIINFRA_ENOMEM, "index of pieces");
+  return AIINFRA_OK;
 }
 
 static const char META[] = "\xE2\x96\x81";
@@ -267,7 +258,7 @@ void aii_vocab_free(aii_vocab *v)
   aii_del(mem, v->flags, v->n_tokens);
   aii_pairs_free(mem, &v->merges);
   aii_map_free(&v->by_text);
-  aii_trie_free(mem, &v->pieces);
+  aii_dict_free(mem, &v->pieces);
   for (size_t i = 0; i < AII_COUNT(v->added); i++) {
     aii_trie_free(mem, &v->added[i].all);
     aii_trie_free(mem, &v->added[i].user);

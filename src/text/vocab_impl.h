@@ -36,6 +36,36 @@ typedef struct aii_byte_trie {
 bool aii_byte_trie_build(aii_mem *mem, const aii_vocab *vocab, aii_byte_trie *trie);
 void aii_byte_trie_free(aii_mem *mem, aii_byte_trie *trie);
 
+/* ---- the texts that a model knows, for WordPiece and Unigram (dict.c) -------------------------------------------- */
+
+typedef struct aii_dict_cell {
+  uint32_t base; /* of its children */
+  uint32_t mark; /* its token << 8 | its byte; AII_DICT_NONE: no text ends here */
+} aii_dict_cell;
+
+typedef struct aii_dict {
+  aii_dict_cell *cells;
+  size_t n, cap;
+  uint32_t root; /* a base */
+} aii_dict;
+
+#define AII_DICT_NONE 0xFFFFFFu
+enum { AII_DICT_TEXT = 1024 }; /* no token of a real vocabulary is longer; it bounds how often a byte is read */
+
+/* Of equal texts the last. */
+bool aii_dict_build(aii_mem *mem, const aii_vocab *vocab, bool (*wanted)(const aii_vocab *, uint32_t), aii_dict *dict);
+void aii_dict_free(aii_mem *mem, aii_dict *dict);
+
+/* From a base one byte on: the next base, and the token that ends there or AII_DICT_NONE. False: nothing goes on so. */
+static inline bool aii_dict_step(const aii_dict *dict, uint32_t *base, uint8_t byte, uint32_t *token)
+{
+  aii_dict_cell cell = dict->cells[*base ^ byte];
+  if ((uint8_t)cell.mark != byte) return false;
+  *base = cell.base;
+  *token = cell.mark >> 8;
+  return true;
+}
+
 /* ---- the vocabulary -------------------------------------------------------------------------------------------- */
 
 enum { AII_MAX_AROUND = 8 }; /* tokens before and behind a text */
@@ -82,7 +112,7 @@ struct aii_vocab {
   aii_pairs merges;
   uint32_t byte_symbol[256]; /* UINT32_MAX: none. Byte level: the symbol of the stand-in; else the byte token */
   uint32_t char_symbol[512]; /* of the first characters; UINT32_MAX: none */
-  aii_trie pieces;           /* WPM, UGM: all texts */
+  aii_dict pieces;           /* WPM, UGM: all texts */
   struct {
     aii_trie all, user; /* user: those that are found even when special tokens are not asked for */
   } added[2];           /* in the text as it comes, in normalised text */

@@ -68,7 +68,7 @@ aiinfra_status aii_vocab_from_wordpiece(aii_mem *mem, const char *file, size_t n
 {
   aii_hftok hf;
   *out = NULL;
-  aii_hftok_init(&hf, mem, err);
+  aii_hftok_init(&hf, n, mem, err);
   aiinfra_status rc = aii_hftok_read_extras(&hf, extras);
   if (rc == AIINFRA_OK) rc = read_file(&hf, file, n);
   if (rc == AIINFRA_OK) rc = aii_hftok_finish(&hf, out);

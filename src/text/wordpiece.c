@@ -1,25 +1,22 @@
 /* wordpiece.c - WordPiece: a word from the left, each time the longest piece that fits; or one unknown token for all.
  *
- * The pieces lie in a trie. A word's first piece is looked for behind word_prefix, the others behind cont_prefix, as
+ * The pieces lie in a dict. A word's first piece is looked for behind word_prefix, the others behind cont_prefix, as
  * files spell them: "play" "##ing" in Hugging Face's, U+2581 "play" and "ing" in GGUF. Also whole words (WordLevel).
  */
 #include "src/text/vocab_impl.h"
 
 static size_t longest(const aii_vocab *v, aii_str prefix, const char *text, size_t n, int32_t *token)
 {
-  uint32_t node = 0;
+  uint32_t base = v->pieces.root, here;
   size_t found = 0;
   for (size_t i = 0; i < prefix.n; i++) {
-    node = aii_trie_step(&v->pieces, node, (uint8_t)prefix.p[i]);
-    if (node == 0) return 0;
+    if (!aii_dict_step(&v->pieces, &base, (uint8_t)prefix.p[i], &here)) return 0;
   }
   for (size_t i = 0; i < n; i++) {
-    const aii_pair *edge = aii_trie_edge(&v->pieces, node, (uint8_t)text[i]);
-    if (edge == NULL) break;
-    node = edge->value;
+    if (!aii_dict_step(&v->pieces, &base, (uint8_t)text[i], &here)) break;
     bool whole = i + 1 == n || ((uint8_t)text[i + 1] & 0xC0) != 0x80;
-    if (edge->rank == UINT32_MAX || !whole) continue;
-    *token = (int32_t)edge->rank;
+    if (here == AII_DICT_NONE || !whole) continue;
+    *token = (int32_t)here;
     found = i + 1;
   }
   return found;

@@ -5,7 +5,8 @@
  * to the slot than to any neighbour taken already; what was passed over fills up what room is left.
  *
  * A search walks greedily down the upper levels, then keeps the ef nearest at level 0. Dead slots and slots that a
- * filter hides are walked through, but not found.
+ * filter hides are walked through, but not found. Where a filter hides most of them, a search may walk over passing
+ * slots alone, from several of them at once, and looks behind hidden neighbours for passing ones (as ACORN-1 does).
  *
  * Building computes all links of a slot before it writes the first one: when memory runs out, the graph is as before.
  * It holds the write lock for a few slots at a time, so that searches get their turn. Locks: see vector.h.
@@ -15,6 +16,7 @@
 #include "src/vector/vector.h"
 
 enum { SLOTS_PER_LOCK = 8, EF_MAX_LINKS = 2 * AII_MAX_M + 1 };
+enum { FILTERED_ENTRIES = 16 }; /* passing slots, far apart, that a filtered walk begins at beside the usual one */
 
 /* What one search needs, reused by the next. */
 struct aii_scratch {
@@ -26,6 +28,7 @@ struct aii_scratch {
   size_t n_todo, todo_cap;
   aii_near *best; /* max-heap of the ef nearest */
   size_t n_best, best_cap;
+  uint64_t n_scanned; /* distances computed */
 };
 
 static uint32_t *links_of(const aii_index *index, uint32_t slot, uint32_t level)
@@ -180,21 +183,77 @@ static bool walk(const aii_index *index, aii_scratch *s, const float *query, aii
       if (i < links[0]) __builtin_prefetch(aii_vector_of(index, links[i + 1]));
       if (s->seen[links[i]] == s->mark) continue;
       s->seen[links[i]] = s->mark;
+      s->n_scanned++;
       if (!meet(index, s, near_of(index, query, links[i]), ef, finds(index, allow, building, links[i]))) return false;
     }
   }
   return true;
 }
 
-bool aii_hnsw_search(aii_index *index, const float *query, const uint64_t *allow, uint32_t ef, aii_near *heap,
-                     size_t *n, size_t cap)
+/* Meets a passing slot; one that was seen before, or does not pass, is nothing. */
+static bool meet_passing(const aii_index *index, aii_scratch *s, const float *query, uint32_t slot, size_t ef,
+                         const uint64_t *allow)
+{
+  if (s->seen[slot] == s->mark || !aii_bit(allow, slot)) return true;
+  s->seen[slot] = s->mark;
+  s->n_scanned++;
+  return meet(index, s, near_of(index, query, slot), ef, true);
+}
+
+/* The entry of the graph, and passing slots spread over it. */
+static bool enter_filtered(const aii_index *index, aii_scratch *s, const float *query, aii_near entry, size_t ef,
+                           const uint64_t *allow)
+{
+  uint32_t n_words = (index->n_graph + 63) / 64;
+  s->seen[entry.slot] = s->mark;
+  bool ok = meet(index, s, entry, ef, finds(index, allow, false, entry.slot));
+  for (uint32_t i = 0; ok && i < FILTERED_ENTRIES; i++) {
+    uint32_t w = (uint32_t)((uint64_t)n_words * i / FILTERED_ENTRIES);
+    uint32_t end = (uint32_t)((uint64_t)n_words * (i + 1) / FILTERED_ENTRIES);
+    while (w < end && allow[w] == 0) w++;
+    if (w == end) continue;
+    uint32_t slot = w * 64 + (uint32_t)__builtin_ctzll(allow[w]);
+    if (slot < index->n_graph) ok = meet_passing(index, s, query, slot, ef, allow);
+  }
+  return ok;
+}
+
+/* As walk() at level 0, over passing slots alone: a hidden neighbour is replaced by its passing neighbours. */
+static bool walk_filtered(const aii_index *index, aii_scratch *s, const float *query, aii_near entry, size_t ef,
+                          const uint64_t *allow)
+{
+  new_mark(s);
+  s->n_todo = s->n_best = 0;
+  bool ok = enter_filtered(index, s, query, entry, ef, allow);
+  while (ok && s->n_todo > 0) {
+    aii_near next = aii_near_pop(s->todo, &s->n_todo);
+    if (s->n_best == ef && aii_near_before(&s->best[0], &next)) break;
+    const uint32_t *links = links_of(index, next.slot, 0);
+    for (uint32_t i = 1; ok && i <= links[0]; i++) {
+      if (s->seen[links[i]] == s->mark) continue;
+      if (aii_bit(allow, links[i])) {
+        ok = meet_passing(index, s, query, links[i], ef, allow);
+        continue;
+      }
+      s->seen[links[i]] = s->mark;
+      const uint32_t *behind = links_of(index, links[i], 0);
+      for (uint32_t j = 1; ok && j <= behind[0]; j++) ok = meet_passing(index, s, query, behind[j], ef, allow);
+    }
+  }
+  return ok;
+}
+
+bool aii_hnsw_search(aii_index *index, const float *query, aii_walk *how, aii_near *heap, size_t *n, size_t cap)
 {
   if (index->n_graph == 0) return true;
-  aii_scratch *s = take_scratch(index, ef);
+  aii_scratch *s = take_scratch(index, how->ef);
   if (s == NULL) return false;
+  s->n_scanned = 0;
   aii_near at = descend(index, query, near_of(index, query, index->entry), index->top, 0);
-  bool ok = walk(index, s, query, at, 0, ef, allow, false);
+  bool ok = how->passing_alone && how->allow != NULL ? walk_filtered(index, s, query, at, how->ef, how->allow)
+                                                     : walk(index, s, query, at, 0, how->ef, how->allow, false);
   for (size_t i = 0; ok && i < s->n_best; i++) aii_near_offer(heap, n, cap, s->best[i]);
+  how->n_scanned += s->n_scanned;
   give_scratch(index, s);
   return ok;
 }

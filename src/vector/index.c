@@ -22,6 +22,7 @@ aiinfra_status aii_index_init(aii_index *index, aii_mem *mem, const aii_kernels 
   index->ef_construction = ef_construction;
   index->seq = -1;
   aii_idmap_init(&index->map, mem);
+  aii_docs_init(&index->docs, mem, AII_PAYLOAD_BYTES);
   pthread_rwlockattr_t attr; /* writers first: searches without end must not keep new rows out */
   (void)pthread_rwlockattr_init(&attr);
   (void)pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
@@ -48,6 +49,7 @@ void aii_index_clear(aii_index *index)
   for (size_t i = 0; i < index->n_blocks; i++) free_block(index, index->blocks[i]);
   aii_del(index->mem, index->blocks, index->blocks_cap * sizeof *index->blocks);
   aii_idmap_free(&index->map);
+  aii_docs_clear(&index->docs);
   index->blocks = NULL;
   index->n_blocks = index->blocks_cap = 0;
   index->n = index->n_dead = index->n_graph = index->entry = index->top = 0;
@@ -102,8 +104,14 @@ bool aii_index_add(aii_index *index, int64_t id, const float *vector)
   uint32_t old = aii_idmap_get(&index->map, id), slot = index->n;
   if (!aii_idmap_set(&index->map, id, slot)) return false;
   aii_block *block = aii_block_of(index, slot);
+  float *own = block->vectors + (size_t)(slot % AII_BLOCK_SLOTS) * index->dims;
+  take(index, own, vector);
+  if (old != AII_NO_SLOT && !aii_is_dead(index, old) &&
+      memcmp(own, aii_vector_of(index, old), index->dims * sizeof *own) == 0) {
+    (void)aii_idmap_set(&index->map, id, old); /* the id is there: needs no memory */
+    return true;
+  }
   if (old != AII_NO_SLOT) aii_index_kill(index, old);
-  take(index, block->vectors + (size_t)(slot % AII_BLOCK_SLOTS) * index->dims, vector);
   block->ids[slot % AII_BLOCK_SLOTS] = id;
   block->dead[slot % AII_BLOCK_SLOTS] = false;
   index->n++;

@@ -1,110 +1,103 @@
-/* search.c - answers a query: the plan, the two searches, and how their rankings become one.
+/* search.c - answers a query.
  *
  * With the connection's lock held, in one read transaction: the index is brought up to date -> the filter becomes a
- * bitmap over slots -> keywords are found. Then, with the connection free for others, vectors are searched:
- *   exact   compare with every slot that passes: small collections, selective filters, and whenever asked for
- *   graph   HNSW over what it covers, exact over the tail behind it; fewer hits than there are: exact again
- * The graph is built when a search asks for it, or bit by bit by the searches of a collection so large that comparing
- * all takes milliseconds. Rankings are fused by reciprocal rank: 1 / (60 + rank) summed over both.
+ * bitmap over slots -> keywords are found. Then, with the connection free for others, vectors are searched as plan.c
+ * wants it, and rank.c makes one list of both rankings. The graph is built when a search asks for it, or bit by bit by
+ * the searches of a collection so large that comparing all takes milliseconds.
  */
 #include <math.h>
 
-#include "lib/json/json.h"
-#include "src/vector/vector.h"
+#include "src/vector/search.h"
 
 enum {
-  RRF_K = 60,
-  FUSE_DEPTH = 60,        /* ranks that take part in a fusion, at least; else four times k */
-  BUILD_STEP = 32,        /* slots that a search adds to the graph in passing */
-  SCAN_FLOATS = 16 << 20, /* a scan of more is worth a graph: some 64 MiB of memory traffic */
-  SELECTIVE_PART = 10     /* a filter that leaves less than a tenth is searched exactly */
+  FUSE_DEPTH = 60,       /* ranks that take part in a fusion, at least; else four times those wanted */
+  MMR_DEPTH = 64,        /* candidates for diversity, at least; the same */
+  BUILD_STEP = 32,       /* slots that a search adds to the graph in passing */
+  SCAN_FLOATS = 16 << 20 /* a scan of more is worth a graph: some 64 MiB of memory traffic */
 };
-
-typedef struct search {
-  aiinfra_vecstore *store;
-  const aiinfra_query *q;
-  aii_filter *filter;
-  uint64_t *allow; /* by slot; NULL: all */
-  size_t allow_words;
-  uint32_t n_passing;
-  float *vector;
-  size_t depth; /* of each ranking */
-  aii_near *by_vector, *by_words;
-  size_t n_vector, n_words;
-} search;
-
-/* ---- filter ---------------------------------------------------------------------------------------------------- */
 
 static aiinfra_status no_memory(aiinfra_error *err)
 {
   return aii_fail(err, AIINFRA_ENOMEM, "no memory for a search");
 }
 
-static aiinfra_status test_row(search *s, aii_stmt *stmt, aiinfra_error *err)
+/* ---- rows ------------------------------------------------------------------------------------------------------ */
+
+aiinfra_status aii_select(aiinfra_vecstore *store, aii_filter *filter, const char *text, aii_mask *mask,
+                          aiinfra_error *err)
 {
-  json_t *payload = NULL;
-  size_t n;
-  aiinfra_status rc = AIINFRA_OK;
-  int64_t id = aii_stmt_get_int(stmt, 0);
-  uint32_t slot = aii_idmap_get(&s->store->index.map, id);
-  const char *text = aii_stmt_get_text(stmt, 1, &n);
-  if (n > 0) rc = aii_json_parse(text, n, "payload", 0, &payload, err);
-  if (rc == AIINFRA_OK && slot != AII_NO_SLOT && aii_filter_passes(s->filter, id, payload)) {
-    s->allow[slot / 64] |= (uint64_t)1 << slot % 64;
-    s->n_passing++;
-  }
-  json_decref(payload);
-  return rc == AIINFRA_OK ? rc : aii_wrap(err, rc, "row %lld", (long long)id);
+  aii_index *index = &store->index;
+  aiinfra_status rc = aii_vecstore_sync(store, err);
+  if (rc == AIINFRA_OK && filter != NULL) rc = aii_docs_load(store, err);
+  if (rc != AIINFRA_OK) return rc;
+  (void)pthread_rwlock_rdlock(&index->lock);
+  mask->n_passing = index->n - index->n_dead;
+  if (filter != NULL) rc = aii_mask_make(store, filter, text, mask, err);
+  if (rc != AIINFRA_OK) (void)pthread_rwlock_unlock(&index->lock);
+  return rc;
 }
 
-/* Makes the bitmap of the rows that pass. Lock held, index locked for reading. */
-static aiinfra_status apply_filter(search *s, aiinfra_error *err)
+static bool is_recommendation(const aii_search *s)
 {
-  aii_index *index = &s->store->index;
-  aii_stmt *stmt;
-  bool row = true;
-  s->n_passing = index->n - index->n_dead;
-  if (s->filter == NULL) return AIINFRA_OK;
-  s->n_passing = 0;
-  s->allow_words = (size_t)index->n / 64 + 1;
-  s->allow = aii_new_array(index->mem, s->allow_words, sizeof *s->allow);
-  if (s->allow == NULL) return no_memory(err);
-  aiinfra_status rc =
-      aii_sql_prepare(s->store->db->sql, "SELECT id, payload FROM rows WHERE collection = ?1", &stmt, err);
+  return s->o.positive != NULL || s->o.negative != NULL;
+}
+
+/* How deep each ranking must be, now that the number of rows that pass is known; with the arrays for it. */
+static aiinfra_status make_room(aii_search *s, aiinfra_error *err)
+{
+  aii_mem *mem = s->store->index.mem;
+  size_t wanted = (size_t)s->o.offset + s->q->k;
+  s->depth = wanted;
+  if (s->wants_vectors && s->q->text != NULL) s->depth = AII_MAX(4 * wanted, (size_t)FUSE_DEPTH);
+  if (s->o.mmr) s->depth = AII_MAX(s->depth, AII_MAX(4 * wanted, (size_t)MMR_DEPTH));
+  if (s->o.candidates > 0) s->depth = AII_MAX(wanted, (size_t)s->o.candidates);
+  if (s->o.group_by != NULL) s->depth = AII_MAX((size_t)s->mask.n_passing, (size_t)1);
+  s->by_vector = aii_new_array(mem, s->depth, sizeof *s->by_vector);
+  s->by_words = aii_new_array(mem, s->depth, sizeof *s->by_words);
+  return s->by_vector != NULL && s->by_words != NULL ? AIINFRA_OK : no_memory(err);
+}
+
+/* All that needs the database. On success the index is locked for reading. Lock held. */
+static aiinfra_status read_rows(aii_search *s, aiinfra_error *err)
+{
+  aiinfra_status rc = AIINFRA_OK;
+  if (s->o.group_by != NULL) rc = aii_vecstore_sync(s->store, err);
+  if (rc == AIINFRA_OK && s->o.group_by != NULL) rc = aii_docs_load(s->store, err);
   if (rc != AIINFRA_OK) return rc;
-  aii_stmt_int(stmt, 1, s->store->collection);
-  while (rc == AIINFRA_OK && row) {
-    rc = aii_stmt_step(stmt, &row, err);
-    if (rc == AIINFRA_OK && row) rc = test_row(s, stmt, err);
+  if (s->wants_vectors || s->filter != NULL || s->o.group_by != NULL) {
+    rc = aii_select(s->store, s->filter, s->q->filter_json, &s->mask, err);
+    if (rc != AIINFRA_OK) return rc;
+  } else {
+    (void)pthread_rwlock_rdlock(&s->store->index.lock);
   }
-  aii_stmt_reset(stmt);
+  if (is_recommendation(s)) rc = aii_recommend_prepare(s, err);
+  if (rc == AIINFRA_OK) rc = make_room(s, err);
+  if (rc == AIINFRA_OK && s->o.group_by != NULL) {
+    rc = aii_column_make(s->store, s->o.group_by, &s->mask, &s->column, err);
+  }
+  if (rc == AIINFRA_OK && s->q->text != NULL) {
+    rc = aii_words_find(s->store, s->q->text, s->mask.bits, s->by_words, s->depth, &s->n_words, err);
+  }
+  if (rc != AIINFRA_OK) (void)pthread_rwlock_unlock(&s->store->index.lock);
   return rc;
 }
 
 /* ---- vectors --------------------------------------------------------------------------------------------------- */
 
-static bool graph_is_useful(const aii_index *index, const search *s, uint32_t ef)
-{
-  uint32_t live = index->n - index->n_dead;
-  if (s->q->mode == AIINFRA_SEARCH_GRAPH) return true;
-  return index->n_graph >= index->n / 2 && s->n_passing > live / SELECTIVE_PART &&
-         (uint64_t)s->n_passing > (uint64_t)4 * ef * index->m;
-}
-
-static aiinfra_status search_vectors(search *s, aiinfra_error *err)
+static aiinfra_status search_vectors(aii_search *s, aiinfra_error *err)
 {
   aii_index *index = &s->store->index;
-  size_t wanted = AII_MIN(s->depth, (size_t)s->n_passing);
+  size_t wanted = AII_MIN(s->depth, (size_t)s->mask.n_passing);
   uint32_t ef = s->q->ef != 0 ? s->q->ef : (uint32_t)AII_MAX((uint64_t)64, (uint64_t)2 * s->q->k);
-  ef = (uint32_t)AII_MAX((size_t)ef, wanted);
-  if (wanted == 0) return AIINFRA_OK;
-  if (s->q->mode != AIINFRA_SEARCH_EXACT && index->n_graph > 0 && graph_is_useful(index, s, ef)) {
-    if (!aii_hnsw_search(index, s->vector, s->allow, ef, s->by_vector, &s->n_vector, s->depth)) return no_memory(err);
-    aii_index_scan(index, s->vector, s->allow, index->n_graph, index->n, s->by_vector, &s->n_vector, s->depth);
-    if (s->n_vector < wanted) s->n_vector = 0; /* the graph did not lead to enough: be exact */
+  if (s->o.best_score) return aii_recommend_best(s, err);
+  aii_searchplan_choose(index, s->q->mode, (uint32_t)AII_MAX((size_t)ef, wanted), &s->mask, &s->plan);
+  if (s->o.group_by != NULL) {
+    s->plan.kind = AII_PLAN_EXACT;
+    s->plan.why = "groups are made of all rows that pass";
   }
-  if (s->n_vector == 0) {
-    aii_index_scan(index, s->vector, s->allow, 0, index->n, s->by_vector, &s->n_vector, s->depth);
+  if (wanted == 0) return AIINFRA_OK;
+  if (!aii_searchplan_run(index, s->vector, &s->mask, &s->plan, s->by_vector, &s->n_vector, s->depth)) {
+    return no_memory(err);
   }
   aii_near_sort(s->by_vector, s->n_vector);
   return AIINFRA_OK;
@@ -128,87 +121,9 @@ static aiinfra_status prepare_graph(aiinfra_vecstore *store, const aiinfra_query
   return q->mode == AIINFRA_SEARCH_GRAPH ? aii_fail(err, AIINFRA_ENOMEM, "no memory for the graph") : AIINFRA_OK;
 }
 
-/* ---- fusion ---------------------------------------------------------------------------------------------------- */
-
-static void add_vector_hits(const search *s, aiinfra_hit *all, size_t *n)
-{
-  for (size_t i = 0; i < s->n_vector; i++) {
-    aiinfra_hit hit = {.id = s->by_vector[i].id, .text_score = NAN};
-    hit.vector_score = aii_index_score(&s->store->index, s->by_vector[i].dist);
-    hit.score = s->q->text == NULL ? hit.vector_score : 1.0f / (float)(RRF_K + i + 1);
-    all[(*n)++] = hit;
-  }
-}
-
-static bool add_word_hits(const search *s, aiinfra_hit *all, size_t *n)
-{
-  aii_idmap at;
-  bool ok = true;
-  aii_idmap_init(&at, s->store->index.mem);
-  for (size_t i = 0; ok && i < *n; i++) ok = aii_idmap_set(&at, all[i].id, (uint32_t)i);
-  for (size_t i = 0; ok && i < s->n_words; i++) {
-    float text_score = -s->by_words[i].dist;
-    float score = s->q->vector == NULL ? text_score : 1.0f / (float)(RRF_K + i + 1);
-    uint32_t old = aii_idmap_get(&at, s->by_words[i].id);
-    if (old != AII_NO_SLOT) {
-      all[old].text_score = text_score;
-      all[old].score += score;
-    } else {
-      all[(*n)++] =
-          (aiinfra_hit){.id = s->by_words[i].id, .score = score, .vector_score = NAN, .text_score = text_score};
-    }
-  }
-  aii_idmap_free(&at);
-  return ok;
-}
-
-/* Merges both rankings and writes the k best. */
-static aiinfra_status fuse(search *s, aiinfra_hit *hits, size_t *n, aiinfra_error *err)
-{
-  aii_mem *mem = s->store->index.mem;
-  size_t room = s->n_vector + s->n_words, n_all = 0, n_best = 0;
-  if (room == 0) return AIINFRA_OK;
-  aiinfra_hit *all = aii_new_array(mem, room, sizeof *all);
-  aii_near *best = aii_new_array(mem, s->q->k, sizeof *best);
-  bool ok = all != NULL && best != NULL;
-  if (ok) {
-    add_vector_hits(s, all, &n_all);
-    ok = add_word_hits(s, all, &n_all);
-  }
-  for (size_t i = 0; ok && i < n_all; i++) {
-    aii_near_offer(best, &n_best, s->q->k, (aii_near){all[i].id, -all[i].score, (uint32_t)i});
-  }
-  aii_near_sort(best, n_best);
-  for (size_t i = 0; i < n_best; i++) {
-    hits[i] = all[best[i].slot];
-    hits[i].rank = (uint32_t)i + 1;
-  }
-  *n = n_best;
-  aii_del(mem, all, room * sizeof *all);
-  aii_del(mem, best, s->q->k * sizeof *best);
-  return ok ? AIINFRA_OK : no_memory(err);
-}
-
 /* ---- the whole ------------------------------------------------------------------------------------------------- */
 
-/* All that needs the database. On success the index is locked for reading. Lock held. */
-static aiinfra_status read_rows(search *s, aiinfra_error *err)
-{
-  aii_index *index = &s->store->index;
-  aiinfra_status rc = AIINFRA_OK;
-  bool needs_index = s->q->vector != NULL || s->filter != NULL;
-  if (needs_index) rc = aii_vecstore_sync(s->store, err);
-  if (rc != AIINFRA_OK) return rc;
-  (void)pthread_rwlock_rdlock(&index->lock);
-  rc = apply_filter(s, err);
-  if (rc == AIINFRA_OK && s->q->text != NULL) {
-    rc = aii_words_find(s->store, s->q->text, s->allow, s->by_words, s->depth, &s->n_words, err);
-  }
-  if (rc != AIINFRA_OK) (void)pthread_rwlock_unlock(&index->lock);
-  return rc;
-}
-
-static aiinfra_status run(search *s, aiinfra_error *err)
+static aiinfra_status run(aii_search *s, aiinfra_error *err)
 {
   aii_sql *sql = s->store->db->sql;
   aii_sql_lock(sql);
@@ -219,41 +134,82 @@ static aiinfra_status run(search *s, aiinfra_error *err)
   }
   aii_sql_unlock(sql);
   if (rc != AIINFRA_OK) return rc;
-  if (s->q->vector != NULL) rc = search_vectors(s, err);
+  if (s->wants_vectors) rc = search_vectors(s, err);
+  if (rc == AIINFRA_OK) rc = aii_rank(s, err);
+  if (rc == AIINFRA_OK && s->q->explain != NULL) rc = aii_explain(s, s->q->explain, err);
   (void)pthread_rwlock_unlock(&s->store->index.lock);
   return rc;
 }
 
-static aiinfra_status prepare(search *s, aiinfra_error *err)
+static aiinfra_status check(const aii_search *s, size_t cap, aiinfra_error *err)
+{
+  bool grouped = s->o.group_by != NULL;
+  size_t room = (size_t)s->q->k * (size_t)(grouped ? s->o.group_size : 1);
+  if (cap < room) return aii_fail(err, AIINFRA_EINVAL, "room for %zu hits, but %zu are asked for", cap, room);
+  if (s->q->vector != NULL && is_recommendation(s)) {
+    return aii_fail(err, AIINFRA_EINVAL, "options.recommend: the query has a vector already");
+  }
+  if (!s->wants_vectors && s->q->text == NULL) {
+    return aii_fail(err, AIINFRA_EINVAL, "the query has neither vector nor text nor examples; set one of them");
+  }
+  if (s->o.mmr && (!s->wants_vectors || s->o.best_score)) {
+    return aii_fail(err, AIINFRA_EINVAL, "options.mmr: there is no vector that hits could be compared with");
+  }
+  return AIINFRA_OK;
+}
+
+static aiinfra_status prepare(aii_search *s, size_t cap, aiinfra_error *err)
 {
   aii_index *index = &s->store->index;
-  aiinfra_status rc = AIINFRA_OK;
-  if (s->q->filter_json != NULL) rc = aii_filter_compile(index->mem, s->q->filter_json, &s->filter, err);
+  aiinfra_status rc = aii_query_opts_read(s->q->options_json, &s->o, err);
   if (rc != AIINFRA_OK) return rc;
-  if (s->q->vector != NULL) rc = prepare_graph(s->store, s->q, err);
-  if (rc != AIINFRA_OK) return rc;
-  s->depth = s->q->k;
-  if (s->q->vector != NULL && s->q->text != NULL) s->depth = AII_MAX((size_t)4 * s->q->k, (size_t)FUSE_DEPTH);
-  s->by_vector = aii_new_array(index->mem, s->depth, sizeof *s->by_vector);
-  s->by_words = aii_new_array(index->mem, s->depth, sizeof *s->by_words);
-  if (s->q->vector != NULL) s->vector = aii_index_new_query(index, s->q->vector);
-  bool ok = s->by_vector != NULL && s->by_words != NULL && (s->q->vector == NULL || s->vector != NULL);
-  return ok ? AIINFRA_OK : no_memory(err);
+  s->wants_vectors = s->q->vector != NULL || is_recommendation(s);
+  if (s->o.group_by == NULL) s->o.group_size = 1;
+  rc = check(s, cap, err);
+  if (rc == AIINFRA_OK && s->q->filter_json != NULL) {
+    rc = aii_filter_compile(index->mem, s->q->filter_json, &s->filter, err);
+  }
+  if (rc == AIINFRA_OK && s->wants_vectors) rc = prepare_graph(s->store, s->q, err);
+  if (rc == AIINFRA_OK && s->q->vector != NULL) {
+    s->vector = aii_index_new_query(index, s->q->vector);
+    if (s->vector == NULL) rc = no_memory(err);
+  }
+  return rc;
+}
+
+static void free_search(aii_search *s)
+{
+  aii_mem *mem = s->store->index.mem;
+  json_decref(s->o.source);
+  aii_filter_free(s->filter);
+  aii_mask_free(s->store, &s->mask);
+  aii_column_free(&s->column);
+  aii_index_free_query(&s->store->index, s->vector);
+  aii_del(mem, s->by_vector, s->depth * sizeof *s->by_vector);
+  aii_del(mem, s->by_words, s->depth * sizeof *s->by_words);
+  aii_del(mem, s->ranked, s->ranked_cap * sizeof *s->ranked);
+  aii_del(mem, s->groups, s->groups_cap * sizeof *s->groups);
+}
+
+aiinfra_status aii_vecstore_search_into(aiinfra_vecstore *store, const aiinfra_query *query, aiinfra_hit *hits,
+                                        size_t cap, size_t *n, aiinfra_error *err)
+{
+  aii_search s = {.store = store, .q = query};
+  *n = 0;
+  if (query->explain != NULL) *query->explain = NULL;
+  aiinfra_status rc = prepare(&s, cap, err);
+  if (rc == AIINFRA_OK) rc = run(&s, err);
+  for (size_t i = 0; rc == AIINFRA_OK && i < s.n_ranked; i++) {
+    hits[i] = s.ranked[i].hit;
+    hits[i].rank = (uint32_t)i + 1;
+    *n = i + 1;
+  }
+  free_search(&s);
+  return rc;
 }
 
 aiinfra_status aii_vecstore_search(aiinfra_vecstore *store, const aiinfra_query *query, aiinfra_hit *hits, size_t *n,
                                    aiinfra_error *err)
 {
-  search s = {.store = store, .q = query};
-  aii_mem *mem = store->index.mem;
-  *n = 0;
-  aiinfra_status rc = prepare(&s, err);
-  if (rc == AIINFRA_OK) rc = run(&s, err);
-  if (rc == AIINFRA_OK) rc = fuse(&s, hits, n, err);
-  aii_filter_free(s.filter);
-  aii_del(mem, s.allow, s.allow_words * sizeof *s.allow);
-  aii_index_free_query(&store->index, s.vector);
-  aii_del(mem, s.by_vector, s.depth * sizeof *s.by_vector);
-  aii_del(mem, s.by_words, s.depth * sizeof *s.by_words);
-  return rc;
+  return aii_vecstore_search_into(store, query, hits, query->k, n, err);
 }

@@ -7,9 +7,25 @@
  * A failure in the middle leaves the index at its old seq with some newer rows in it: the next sync reads them once
  * more. Thread: any, with the connection's lock held.
  */
+#include "lib/json/json.h"
 #include "src/vector/vector.h"
 
 enum { KEEP_DEAD = 1024 }; /* an index this small is not worth reading anew */
+
+/* The payload of a row goes into the index when it keeps payloads. */
+static aiinfra_status add_payload(aiinfra_vecstore *store, aii_stmt *stmt, uint32_t slot, aiinfra_error *err)
+{
+  json_t *payload = NULL;
+  size_t n;
+  if (store->index.docs.state != AII_DOCS_ON) return AIINFRA_OK;
+  const char *text = aii_stmt_get_text(stmt, 2, &n);
+  aiinfra_status rc = n > 0 ? aii_json_parse(text, n, "payload", 0, &payload, err) : AIINFRA_OK;
+  if (rc == AIINFRA_OK && !aii_docs_set(&store->index.docs, slot, payload)) {
+    rc = aii_fail(err, AIINFRA_ENOMEM, "no memory for payloads");
+  }
+  json_decref(payload);
+  return rc;
+}
 
 static aiinfra_status add_row(aiinfra_vecstore *store, aii_stmt *stmt, aiinfra_error *err)
 {
@@ -22,21 +38,28 @@ static aiinfra_status add_row(aiinfra_vecstore *store, aii_stmt *stmt, aiinfra_e
                     "backup",
                     (long long)id, n, store->index.dims * sizeof(float));
   }
-  if (aii_index_add(&store->index, id, vector)) return AIINFRA_OK;
-  return aii_fail(err, AIINFRA_ENOMEM, "no memory for an index of %u vectors", store->index.n);
+  uint32_t n_before = store->index.n;
+  if (!aii_index_add(&store->index, id, vector)) {
+    return aii_fail(err, AIINFRA_ENOMEM, "no memory for an index of %u vectors", store->index.n);
+  }
+  uint32_t slot = aii_idmap_get(&store->index.map, id);
+  if (slot < n_before) store->index.changes++;
+  return add_payload(store, stmt, slot, err);
 }
 
 static aiinfra_status add_new(aiinfra_vecstore *store, aiinfra_error *err)
 {
   aii_stmt *stmt;
   bool row = true;
-  aiinfra_status rc = aii_sql_prepare(store->db->sql,
-                                      "SELECT r.id, v.vector FROM rows r LEFT JOIN vectors v ON v.row = r.row "
-                                      "WHERE r.collection = ?1 AND r.seq > ?2 ORDER BY r.seq, r.id",
-                                      &stmt, err);
+  aiinfra_status rc = aii_sql_prepare(
+      store->db->sql,
+      "SELECT r.id, v.vector, CASE WHEN ?3 THEN r.payload END FROM rows r LEFT JOIN vectors v ON v.row = r.row "
+      "WHERE r.collection = ?1 AND r.seq > ?2 ORDER BY r.seq, r.id",
+      &stmt, err);
   if (rc != AIINFRA_OK) return rc;
   aii_stmt_int(stmt, 1, store->collection);
   aii_stmt_int(stmt, 2, store->index.seq);
+  aii_stmt_int(stmt, 3, store->index.docs.state == AII_DOCS_ON);
   while (rc == AIINFRA_OK && row) {
     rc = aii_stmt_step(stmt, &row, err);
     if (rc == AIINFRA_OK && row) rc = add_row(store, stmt, err);
@@ -96,7 +119,10 @@ aiinfra_status aii_vecstore_sync(aiinfra_vecstore *store, aiinfra_error *err)
   /* index->seq changes only with the connection's lock held, so it may be read without the index's */
   if (rc != AIINFRA_OK || index->seq == seq) return rc;
   (void)pthread_rwlock_wrlock(&index->lock);
-  if (index->n > KEEP_DEAD && index->n_dead > index->n / 2) aii_index_clear(index);
+  if (index->n > KEEP_DEAD && index->n_dead > index->n / 2) {
+    aii_masks_clear(store);
+    aii_index_clear(index);
+  }
   bool removed = index->n > 0 && (index->seq < 0 || removed_seq > index->seq);
   rc = add_new(store, err);
   if (rc == AIINFRA_OK && removed) rc = kill_removed(store, err);

@@ -116,6 +116,8 @@ aiinfra_status aii_vecstore_open(aiinfra_db *db, const char *name, const aiinfra
     aii_del(mem, store, sizeof *store);
     return rc;
   }
+  store->index.docs.limit_bytes =
+      (size_t)AII_MIN(o.payload_bytes != 0 ? o.payload_bytes : AII_PAYLOAD_BYTES, SIZE_MAX / 2);
   aii_db_ref(db);
   *out = store;
   return AIINFRA_OK;
@@ -126,6 +128,7 @@ void aii_vecstore_free(aiinfra_vecstore *store)
   if (store == NULL) return;
   aiinfra_db *db = store->db;
   aii_mem *mem = &db->rt->mem;
+  aii_masks_clear(store);
   aii_index_destroy(&store->index);
   aii_strfree(mem, store->name);
   aii_del(mem, store, sizeof *store);

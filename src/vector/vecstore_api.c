@@ -87,14 +87,10 @@ static aiinfra_status check_vector(const aiinfra_vecstore *store, const float *v
   return AIINFRA_OK;
 }
 
-static aiinfra_status check_query(const aiinfra_vecstore *store, const aiinfra_query *q, size_t cap, aiinfra_error *err)
+static aiinfra_status check_query(const aiinfra_vecstore *store, const aiinfra_query *q, aiinfra_error *err)
 {
-  if (q->vector == NULL && q->text == NULL) {
-    return aii_fail(err, AIINFRA_EINVAL, "the query has neither vector nor text; set one of them");
-  }
   if (q->reserved != 0) return aii_fail(err, AIINFRA_ENOTSUP, "reserved must be 0");
   if (q->k > MAX_K || q->ef > MAX_EF) return aii_fail(err, AIINFRA_EINVAL, "k or ef is larger than %d", MAX_K);
-  if (cap < q->k) return aii_fail(err, AIINFRA_EINVAL, "room for %zu hits, but k is %u", cap, q->k);
   if (q->mode < 0 || q->mode > AIINFRA_SEARCH_GRAPH) {
     return aii_fail(err, AIINFRA_EINVAL, "mode %d is not an aiinfra_search_mode", q->mode);
   }
@@ -115,9 +111,10 @@ aiinfra_status aiinfra_vecstore_search(aiinfra_vecstore *store, const aiinfra_qu
   }
   aiinfra_status rc = AII_OPTS_LOAD(&q, query, reserved, err);
   if (rc != AIINFRA_OK) return rc;
+  if (q.explain != NULL) *q.explain = NULL;
   if (q.k == 0) q.k = 10;
-  rc = check_query(store, &q, cap, err);
-  if (rc == AIINFRA_OK) rc = aii_vecstore_search(store, &q, hits, n, err);
+  rc = check_query(store, &q, err);
+  if (rc == AIINFRA_OK) rc = aii_vecstore_search_into(store, &q, hits, cap, n, err);
   return rc == AIINFRA_OK ? rc : aii_wrap(err, rc, "search collection '%s'", store->name);
 }
 
@@ -142,4 +139,26 @@ aiinfra_status aiinfra_vecstore_count(aiinfra_vecstore *store, uint64_t *n, aiin
   *n = 0;
   if (store == NULL) return aii_fail(err, AIINFRA_EINVAL, "store is NULL");
   return aii_vecstore_count(store, n, err);
+}
+
+aiinfra_status aiinfra_vecstore_read(aiinfra_vecstore *store, const char *request_json, char **out_json,
+                                     aiinfra_error *err)
+{
+  if (out_json == NULL) return aii_fail(err, AIINFRA_EINVAL, "out_json is NULL");
+  *out_json = NULL;
+  if (store == NULL || request_json == NULL) return aii_fail(err, AIINFRA_EINVAL, "store or request_json is NULL");
+  aiinfra_status rc = aii_vecstore_read(store, request_json, out_json, err);
+  return rc == AIINFRA_OK ? rc : aii_wrap(err, rc, "read collection '%s'", store->name);
+}
+
+aiinfra_status aiinfra_vecstore_change(aiinfra_vecstore *store, const char *request_json, uint64_t *n_changed,
+                                       aiinfra_error *err)
+{
+  uint64_t n = 0;
+  if (n_changed != NULL) *n_changed = 0;
+  if (store == NULL || request_json == NULL) return aii_fail(err, AIINFRA_EINVAL, "store or request_json is NULL");
+  aiinfra_status rc = aii_vecstore_change(store, request_json, &n, err);
+  if (rc != AIINFRA_OK) return aii_wrap(err, rc, "change collection '%s'", store->name);
+  if (n_changed != NULL) *n_changed = n;
+  return AIINFRA_OK;
 }

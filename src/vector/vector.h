@@ -3,13 +3,20 @@
  *   vecstore.c  opens a collection          rows.c    writes, removes and reads rows
  *   sync.c      brings the index up to them index.c   vectors in memory
  *   hnsw.c      the graph over them
- *   search.c    plans, fuses                words.c   keywords: FTS5, stop words
- *   filter.c    compiles filters            match.c   evaluates them on a payload
+ *   search.c    answers a query             plan.c    exact or graph
+ *   words.c     keywords: FTS5, stop words
+ *   filter.c    compiles filters, with field.c, path.c, geo.c; match.c evaluates them
+ *   doc.c       payloads as filters read them; docs.c keeps those of all slots, when.c reads dates
+ *   mask.c      the slots that pass a filter
+ *   query_opts.c, rank.c, recommend.c, explain.c belong to search.c
+ *   read.c      scrolls, counts, facets     change.c  deletes and changes payloads by filter
+ *   column.c    the values of a field
  *   near.c      nearest so far              idmap.c   row id to slot
  *
  * Invariants:
  * 1. Rows are the truth. The index holds a copy of the rows up to `seq`; sync brings it up to the collection's seq.
- * 2. A slot is written once. A changed row gets a new slot, and its old one is dead; so is the slot of a removed row.
+ * 2. A slot's vector is written once. A row with a new vector gets a new slot, and its old one is dead; so is the slot
+ *    of a removed row.
  * 3. Slots below n_graph are in the graph, dead or not. The others, the tail, are compared one by one.
  * 4. Locks are taken in this order: connection, index->lock. Building takes only the index's.
  */
@@ -22,6 +29,7 @@
 #include "aiinfra/vecstore.h"
 #include "kernels/kernels.h"
 #include "lib/base/base.h"
+#include "lib/data/data.h"
 #include "src/db/db.h"
 
 /* ---- nearest so far (near.c): a binary heap in the caller's array --------------------------------------------- */
@@ -58,6 +66,48 @@ bool aii_idmap_reserve(aii_idmap *map, size_t n);
 bool aii_idmap_set(aii_idmap *map, int64_t id, uint32_t slot); /* replaces; entries are never taken out */
 uint32_t aii_idmap_get(const aii_idmap *map, int64_t id);      /* AII_NO_SLOT: none */
 
+/* ---- payloads (doc.c, docs.c) ---------------------------------------------------------------------------------- */
+
+#define AII_NO_KEY UINT32_MAX
+#define AII_PAYLOAD_BYTES ((uint64_t)256 << 20) /* of an index, unless its opener says otherwise */
+typedef struct aii_cell aii_cell;               /* doc.h: a document begins with one */
+typedef struct aii_key_name {
+  char *s;
+  size_t n; /* bytes of memory */
+} aii_key_name;
+
+/* A dictionary: the keys that documents use, as numbers. */
+typedef struct aii_keys {
+  aii_mem *mem;
+  aii_map map;
+  aii_key_name *names;
+  size_t n, cap, bytes;
+} aii_keys;
+void aii_keys_init(aii_keys *keys, aii_mem *mem);
+void aii_keys_free(aii_keys *keys);
+uint32_t aii_keys_find(const aii_keys *keys, const char *s, size_t n); /* AII_NO_KEY: not there */
+bool aii_keys_add(aii_keys *keys, const char *s, size_t n, uint32_t *key);
+
+typedef struct aii_doc_block aii_doc_block;
+typedef enum aii_docs_state {
+  AII_DOCS_OFF, /* no filter was used yet */
+  AII_DOCS_ON,  /* every live slot has one */
+  AII_DOCS_OVER /* they would take more than the limit: filters read rows */
+} aii_docs_state;
+
+/* The documents of an index's slots. */
+typedef struct aii_docs {
+  aii_docs_state state;
+  aii_keys keys;
+  aii_doc_block **blocks;
+  size_t n_blocks, blocks_cap, bytes, limit_bytes;
+} aii_docs;
+void aii_docs_init(aii_docs *docs, aii_mem *mem, size_t limit_bytes);
+void aii_docs_clear(aii_docs *docs); /* to the state OFF */
+/* payload: an object, or NULL. Beyond the limit all are dropped and the state is OVER. false: no memory. */
+bool aii_docs_set(aii_docs *docs, uint32_t slot, const json_t *payload);
+const aii_cell *aii_docs_get(const aii_docs *docs, uint32_t slot);
+
 /* ---- index (index.c, hnsw.c) ---------------------------------------------------------------------------------- */
 
 enum { AII_BLOCK_SLOTS = 1024, AII_MAX_LEVEL = 15, AII_MAX_M = 64 };
@@ -86,17 +136,20 @@ typedef struct aii_index {
   aii_idmap map;
   uint32_t n, n_dead;   /* slots */
   int64_t seq;          /* rows up to here are in; -1: none was read yet */
+  uint64_t changes;     /* counts payloads that changed behind slots that stayed */
   uint32_t n_graph;     /* slots in the graph */
   uint32_t entry, top;  /* where searches begin, and its level */
   pthread_mutex_t pool; /* guards scratch */
   aii_scratch *scratch; /* of searches that ended, to be used again */
+  aii_docs docs;
 } aii_index;
 
 aiinfra_status aii_index_init(aii_index *index, aii_mem *mem, const aii_kernels *kernels, uint32_t dims, int32_t metric,
                               uint32_t m, uint32_t ef_construction, aiinfra_error *err);
 void aii_index_destroy(aii_index *index);
 void aii_index_clear(aii_index *index); /* empty again, seq -1; write lock held */
-/* Adds a slot for a row, whose older slot dies. Write lock held. false: no memory, nothing changed. */
+/* Adds a slot for a row, whose older slot dies; a row whose vector is as it was keeps its slot. Write lock held.
+ * false: no memory, nothing changed. */
 bool aii_index_add(aii_index *index, int64_t id, const float *vector);
 void aii_index_kill(aii_index *index, uint32_t slot); /* write lock held */
 /* A copy of the query as the index wants it (of length 1 for cosine); freed with aii_index_free_query. */
@@ -116,6 +169,10 @@ static inline const float *aii_vector_of(const aii_index *index, uint32_t slot)
 {
   return aii_block_of(index, slot)->vectors + (size_t)(slot % AII_BLOCK_SLOTS) * index->dims;
 }
+static inline bool aii_is_dead(const aii_index *index, uint32_t slot)
+{
+  return aii_block_of(index, slot)->dead[slot % AII_BLOCK_SLOTS];
+}
 static inline bool aii_bit(const uint64_t *bits, uint32_t at)
 {
   return (bits[at / 64] >> (at % 64) & 1) != 0;
@@ -124,9 +181,15 @@ static inline bool aii_bit(const uint64_t *bits, uint32_t at)
 /* Extends the graph by up to `max` slots of the tail. Takes the locks it needs; false: no memory, the graph is as
  * good as before. Another thread that builds already: returns at once. */
 bool aii_hnsw_build(aii_index *index, uint32_t max);
+/* How to walk over the graph. */
+typedef struct aii_walk {
+  const uint64_t *allow; /* NULL: all */
+  uint32_t ef;
+  bool passing_alone; /* go over slots that are allowed and alive alone: for filters that hide most */
+  uint64_t n_scanned; /* counts distances */
+} aii_walk;
 /* Offers what the graph finds to the heap. Read lock held. false: no memory. */
-bool aii_hnsw_search(aii_index *index, const float *query, const uint64_t *allow, uint32_t ef, aii_near *heap,
-                     size_t *n, size_t cap);
+bool aii_hnsw_search(aii_index *index, const float *query, aii_walk *how, aii_near *heap, size_t *n, size_t cap);
 void aii_hnsw_free(aii_index *index); /* scratch and upper links */
 
 /* ---- filters (filter.c, match.c) ------------------------------------------------------------------------------ */
@@ -135,8 +198,64 @@ typedef struct aii_filter aii_filter;
 /* Compiles a filter in Qdrant's or Chroma's form. EINVAL: the message names the path of what is wrong. */
 aiinfra_status aii_filter_compile(aii_mem *mem, const char *json, aii_filter **out, aiinfra_error *err);
 void aii_filter_free(aii_filter *filter);
-/* payload: a JSON object, or NULL for an empty one. */
-bool aii_filter_passes(const aii_filter *filter, int64_t id, const json_t *payload);
+/* Looks the filter's keys up in the dictionary of the documents that it will see, or adds them. false: no memory. */
+bool aii_filter_bind(aii_filter *filter, aii_keys *keys, bool add);
+/* *steps is what may be spent; 0 afterwards: the answer means nothing. */
+bool aii_filter_passes(const aii_filter *filter, int64_t id, const aii_cell *doc, uint64_t *steps);
+/* Shows all values of the filter's first field, elements of arrays one by one; false when a call returned false. */
+typedef bool (*aii_values_fn)(void *ctx, const aii_cell *doc, const aii_cell *value);
+bool aii_filter_values(const aii_filter *filter, const aii_cell *doc, aii_values_fn see, void *ctx);
+/* A filter that only names a field. */
+aiinfra_status aii_filter_of_key(aii_mem *mem, const char *key, size_t n, aii_filter **out, aiinfra_error *err);
+/* Binds and evaluates on one payload, an object or NULL. false: no memory. */
+bool aii_filter_test(aii_filter *filter, int64_t id, const json_t *payload, bool *passes);
+
+/* ---- masks (mask.c): the slots that pass a filter -------------------------------------------------------------- */
+
+typedef struct aii_mask {
+  uint64_t *bits; /* by slot; NULL: no filter, all */
+  size_t n_words;
+  uint32_t n_passing; /* live ones, exactly */
+  uint32_t n_tested;  /* slots whose payload was looked at now */
+  bool kept;          /* the others were known from an earlier query */
+} aii_mask;
+
+enum { AII_KEPT_MASKS = 8 };
+typedef struct aii_kept_mask {
+  char *filter; /* its text; NULL: free */
+  uint64_t *bits, changes, used;
+  size_t n_words;
+  uint32_t n; /* slots that were tested */
+} aii_kept_mask;
+
+/* ---- columns (column.c): the values of a field ------------------------------------------------------------------ */
+
+typedef struct aii_column_cell {
+  uint32_t slot, value;
+} aii_column_cell;
+typedef struct aii_column {
+  aii_keys values;        /* their JSON, by number */
+  aii_column_cell *cells; /* each value of a row once; in the order of slots when payloads are in memory */
+  uint32_t *last;         /* by value: the last slot that has it */
+  size_t n, cap, last_cap;
+} aii_column;
+
+/* ---- plans (plan.c) -------------------------------------------------------------------------------------------- */
+
+typedef enum aii_searchplan_kind { AII_PLAN_EXACT, AII_PLAN_GRAPH, AII_PLAN_FILTERED } aii_searchplan_kind;
+typedef struct aii_searchplan {
+  aii_searchplan_kind kind;
+  const char *why;
+  uint32_t ef;
+  uint64_t n_scanned; /* distances computed */
+} aii_searchplan;
+const char *aii_searchplan_name(const aii_searchplan *plan);
+/* mode: an aiinfra_search_mode. */
+void aii_searchplan_choose(const aii_index *index, int32_t mode, uint32_t ef, const aii_mask *mask,
+                           aii_searchplan *plan);
+/* Fills the heap with the cap nearest that pass, or as many as there are. false: no memory. */
+bool aii_searchplan_run(aii_index *index, const float *query, const aii_mask *mask, aii_searchplan *plan,
+                        aii_near *heap, size_t *n, size_t cap);
 
 /* ---- words (words.c) ------------------------------------------------------------------------------------------ */
 
@@ -147,6 +266,9 @@ bool aii_word_is_stop(const char *word, size_t n);
 /* An FTS5 query: the words of a text, quoted, joined by OR, without stop words unless there is nothing else. */
 void aii_words_query(const char *text, aii_buf *query);
 
+/* Parses a caller's argument: malformed is EINVAL. */
+aiinfra_status aii_request_parse(const char *json, const char *what, json_t **out, aiinfra_error *err);
+
 /* ---- stores (vecstore.c, rows.c, search.c) -------------------------------------------------------------------- */
 
 struct aiinfra_vecstore {
@@ -154,6 +276,8 @@ struct aiinfra_vecstore {
   aii_index index;
   int64_t collection;
   char *name;
+  aii_kept_mask kept[AII_KEPT_MASKS]; /* guarded by the connection's lock */
+  uint64_t kept_clock;
   char words_insert[96], words_delete[128], words_find[256]; /* SQL on this collection's full-text table */
 };
 
@@ -180,13 +304,35 @@ aiinfra_status aii_rows_purge(aiinfra_vecstore *store, aiinfra_error *err);
 aiinfra_status aii_vecstore_upsert(aiinfra_vecstore *store, const aii_record *records, size_t n, aiinfra_error *err);
 aiinfra_status aii_vecstore_remove(aiinfra_vecstore *store, const int64_t *ids, size_t n, size_t *n_removed,
                                    aiinfra_error *err);
+/* There is room for k hits, and no option that asks for more. */
 aiinfra_status aii_vecstore_search(aiinfra_vecstore *store, const aiinfra_query *query, aiinfra_hit *hits, size_t *n,
                                    aiinfra_error *err);
+aiinfra_status aii_vecstore_search_into(aiinfra_vecstore *store, const aiinfra_query *query, aiinfra_hit *hits,
+                                        size_t cap, size_t *n, aiinfra_error *err);
+aiinfra_status aii_vecstore_read(aiinfra_vecstore *store, const char *request, char **out, aiinfra_error *err);
+aiinfra_status aii_vecstore_change(aiinfra_vecstore *store, const char *request, uint64_t *n, aiinfra_error *err);
 aiinfra_status aii_vecstore_get(aiinfra_vecstore *store, int64_t id, char **text, char **payload, aiinfra_error *err);
 aiinfra_status aii_vecstore_count(aiinfra_vecstore *store, uint64_t *n, aiinfra_error *err);
 
 /* Brings the index up to the rows (sync.c). Lock held, index unlocked. */
 aiinfra_status aii_vecstore_sync(aiinfra_vecstore *store, aiinfra_error *err);
+/* Reads the payloads into the index, unless they are there. Lock held, in a transaction after a sync; index unlocked. */
+aiinfra_status aii_docs_load(aiinfra_vecstore *store, aiinfra_error *err);
+/* Calls for each row in the order of seq and id, payload NULL when there is none. Lock held. */
+typedef aiinfra_status (*aii_row_fn)(void *ctx, int64_t id, const json_t *payload, aiinfra_error *err);
+aiinfra_status aii_rows_each(aiinfra_vecstore *store, aii_row_fn see, void *ctx, aiinfra_error *err);
+/* Tests every live slot; text is the filter's. Lock held, after aii_docs_load(), index locked for reading. */
+aiinfra_status aii_mask_make(aiinfra_vecstore *store, aii_filter *filter, const char *text, aii_mask *mask,
+                             aiinfra_error *err);
+void aii_mask_free(aiinfra_vecstore *store, aii_mask *mask);
+void aii_masks_clear(aiinfra_vecstore *store); /* lock held, or no other user left */
+/* The values of a field, of the rows that pass. The same locks. */
+aiinfra_status aii_column_make(aiinfra_vecstore *store, const char *key, const aii_mask *mask, aii_column *column,
+                               aiinfra_error *err);
+void aii_column_free(aii_column *column); /* all zero is allowed */
+/* Locks the index for reading, with rows, payloads and mask ready; filter NULL: all rows. On failure it is unlocked. */
+aiinfra_status aii_select(aiinfra_vecstore *store, aii_filter *filter, const char *text, aii_mask *mask,
+                          aiinfra_error *err);
 /* Finds the words; `allow` (by slot; NULL: all) must pass. Lock held, index locked for reading. */
 aiinfra_status aii_words_find(aiinfra_vecstore *store, const char *text, const uint64_t *allow, aii_near *hits,
                               size_t cap, size_t *n, aiinfra_error *err);

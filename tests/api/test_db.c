@@ -59,7 +59,7 @@ static void test_life(void **state)
   assert_int_equal(aiinfra_db_check(db, &err), AIINFRA_OK);
   assert_int_equal(aiinfra_db_describe(db, &json, &err), AIINFRA_OK);
   assert_non_null(strstr(json, "\"memories\":1"));
-  assert_non_null(strstr(json, "\"version\":1"));
+  assert_non_null(strstr(json, "\"version\":"));
   aiinfra_string_free(json);
   assert_int_equal(aiinfra_memory_open(db, NULL, &memory, &err), AIINFRA_OK); /* reading works */
   assert_int_equal(aiinfra_memory_recall(memory, "What colour is the sky?", NULL, &json, &err), AIINFRA_OK);

@@ -211,6 +211,182 @@ static void test_rows(void **state)
   aiinfra_vecstore_free(store);
 }
 
+/* Options of a query that are not understood are refused by name, and nothing is handed out. */
+static void test_bad_options(void **state)
+{
+  static const struct {
+    const char *options, *names;
+  } bad[] = {
+      {"[]", "expected an object"},
+      {"{", "options"},
+      {"{\"near\":1}", "'near'"},
+      {"{\"offset\":-1}", "offset"},
+      {"{\"offset\":\"1\"}", "options.offset"},
+      {"{\"score_threshold\":true}", "options.score_threshold"},
+      {"{\"mmr\":{\"lambda\":2}}", "mmr.lambda"},
+      {"{\"mmr\":{\"diversity\":0.5}}", "'diversity'"},
+      {"{\"group\":{\"size\":3}}", "options.group.by"},
+      {"{\"group\":{\"by\":\"lang\",\"size\":0}}", "group.size"},
+      {"{\"group\":{\"by\":\"lang\",\"size\":11}}", "room for"},
+      {"{\"group\":{\"by\":\"a..b\"}}", "'a..b'"},
+      {"{\"group\":{\"by\":\"lang\"},\"offset\":1}", "neither mmr nor offset"},
+      {"{\"recommend\":{\"positive\":[1]}}", "a vector already"},
+  };
+  aiinfra_vecstore *store = must_open("options");
+  aiinfra_query q = AIINFRA_QUERY_INIT;
+  aiinfra_hit hits[10];
+  char *explain;
+  size_t n;
+  (void)state;
+  must_fill(store);
+  q.vector = X;
+  q.k = 1;
+  for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+    q.options_json = bad[i].options;
+    q.explain = &explain;
+    explain = (char *)1;
+    assert_int_equal(aiinfra_vecstore_search(store, &q, hits, 10, &n, &err), AIINFRA_EINVAL);
+    if (strstr(err.message, bad[i].names) == NULL) fail_msg("%s: %s", bad[i].options, err.message);
+    assert_null(explain);
+    assert_int_equal(n, 0);
+  }
+  q.vector = NULL;
+  q.options_json = "{\"recommend\":{\"positive\":[77]}}";
+  assert_int_equal(aiinfra_vecstore_search(store, &q, hits, 10, &n, &err), AIINFRA_ENOENT);
+  q.options_json = "{\"recommend\":{\"negative\":[1]}}";
+  assert_int_equal(aiinfra_vecstore_search(store, &q, hits, 10, &n, &err), AIINFRA_EINVAL);
+  q.options_json = NULL;
+  q.explain = NULL;
+  assert_int_equal(aiinfra_vecstore_search(store, &q, hits, 10, &n, &err), AIINFRA_EINVAL);
+  aiinfra_vecstore_free(store);
+}
+
+/* What a host sees of a hybrid query: the ranks in both rankings beside the fused score. */
+static void test_explain(void **state)
+{
+  aiinfra_vecstore *store = must_open("explain");
+  aiinfra_query q = AIINFRA_QUERY_INIT;
+  aiinfra_hit hits[10];
+  char *explain = NULL;
+  (void)state;
+  must_fill(store);
+  q.vector = Z;
+  q.text = "backups";
+  q.filter_json = "{\"lang\":{\"$in\":[\"en\",\"de\"]}}";
+  q.explain = &explain;
+  assert_int_equal(must_search(store, &q, hits), 3);
+  assert_non_null(explain);
+  assert_non_null(strstr(explain, "\"plan\":\"exact\""));
+  assert_non_null(strstr(explain, "\"passing\":3"));
+  assert_non_null(strstr(explain, "{\"id\":2,"));
+  assert_non_null(strstr(explain, "\"word_rank\":1"));
+  assert_non_null(strstr(explain, "\"word_rank\":null"));
+  aiinfra_string_free(explain);
+  q.vector = NULL;
+  assert_int_equal(must_search(store, &q, hits), 1);
+  assert_non_null(strstr(explain, "\"plan\":\"words\""));
+  aiinfra_string_free(explain);
+  aiinfra_vecstore_free(store);
+}
+
+static void must_read(aiinfra_vecstore *store, const char *request, const char *want)
+{
+  char *answer;
+  if (aiinfra_vecstore_read(store, request, &answer, &err) != AIINFRA_OK) fail_msg("%s: %s", request, err.message);
+  assert_string_equal(answer, want);
+  aiinfra_string_free(answer);
+}
+
+static void test_reads_and_changes(void **state)
+{
+  static const char *const bad_reads[] = {
+      "",
+      "[]",
+      "{}",
+      "{\"count\":{},\"facet\":{}}",
+      "{\"sum\":{}}",
+      "{\"count\":1}",
+      "{\"count\":{\"limit\":1}}",
+      "{\"count\":{\"filter\":{\"a\":{\"$x\":1}}}}",
+      "{\"facet\":{}}",
+      "{\"facet\":{\"key\":\"\"}}",
+      "{\"scroll\":{\"limit\":0}}",
+      "{\"scroll\":{\"after\":\"1\"}}",
+  };
+  static const char *const bad_changes[] = {
+      "{\"delete\":{}}",
+      "{\"delete\":{\"ids\":[1],\"filter\":{}}}",
+      "{\"delete\":{\"ids\":[\"1\"]}}",
+      "{\"delete\":{\"filter\":{\"a\":null}}}",
+      "{\"set_payload\":{\"filter\":{}}}",
+      "{\"set_payload\":{\"filter\":{},\"payload\":[1]}}",
+      "{\"delete_payload\":{\"filter\":{},\"keys\":[1]}}",
+      "{\"drop\":{\"filter\":{}}}",
+  };
+  aiinfra_vecstore *store = must_open("requests");
+  char *answer;
+  uint64_t n;
+  (void)state;
+  must_fill(store);
+  must_read(store, "{\"count\":{}}", "{\"count\":4}");
+  must_read(store, "{\"count\":{\"filter\":{\"year\":{\"$gte\":2021}}}}", "{\"count\":1}");
+  must_read(store, "{\"facet\":{\"key\":\"lang\"}}",
+            "{\"values\":[{\"value\":\"en\",\"count\":2},{\"value\":\"de\",\"count\":1}]}");
+  must_read(store, "{\"facet\":{\"key\":\"year\",\"limit\":1}}", "{\"values\":[{\"value\":2020,\"count\":1}]}");
+  must_read(store, "{\"scroll\":{\"limit\":1,\"after\":2}}",
+            "{\"rows\":[{\"id\":3,\"text\":\"Der Server lauscht.\",\"payload\":{\"lang\":\"de\"}}],\"next\":3}");
+  must_read(store, "{\"scroll\":{\"after\":3}}", "{\"rows\":[{\"id\":4,\"text\":\"\",\"payload\":{}}],\"next\":null}");
+  for (size_t i = 0; i < sizeof bad_reads / sizeof bad_reads[0]; i++) {
+    answer = (char *)1;
+    if (aiinfra_vecstore_read(store, bad_reads[i], &answer, &err) != AIINFRA_EINVAL) fail_msg("%s", bad_reads[i]);
+    assert_null(answer);
+  }
+  for (size_t i = 0; i < sizeof bad_changes / sizeof bad_changes[0]; i++) {
+    n = 9;
+    if (aiinfra_vecstore_change(store, bad_changes[i], &n, &err) != AIINFRA_EINVAL) fail_msg("%s", bad_changes[i]);
+    assert_int_equal(n, 0);
+  }
+  must_read(store, "{\"count\":{}}", "{\"count\":4}");
+  assert_int_equal(aiinfra_vecstore_change(
+                       store, "{\"set_payload\":{\"payload\":{\"old\":true},\"filter\":{\"lang\":\"en\"}}}", &n, &err),
+                   AIINFRA_OK);
+  assert_int_equal(n, 2);
+  must_read(store, "{\"scroll\":{\"filter\":{\"old\":true},\"limit\":1}}",
+            "{\"rows\":[{\"id\":1,\"text\":\"The server listens on port 7420.\",\"payload\":{\"lang\":\"en\","
+            "\"year\":2020,\"old\":true}}],\"next\":1}");
+  assert_int_equal(aiinfra_vecstore_change(store, "{\"delete\":{\"filter\":{\"old\":true}}}", &n, &err), AIINFRA_OK);
+  assert_int_equal(n, 2);
+  must_read(store, "{\"count\":{}}", "{\"count\":2}");
+  assert_int_equal(aiinfra_vecstore_change(store, "{\"delete\":{\"filter\":{}}}", NULL, &err), AIINFRA_OK);
+  must_read(store, "{\"count\":{}}", "{\"count\":0}");
+  assert_int_equal(aiinfra_vecstore_read(NULL, "{}", &answer, &err), AIINFRA_EINVAL);
+  assert_int_equal(aiinfra_vecstore_read(store, "{}", NULL, &err), AIINFRA_EINVAL);
+  assert_int_equal(aiinfra_vecstore_change(store, NULL, NULL, &err), AIINFRA_EINVAL);
+  aiinfra_vecstore_free(store);
+}
+
+/* A caller that was built with the first structs still works. */
+static void test_first_structs(void **state)
+{
+  aiinfra_vecstore *store = must_open("first"), *again;
+  aiinfra_query q = AIINFRA_QUERY_INIT;
+  aiinfra_vecstore_opts opts = AIINFRA_VECSTORE_OPTS_INIT;
+  aiinfra_hit hits[10];
+  char *poison = NULL;
+  (void)state;
+  must_fill(store);
+  q.vector = X;
+  q.options_json = "no JSON, and not looked at";
+  q.explain = &poison;
+  q.struct_size = offsetof(aiinfra_query, options_json);
+  assert_int_equal(must_search(store, &q, hits), 4);
+  opts.payload_bytes = 1;
+  opts.struct_size = offsetof(aiinfra_vecstore_opts, payload_bytes);
+  assert_int_equal(aiinfra_vecstore_open(db, "first", &opts, &again, &err), AIINFRA_OK);
+  aiinfra_vecstore_free(again);
+  aiinfra_vecstore_free(store);
+}
+
 static void test_reopen(void **state)
 {
   const char *path = test_tmp("reopen.db");
@@ -249,8 +425,10 @@ static int tear_down(void **state)
 int main(void)
 {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_open),   cmocka_unit_test(test_refusals), cmocka_unit_test(test_bad_queries),
-      cmocka_unit_test(test_search), cmocka_unit_test(test_rows),     cmocka_unit_test(test_reopen),
+      cmocka_unit_test(test_open),          cmocka_unit_test(test_refusals), cmocka_unit_test(test_bad_queries),
+      cmocka_unit_test(test_search),        cmocka_unit_test(test_rows),     cmocka_unit_test(test_reopen),
+      cmocka_unit_test(test_bad_options),   cmocka_unit_test(test_explain),  cmocka_unit_test(test_reads_and_changes),
+      cmocka_unit_test(test_first_structs),
   };
   return cmocka_run_group_tests(tests, set_up, tear_down);
 }

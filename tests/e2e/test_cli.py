@@ -17,7 +17,7 @@ ROOT = os.environ.get("AIINFRA_ROOT", ".")
 AIINFRA = os.path.join(os.environ.get("AIINFRA_BUILD", "build"), "aiinfra")
 NANO = os.path.join(ROOT, "examples/nano/nano.gguf")
 STORIES = os.path.join(os.environ.get("AIINFRA_SHARED_DATA", ""), "models/stories260K")
-COMMANDS = "agent ingest search remember forget run serve bench inspect tokenize template logits perplexity kld imatrix".split()
+COMMANDS = "agent ingest search remember forget memory cache run serve bench inspect tokenize template logits perplexity kld imatrix".split()
 
 
 def call(*args, stdin=subprocess.DEVNULL, env=None):
@@ -439,6 +439,69 @@ class Memory(Case):
         self.good("remember", "--db", self.db, "--scope", "ann", "My cat is called Miso.")
         self.assertNotIn(b"Miso", self.good("search", "--db", self.db, "cat")[0])
         self.assertIn(b"Miso", self.good("search", "--db", self.db, "--scope", "ann", "cat")[0])
+
+
+    def memory(self, action, *more):
+        return self.good("memory", action, "--db", self.db, *more)[0].decode()
+
+    def lines(self, action, *more):
+        return [json.loads(line) for line in self.memory(action, *more).splitlines()]
+
+    def test_facts_in_time(self):
+        first = self.lines("remember", "I live in Porto.", "--source", "Ann", "--trust", "0.9", "--valid-from", "1000")[0]
+        self.assertEqual(first["outcome"], "new")
+        self.assertEqual(self.lines("remember", "i live in  porto."), [dict(first, outcome="same")])
+        self.assertEqual(self.lines("remember", "I live in Porto"), [dict(first, outcome="near")])
+        self.assertEqual(self.lines("remember", "I do not live in Porto")[0]["outcome"], "new")
+        second = self.memory("supersede", "#%d" % first["id"], "I live in Faro.", "--valid-from", "2000").strip()
+        third = self.memory("revise", second, "I live in Lagos.").strip()
+        self.assertEqual([v["text"] for v in self.lines("history", second)],
+                         ["I live in Porto.", "I live in Faro.", "I live in Lagos."])
+        self.assertEqual(self.lines("history", third)[0]["source"], "Ann")
+        self.assertIn("I live in Lagos.", [f["text"] for f in self.lines("list")])
+        self.assertEqual([f["text"] for f in self.lines("list", "--as-of", "1500")], ["I live in Porto."])
+        self.assertEqual(len(self.lines("list", "--all")), 4)
+        hit = self.lines("recall", "Where do I live?", "-k", "1", "--as-of", "1500")[0]
+        self.assertEqual(hit["text"], "I live in Porto.")
+        self.assertAlmostEqual(hit["trust"], 0.9, 5)
+        self.memory("forget", third)
+        self.bad(1, "memory", "history", "--db", self.db, second, said="forgotten at")
+        with open(self.db, "rb") as file:
+            self.assertNotIn(b"Faro", file.read())
+
+    def test_moving(self):
+        self.memory("remember", "My cat is called Miso.", "--user", "ann")
+        lines = self.memory("export", "--user", "ann")
+        self.assertEqual(self.memory("export", "--user", "bob"), "")
+        path = self.file("a.jsonl", lines.encode())
+        self.assertEqual(self.memory("import", "--user", "bob", path), "1 new\n")
+        self.assertEqual(self.memory("import", "--user", "bob", path), "0 new\n")
+        self.assertEqual(len(self.lines("list", "--user", "bob")), 1)
+        self.memory("forget", "--everything", "--user", "ann")
+        self.assertEqual(self.lines("list", "--user", "ann"), [])
+        self.assertEqual(len(self.lines("list", "--user", "bob")), 1)
+
+    def test_memory_mistakes(self):
+        self.bad(2, "memory", "rember", said="did you mean 'remember'?")
+        self.bad(2, "memory", "remember", "x", said="--db FILE is missing")
+        self.bad(2, "memory", said="usage")
+        self.bad(1, "memory", "list", "--db", self.db, said="does not exist")
+        self.memory("remember", "x")
+        self.bad(2, "memory", "history", "--db", self.db, "x", said="no number")
+        self.bad(2, "memory", "forget", "--db", self.db, said="nothing is named")
+        self.bad(1, "memory", "revise", "--db", self.db, "99", "y", said="no fact")
+        self.bad(1, "memory", "remember", "--db", self.db, "y", "--metadata", "3", said="expected an object")
+        self.bad(1, "memory", "import", "--db", self.db, self.file("b.jsonl", b"{}\n"), said="line 1")
+        self.assertIn(b"--trust", self.good("memory", "remember", "--help")[0])
+
+    def test_cache(self):
+        self.memory("remember", "x")
+        stats = json.loads(self.good("cache", "stats", "--db", self.db)[0])
+        self.assertEqual((stats["entries"], stats["hits_exact"], stats["gates"]["negation"]), (0, 0, 0))
+        self.assertEqual(self.good("cache", "clear", "--db", self.db)[0], b"0 answers removed\n")
+        self.bad(2, "cache", "state", "--db", self.db, said="neither stats nor clear")
+        self.bad(2, "cache", "stats", said="--db FILE is missing")
+        self.bad(1, "cache", "stats", "--db", self.db + "x", said="does not exist")
 
 
 class Agent(Case):

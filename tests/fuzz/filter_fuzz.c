@@ -20,7 +20,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
   aii_mem_init(&mem, NULL, 0);
   if (aii_filter_compile(&mem, text, &filter, &err) == AIINFRA_OK) {
     json_t *payload = end != NULL ? json_loadb((const char *)end + 1, size - n - 1, 0, NULL) : NULL;
-    (void)aii_filter_passes(filter, (int64_t)size, payload);
+    bool passes;
+    (void)aii_filter_test(filter, (int64_t)size, payload, &passes);
     json_decref(payload);
     aii_filter_free(filter);
   }

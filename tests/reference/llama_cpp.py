@@ -3,13 +3,14 @@
 llama_cpp.py BUILD [CASE...]   with the Python that tests/support/peer.sh prints. BUILD holds aiinfra and libaiinfra.so;
 BUILD/reference/wide/ may hold the random models of wide.py, and the trained models are those of quantised.py.
 
-A row of the table: the perplexities of both and how far ours is from llama.cpp's; the mean divergence of ours from
-llama.cpp's, in nats; and the median divergence of each from what the same file gives with its weights decoded to F32.
-(The median, since an expert that only just wins or loses moves a token far.) Both compute with an F32 cache and without
-flash attention. What remains is how activations are rounded before they are multiplied: there to the type of the
-weights for F16 and BF16, to 8 bits in blocks of 256 for K types and of 32 for others; here to 8 bits in blocks of 32, or
-not at all. So an F32 file fails when the two differ; any other when ours is further from the decoded weights than
-llama.cpp's is, or when the perplexity of a trained model moves by LIMIT.
+A row of the table: the perplexity of the file with its weights decoded to F32, and of the file as each side computes it;
+how far ours is from llama.cpp's, and how far the chance of these tokens alone would bring two that round at random (the
+standard error of that difference); the mean divergence of ours from llama.cpp's, in nats; and the median divergence of
+each from the decoded weights. (The median, since an expert that only just wins or loses moves a token far.) Both compute
+with an F32 cache and without flash attention. What remains is how activations are rounded before they are multiplied:
+there to the type of the weights for F16 and BF16, to 8 bits in blocks of 256 for K types and of 32 for others; here to 8
+bits in blocks of 32, or not at all. So an F32 file fails when the two differ. Any other fails when ours is further from
+the decoded weights than llama.cpp's is, or, of a trained model, when the two perplexities differ by LIMIT.
 """
 import ctypes
 import os
@@ -132,9 +133,9 @@ def divergence(p, q):
     return np.concatenate([(np.exp(a) * (a - b)).sum(axis=1) for a, b in zip(p, q)])
 
 
-def perplexity(p, windows):
-    nll = [-a[np.arange(len(w) - 1), w[1:]] for a, w in zip(p, windows)]
-    return float(np.exp(np.concatenate(nll).mean()))
+def surprise(p, windows):
+    """Of each token, in nats."""
+    return np.concatenate([-a[np.arange(len(w) - 1), w[1:]] for a, w in zip(p, windows)])
 
 
 def judge(ours, theirs, name, kind, path, decoded, windows, trained):
@@ -147,14 +148,16 @@ def judge(ours, theirs, name, kind, path, decoded, windows, trained):
     theirs.close()
     our_p = [log_softmax(x) for x in ours.logits(path, windows, n_vocab)]
     exact = [log_softmax(x) for x in ours.logits(decoded, windows, n_vocab)] if decoded != path else our_p
-    first, second, third = (perplexity(p, windows) for p in (peer_p, our_p, exact))
+    first, second, third = (surprise(p, windows) for p in (peer_p, our_p, exact))
+    off = float(np.exp((second - first).mean())) - 1
+    chance = float((second - first).std() / np.sqrt(len(first)))
     between, peer_off, our_off = (float(x) for x in (divergence(peer_p, our_p).mean(), np.median(
         divergence(exact, peer_p)), np.median(divergence(exact, our_p))))
     good = between <= SAME if kind == "F32" else our_off <= NOISE * peer_off + SAME
-    good = good and (not trained or abs(second / third - 1) < LIMIT)
-    print("| %s | %s | %.4f | %.4f | %+.3f %% | %.1e | %.1e | %.1e |%s" % (
-        name, kind, first, second, 100 * (second / first - 1), between, peer_off, our_off, "" if good else " FAILED"),
-        flush=True)
+    good = good and (not trained or abs(off) < LIMIT)
+    print("| %s | %s | %.4f | %.4f | %.4f | %+.3f %% | %.3f %% | %.1e | %.1e | %.1e |%s" % (
+        name, kind, *(float(np.exp(x.mean())) for x in (third, first, second)), 100 * off, 100 * chance, between,
+        peer_off, our_off, "" if good else " FAILED"), flush=True)
     return good
 
 
@@ -175,8 +178,8 @@ def main():
     build, wanted = sys.argv[1], sys.argv[2:]
     program, good = os.path.join(build, "aiinfra"), True
     ours, theirs = Ours(build), Peer()
-    print("| model | type | llama.cpp | here | difference | divergence | llama.cpp's | ours |")
-    print("|---|---|---|---|---|---|---|---|", flush=True)
+    print("| model | type | decoded | llama.cpp | here | difference | chance | divergence | llama.cpp's | ours |")
+    print("|---|---|---|---|---|---|---|---|---|---|", flush=True)
     for cases, trained in ((trained_cases(program), True), (random_cases(build), False)):
         for name, source, windows, types in cases:
             for kind in types if not wanted or name in wanted else ():

@@ -25,11 +25,14 @@ def run(*command):
 
 
 class Model:
-    """A trained model. Its windows are as long as it was trained for; all their tokens but the first are scored."""
+    """A trained model. Its windows are as long as it was trained for; all their tokens but the first are scored.
 
-    def __init__(self, name, source, texts, context, chunks, special=False):
+    `chunks` of them show what a type loses; to tell two implementations apart takes `many`.
+    """
+
+    def __init__(self, name, source, texts, context, chunks, many, special=False):
         self.name, self.source, self.texts = name, source, texts
-        self.context, self.chunks, self.special = context, chunks, special
+        self.context, self.chunks, self.many, self.special = context, chunks, many, special
 
     def options(self):
         """For the commands perplexity and kld."""
@@ -38,8 +41,8 @@ class Model:
         return out + ["--special"] * self.special
 
     def windows(self, program):
-        """The windows that these commands cut, as lists of tokens."""
-        tokens, wanted = [], self.context * self.chunks
+        """The windows that these commands cut and those behind them, as lists of tokens."""
+        tokens, wanted = [], self.context * self.many
         for text in self.texts(program):
             words = run(program, "tokenize", self.source, text, "--ids", "--bos", *["--special"] * self.special)
             tokens += [int(word) for word in words.split()]
@@ -55,7 +58,7 @@ def stories(program):
 
 def conversations(program):
     """Such as nano was trained on, from a seed that it was not."""
-    lines = run(sys.executable, "-B", os.path.join(NANO, "generate.py"), "--count", "24", "--seed", "900001", "--level", "1")
+    lines = run(sys.executable, "-B", os.path.join(NANO, "generate.py"), "--count", "140", "--seed", "900001", "--level", "1")
     with tempfile.TemporaryDirectory() as folder:
         for line in lines.splitlines():
             case, options = json.loads(line), []
@@ -69,9 +72,9 @@ def conversations(program):
 
 
 KNOWN = [
-    Model("stories260K", os.path.join(DATA, "models/stories260K/stories260K.gguf"), stories, 512, 8),
-    Model("babyllama", os.path.join(DATA, "models/babyllama-tok105/model5000.bin"), stories, 256, 12),
-    Model("nano", os.path.join(NANO, "nano.gguf"), conversations, 512, 4, special=True),
+    Model("stories260K", os.path.join(DATA, "models/stories260K/stories260K.gguf"), stories, 512, 8, 16),
+    Model("babyllama", os.path.join(DATA, "models/babyllama-tok105/model5000.bin"), stories, 256, 12, 24),
+    Model("nano", os.path.join(NANO, "nano.gguf"), conversations, 512, 4, 20, special=True),
 ]
 
 

@@ -39,7 +39,9 @@ static double recall(aii_index *index, const float *query, const uint64_t *allow
   size_t n_exact = 0, n_found = 0, both = 0;
   float *q = aii_index_new_query(index, query);
   aii_index_scan(index, q, allow, 0, index->n, exact, &n_exact, k);
-  assert_true(aii_hnsw_search(index, q, allow, ef, found, &n_found, k));
+  aii_walk how = {.allow = allow, .ef = ef};
+  assert_true(aii_hnsw_search(index, q, &how, found, &n_found, k));
+  assert_true(how.n_scanned > 0);
   for (size_t i = 0; i < n_found; i++) {
     for (size_t j = 0; j < n_exact; j++) both += found[i].id == exact[j].id;
     assert_false(aii_block_of(index, found[i].slot)->dead[found[i].slot % AII_BLOCK_SLOTS]);
@@ -162,7 +164,7 @@ static void test_extremes(void **state)
     assert_true(fabsf(aii_index_score(&index, found[i].dist) - 1) < 1e-6f);
   }
   n = 0;
-  assert_true(aii_hnsw_search(&index, q, NULL, 100, found, &n, 100));
+  assert_true(aii_hnsw_search(&index, q, &(aii_walk){.ef = 100}, found, &n, 100));
   assert_true(n > 0);
   aii_index_free_query(&index, q);
   aii_index_destroy(&index);
@@ -201,7 +203,7 @@ static void test_bigann(void **state)
     if (i == N) assert_true(aii_hnsw_build(&index, UINT32_MAX));
     aii_near found[K];
     size_t n = 0;
-    assert_true(aii_hnsw_search(&index, v, NULL, 64, found, &n, K));
+    assert_true(aii_hnsw_search(&index, v, &(aii_walk){.ef = 64}, found, &n, K));
     assert_int_equal(n, K);
     for (size_t f = 0; f < n; f++) {
       for (size_t k = 0; k < K; k++) {

@@ -10,7 +10,7 @@
 #include <math.h>
 #include <utf8proc.h>
 
-#include "src/memory/memory.h"
+#include "src/wording/wording.h"
 
 enum { WORD_BYTES = 64 }; /* longer words are told apart by their beginning */
 
@@ -158,4 +158,11 @@ void aii_normalise(const char *text, size_t n, aii_buf *out)
     gap = false;
     aii_buf_add(out, bytes, aii_utf8_encode((uint32_t)utf8proc_tolower((utf8proc_int32_t)cp), bytes));
   }
+}
+
+float aii_embed_dot(const float a[AII_EMBED_DIMS], const float b[AII_EMBED_DIMS])
+{
+  double sum = 0;
+  for (size_t i = 0; i < AII_EMBED_DIMS; i++) sum += (double)a[i] * (double)b[i];
+  return (float)sum;
 }

@@ -1,0 +1,207 @@
+/* rank.c - from two rankings to the hits that are wanted.
+ *
+ * Fusion is by reciprocal rank: 1 / (60 + rank) summed over both. Then, as the query's options want it: hits below a
+ * score are cut off; the list is thinned to what is relevant and not alike (maximal marginal relevance, Carbonell and
+ * Goldstein, 1998); or to the best hits of the best groups. Last, the first ones are skipped. Only memory can fail.
+ */
+#include <math.h>
+#include <stdlib.h>
+
+#include "src/vector/search.h"
+
+enum { RRF_K = 60 };
+
+static aiinfra_status no_memory(aiinfra_error *err)
+{
+  return aii_fail(err, AIINFRA_ENOMEM, "no memory for a search");
+}
+
+/* ---- fusion ---------------------------------------------------------------------------------------------------- */
+
+static void add_vector_hits(aii_search *s)
+{
+  for (size_t i = 0; i < s->n_vector; i++) {
+    aii_ranked *r = &s->ranked[s->n_ranked++];
+    *r = (aii_ranked){.slot = s->by_vector[i].slot, .vector_rank = (uint32_t)i + 1, .group = AII_NO_SLOT};
+    r->hit = (aiinfra_hit){.id = s->by_vector[i].id, .text_score = NAN};
+    r->hit.vector_score = aii_index_score(&s->store->index, s->by_vector[i].dist);
+    r->hit.score = s->q->text == NULL ? r->hit.vector_score : 1.0f / (float)(RRF_K + i + 1);
+  }
+}
+
+static bool add_word_hits(aii_search *s)
+{
+  aii_idmap at;
+  bool ok = true;
+  aii_idmap_init(&at, s->store->index.mem);
+  for (size_t i = 0; ok && i < s->n_ranked; i++) ok = aii_idmap_set(&at, s->ranked[i].hit.id, (uint32_t)i);
+  for (size_t i = 0; ok && i < s->n_words; i++) {
+    float text_score = -s->by_words[i].dist;
+    uint32_t old = aii_idmap_get(&at, s->by_words[i].id);
+    aii_ranked *r = &s->ranked[old != AII_NO_SLOT ? old : s->n_ranked];
+    if (old == AII_NO_SLOT) {
+      *r = (aii_ranked){.slot = s->by_words[i].slot, .group = AII_NO_SLOT};
+      r->hit = (aiinfra_hit){.id = s->by_words[i].id, .vector_score = NAN};
+      s->n_ranked++;
+    }
+    r->word_rank = (uint32_t)i + 1;
+    r->hit.text_score = text_score;
+    r->hit.score += s->wants_vectors ? 1.0f / (float)(RRF_K + i + 1) : text_score;
+  }
+  aii_idmap_free(&at);
+  return ok;
+}
+
+static int by_score(const void *a, const void *b)
+{
+  const aiinfra_hit *x = &((const aii_ranked *)a)->hit, *y = &((const aii_ranked *)b)->hit;
+  if (x->score != y->score) return x->score > y->score ? -1 : 1;
+  return (x->id > y->id) - (x->id < y->id);
+}
+
+/* ---- diversity ------------------------------------------------------------------------------------------------- */
+
+typedef struct candidate {
+  aii_ranked ranked;
+  double relevance, alike; /* to the query; to the one picked hit that it is most like */
+} candidate;
+
+static double score_of(const aii_search *s, const float *query, uint32_t slot)
+{
+  return (double)aii_index_score(&s->store->index, aii_index_dist(&s->store->index, query, slot));
+}
+
+/* Moves the next pick to place `at`: relevant by lambda, unlike those before it by the rest. Others keep their order. */
+static void pick(const aii_search *s, candidate *list, size_t n, size_t at)
+{
+  size_t best = at;
+  double best_value = -INFINITY;
+  for (size_t i = at; i < n; i++) {
+    double value = s->o.lambda * list[i].relevance;
+    if (at > 0) {
+      double score = score_of(s, aii_vector_of(&s->store->index, list[at - 1].ranked.slot), list[i].ranked.slot);
+      list[i].alike = at == 1 ? score : fmax(list[i].alike, score);
+      value -= (1 - s->o.lambda) * list[i].alike;
+    }
+    if (value > best_value) {
+      best_value = value;
+      best = i;
+    }
+  }
+  candidate picked = list[best];
+  memmove(list + at + 1, list + at, (best - at) * sizeof *list);
+  list[at] = picked;
+}
+
+static aiinfra_status diversify(aii_search *s, size_t wanted, aiinfra_error *err)
+{
+  aii_mem *mem = s->store->index.mem;
+  size_t n = AII_MIN(s->n_ranked, s->depth);
+  candidate *list = aii_new_array(mem, n, sizeof *list);
+  if (n == 0) return AIINFRA_OK;
+  if (list == NULL) return no_memory(err);
+  for (size_t i = 0; i < n; i++) list[i] = (candidate){s->ranked[i], score_of(s, s->vector, s->ranked[i].slot), 0};
+  for (size_t i = 0; i < AII_MIN(wanted, n); i++) pick(s, list, n, i);
+  for (size_t i = 0; i < n; i++) s->ranked[i] = list[i].ranked;
+  s->n_ranked = n;
+  aii_del(mem, list, n * sizeof *list);
+  return AIINFRA_OK;
+}
+
+/* ---- groups ---------------------------------------------------------------------------------------------------- */
+
+/* A hit joins the group of a value, if there is room or it founds one. */
+static bool join(aii_search *s, const aii_ranked *hit, uint32_t value, aii_ranked *out, size_t *counts)
+{
+  uint32_t *group_of = s->column.last; /* by value */
+  size_t size = (size_t)s->o.group_size;
+  if (group_of[value] == AII_NO_SLOT) {
+    if (s->n_groups == s->q->k) return true;
+    if (!aii_grow(s->store->index.mem, &s->groups, &s->groups_cap, s->n_groups + 1, sizeof *s->groups)) return false;
+    group_of[value] = (uint32_t)s->n_groups;
+    s->groups[s->n_groups++] = value;
+  }
+  uint32_t g = group_of[value];
+  if (counts[g] == size) return true;
+  out[g * size + counts[g]] = *hit;
+  out[g * size + counts[g]++].group = g;
+  return true;
+}
+
+static int by_slot(const void *a, const void *b)
+{
+  const aii_column_cell *x = a, *y = b;
+  if (x->slot != y->slot) return x->slot < y->slot ? -1 : 1;
+  return (x->value > y->value) - (x->value < y->value);
+}
+
+static bool join_all(aii_search *s, aii_ranked *out, size_t *counts)
+{
+  const aii_column *c = &s->column;
+  bool ok = true;
+  for (size_t v = 0; v < c->values.n; v++) c->last[v] = AII_NO_SLOT;
+  if (c->n > 1) qsort(c->cells, c->n, sizeof *c->cells, by_slot);
+  for (size_t i = 0; ok && i < s->n_ranked; i++) {
+    size_t from = 0, to = c->n;
+    while (from < to) {
+      size_t middle = from + (to - from) / 2;
+      if (c->cells[middle].slot < s->ranked[i].slot) from = middle + 1;
+      else to = middle;
+    }
+    for (; ok && from < c->n && c->cells[from].slot == s->ranked[i].slot; from++) {
+      ok = join(s, &s->ranked[i], c->cells[from].value, out, counts);
+    }
+  }
+  return ok;
+}
+
+/* The list becomes the hits of the first group, of the second, and so on. */
+static aiinfra_status make_groups(aii_search *s, aiinfra_error *err)
+{
+  aii_mem *mem = s->store->index.mem;
+  size_t size = (size_t)s->o.group_size, room = size * s->q->k;
+  aii_ranked *out = aii_new_array(mem, room, sizeof *out);
+  size_t *counts = aii_new_array(mem, s->q->k, sizeof *counts);
+  bool ok = out != NULL && counts != NULL && join_all(s, out, counts);
+  size_t n = 0;
+  for (size_t g = 0; ok && g < s->n_groups; g++) {
+    memmove(out + n, out + g * size, counts[g] * sizeof *out);
+    n += counts[g];
+  }
+  aii_del(mem, counts, s->q->k * sizeof *counts);
+  if (!ok) {
+    aii_del(mem, out, room * sizeof *out);
+    return no_memory(err);
+  }
+  aii_del(mem, s->ranked, s->ranked_cap * sizeof *s->ranked);
+  s->ranked = out;
+  s->ranked_cap = room;
+  s->n_ranked = n;
+  return AIINFRA_OK;
+}
+
+/* ---- the whole ------------------------------------------------------------------------------------------------- */
+
+aiinfra_status aii_rank(aii_search *s, aiinfra_error *err)
+{
+  size_t offset = (size_t)s->o.offset, wanted = offset + s->q->k;
+  aiinfra_status rc = AIINFRA_OK;
+  s->ranked_cap = s->n_vector + s->n_words;
+  if (s->ranked_cap == 0) return AIINFRA_OK;
+  s->ranked = aii_new_array(s->store->index.mem, s->ranked_cap, sizeof *s->ranked);
+  if (s->ranked == NULL) return no_memory(err);
+  add_vector_hits(s);
+  if (!add_word_hits(s)) return no_memory(err);
+  qsort(s->ranked, s->n_ranked, sizeof *s->ranked, by_score);
+  while (s->o.has_threshold && s->n_ranked > 0 && (double)s->ranked[s->n_ranked - 1].hit.score < s->o.score_threshold) {
+    s->n_ranked--;
+  }
+  if (s->o.group_by != NULL) return make_groups(s, err);
+  if (s->o.mmr) rc = diversify(s, wanted, err);
+  if (rc != AIINFRA_OK) return rc;
+  s->n_ranked = AII_MIN(s->n_ranked, wanted);
+  size_t skip = AII_MIN(offset, s->n_ranked);
+  s->n_ranked -= skip;
+  memmove(s->ranked, s->ranked + skip, s->n_ranked * sizeof *s->ranked);
+  return AIINFRA_OK;
+}

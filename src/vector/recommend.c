@@ -1,0 +1,117 @@
+/* recommend.c - search by examples: rows that should be like some rows and unlike others.
+ *
+ *   average     one vector: the mean of the positive examples, moved away from the mean of the negative ones
+ *   best_score  each row by itself: near its best positive example, unless a negative one is nearer
+ * The examples are no hits. What can fail: an example that is not there, examples that cancel out, memory.
+ */
+#include <math.h>
+
+#include "src/vector/search.h"
+
+static aiinfra_status slot_of(const aii_search *s, const json_t *id, uint32_t *slot, aiinfra_error *err)
+{
+  const aii_index *index = &s->store->index;
+  *slot = aii_idmap_get(&index->map, json_integer_value(id));
+  if (*slot != AII_NO_SLOT && !aii_is_dead(index, *slot)) return AIINFRA_OK;
+  return aii_fail(err, AIINFRA_ENOENT, "recommend: no row has the id %lld", (long long)json_integer_value(id));
+}
+
+/* A mask of all live slots, where there was none. */
+static aiinfra_status need_mask(aii_search *s, aiinfra_error *err)
+{
+  const aii_index *index = &s->store->index;
+  if (s->mask.bits != NULL) return AIINFRA_OK;
+  s->mask.n_words = (size_t)index->n / 64 + 1;
+  s->mask.bits = aii_new_array(index->mem, s->mask.n_words, sizeof *s->mask.bits);
+  if (s->mask.bits == NULL) return aii_fail(err, AIINFRA_ENOMEM, "no memory for a search");
+  for (uint32_t slot = 0; slot < index->n; slot++) {
+    if (!aii_is_dead(index, slot)) s->mask.bits[slot / 64] |= (uint64_t)1 << slot % 64;
+  }
+  return AIINFRA_OK;
+}
+
+/* Takes the examples out of the mask and adds up their vectors. */
+static aiinfra_status take(aii_search *s, const json_t *ids, double *sum, aiinfra_error *err)
+{
+  const aii_index *index = &s->store->index;
+  for (size_t i = 0; i < json_array_size(ids); i++) {
+    uint32_t slot;
+    aiinfra_status rc = slot_of(s, json_array_get(ids, i), &slot, err);
+    if (rc != AIINFRA_OK) return rc;
+    if (aii_bit(s->mask.bits, slot)) s->mask.n_passing--;
+    s->mask.bits[slot / 64] &= ~((uint64_t)1 << slot % 64);
+    for (uint32_t d = 0; d < index->dims; d++) sum[d] += (double)aii_vector_of(index, slot)[d];
+  }
+  return AIINFRA_OK;
+}
+
+static aiinfra_status average(aii_search *s, const double *positive, const double *negative, float *vector,
+                              aiinfra_error *err)
+{
+  size_t n_positive = json_array_size(s->o.positive), n_negative = json_array_size(s->o.negative);
+  double length = 0;
+  for (uint32_t d = 0; d < s->store->index.dims; d++) {
+    double mean = positive[d] / (double)n_positive;
+    double value = n_negative == 0 ? mean : 2 * mean - negative[d] / (double)n_negative;
+    vector[d] = (float)value;
+    length += value * value;
+  }
+  if (!(length > 0 && length < INFINITY) && s->store->index.metric == AIINFRA_METRIC_COSINE) {
+    return aii_fail(err, AIINFRA_EINVAL, "recommend: the examples cancel out; give others");
+  }
+  s->vector = aii_index_new_query(&s->store->index, vector);
+  return s->vector != NULL ? AIINFRA_OK : aii_fail(err, AIINFRA_ENOMEM, "no memory for a search");
+}
+
+aiinfra_status aii_recommend_prepare(aii_search *s, aiinfra_error *err)
+{
+  aii_mem *mem = s->store->index.mem;
+  size_t dims = s->store->index.dims;
+  double *sums = aii_new_array(mem, 2 * dims, sizeof *sums);
+  float *vector = aii_new_array(mem, dims, sizeof *vector);
+  bool ok = sums != NULL && vector != NULL;
+  aiinfra_status rc = ok ? need_mask(s, err) : aii_fail(err, AIINFRA_ENOMEM, "no memory for a search");
+  if (rc == AIINFRA_OK) rc = take(s, s->o.positive, sums, err);
+  if (rc == AIINFRA_OK) rc = take(s, s->o.negative, sums + dims, err);
+  if (rc == AIINFRA_OK && !s->o.best_score) rc = average(s, sums, sums + dims, vector, err);
+  aii_del(mem, sums, 2 * dims * sizeof *sums);
+  aii_del(mem, vector, dims * sizeof *vector);
+  return rc;
+}
+
+/* The best score of a slot against examples; -INFINITY: there are none. */
+static double best(aii_search *s, const json_t *ids, uint32_t slot)
+{
+  const aii_index *index = &s->store->index;
+  double score = -INFINITY;
+  for (size_t i = 0; i < json_array_size(ids); i++) {
+    uint32_t example = aii_idmap_get(&index->map, json_integer_value(json_array_get(ids, i)));
+    float dist = aii_index_dist(index, aii_vector_of(index, example), slot);
+    score = fmax(score, (double)aii_index_score(index, dist));
+    s->plan.n_scanned++;
+  }
+  return score;
+}
+
+/* (-1, 0) for rows nearer to a negative example, (0, 1) for the others, whatever the metric's range. */
+static float squashed(double positive, double negative)
+{
+  double score = positive > negative ? positive : negative, share = 0.5 * (score / (1 + fabs(score)) + 1);
+  return (float)(positive > negative ? share : -share);
+}
+
+aiinfra_status aii_recommend_best(aii_search *s, aiinfra_error *err)
+{
+  const aii_index *index = &s->store->index;
+  (void)err;
+  s->plan.kind = AII_PLAN_EXACT;
+  s->plan.why = "best_score compares each row with each example";
+  for (uint32_t slot = 0; slot < index->n; slot++) {
+    if (!aii_bit(s->mask.bits, slot)) continue;
+    float score = squashed(best(s, s->o.positive, slot), best(s, s->o.negative, slot));
+    int64_t id = aii_block_of(index, slot)->ids[slot % AII_BLOCK_SLOTS];
+    aii_near_offer(s->by_vector, &s->n_vector, s->depth, (aii_near){id, -score, slot});
+  }
+  aii_near_sort(s->by_vector, s->n_vector);
+  return AIINFRA_OK;
+}

@@ -1,0 +1,120 @@
+/* test_vecstore.c - memory and the disk fail while rows are written, searched with filters and options, and changed. */
+#include "tests/torture/scene.h"
+
+static const char FILTER[] =
+    "{\"must\":[{\"key\":\"n\",\"range\":{\"gte\":1}},{\"should\":[{\"key\":\"text\",\"match\":{\"phrase\":\"red "
+    "fox\"}},"
+    "{\"nested\":{\"key\":\"parts\",\"filter\":{\"b\":{\"$in\":[1,2,\"x\"]}}}},{\"key\":\"loc\",\"geo_polygon\":{"
+    "\"exterior\":"
+    "{\"points\":[{\"lon\":0,\"lat\":0},{\"lon\":9,\"lat\":0},{\"lon\":9,\"lat\":9},{\"lon\":0,\"lat\":0}]}}}]}]}";
+
+static aiinfra_status fill(aiinfra_vecstore *store)
+{
+  static const float v[3][2] = {{1, 0}, {0, 1}, {1, 1}};
+  static const aiinfra_record records[] = {
+      {1, v[0], "one", "{\"n\":1,\"text\":\"The red fox\",\"at\":\"2020-01-31\"}"},
+      {2, v[1], "two", "{\"n\":2,\"parts\":[{\"b\":\"x\"}],\"group\":[\"a\",\"b\"]}"},
+      {3, v[2], "three", "{\"n\":3,\"loc\":{\"lon\":5,\"lat\":2},\"group\":\"a\"}"},
+  };
+  return aiinfra_vecstore_upsert(store, records, 3, NULL);
+}
+
+static aiinfra_status search(aiinfra_vecstore *store, const char *options, bool explained, size_t want)
+{
+  static const float v[2] = {1, 0.5f};
+  aiinfra_query q = AIINFRA_QUERY_INIT;
+  aiinfra_hit hits[10];
+  char *explain = NULL;
+  size_t n;
+  q.vector = v;
+  q.text = "one";
+  q.filter_json = FILTER;
+  q.options_json = options;
+  q.k = 4;
+  if (explained) q.explain = &explain;
+  aiinfra_status rc = aiinfra_vecstore_search(store, &q, hits, 10, &n, NULL);
+  if (explained) (void)torture_made(rc, &explain, "explain");
+  torture_check(n == (rc == AIINFRA_OK ? want : 0), "all hits or none");
+  aiinfra_string_free(explain);
+  return rc;
+}
+
+static aiinfra_status ask(aiinfra_vecstore *store, const char *request, const char *want)
+{
+  char *answer = NULL;
+  aiinfra_status rc = torture_made(aiinfra_vecstore_read(store, request, &answer, NULL), &answer, request);
+  if (rc == AIINFRA_OK) torture_check(strcmp(answer, want) == 0, want);
+  aiinfra_string_free(answer);
+  return rc;
+}
+
+static aiinfra_status change(aiinfra_vecstore *store, const char *request, uint64_t want)
+{
+  uint64_t n = 9;
+  aiinfra_status rc = aiinfra_vecstore_change(store, request, &n, NULL);
+  torture_check(n == (rc == AIINFRA_OK ? want : 0), "all rows or none");
+  return rc;
+}
+
+static aiinfra_status use(aiinfra_vecstore *store)
+{
+  aiinfra_status rc = fill(store);
+  if (rc == AIINFRA_OK) rc = search(store, NULL, true, 3);
+  if (rc == AIINFRA_OK) rc = search(store, "{\"group\":{\"by\":\"group\",\"size\":2}}", true, 3);
+  if (rc == AIINFRA_OK) rc = search(store, "{\"mmr\":{\"lambda\":0.3},\"offset\":1}", false, 2);
+  if (rc == AIINFRA_OK) rc = ask(store, "{\"count\":{\"filter\":{\"n\":{\"$gt\":1}}}}", "{\"count\":2}");
+  if (rc == AIINFRA_OK) {
+    rc = ask(store, "{\"facet\":{\"key\":\"group\",\"limit\":1}}", "{\"values\":[{\"value\":\"a\",\"count\":2}]}");
+  }
+  if (rc == AIINFRA_OK)
+    rc = change(store, "{\"set_payload\":{\"payload\":{\"x\":[1]},\"filter\":{\"n\":{\"$lt\":3}}}}", 2);
+  if (rc == AIINFRA_OK) rc = change(store, "{\"delete\":{\"filter\":{\"x\":1,\"n\":1}}}", 1);
+  if (rc == AIINFRA_OK) {
+    rc = ask(
+        store, "{\"scroll\":{\"filter\":{\"x\":1}}}",
+        "{\"rows\":[{\"id\":2,\"text\":\"two\",\"payload\":{\"n\":2,\"parts\":[{\"b\":\"x\"}],\"group\":[\"a\",\"b\"],"
+        "\"x\":[1]}}],\"next\":null}");
+  }
+  return rc;
+}
+
+/* ctx: how much memory payloads may take; almost none: filters read rows. */
+static aiinfra_status scenario(void *ctx)
+{
+  aiinfra_runtime *runtime = NULL;
+  aiinfra_db *db = NULL;
+  aiinfra_vecstore *store = NULL;
+  aiinfra_vecstore_opts opts = AIINFRA_VECSTORE_OPTS_INIT;
+  opts.dims = 2;
+  opts.payload_bytes = *(const uint64_t *)ctx;
+  torture_pause("runtime and database");
+  aiinfra_status rc = scene_runtime(&runtime);
+  if (rc == AIINFRA_OK) rc = aiinfra_db_open(runtime, ":memory:", NULL, &db, NULL);
+  torture_resume();
+  if (rc == AIINFRA_OK) rc = torture_made(aiinfra_vecstore_open(db, "rows", &opts, &store, NULL), &store, "open");
+  if (rc == AIINFRA_OK) rc = use(store);
+  aiinfra_vecstore_free(store);
+  aiinfra_db_free(db);
+  aiinfra_runtime_free(runtime);
+  return rc;
+}
+
+static void payloads_in_memory(void **state)
+{
+  uint64_t bytes = 0;
+  (void)state;
+  assert_int_equal(torture_run("vecstore.memory", scenario, &bytes, NULL), 0);
+}
+
+static void payloads_read(void **state)
+{
+  uint64_t bytes = 1;
+  (void)state;
+  assert_int_equal(torture_run("vecstore.rows", scenario, &bytes, NULL), 0);
+}
+
+int main(void)
+{
+  const struct CMUnitTest tests[] = {cmocka_unit_test(payloads_in_memory), cmocka_unit_test(payloads_read)};
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
