@@ -9,8 +9,9 @@ const aii_kernels *aii_kernels_get(int32_t isa)
 #if defined(__x86_64__)
   if (isa == AIINFRA_ISA_DEFAULT) isa = aii_x86_isa();
   if (isa == AIINFRA_ISA_REF) return &aii_kernels_ref;
-  if (isa > aii_x86_isa()) return NULL;
+  if (!aii_x86_has(isa)) return NULL;
   if (isa == AIINFRA_ISA_AVX2) return &aii_kernels_avx2;
+  if (isa == AIINFRA_ISA_AVXVNNI) return &aii_kernels_avxvnni;
   if (isa == AIINFRA_ISA_AVX512) return &aii_kernels_avx512;
   return NULL;
 #else

@@ -18,12 +18,13 @@ struct uv_loop_s;
 /** The root object. */
 typedef struct aiinfra_runtime aiinfra_runtime;
 
-/** Instruction sets of the CPU kernels; each includes the ones before it. */
+/** Instruction sets of the CPU kernels. */
 typedef enum aiinfra_isa {
   AIINFRA_ISA_DEFAULT = 0,  /**< the best that this CPU has */
   AIINFRA_ISA_REF = 1,      /**< portable C, the definition of right */
   AIINFRA_ISA_AVX2 = 2,     /**< AVX2, FMA and F16C */
-  AIINFRA_ISA_AVX512 = 3    /**< AVX-512 F, BW, VL, DQ and VNNI */
+  AIINFRA_ISA_AVX512 = 3,   /**< AVX-512 F, BW, VL, DQ and VNNI */
+  AIINFRA_ISA_AVXVNNI = 4   /**< AVX-VNNI besides AVX2: clients without AVX-512 */
 } aiinfra_isa;
 
 /** Options of a runtime. Zero is the default of every field. */

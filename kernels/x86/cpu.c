@@ -20,6 +20,8 @@
 #define CPU7_AVX512BW (1u << 30)
 #define CPU7_AVX512VL (1u << 31)
 #define CPU7C_VNNI (1u << 11)
+/* cpuid leaf 7, subleaf 1, eax */
+#define CPU71_AVX_VNNI (1u << 4)
 /* xcr0: SSE and AVX state; opmask, upper halves and upper registers of AVX-512 */
 #define XCR0_AVX 0x6u
 #define XCR0_AVX512 0xe6u
@@ -36,16 +38,34 @@ static uint32_t xcr0(void)
   return lo;
 }
 
+/* A bit for each aiinfra_isa. */
+static uint32_t isas(void)
+{
+  uint32_t a, b, c, d, found = 1u << AIINFRA_ISA_REF;
+  if (!__get_cpuid(1, &a, &b, &c, &d)) return found;
+  if (!has(c, CPU1_FMA | CPU1_OSXSAVE | CPU1_AVX | CPU1_F16C)) return found;
+  uint32_t os = xcr0();
+  if (!has(os, XCR0_AVX)) return found;
+  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !has(b, CPU7_AVX2 | CPU7_BMI2)) return found;
+  uint32_t subleaves = a;
+  found |= 1u << AIINFRA_ISA_AVX2;
+  if (has(b, CPU7_AVX512F | CPU7_AVX512DQ | CPU7_AVX512BW | CPU7_AVX512VL) && has(c, CPU7C_VNNI) &&
+      has(os, XCR0_AVX512))
+    found |= 1u << AIINFRA_ISA_AVX512;
+  if (subleaves >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d) && has(a, CPU71_AVX_VNNI))
+    found |= 1u << AIINFRA_ISA_AVXVNNI;
+  return found;
+}
+
+bool aii_x86_has(int32_t isa)
+{
+  return isa >= AIINFRA_ISA_REF && isa <= AIINFRA_ISA_AVXVNNI && (isas() >> isa & 1) != 0;
+}
+
 int32_t aii_x86_isa(void)
 {
-  uint32_t a, b, c, d;
-  if (!__get_cpuid(1, &a, &b, &c, &d)) return AIINFRA_ISA_REF;
-  if (!has(c, CPU1_FMA | CPU1_OSXSAVE | CPU1_AVX | CPU1_F16C)) return AIINFRA_ISA_REF;
-  uint32_t os = xcr0();
-  if (!has(os, XCR0_AVX)) return AIINFRA_ISA_REF;
-  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return AIINFRA_ISA_REF;
-  if (!has(b, CPU7_AVX2 | CPU7_BMI2)) return AIINFRA_ISA_REF;
-  if (!has(b, CPU7_AVX512F | CPU7_AVX512DQ | CPU7_AVX512BW | CPU7_AVX512VL)) return AIINFRA_ISA_AVX2;
-  if (!has(c, CPU7C_VNNI) || !has(os, XCR0_AVX512)) return AIINFRA_ISA_AVX2;
-  return AIINFRA_ISA_AVX512;
+  static const int32_t best_first[] = {AIINFRA_ISA_AVX512, AIINFRA_ISA_AVXVNNI, AIINFRA_ISA_AVX2};
+  for (size_t i = 0; i < sizeof best_first / sizeof best_first[0]; i++)
+    if (aii_x86_has(best_first[i])) return best_first[i];
+  return AIINFRA_ISA_REF;
 }

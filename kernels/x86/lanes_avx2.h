@@ -1,7 +1,8 @@
 /* kernels/x86/lanes_avx2.h - sixteen lanes as two AVX2 registers.
  *
  * The operations of ops_*.h are written once over the types of this file: v16 is sixteen floats, b64 the 64 int8 of
- * two quantised blocks. lanes_avx512.h has the same names. Needs AVX2, FMA and F16C.
+ * two quantised blocks. lanes_avx512.h has the same names. Needs AVX2, FMA and F16C; with AII_AVXVNNI defined
+ * AVX-VNNI, too, whose dpbusd does in one instruction what takes three or more without it.
  */
 #ifndef AII_LANES_AVX2_H
 #define AII_LANES_AVX2_H
@@ -18,7 +19,11 @@
 /* Panels and columns that are multiplied with each other at a time: by measurement, about what 16 registers hold. */
 #define AII_PANELS 1
 #define AII_FLOAT_COLS 6
+#ifdef AII_AVXVNNI
+#define AII_QUANT_COLS 3
+#else
 #define AII_QUANT_COLS 4
+#endif
 
 typedef struct v16 {
   __m256 lo, hi;
@@ -321,8 +326,13 @@ AII_INLINE v16 v16_from_w16(b64 w)
  * below 16, sums of a whole block stay in 16 bits; below 64, sums of two groups; signed codes give their sign to x.
  * The sum is what dots_end() makes of it. */
 typedef enum dot_kind { DOTS_16, DOTS_64, DOTS_SIGNED } dot_kind;
-#define AII_SIGNED_ZERO 0 /* what is subtracted from signed codes */
-#define AII_WIDE_ZERO 0   /* not 0: what is subtracted from the codes of wide blocks, instead of their own zero */
+#ifdef AII_AVXVNNI
+#define AII_SIGNED_ZERO 128 /* what is subtracted from signed codes: dpbusd wants unsigned ones */
+#define AII_WIDE_ZERO 128   /* not 0: what is subtracted from the codes of wide blocks, instead of their own zero */
+#else
+#define AII_SIGNED_ZERO 0
+#define AII_WIDE_ZERO 0
+#endif
 
 AII_INLINE b64 b64_add(b64 a, int n)
 {
@@ -341,6 +351,28 @@ AII_INLINE x4 dots_zero(const int32_t *z, int zero)
   return zero == 0 ? _mm256_setzero_si256()
                    : _mm256_srai_epi32(_mm256_set1_epi32(*z), __builtin_clz((unsigned)zero) - 24);
 }
+
+#ifdef AII_AVXVNNI
+
+AII_INLINE b64 dots_begin(x4 zero)
+{
+  return (b64){zero, zero};
+}
+
+AII_INLINE b64 dots_add(dot_kind kind, b64 sum, b64 w0, b64 w1, x4 x0, x4 x1)
+{
+  (void)kind;
+  sum = (b64){_mm256_dpbusd_avx_epi32(sum.lo, w0.lo, x0), _mm256_dpbusd_avx_epi32(sum.hi, w0.hi, x0)};
+  return (b64){_mm256_dpbusd_avx_epi32(sum.lo, w1.lo, x1), _mm256_dpbusd_avx_epi32(sum.hi, w1.hi, x1)};
+}
+
+AII_INLINE v16 dots_end(dot_kind kind, b64 sum, bool has_zero, x4 zero)
+{
+  (void)kind, (void)has_zero, (void)zero;
+  return v16_from_w16(sum);
+}
+
+#else
 
 AII_INLINE __m256i lanes_dots(dot_kind kind, __m256i w0, __m256i w1, __m256i x0, __m256i x1)
 {
@@ -378,6 +410,8 @@ AII_INLINE v16 dots_end(dot_kind kind, b64 sum, bool has_zero, x4 zero)
   if (has_zero) sum = (b64){_mm256_add_epi32(sum.lo, zero), _mm256_add_epi32(sum.hi, zero)};
   return v16_from_w16(sum);
 }
+
+#endif
 
 AII_INLINE float lanes_half(const void *p)
 {

@@ -5,10 +5,12 @@
 #include "kernels/kernels.h"
 
 #if defined(__x86_64__)
-/* The best aiinfra_isa: the CPU has the instructions and the system saves the registers. Thread: any. */
-int32_t aii_x86_isa(void);
+/* The CPU has an aiinfra_isa's instructions, and the system saves its registers. Thread: any. */
+bool aii_x86_has(int32_t isa);
+int32_t aii_x86_isa(void); /* the best of them */
 
 extern const aii_kernels aii_kernels_avx2;
+extern const aii_kernels aii_kernels_avxvnni;
 extern const aii_kernels aii_kernels_avx512;
 #endif
 

@@ -306,7 +306,7 @@ static void test_enough(void **state)
 {
   aiinfra_memory *memory = must_open("enough");
   aiinfra_fact_opts old = AIINFRA_FACT_OPTS_INIT;
-  char text[64];
+  char text[96];
   (void)state;
   old.valid_from_ms = 1000;
   old.valid_to_ms = 2000;

@@ -20,7 +20,7 @@ extern const aii_kernels aii_kernels_emulated;
 
 const aii_kernels *test_emulated_avx512(void)
 {
-  return aii_x86_isa() >= AIINFRA_ISA_AVX2 ? &aii_kernels_emulated : NULL;
+  return aii_x86_has(AIINFRA_ISA_AVX2) ? &aii_kernels_emulated : NULL;
 }
 #else
 const aii_kernels *test_emulated_avx512(void)

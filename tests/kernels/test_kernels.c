@@ -805,7 +805,7 @@ static int bench(const char *only)
 
 int main(int argc, char **argv)
 {
-  for (int32_t isa = AIINFRA_ISA_AVX2; isa <= AIINFRA_ISA_AVX512; isa++) {
+  for (int32_t isa = AIINFRA_ISA_AVX2; isa <= AIINFRA_ISA_AVXVNNI; isa++) {
     const aii_kernels *k = aii_kernels_get(isa);
     if (k != NULL) variants[n_variants++] = k;
   }

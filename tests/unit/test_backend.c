@@ -551,7 +551,7 @@ static void test_creation(void **state)
   aiinfra_error err;
   assert_int_equal(aii_cpu_backend_create(&mem, NULL, 99, &be, &err), AIINFRA_EINVAL);
   assert_null(be);
-  if (aii_cpu_best_isa() < AIINFRA_ISA_AVX512)
+  if (aii_kernels_get(AIINFRA_ISA_AVX512) == NULL)
     assert_int_equal(aii_cpu_backend_create(&mem, NULL, AIINFRA_ISA_AVX512, &be, &err), AIINFRA_ENOTSUP);
   assert_int_equal(aii_cpu_backend_create(&mem, NULL, 0, &be, &err), AIINFRA_OK);
   assert_string_equal(be->ops->name, "cpu");
