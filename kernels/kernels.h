@@ -134,7 +134,7 @@ typedef struct aii_product {
   const uint32_t *y_index; /* the same for y */
   void *work;              /* AII_PRODUCT_WORK bytes, aligned to 64: destroyed */
 } aii_product;
-#define AII_PRODUCT_WORK ((size_t)80 << 10)
+#define AII_PRODUCT_WORK ((size_t)48 << 10)
 
 /* Keys and values of adjacent positions lie in groups (F32, F16, or Q8_0 with dim a multiple of 32), of AII_ATTN_GROUP
  * positions for kernels. A group of keys has the positions side by side:

@@ -22,18 +22,16 @@ NORM_EPS = 1e-5
 
 
 def rope_table(length):
-    """[length, HEAD_DIM / 2] unit complex numbers, one rotation a position and pair."""
+    """[length, HEAD_DIM / 2, 2]: cosine and sine of one rotation a position and pair."""
     rates = ROPE_BASE ** (-torch.arange(0, HEAD_DIM, 2).double() / HEAD_DIM)
     angles = torch.outer(torch.arange(length).double(), rates)
     return torch.stack([angles.cos(), angles.sin()], -1).float()
 
 
 def rotate(x, table):
-    """x [batch, time, head, HEAD_DIM]; table [time or batch x time, pairs, 2]."""
-    pairs = x.unflatten(-1, (-1, 2))
-    a, b = pairs[..., 0], pairs[..., 1]
-    cos, sin = table[..., 0].unsqueeze(-2), table[..., 1].unsqueeze(-2)
-    return torch.stack([a * cos - b * sin, a * sin + b * cos], -1).flatten(-2)
+    """x [batch, time, head, HEAD_DIM]; table [time or batch x time, pairs, 2]. Pairs are complex numbers: one pass."""
+    turned = torch.view_as_complex(x.unflatten(-1, (-1, 2))) * torch.view_as_complex(table).unsqueeze(-2)
+    return torch.view_as_real(turned).flatten(-2)
 
 
 class RMSNorm(nn.Module):

@@ -20,6 +20,9 @@ enum {
   WAITING_FLOATS = GROUP_COLS * TILE_FLOATS, /* the rest of `work` holds slices */
   PREFETCH_AHEAD = 4608                      /* of panels that come from memory */
 };
+_Static_assert((WAITING_FLOATS + TILE_FLOATS * SLICE_FLOATS) * sizeof(float) <= AII_PRODUCT_WORK, "floats");
+_Static_assert((WAITING_FLOATS + TILE_FLOATS * SLICE_DECODED) * sizeof(float) <= AII_PRODUCT_WORK, "decoded rows");
+_Static_assert(WAITING_FLOATS * sizeof(float) + AII_PANELS * SLICE_BLOCKS * (512 + 3 * 64) <= AII_PRODUCT_WORK, "wide");
 
 AII_INLINE const void *product_column(const aii_product *p, uint32_t c)
 {

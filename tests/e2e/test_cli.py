@@ -396,7 +396,8 @@ class Smaller(Case):
 
     @needs_nano
     def test_imatrix(self):
-        text = self.file("text.txt", b"The red boat belongs to Ann. What is 12 * 12? It is 144. " * 30)
+        sentences = b"The default port of the server is 8080. A full queue returns an error. My cat is called Miso. What is 12 * 12? "
+        text = self.file("text.txt", sentences * 30)  # such as nano was trained on
         matrix, plain, better = (os.path.join(self.dir, name) for name in ("i.gguf", "plain.gguf", "better.gguf"))
         out, err = self.good("imatrix", NANO, text, "-o", matrix, "-c", "64", "--chunks", "4")
         self.assertEqual(out.decode(), "%s: 4 windows of 64 tokens\n" % matrix)
