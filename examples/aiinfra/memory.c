@@ -54,33 +54,54 @@ static int show_items(const char *text)
   return CLI_OK;
 }
 
-int cmd_search(int argc, char **argv)
+typedef struct search_args {
+  const char *db_path, *scope;
+  int64_t k;
+  bool as_json, explain, words_only, vector_only;
+  aiinfra_recall_opts opts;
+} search_args;
+
+static int do_search(const char *query, search_args *a)
 {
-  const char *db_path = NULL, *scope = NULL;
-  int64_t k = 5;
-  bool as_json = false;
-  const cli_option options[] = {{"db", 0, CLI_TEXT, &db_path, 0, 0, "FILE", "the database"},
-                                {"scope", 0, CLI_TEXT, &scope, 0, 0, "NAME", "whose memory (default)"},
-                                {"k", 'k', CLI_INT, &k, 1, 1000, "N", "hits at most (5)"},
-                                {"json", 0, CLI_FLAG, &as_json, 0, 0, NULL, "one JSON array, as the library gives it"},
-                                {0}};
-  const cli_command command = {
-      "search", "--db FILE QUERY", "Finds what fits a question best, passages and facts.", options, 1, 1};
-  aiinfra_recall_opts opts = AIINFRA_RECALL_OPTS_INIT;
   aiinfra_error err;
   store s;
-  char *text = NULL;
-  int n, code;
-  if (!cli_parse(&command, argc, argv, &n, &code)) return code;
-  code = open_store("search", db_path, true, scope, &s);
-  opts.k = (uint32_t)k;
-  if (code == CLI_OK && aiinfra_memory_recall(s.memory, argv[0], &opts, &text, &err) != AIINFRA_OK)
+  char *text = NULL, *story = NULL;
+  int code = open_store("search", a->db_path, true, a->scope, &s);
+  a->opts.k = (uint32_t)a->k;
+  if (a->words_only) a->opts.mode = AIINFRA_RECALL_WORDS;
+  if (a->vector_only) a->opts.mode = AIINFRA_RECALL_VECTOR;
+  if (a->explain) a->opts.explain = &story;
+  if (code == CLI_OK && aiinfra_memory_recall(s.memory, query, &a->opts, &text, &err) != AIINFRA_OK)
     code = cli_error("search", &err);
-  if (code == CLI_OK && as_json) printf("%s\n", text);
+  if (code == CLI_OK && a->as_json) printf("%s\n", text);
   else if (code == CLI_OK) code = show_items(text);
+  if (code == CLI_OK && a->explain) cli_say("%s", story);
+  aiinfra_string_free(story);
   aiinfra_string_free(text);
   close_store(&s);
   return code;
+}
+
+int cmd_search(int argc, char **argv)
+{
+  search_args a = {.k = 5, .opts = AIINFRA_RECALL_OPTS_INIT};
+  const cli_option options[] = {
+      {"db", 0, CLI_TEXT, &a.db_path, 0, 0, "FILE", "the database"},
+      {"scope", 0, CLI_TEXT, &a.scope, 0, 0, "NAME", "whose memory (default)"},
+      {"k", 'k', CLI_INT, &a.k, 1, 1000, "N", "hits at most (5)"},
+      {"filter", 0, CLI_TEXT, &a.opts.filter_json, 0, 0, "JSON",
+       "only what passes, such as {\"source\": \"notes.md\"}"},
+      {"words-only", 0, CLI_FLAG, &a.words_only, 0, 0, NULL, "look for the words alone"},
+      {"vector-only", 0, CLI_FLAG, &a.vector_only, 0, 0, NULL, "compare vectors alone"},
+      {"explain", 0, CLI_FLAG, &a.explain, 0, 0, NULL, "tell on stderr how it was found, as JSON"},
+      {"json", 0, CLI_FLAG, &a.as_json, 0, 0, NULL, "one JSON array, as the library gives it"},
+      {0}};
+  const cli_command command = {
+      "search", "--db FILE QUERY", "Finds what fits a question best, passages and facts.", options, 1, 1};
+  int n, code;
+  if (!cli_parse(&command, argc, argv, &n, &code)) return code;
+  if (a.words_only && a.vector_only) return cli_usage("search", "--words-only and --vector-only exclude each other");
+  return do_search(argv[0], &a);
 }
 
 /* ---- remember and forget -------------------------------------------------------------------------------------------------- */

@@ -45,25 +45,45 @@ typedef enum aiinfra_memory_kind {
   AIINFRA_MEMORY_PASSAGE = 2 /**< a piece of an ingested document */
 } aiinfra_memory_kind;
 
-/** A question to the memory. Zero is the default of every field. */
+/** How recall looks for items. */
+typedef enum aiinfra_recall_mode {
+  AIINFRA_RECALL_BOTH = 0,  /**< by vector and by words, their ranks fused */
+  AIINFRA_RECALL_WORDS = 1, /**< items that have words of the question */
+  AIINFRA_RECALL_VECTOR = 2 /**< by vector alone */
+} aiinfra_recall_mode;
+
+/**
+ * A question to the memory. Zero is the default of every field.
+ *
+ * A filter, in the language of aiinfra_query, sees of each item what recall tells of it but its id, text and scores:
+ *   {"kind", "importance", "trust", "reinforced", "source", "first_byte", "n_bytes", "created_ms", "valid_from_ms",
+ *    "valid_to_ms", "metadata"}
+ * for example {"source": "notes.md"} or {"metadata.lang": "en"}; has_id takes the items' ids. It chooses among the items
+ * that are found without it, and changes no score. As many are looked at as it takes to find k that pass.
+ */
 typedef struct aiinfra_recall_opts {
-  size_t struct_size;   /**< sizeof this struct; set by AIINFRA_RECALL_OPTS_INIT */
-  uint32_t k;           /**< items wanted; 0: 5 */
-  int32_t kind;         /**< an aiinfra_memory_kind; 0: any */
-  uint32_t max_bytes;   /**< bound on the texts' total length; 0: none */
-  float min_score;      /**< drop items below this score; 0: none */
-  int64_t as_of_ms;     /**< what held then, milliseconds since 1970; 0: what holds now */
-  int64_t known_at_ms;  /**< as it was believed then; 0: as it is believed now */
-  float recency;        /**< what age takes from a fact's score; 0: 0.1; negative: nothing */
-  float importance;     /**< what its importance adds or takes; 0: 0.2; negative: nothing */
-  float reinforcement;  /**< what its repetition adds; 0: 0.1; negative: nothing */
-  float half_life_days; /**< after which half of the recency is gone; 0: 30 */
+  size_t struct_size;      /**< sizeof this struct; set by AIINFRA_RECALL_OPTS_INIT */
+  uint32_t k;              /**< items wanted; 0: 5 */
+  int32_t kind;            /**< an aiinfra_memory_kind; 0: any */
+  uint32_t max_bytes;      /**< bound on the texts' total length; 0: none */
+  float min_score;         /**< drop items below this score; 0: none */
+  int64_t as_of_ms;        /**< what held then, milliseconds since 1970; 0: what holds now */
+  int64_t known_at_ms;     /**< as it was believed then; 0: as it is believed now */
+  float recency;           /**< what age takes from a fact's score; 0: 0.1; negative: nothing */
+  float importance;        /**< what its importance adds or takes; 0: 0.2; negative: nothing */
+  float reinforcement;     /**< what its repetition adds; 0: 0.1; negative: nothing */
+  float half_life_days;    /**< after which half of the recency is gone; 0: 30 */
+  const char *filter_json; /**< items must pass, see above; NULL: all */
+  char **explain;          /**< receives how the question was answered, as JSON, freed with aiinfra_string_free(); NULL
+                              on failure; may be NULL */
+  int32_t mode;            /**< an aiinfra_recall_mode */
+  uint32_t reserved;       /**< must be 0 */
 } aiinfra_recall_opts;
 
 /** Initialiser of aiinfra_recall_opts. */
-#define AIINFRA_RECALL_OPTS_INIT                                             \
-  {                                                                          \
-    sizeof(aiinfra_recall_opts), 0, 0, 0, 0.0f, 0, 0, 0.0f, 0.0f, 0.0f, 0.0f \
+#define AIINFRA_RECALL_OPTS_INIT                                                               \
+  {                                                                                            \
+    sizeof(aiinfra_recall_opts), 0, 0, 0, 0.0f, 0, 0, 0.0f, 0.0f, 0.0f, 0.0f, NULL, NULL, 0, 0 \
   }
 
 /** What is known of a fact besides its text. Zero is the default of every field. */
@@ -162,14 +182,15 @@ AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_memory_ingest(aiinfra_memory
 /**
  * Recalls what fits a question best.
  *
- * The score is the fused rank of both searches, 1 for what is first in both; for facts times their trust, and times
- * 1 + recency * (recency of the fact - 1) + importance * (2 * its importance - 1) + reinforcement * (0 to 1 for
- * repetition), by the weights of the options.
+ * The score is the fused rank of both searches, 1 for what is first in both, or by the rank in the one that mode asks
+ * for; for facts times their trust, and times 1 + recency * (recency of the fact - 1) + importance * (2 * its
+ * importance - 1) + reinforcement * (0 to 1 for repetition), by the weights of the options.
  *
  * @param out_json  an array, best first: [{"id", "kind": "fact" | "passage", "text", "score", "vector_score",
  *                  "text_score", "recency", "importance", "trust", "reinforced", "source": path or who said so,
  *                  "first_byte", "n_bytes", "created_ms", "valid_from_ms", "valid_to_ms", "metadata"}]
- * @return AIINFRA_EINVAL, AIINFRA_EIO, AIINFRA_EBUSY, AIINFRA_ENOMEM
+ * @return AIINFRA_EINVAL  a bad question or option; of a bad filter the message names the path
+ *         AIINFRA_EIO, AIINFRA_EBUSY, AIINFRA_ENOMEM
  * Thread: any.  Since: 0.1.
  */
 AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_memory_recall(aiinfra_memory *memory, const char *question,

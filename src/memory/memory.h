@@ -162,7 +162,7 @@ aiinfra_status aii_memory_import(aiinfra_memory *memory, const char *jsonl, size
 
 /* ---- recall (recall.c) ------------------------------------------------------------------------------------------- */
 
-/* opts is complete, k set. Appends a JSON array. */
+/* opts is complete, k set. Appends a JSON array, and gives the explanation, if it is wanted, when it succeeds. */
 aiinfra_status aii_memory_recall(aiinfra_memory *memory, const char *question, const aiinfra_recall_opts *opts,
                                  aii_buf *json, aiinfra_error *err);
 

@@ -98,6 +98,22 @@ aiinfra_status aiinfra_memory_ingest(aiinfra_memory *memory, const char *const *
   return rc == AIINFRA_OK ? rc : aii_wrap(err, rc, "ingest");
 }
 
+static aiinfra_status check_recall(const aiinfra_recall_opts *o, aiinfra_error *err)
+{
+  if (o->k > MAX_K) return aii_fail(err, AIINFRA_EINVAL, "k is %u, at most %d", o->k, MAX_K);
+  if (o->kind < 0 || o->kind > AIINFRA_MEMORY_PASSAGE) {
+    return aii_fail(err, AIINFRA_EINVAL, "kind %d is not an aiinfra_memory_kind", o->kind);
+  }
+  if (o->mode < 0 || o->mode > AIINFRA_RECALL_VECTOR) {
+    return aii_fail(err, AIINFRA_EINVAL, "mode %d is not an aiinfra_recall_mode", o->mode);
+  }
+  if (o->reserved != 0) return aii_fail(err, AIINFRA_EINVAL, "reserved is %u, must be 0", o->reserved);
+  if (isnan(o->min_score) || isnan(o->recency) || isnan(o->importance) || isnan(o->reinforcement) ||
+      !(o->half_life_days >= 0) || o->as_of_ms < 0 || o->known_at_ms < 0)
+    return aii_fail(err, AIINFRA_EINVAL, "a weight is NaN, or a time or the half-life is negative");
+  return AIINFRA_OK;
+}
+
 aiinfra_status aiinfra_memory_recall(aiinfra_memory *memory, const char *question, const aiinfra_recall_opts *opts,
                                      char **out_json, aiinfra_error *err)
 {
@@ -107,19 +123,18 @@ aiinfra_status aiinfra_memory_recall(aiinfra_memory *memory, const char *questio
   *out_json = NULL;
   if (memory == NULL) return aii_fail(err, AIINFRA_EINVAL, "memory is NULL");
   aiinfra_status rc = AII_OPTS_LOAD(&o, opts, min_score, err);
+  if (rc == AIINFRA_OK && o.explain != NULL) *o.explain = NULL;
   if (rc == AIINFRA_OK) rc = aii_memory_check_text("the question", question, AII_FACT_BYTES, err);
+  if (rc == AIINFRA_OK) rc = check_recall(&o, err);
   if (rc != AIINFRA_OK) return rc;
   if (o.k == 0) o.k = 5;
-  if (o.k > MAX_K) return aii_fail(err, AIINFRA_EINVAL, "k is %u, at most %d", o.k, MAX_K);
-  if (o.kind < 0 || o.kind > AIINFRA_MEMORY_PASSAGE) {
-    return aii_fail(err, AIINFRA_EINVAL, "kind %d is not an aiinfra_memory_kind", o.kind);
-  }
-  if (isnan(o.min_score) || isnan(o.recency) || isnan(o.importance) || isnan(o.reinforcement) ||
-      !(o.half_life_days >= 0) || o.as_of_ms < 0 || o.known_at_ms < 0)
-    return aii_fail(err, AIINFRA_EINVAL, "a weight is NaN, or a time or the half-life is negative");
   aii_buf_init(&json, &memory->db->rt->mem, 0);
   rc = aii_memory_recall(memory, question, &o, &json, err);
   if (rc == AIINFRA_OK) rc = aii_buf_export(&json, out_json, err);
+  if (rc != AIINFRA_OK && o.explain != NULL) {
+    aiinfra_string_free(*o.explain);
+    *o.explain = NULL;
+  }
   aii_buf_free(&json);
   return rc == AIINFRA_OK ? rc : aii_wrap(err, rc, "recall");
 }

@@ -138,6 +138,178 @@ static void test_documents(void **state)
   aiinfra_memory_free(memory);
 }
 
+static void check_filtered(aiinfra_memory *memory, const char *filter, uint32_t k, size_t n, const char *first)
+{
+  aiinfra_recall_opts opts = AIINFRA_RECALL_OPTS_INIT;
+  opts.k = k;
+  opts.filter_json = filter;
+  json_t *items = must_recall(memory, "Which colour is the boat?", &opts);
+  if (json_array_size(items) != n) fail_msg("%s: %zu items, not %zu", filter, json_array_size(items), n);
+  if (first != NULL) assert_string_equal(text_of(items, 0), first);
+  json_decref(items);
+}
+
+static void add_boat(aiinfra_memory *memory, const char *text, const char *metadata, const char *source, int64_t to)
+{
+  aiinfra_fact_opts opts = AIINFRA_FACT_OPTS_INIT;
+  opts.metadata_json = metadata;
+  opts.source = source;
+  opts.valid_from_ms = to > 0 ? 1000 : 0;
+  opts.valid_to_ms = to;
+  opts.keep_near = 1;
+  if (aiinfra_memory_add_fact(memory, text, &opts, NULL, &err) != AIINFRA_OK) fail_msg("%s", err.message);
+}
+
+/* With the filter: what recall finds of that source without it, the first k in the same order with the same scores. */
+static void check_kept(aiinfra_memory *memory, const char *filter, const char *source, uint32_t k)
+{
+  aiinfra_recall_opts opts = AIINFRA_RECALL_OPTS_INIT;
+  json_t *want = json_array(), *item;
+  size_t i;
+  opts.k = 1000;
+  json_t *all = must_recall(memory, "Which colour is the boat?", &opts);
+  json_array_foreach(all, i, item)
+  {
+    const char *from = json_string_value(json_object_get(item, "source"));
+    if (from != NULL && strcmp(from, source) == 0 && json_array_size(want) < k) json_array_append(want, item);
+  }
+  opts.filter_json = filter;
+  opts.k = k;
+  json_t *kept = must_recall(memory, "Which colour is the boat?", &opts);
+  assert_int_equal(json_array_size(kept), k);
+  assert_true(json_equal(kept, want));
+  json_decref(kept);
+  json_decref(want);
+  json_decref(all);
+}
+
+static void test_filters(void **state)
+{
+  aiinfra_memory *memory = must_open("filters");
+  const char *path = test_path("tests/data/docs");
+  char text[64];
+  (void)state;
+  if (aiinfra_memory_ingest(memory, &path, 1, NULL, NULL, NULL, &err) != AIINFRA_OK) fail_msg("%s", err.message);
+  for (int i = 0; i < 60; i++) { /* all fit better than what the filters let pass */
+    snprintf(text, sizeof text, "The colour of the boat %d is red.", i);
+    add_boat(memory, text, NULL, "Ann", 0);
+  }
+  add_boat(memory, "Snow fell on the hills.", "{\"lang\":\"en\",\"tags\":[\"a\",\"b\"]}", "Bob", 0);
+  add_boat(memory, "Rain ran down the roof.", "{\"lang\":\"en\"}", NULL, 0);
+  add_boat(memory, "Schnee lag im Tal.", "{\"lang\":\"de\"}", "Bob", 0);
+  check_filtered(memory, "{\"source\":\"Bob\",\"metadata.lang\":\"en\"}", 1, 1, "Snow fell on the hills.");
+  check_filtered(memory, "{\"metadata.lang\":\"de\"}", 5, 1, "Schnee lag im Tal.");
+  check_filtered(memory, "{\"must\":[{\"key\":\"metadata.tags\",\"match\":{\"any\":[\"b\",\"c\"]}}]}", 5, 1,
+                 "Snow fell on the hills.");
+  check_filtered(memory, "{\"must\":[{\"is_null\":{\"key\":\"source\"}}]}", 5, 1, "Rain ran down the roof.");
+  check_filtered(memory, "{\"metadata.lang\":\"fr\"}", 5, 0, NULL);
+  check_filtered(memory, "{\"kind\":\"fact\",\"source\":{\"$ne\":\"Ann\"}}", 1000, 3, NULL);
+  check_kept(memory, "{\"source\":\"Ann\"}", "Ann", 5);
+  check_kept(memory, "{\"source\":\"Bob\"}", "Bob", 2);
+  aiinfra_memory_free(memory);
+}
+
+static void test_filtered_documents(void **state)
+{
+  aiinfra_memory *memory = must_open("filtered documents");
+  aiinfra_recall_opts opts = AIINFRA_RECALL_OPTS_INIT;
+  const char *path = test_path("tests/data/docs");
+  (void)state;
+  if (aiinfra_memory_ingest(memory, &path, 1, NULL, NULL, NULL, &err) != AIINFRA_OK) fail_msg("%s", err.message);
+  add_boat(memory, "The port is open.", NULL, "Ann", 2000); /* of the past */
+  json_t *items = must_recall(memory, "port", NULL);
+  const char *source = json_string_value(json_object_get(json_array_get(items, 0), "source"));
+  json_t *filter = json_pack("{s:s, s:s}", "source", source, "kind", "passage"), *item;
+  char *filter_json = json_dumps(filter, 0);
+  size_t i;
+  opts.filter_json = filter_json;
+  opts.k = 100;
+  json_t *kept = must_recall(memory, "port", &opts);
+  assert_true(json_array_size(kept) > 0);
+  json_array_foreach(kept, i, item)
+  {
+    assert_string_equal(json_string_value(json_object_get(item, "source")), source);
+  }
+  opts.filter_json = "{\"valid_to_ms\":2000}";
+  json_t *now = must_recall(memory, "port", &opts);
+  assert_int_equal(json_array_size(now), 0);
+  opts.as_of_ms = 1500;
+  json_t *then = must_recall(memory, "port", &opts);
+  assert_int_equal(json_array_size(then), 1);
+  assert_string_equal(text_of(then, 0), "The port is open.");
+  json_decref(then);
+  json_decref(now);
+  json_decref(kept);
+  json_decref(filter);
+  json_decref(items);
+  free(filter_json);
+  aiinfra_memory_free(memory);
+}
+
+static void test_wrong_filters(void **state)
+{
+  aiinfra_memory *memory = must_open("wrong filters");
+  aiinfra_recall_opts opts = AIINFRA_RECALL_OPTS_INIT;
+  char *json, *explain = (char *)"x";
+  (void)state;
+  opts.explain = &explain;
+  opts.filter_json = "{\"must\":[{\"key\":\"kind\",\"match\":{\"near\":1}}]}";
+  assert_int_equal(aiinfra_memory_recall(memory, "boat", &opts, &json, &err), AIINFRA_EINVAL);
+  if (strstr(err.message, "must[0].match.near") == NULL) fail_msg("%s", err.message);
+  assert_null(json);
+  assert_null(explain);
+  opts.filter_json = "{\"kind\":";
+  assert_int_equal(aiinfra_memory_recall(memory, "boat", &opts, &json, &err), AIINFRA_EINVAL);
+  opts.filter_json = NULL;
+  opts.mode = 3;
+  assert_int_equal(aiinfra_memory_recall(memory, "boat", &opts, &json, &err), AIINFRA_EINVAL);
+  if (strstr(err.message, "mode 3") == NULL) fail_msg("%s", err.message);
+  opts.mode = 0;
+  opts.reserved = 1;
+  assert_int_equal(aiinfra_memory_recall(memory, "boat", &opts, &json, &err), AIINFRA_EINVAL);
+  aiinfra_memory_free(memory);
+}
+
+/* How many are recalled; none may have the other search's score. */
+static size_t recalled_by(aiinfra_memory *memory, int32_t mode, const char *without)
+{
+  aiinfra_recall_opts opts = AIINFRA_RECALL_OPTS_INIT;
+  json_t *item;
+  size_t i, n;
+  opts.mode = mode;
+  json_t *items = must_recall(memory, "boats", &opts);
+  json_array_foreach(items, i, item) assert_true(json_is_null(json_object_get(item, without)));
+  n = json_array_size(items);
+  if (n > 0) assert_string_equal(text_of(items, 0), "We saw boats.");
+  json_decref(items);
+  return n;
+}
+
+static void test_modes(void **state)
+{
+  aiinfra_memory *memory = must_open("modes");
+  aiinfra_recall_opts opts = AIINFRA_RECALL_OPTS_INIT;
+  char *explain;
+  (void)state;
+  opts.explain = &explain;
+  assert_int_equal(aiinfra_memory_remember(memory, "We saw boats.", NULL, NULL, &err), AIINFRA_OK);
+  assert_int_equal(aiinfra_memory_remember(memory, "Trains run at night.", "{\"a\":1}", NULL, &err), AIINFRA_OK);
+  assert_int_equal(recalled_by(memory, AIINFRA_RECALL_WORDS, "vector_score"), 1);
+  assert_int_equal(recalled_by(memory, AIINFRA_RECALL_VECTOR, "text_score"), 2);
+  opts.filter_json = "{\"metadata.a\":1}";
+  json_decref(must_recall(memory, "boats", &opts));
+  json_t *story = json_loads(explain, 0, NULL), *search = json_array_get(json_object_get(story, "searches"), 0);
+  assert_string_equal(json_string_value(json_object_get(story, "mode")), "both");
+  assert_string_equal(json_string_value(json_object_get(search, "of")), "now");
+  assert_int_equal(json_integer_value(json_object_get(search, "found")), 2);
+  assert_int_equal(json_integer_value(json_object_get(search, "filtered")), 1);
+  assert_int_equal(json_integer_value(json_object_get(search, "hidden")), 0);
+  assert_int_equal(json_array_size(json_object_get(json_object_get(search, "query"), "hits")), 2);
+  json_decref(story);
+  aiinfra_string_free(explain);
+  aiinfra_memory_free(memory);
+}
+
 static void check_history(aiinfra_memory *memory, const char *conversation, uint32_t last, const char *want)
 {
   char *json;
@@ -223,8 +395,15 @@ static int tear_down(void **state)
 int main(void)
 {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_facts),         cmocka_unit_test(test_bounds), cmocka_unit_test(test_documents),
-      cmocka_unit_test(test_conversations), cmocka_unit_test(test_blocks),
+      cmocka_unit_test(test_facts),
+      cmocka_unit_test(test_bounds),
+      cmocka_unit_test(test_documents),
+      cmocka_unit_test(test_conversations),
+      cmocka_unit_test(test_blocks),
+      cmocka_unit_test(test_filters),
+      cmocka_unit_test(test_filtered_documents),
+      cmocka_unit_test(test_wrong_filters),
+      cmocka_unit_test(test_modes),
   };
   return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -435,6 +435,39 @@ class Memory(Case):
         self.assertNotIn(b"Miso", self.good("search", "--db", self.db, "cat")[0])
         self.bad(1, "forget", "--db", self.db, number)
 
+    def test_search_filters(self):
+        path = self.file("boats.md", b"# Boats\n\nThe red boat belongs to Ann.\n")
+        self.good("ingest", "--db", self.db, path)
+        self.good("memory", "remember", "--db", self.db, "The blue boat is Bob's.", "--source", "Bob")
+        search = ["search", "--db", self.db, "--json", "red boat"]
+        all_found = json.loads(self.good(*search)[0])
+        self.assertEqual(len(all_found), 2)
+        for one in all_found:
+            kept = json.loads(self.good(*search, "--filter", json.dumps({"source": one["source"]}))[0])
+            self.assertEqual(kept, [one])
+        kept = json.loads(self.good(*search, "--filter=" + json.dumps({"metadata.headings": "Boats"}))[0])
+        self.assertEqual([one["kind"] for one in kept], ["passage"])
+        self.assertIn("nothing found", self.good("search", "--db", self.db, "--filter", '{"source": "x"}', "boat")[1])
+        self.bad(1, *search, "--filter", '{"must": [{"key": "kind", "match": {"near": 1}}]}', said="must[0].match.near")
+        self.bad(1, *search, "--filter", "{", said="filter")
+        self.bad(2, *search, "--filter", said="needs a value: JSON")
+
+    def test_search_modes(self):
+        for text in ("We saw boats.", "Trains run at night."):
+            self.good("remember", "--db", self.db, text)
+        search = ["search", "--db", self.db, "--json", "boats"]
+        words = json.loads(self.good(*search, "--words-only")[0])
+        self.assertEqual([(one["text"], one["vector_score"]) for one in words], [("We saw boats.", None)])
+        vectors = json.loads(self.good(*search, "--vector-only")[0])
+        self.assertEqual([one["text_score"] for one in vectors], [None, None])
+        self.bad(2, *search, "--words-only", "--vector-only", said="exclude each other")
+        out, err = self.good(*search, "--explain", "--words-only")
+        self.assertEqual(json.loads(out), words)
+        story = json.loads(err)
+        self.assertEqual(story["mode"], "words")
+        self.assertEqual(story["searches"][0]["query"]["plan"], "words")
+        self.assertEqual(json.loads(self.good(*search, "--explain")[1])["searches"][0]["found"], 2)
+
     def test_scopes(self):
         self.good("remember", "--db", self.db, "--scope", "ann", "My cat is called Miso.")
         self.assertNotIn(b"Miso", self.good("search", "--db", self.db, "cat")[0])

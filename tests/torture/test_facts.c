@@ -53,7 +53,7 @@ static aiinfra_status told(aiinfra_status rc, char **text, const char *word)
 static aiinfra_status change_facts(store *s, int64_t *last)
 {
   aiinfra_recall_opts then = AIINFRA_RECALL_OPTS_INIT;
-  char *text = NULL;
+  char *text = NULL, *story = NULL;
   int64_t first = 0, second = 0;
   aiinfra_status rc = aiinfra_memory_remember(s->memory, "I don't live in Porto.", "{\"k\":1}", &first, NULL);
   if (rc == AIINFRA_OK)
@@ -62,8 +62,12 @@ static aiinfra_status change_facts(store *s, int64_t *last)
   if (rc == AIINFRA_OK) rc = aiinfra_memory_supersede(s->memory, second, "I live in Lisbon", NULL, last, NULL);
   if (rc == AIINFRA_OK) rc = aiinfra_memory_reinforce(s->memory, *last, NULL);
   then.as_of_ms = 4102444800000;
-  if (rc == AIINFRA_OK)
+  then.filter_json = "{\"kind\":\"fact\",\"metadata.k\":{\"$gte\":1}}";
+  then.explain = &story;
+  if (rc == AIINFRA_OK) {
     rc = told(aiinfra_memory_recall(s->memory, "Where do I live?", &then, &text, NULL), &text, "Lisbon");
+    (void)told(rc, &story, "searches");
+  }
   if (rc == AIINFRA_OK) rc = told(aiinfra_memory_fact_history(s->memory, first, &text, NULL), &text, "revised");
   if (rc == AIINFRA_OK) rc = told(aiinfra_memory_facts(s->memory, NULL, &text, NULL), &text, "Lisbon");
   return rc;
