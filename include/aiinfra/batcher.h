@@ -72,11 +72,19 @@ typedef struct aiinfra_generate_opts {
   int32_t want_special;         /**< 1: control tokens appear in the text */
   const char *variables_json;   /**< with messages: an object of further variables for the template, such as
                                      {"enable_thinking": false}; NULL: none */
+  const char *logit_bias;       /**< a JSON object {"token id": number}, at most 1024 of them: what is added to the
+                                     logits of tokens, from -100, a ban, to 100, a must; NULL: nothing */
+  float repeat_penalty;         /**< divides the logits of the last penalty_last_n tokens, prompt included, where they
+                                     are positive, and multiplies them where not; 0: 1, which is off */
+  int32_t penalty_last_n;       /**< how far back repeat_penalty looks; 0: 64, -1: all tokens */
+  float presence_penalty;       /**< taken from the logit of each token that was generated; -2 to 2 */
+  float frequency_penalty;      /**< the same for each time that it was generated; -2 to 2 */
 } aiinfra_generate_opts;
 
 /** Initialiser of aiinfra_generate_opts. */
 #define AIINFRA_GENERATE_OPTS_INIT \
-  {sizeof(aiinfra_generate_opts), NULL, 0, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0, 0, 0, 0.0f, 0, 0.0f, 0.0f, 0, 0, 0, NULL}
+  {sizeof(aiinfra_generate_opts), NULL, 0, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0, 0, 0, 0.0f, 0, 0.0f, 0.0f, 0, 0, 0, NULL, \
+   NULL, 0.0f, 0, 0.0f, 0.0f}
 
 /** More of a tool call as it is generated. Valid during the callback. */
 typedef struct aiinfra_call_delta {

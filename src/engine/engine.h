@@ -6,8 +6,8 @@
  *                 └──────────────────────────────────────────────────────────────────────┘    └─> callbacks
  *
  * Invariants:
- *  1. At most one job is out. While it is, the worker alone touches the samplers and grammar states of its sequences;
- *     everything else belongs to the loop's thread.
+ *  1. At most one job is out. While it is, the worker alone touches the samplers, penalties and grammar states of its
+ *     sequences; everything else belongs to the loop's thread.
  *  2. Host callbacks run in aii_batcher_turn() only, which a posted task or a finished job calls: never inside a call
  *     of the host. The next job is on its way before they run.
  *  3. A gen is freed right after its terminal callback; until then it holds the loop.
@@ -29,6 +29,7 @@
 
 enum {
   AII_MAX_STOPS = 16,
+  AII_MAX_BIASES = 1024,
   AII_MAX_STOP_BYTES = 512,        /* of one stop string */
   AII_MAX_PROMPT_BYTES = 64 << 20, /* of each text of a submission */
   AII_MAX_INLINE_BYTES = 64 << 10  /* more than this is tokenised and compiled off the loop's thread */
@@ -69,7 +70,7 @@ typedef enum aii_gen_phase {
 
 /* What the host wrote, until it has become tokens and a grammar. */
 typedef struct aii_gen_input {
-  const char *text, *messages_json, *tools_json, *tool_choice, *json_schema, *variables_json;
+  const char *text, *messages_json, *tools_json, *tool_choice, *json_schema, *variables_json, *logit_bias;
   const char *query; /* text is a document to score by it */
   bool owned;        /* copies, to be freed */
 } aii_gen_input;
@@ -88,11 +89,13 @@ typedef struct aii_gen {
   size_t cap_tokens; /* room in seq.tokens */
   aii_gen_input input;
   aii_sampling sampling;
+  aii_penalties penalties;
   uint32_t max_tokens;
   bool ignore_eos, want_special;
   aii_grammar *grammar;
   aii_grammar_state *grammar_state;
   aii_sampler *sampler;
+  aii_penalty *penalty; /* NULL: none */
   aii_stream stream;
   aii_output *output; /* takes the text apart: content, reasoning, calls; NULL: all of it is content */
   uint32_t n_sent_tokens;
@@ -130,6 +133,9 @@ uint64_t aii_deadline(uint64_t deadline_ms); /* from now; 0: none */
 
 /* prepare.c: prompt to tokens, schema and tools to a grammar. Any thread; touches nothing but the gen. */
 aiinfra_status aii_gen_prepare(aii_gen *gen, aiinfra_error *err);
+
+/* bias.c: penalties and logit_bias, if any are asked for, to gen->penalty. As aii_gen_prepare(), whose part it is. */
+aiinfra_status aii_gen_make_penalty(aii_gen *gen, aiinfra_error *err);
 
 /* deliver.c: callbacks to the host. */
 aiinfra_status aii_gen_take_token(aii_gen *gen, aii_plan_result *result, uint64_t now_ns); /* text of a sampled token */

@@ -36,6 +36,7 @@ void aii_gen_free(aii_gen *gen)
   aii_stream_free(&gen->stream);
   aii_output_free(gen->output);
   if (gen->sampler != NULL) aii_sampler_free(gen->sampler);
+  aii_penalty_free(gen->penalty);
   if (gen->grammar_state != NULL) aii_grammar_state_free(gen->grammar_state);
   if (gen->grammar != NULL) aii_grammar_free(gen->grammar);
   aii_del(mem, gen->seq.tokens, gen->cap_tokens * sizeof *gen->seq.tokens);

@@ -21,6 +21,26 @@ static aiinfra_status check_sampling(const aiinfra_generate_opts *o, aiinfra_err
   return AIINFRA_OK;
 }
 
+static bool is_penalty(float value)
+{
+  return value >= -2.0f && value <= 2.0f;
+}
+
+static aiinfra_status check_penalties(const aiinfra_generate_opts *o, aiinfra_error *err)
+{
+  if (!isfinite(o->repeat_penalty) || o->repeat_penalty < 0.0f)
+    return aii_fail(err, AIINFRA_EINVAL, "repeat_penalty is %g, must be 0 (none) or more", (double)o->repeat_penalty);
+  if (o->penalty_last_n < -1)
+    return aii_fail(err, AIINFRA_EINVAL, "penalty_last_n is %d, must be -1 (all) or more", o->penalty_last_n);
+  if (!is_penalty(o->presence_penalty))
+    return aii_fail(err, AIINFRA_EINVAL, "presence_penalty is %g, must lie between -2 and 2",
+                    (double)o->presence_penalty);
+  if (!is_penalty(o->frequency_penalty))
+    return aii_fail(err, AIINFRA_EINVAL, "frequency_penalty is %g, must lie between -2 and 2",
+                    (double)o->frequency_penalty);
+  return aii_check_text(o->logit_bias, "logit_bias", err);
+}
+
 static bool is_flag(int32_t value)
 {
   return value == 0 || value == 1;
@@ -66,6 +86,7 @@ static aiinfra_status check(const aii_gen *gen, const aiinfra_generate_opts *o, 
 {
   aiinfra_status rc = check_prompt(gen, o, err);
   if (rc == AIINFRA_OK) rc = check_sampling(o, err);
+  if (rc == AIINFRA_OK) rc = check_penalties(o, err);
   if (rc == AIINFRA_OK) rc = check_tools(o, err);
   if (rc == AIINFRA_OK) rc = aii_check_text(o->text, "text", err);
   if (rc == AIINFRA_OK) rc = aii_check_text(o->messages_json, "messages_json", err);
@@ -115,8 +136,13 @@ aiinfra_status aii_gen_load(aii_gen *gen, const aiinfra_generate_opts *opts, aii
                                .tools_json = none ? NULL : o.tools_json,
                                .tool_choice = o.tool_choice,
                                .json_schema = o.json_schema,
-                               .variables_json = o.variables_json};
+                               .variables_json = o.variables_json,
+                               .logit_bias = o.logit_bias};
   gen->sampling = (aii_sampling){.temperature = o.temperature, .top_k = o.top_k, .top_p = o.top_p, .min_p = o.min_p};
+  gen->penalties = (aii_penalties){.repeat = o.repeat_penalty,
+                                   .last_n = o.penalty_last_n,
+                                   .presence = o.presence_penalty,
+                                   .frequency = o.frequency_penalty};
   gen->sampling.seed = o.seed != 0 ? o.seed : aii_rng_u64(&gen->batcher->rng);
   gen->max_tokens = o.max_tokens;
   gen->ignore_eos = o.ignore_eos == 1;
@@ -130,7 +156,8 @@ aiinfra_status aii_gen_load(aii_gen *gen, const aiinfra_generate_opts *opts, aii
 size_t aii_gen_input_bytes(const aii_gen *gen)
 {
   const aii_gen_input *in = &gen->input;
-  const char *texts[] = {in->text, in->messages_json, in->tools_json, in->json_schema, in->query, in->variables_json};
+  const char *texts[] = {in->text,  in->messages_json,  in->tools_json, in->json_schema,
+                         in->query, in->variables_json, in->logit_bias};
   size_t n = 0;
   for (size_t i = 0; i < AII_COUNT(texts); i++) n += texts[i] != NULL ? strlen(texts[i]) : 0;
   return n;
@@ -140,7 +167,8 @@ aiinfra_status aii_gen_own_input(aii_gen *gen, aiinfra_error *err)
 {
   aii_mem *mem = &gen->batcher->rt->mem;
   const char **fields[] = {&gen->input.text,        &gen->input.messages_json, &gen->input.tools_json,
-                           &gen->input.tool_choice, &gen->input.json_schema,   &gen->input.variables_json};
+                           &gen->input.tool_choice, &gen->input.json_schema,   &gen->input.variables_json,
+                           &gen->input.logit_bias};
   bool failed = false;
   gen->input.owned = true;
   for (size_t i = 0; i < AII_COUNT(fields); i++) {
@@ -154,8 +182,8 @@ aiinfra_status aii_gen_own_input(aii_gen *gen, aiinfra_error *err)
 void aii_gen_drop_input(aii_gen *gen)
 {
   aii_gen_input *in = &gen->input;
-  const char *texts[] = {in->text,        in->messages_json, in->tools_json,
-                         in->tool_choice, in->json_schema,   in->variables_json};
+  const char *texts[] = {in->text,        in->messages_json,  in->tools_json, in->tool_choice,
+                         in->json_schema, in->variables_json, in->logit_bias};
   for (size_t i = 0; in->owned && i < AII_COUNT(texts); i++)
     aii_strfree(&gen->batcher->rt->mem, (char *)(uintptr_t)texts[i]);
   memset(in, 0, sizeof *in);

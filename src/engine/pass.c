@@ -1,7 +1,7 @@
 /* pass.c - one forward pass: a plan becomes arrays, the worker runs them, results go back to the loop.
  *
- * On the worker: block copies, the forward pass, then for each part that samples the grammar's mask and a draw, for each
- * part of an embedding a sum. A pass that fails fails all of its parts; a grammar that fails fails its part alone.
+ * On the worker: block copies, the forward pass, then for each part that samples penalties, the grammar's mask and a draw,
+ * for each part of an embedding a sum. A pass that fails fails all of its parts; a grammar that fails fails its part alone.
  * The plan and the sequences in it stand still while the pass is out.
  */
 #include "src/engine/engine.h"
@@ -79,6 +79,7 @@ static aiinfra_status sample(aii_gen *gen, float *logits, aii_plan_result *resul
   const aiinfra_model *model = gen->batcher->model;
   aii_grammar_state *state = gen->grammar_state;
   aiinfra_status rc = AIINFRA_OK;
+  if (gen->penalty != NULL) aii_penalty_apply(gen->penalty, gen->seq.tokens, gen->seq.n_tokens, logits);
   if (state != NULL) rc = aii_grammar_mask(state, logits, err);
   if (rc != AIINFRA_OK) return rc;
   result->token = aii_sampler_pick(gen->sampler, logits);

@@ -1,8 +1,8 @@
 /* prepare.c - turns what the host wrote into what the scheduler and the sampler need.
  *
- * The happy path is: render messages, tokenise, check the length, compile the schema or the tools to a grammar, make a
- * sampler. Possible failures are: bad JSON, schema or template (EINVAL, ENOTSUP), a prompt that does not fit (EINVAL),
- * memory (ENOMEM). Runs inside the submitting call, or on libuv's pool when there is much to read: it touches the gen
+ * The happy path is: render messages, tokenise, check the length, compile the schema or the tools to a grammar, make
+ * penalties and a sampler. Possible failures are: bad JSON, schema or template (EINVAL, ENOTSUP), a prompt that does not
+ * fit (EINVAL), memory (ENOMEM). Runs inside the submitting call, or on libuv's pool when there is much to read: it touches the gen
  * and the immutable model only.
  */
 #include "src/engine/engine.h"
@@ -240,6 +240,7 @@ aiinfra_status aii_gen_prepare(aii_gen *gen, aiinfra_error *err)
   if (rc == AIINFRA_OK && !gen->seq.embed) {
     rc = make_grammar(gen, &rendered, &syntax, err);
     bool forced = gen->grammar != NULL && !aii_grammar_waits(gen->grammar);
+    if (rc == AIINFRA_OK) rc = aii_gen_make_penalty(gen, err);
     if (rc == AIINFRA_OK) rc = make_output(gen, syntax, &rendered, forced, err);
     if (rc == AIINFRA_OK)
       rc = aii_sampler_create(&gen->batcher->rt->mem, &gen->sampling, gen->batcher->model->hp.n_vocab, &gen->sampler,

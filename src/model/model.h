@@ -234,4 +234,33 @@ void aii_sampler_free(aii_sampler *sampler);
 /* Order: top_k, temperature, top_p, min_p, draw. logits [n_vocab]; -INFINITY never comes. Allocates nothing. */
 aiinfra_token aii_sampler_pick(aii_sampler *sampler, const float *logits);
 
+/* ---- penalties and biases (penalty.c) -------------------------------------------------------------------------- */
+
+typedef struct aii_penalties {
+  float repeat;              /* of tokens among the last last_n: a positive logit is divided by it; 0, 1: off */
+  int32_t last_n;            /* 0: 64, -1: all */
+  float presence, frequency; /* taken from the logit of a token that was generated: once, and for each time */
+} aii_penalties;
+
+typedef struct aii_bias {
+  aiinfra_token token;
+  float add;
+} aii_bias;
+
+typedef struct aii_penalty_want {
+  aii_penalties how;
+  const aii_bias *biases; /* n_biases of tokens below n_vocab; copied */
+  size_t n_biases;
+  uint32_t n_vocab;
+  uint32_t n_prompt, max_total; /* of the sequence */
+} aii_penalty_want;
+
+/* One a sequence. */
+typedef struct aii_penalty aii_penalty;
+aiinfra_status aii_penalty_create(aii_mem *mem, const aii_penalty_want *want, aii_penalty **out, aiinfra_error *err);
+void aii_penalty_free(aii_penalty *penalty);
+/* Changes logits [n_vocab] for what comes behind the sequence's n tokens, of which those of earlier calls are the first.
+ * Order: repeat, frequency and presence, biases. Allocates nothing. */
+void aii_penalty_apply(aii_penalty *penalty, const aiinfra_token *tokens, uint32_t n, float *logits);
+
 #endif

@@ -10,6 +10,7 @@ enum { COMPLETION_TOKENS = 16, MAX_DEPTH = 128 };
 /* The batcher takes 0 for "a random seed" and for "no limit on top_p"; clients mean something else by it. */
 static const uint64_t seed_of_zero = 0x9E3779B97F4A7C15u;
 static const float least_top_p = 1e-9f;
+static const double least_repeat = 0.01, most_repeat = 100.0;
 
 /* ---- getters that note the field ------------------------------------------------------------------------------------ */
 
@@ -63,16 +64,14 @@ static aiinfra_status must_be(aii_params *p, const char *key, double neutral, ai
 
 static aiinfra_status refuse_unsupported(aii_params *p, aiinfra_error *err)
 {
-  static const char *const zeros[] = {"frequency_penalty", "presence_penalty", "top_logprobs"};
-  static const char *const ones[] = {"n", "best_of", "repetition_penalty"};
+  static const char *const zeros[] = {"top_logprobs"};
+  static const char *const ones[] = {"n", "best_of"};
   aiinfra_status rc = AIINFRA_OK;
   for (size_t i = 0; rc == AIINFRA_OK && i < AII_COUNT(zeros); i++) rc = must_be(p, zeros[i], 0.0, err);
   for (size_t i = 0; rc == AIINFRA_OK && i < AII_COUNT(ones); i++) rc = must_be(p, ones[i], 1.0, err);
   if (rc != AIINFRA_OK) return rc;
   const json_t *logprobs = member(p, "logprobs");
   if (logprobs != NULL && !json_is_false(logprobs)) return aii_fail(err, AIINFRA_ENOTSUP, "logprobs: not supported");
-  const json_t *bias = member(p, "logit_bias");
-  if (bias != NULL && json_object_size(bias) > 0) return aii_fail(err, AIINFRA_ENOTSUP, "logit_bias: not supported");
   return AIINFRA_OK;
 }
 
@@ -99,6 +98,54 @@ static aiinfra_status read_sampling(aii_params *p, aiinfra_error *err)
   p->opts.top_p = (float)top_p > least_top_p ? (float)top_p : least_top_p;
   p->opts.min_p = (float)min_p;
   p->opts.top_k = top_k > 0 ? (int32_t)top_k : 0;
+  return AIINFRA_OK;
+}
+
+/* OpenAI's penalties. */
+static aiinfra_status read_penalties(aii_params *p, aiinfra_error *err)
+{
+  double presence = 0.0, frequency = 0.0;
+  aiinfra_status rc = get_num(p, "presence_penalty", &presence, err);
+  if (rc == AIINFRA_OK) rc = in_range(p->field, presence, -2.0, 2.0, err);
+  if (rc == AIINFRA_OK) rc = get_num(p, "frequency_penalty", &frequency, err);
+  if (rc == AIINFRA_OK) rc = in_range(p->field, frequency, -2.0, 2.0, err);
+  p->opts.presence_penalty = (float)presence;
+  p->opts.frequency_penalty = (float)frequency;
+  return rc;
+}
+
+/* What other servers add to them, by two names: repetition_penalty means all tokens, repeat_penalty the last ones. */
+static aiinfra_status read_repeats(aii_params *p, aiinfra_error *err)
+{
+  static const char *const names[] = {"repetition_penalty", "repeat_penalty"};
+  bool whole = false, given = false;
+  double penalty = 1.0;
+  int64_t last_n = 0;
+  aiinfra_status rc = AIINFRA_OK;
+  for (size_t i = 0; rc == AIINFRA_OK && i < AII_COUNT(names); i++) {
+    if (member(p, names[i]) == NULL) continue;
+    whole = i == 0;
+    rc = get_num(p, names[i], &penalty, err);
+    if (rc == AIINFRA_OK) rc = in_range(p->field, penalty, least_repeat, most_repeat, err);
+  }
+  if (rc == AIINFRA_OK) given = member(p, "repeat_last_n") != NULL;
+  if (given) rc = get_int(p, "repeat_last_n", &last_n, err);
+  if (given && rc == AIINFRA_OK) rc = in_range(p->field, (double)last_n, -1.0, (double)INT32_MAX, err);
+  if (rc != AIINFRA_OK) return rc;
+  p->opts.repeat_penalty = given && last_n == 0 ? 0.0f : (float)penalty; /* none of the last tokens: off */
+  p->opts.penalty_last_n = given ? (int32_t)last_n : whole ? -1 : 0;
+  return AIINFRA_OK;
+}
+
+/* The batcher reads what is in it. */
+static aiinfra_status read_bias(aii_params *p, aiinfra_error *err)
+{
+  json_t *bias = NULL;
+  p->field = "logit_bias";
+  aiinfra_status rc = aii_json_get_object(p->root, "", p->field, false, &bias, err);
+  if (rc != AIINFRA_OK || json_object_size(bias) == 0) return rc;
+  if (!aii_json_dump(bias, &p->bias)) return aii_fail(err, AIINFRA_ENOMEM, "no memory for a copy of the request");
+  p->opts.logit_bias = aii_buf_cstr(&p->bias);
   return AIINFRA_OK;
 }
 
@@ -161,6 +208,9 @@ static aiinfra_status read_generation(aii_params *p, aii_endpoint endpoint, aiin
 {
   bool ignore_eos = false;
   aiinfra_status rc = read_sampling(p, err);
+  if (rc == AIINFRA_OK) rc = read_penalties(p, err);
+  if (rc == AIINFRA_OK) rc = read_repeats(p, err);
+  if (rc == AIINFRA_OK) rc = read_bias(p, err);
   if (rc == AIINFRA_OK) rc = read_tokens(p, endpoint, err);
   if (rc == AIINFRA_OK) rc = read_seed(p, err);
   if (rc == AIINFRA_OK) rc = read_stops(p, err);
@@ -278,6 +328,7 @@ aiinfra_status aii_params_parse(aii_params *params, aii_mem *mem, aii_endpoint e
   aii_buf_init(&params->tools, mem, 0);
   aii_buf_init(&params->schema, mem, 0);
   aii_buf_init(&params->variables, mem, 0);
+  aii_buf_init(&params->bias, mem, 0);
   aiinfra_status rc = aii_json_parse(body, n, "the body", MAX_DEPTH, &params->root, err);
   if (rc != AIINFRA_OK) return rc;
   if (!json_is_object(params->root))
@@ -292,6 +343,7 @@ void aii_params_free(aii_params *params)
   aii_buf_free(&params->tools);
   aii_buf_free(&params->schema);
   aii_buf_free(&params->variables);
+  aii_buf_free(&params->bias);
   aii_del(params->mem, params->inputs, params->n_inputs * sizeof *params->inputs);
   json_decref(params->root);
   memset(params, 0, sizeof *params);

@@ -103,7 +103,7 @@ typedef struct aii_params {
   bool stream, include_usage, base64;
   aiinfra_generate_opts opts;
   const char *stops[AII_SERVER_MAX_STOPS];
-  aii_buf messages, tools, schema, variables;
+  aii_buf messages, tools, schema, variables, bias;
   const char **inputs; /* texts to embed, documents to score */
   size_t n_inputs;
   int64_t dimensions; /* 0: as the model has */

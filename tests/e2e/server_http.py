@@ -137,6 +137,19 @@ class Completions(unittest.TestCase):
             self.assertEqual((choice["text"], choice["finish_reason"]), (whole[:whole.index(word)], "stop"))
         self.assertTrue(server.post("/v1/completions", **dict(self.ASK, top_p=0, temperature=1))[0] == 200)
 
+    def test_bias_and_penalties(self):
+        def text(**more):
+            return server.post("/v1/completions", **dict(self.ASK, **more))[1]["choices"][0]["text"]
+        forced = text(logit_bias={"300": 100})
+        self.assertTrue(forced)
+        self.assertEqual(text(logit_bias={"300": 100}, max_tokens=12) * 2, forced)
+        self.assertNotEqual(text(logit_bias={"300": 30}, frequency_penalty=2, presence_penalty=2), forced)
+        self.assertNotEqual(text(repetition_penalty=100), text())
+        self.assertEqual(text(repeat_penalty=100, repeat_last_n=0), text())
+        status, answer = server.post("/v1/completions", **dict(self.ASK, logit_bias={"300": 101}))
+        self.assertEqual(status, 400)
+        self.assertIn("logit_bias", answer["error"]["message"])
+
     def test_eight_at_once(self):
         alone = server.post("/v1/completions", **self.ASK)[1]["choices"][0]["text"]
 

@@ -172,6 +172,15 @@ class Run(Case):
         self.assertRegex(err, r"generated \d+ tokens, [\d.]+ tokens/s")
 
     @needs_model
+    def test_penalties(self):
+        args = ["run", MODEL, "-p", "Once upon", "-n", "40", "--greedy"]
+        plain, _ = self.good(*args)
+        self.assertEqual(self.good(*args, "--repeat-penalty", "1")[0], plain)
+        for option, value in (("repeat", "50"), ("presence", "2"), ("frequency", "2")):
+            self.assertNotEqual(self.good(*args, "--%s-penalty" % option, value)[0], plain, option)
+        self.bad(2, "run", MODEL, "--presence-penalty", "2.5", said="presence-penalty")
+
+    @needs_model
     def test_packed(self):
         model = os.path.join(self.dir, "model.gguf")
         shutil.copyfile(MODEL, model)

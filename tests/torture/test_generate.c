@@ -49,6 +49,8 @@ static aiinfra_generate_opts options(void)
   aiinfra_generate_opts opts = AIINFRA_GENERATE_OPTS_INIT;
   opts.max_tokens = 12;
   opts.seed = 1;
+  opts.frequency_penalty = 0.5f;
+  opts.logit_bias = "{\"1\": 0.5}";
   return opts;
 }
 

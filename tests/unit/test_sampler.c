@@ -250,6 +250,72 @@ static void test_greedy_large(void **state)
   }
 }
 
+/* ---- penalties ---- */
+
+/* The definition, over the whole vocabulary. */
+static void plain_penalty(const aii_penalty_want *want, const aiinfra_token *tokens, uint32_t n, float *x)
+{
+  uint32_t window = want->how.last_n < 0 ? n : want->how.last_n == 0 ? 64 : (uint32_t)want->how.last_n;
+  for (uint32_t t = 0; t < want->n_vocab; t++) {
+    uint32_t times = 0, near = 0;
+    for (uint32_t i = 0; i < n; i++) {
+      if (tokens[i] != (aiinfra_token)t) continue;
+      if (i >= want->n_prompt) times++;
+      if (n - i <= window) near++;
+    }
+    if (near > 0 && want->how.repeat != 0) x[t] = x[t] > 0 ? x[t] / want->how.repeat : x[t] * want->how.repeat;
+    if (times > 0) x[t] -= want->how.frequency * (float)times + want->how.presence;
+  }
+  for (size_t i = 0; i < want->n_biases; i++) x[want->biases[i].token] += want->biases[i].add;
+}
+
+/* A sequence as it grows; some calls are left out, as when a token was not sampled. */
+static void check_penalty(const aii_penalty_want *want, unsigned long long *random)
+{
+  enum { MOST = 300 };
+  aiinfra_token tokens[MOST];
+  float x[MOST], y[MOST];
+  aii_penalty *p;
+  assert_true(want->max_total <= MOST && want->n_vocab <= MOST);
+  assert_int_equal(aii_penalty_create(&mem, want, &p, NULL), AIINFRA_OK);
+  size_t used = mem.used_bytes;
+  for (uint32_t n = 0; n < want->max_total; n++) {
+    if (n >= want->n_prompt && test_random(random) % 5 != 0) {
+      for (uint32_t t = 0; t < want->n_vocab; t++) x[t] = y[t] = (float)(test_random(random) % 2001) * 0.01f - 10;
+      x[1] = y[1] = -INFINITY;
+      aii_penalty_apply(p, tokens, n, x);
+      plain_penalty(want, tokens, n, y);
+      assert_memory_equal(x, y, want->n_vocab * sizeof *x);
+    }
+    tokens[n] = (aiinfra_token)(test_random(random) % want->n_vocab);
+  }
+  assert_int_equal(mem.used_bytes, used);
+  aii_penalty_free(p);
+}
+
+static void test_penalties(void **state)
+{
+  (void)state;
+  const aii_bias biases[] = {{3, 7.5f}, {0, -100}, {1, 100}};
+  const aii_penalties how[] = {{.frequency = 0.7f, .presence = -0.3f},
+                               {.repeat = 1.3f},
+                               {.repeat = 1.3f, .last_n = 5},
+                               {.repeat = 0.8f, .last_n = -1, .presence = 2},
+                               {.repeat = 1.1f, .last_n = 1000, .frequency = -2},
+                               {.repeat = 1}};
+  unsigned long long random = test_seed();
+  for (size_t h = 0; h < AII_COUNT(how); h++) {
+    for (uint32_t n_vocab = 4; n_vocab <= 300; n_vocab += 74) {
+      aii_penalty_want want = {.how = how[h], .biases = biases, .n_biases = n_vocab % 4, .n_vocab = n_vocab};
+      want.n_biases = AII_MIN(want.n_biases, AII_COUNT(biases));
+      want.n_prompt = (uint32_t)(test_random(&random) % 150) + 1;
+      want.max_total = want.n_prompt + 1 + (uint32_t)(test_random(&random) % 149);
+      check_penalty(&want, &random);
+    }
+  }
+  assert_int_equal(mem.used_bytes, 0);
+}
+
 static void test_bad_options(void **state)
 {
   (void)state;
@@ -270,13 +336,10 @@ static void test_bad_options(void **state)
 int main(void)
 {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_greedy),
-      cmocka_unit_test(test_shares),
-      cmocka_unit_test(test_same_seed_same_tokens),
-      cmocka_unit_test(test_odd_logits),
-      cmocka_unit_test(test_large),
-      cmocka_unit_test(test_bad_options),
-      cmocka_unit_test(test_as_defined),
+      cmocka_unit_test(test_greedy),       cmocka_unit_test(test_shares),
+      cmocka_unit_test(test_penalties),    cmocka_unit_test(test_same_seed_same_tokens),
+      cmocka_unit_test(test_odd_logits),   cmocka_unit_test(test_large),
+      cmocka_unit_test(test_bad_options),  cmocka_unit_test(test_as_defined),
       cmocka_unit_test(test_greedy_large),
   };
   aii_mem_init(&mem, NULL, 0);

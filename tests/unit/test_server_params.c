@@ -65,6 +65,30 @@ static void values_that_mean_something_else_here(void **state)
   done();
 }
 
+static void penalties(void **state)
+{
+  (void)state;
+  const char *body = "{\"prompt\":\"x\",\"presence_penalty\":0.5,\"frequency_penalty\":-2,"
+                     "\"repetition_penalty\":1.25,\"logit_bias\":{\"50\":-100,\"7\":1.5}}";
+  assert_int_equal(parse(AII_COMPLETION, body), AIINFRA_OK);
+  assert_true(params.opts.presence_penalty == 0.5f && params.opts.frequency_penalty == -2.0f);
+  assert_true(params.opts.repeat_penalty == 1.25f);
+  assert_int_equal(params.opts.penalty_last_n, -1);
+  assert_string_equal(params.opts.logit_bias, "{\"50\":-100,\"7\":1.5}");
+  done();
+  assert_int_equal(parse(AII_COMPLETION, "{\"prompt\":\"x\",\"repeat_penalty\":1.5,\"logit_bias\":{}}"), AIINFRA_OK);
+  assert_true(params.opts.repeat_penalty == 1.5f);
+  assert_int_equal(params.opts.penalty_last_n, 0);
+  assert_null(params.opts.logit_bias);
+  done();
+  assert_int_equal(parse(AII_COMPLETION, "{\"prompt\":\"x\",\"repeat_penalty\":1.5,\"repeat_last_n\":9}"), AIINFRA_OK);
+  assert_int_equal(params.opts.penalty_last_n, 9);
+  done();
+  assert_int_equal(parse(AII_COMPLETION, "{\"prompt\":\"x\",\"repeat_penalty\":1.5,\"repeat_last_n\":0}"), AIINFRA_OK);
+  assert_true(params.opts.repeat_penalty == 0.0f);
+  done();
+}
+
 static void messages_are_made_plain(void **state)
 {
   (void)state;
@@ -113,7 +137,13 @@ static void wrong_fields_are_named(void **state)
   (void)state;
   refused(AII_COMPLETION, "{\"prompt\":\"a\\u0000b\"}", AIINFRA_EINVAL, "prompt");
   refused(AII_COMPLETION, "{\"prompt\":\"x\",\"best_of\":3}", AIINFRA_ENOTSUP, "best_of");
-  refused(AII_COMPLETION, "{\"prompt\":\"x\",\"frequency_penalty\":0.5}", AIINFRA_ENOTSUP, "frequency_penalty");
+  refused(AII_COMPLETION, "{\"prompt\":\"x\",\"frequency_penalty\":2.5}", AIINFRA_EINVAL, "frequency_penalty");
+  refused(AII_COMPLETION, "{\"prompt\":\"x\",\"presence_penalty\":-3}", AIINFRA_EINVAL, "presence_penalty");
+  refused(AII_COMPLETION, "{\"prompt\":\"x\",\"presence_penalty\":\"1\"}", AIINFRA_EINVAL, "presence_penalty");
+  refused(AII_COMPLETION, "{\"prompt\":\"x\",\"repetition_penalty\":0}", AIINFRA_EINVAL, "repetition_penalty");
+  refused(AII_COMPLETION, "{\"prompt\":\"x\",\"repeat_penalty\":-1}", AIINFRA_EINVAL, "repeat_penalty");
+  refused(AII_COMPLETION, "{\"prompt\":\"x\",\"repeat_last_n\":-2}", AIINFRA_EINVAL, "repeat_last_n");
+  refused(AII_COMPLETION, "{\"prompt\":\"x\",\"logit_bias\":[1]}", AIINFRA_EINVAL, "logit_bias");
   refused(AII_COMPLETION, "{\"prompt\":\"x\",\"stream_options\":3}", AIINFRA_EINVAL, "stream_options");
   refused(AII_COMPLETION, "{\"prompt\":\"x\",\"max_tokens\":4294967296}", AIINFRA_EINVAL, "max_tokens");
   refused(AII_EMBEDDING, "{\"input\":[[1,2]]}", AIINFRA_EINVAL, "input");
@@ -207,6 +237,7 @@ int main(void)
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(defaults_are_openai_s),
       cmocka_unit_test(values_that_mean_something_else_here),
+      cmocka_unit_test(penalties),
       cmocka_unit_test(messages_are_made_plain),
       cmocka_unit_test(tools),
       cmocka_unit_test(wrong_fields_are_named),
