@@ -173,7 +173,7 @@ class Run(Case):
 
     @needs_model
     def test_penalties(self):
-        args = ["run", MODEL, "-p", "Once upon", "-n", "40", "--greedy"]
+        args = ["run", MODEL, "-p", "Once upon", "-n", "60", "--temp", "1", "--seed", "7"]
         plain, _ = self.good(*args)
         self.assertEqual(self.good(*args, "--repeat-penalty", "1")[0], plain)
         for option, value in (("repeat", "50"), ("presence", "2"), ("frequency", "2")):
