@@ -137,6 +137,9 @@ static void linear_time(void **state)
   static const char *const units[] = {"a", " ", "1", "\xCC\x81\xCC\xA3", "\xE4\xBD\xA0", "\xFF\xC3"};
   enum { LONG = 500000 / 192 * 192, TIMES = 16 };
   (void)state;
+#ifdef __SANITIZE_THREAD__
+  test_skip("the thread sanitizer takes longer for each byte the more memory there is");
+#endif
   for (size_t v = 0; v < AII_COUNT(files); v++) {
     aii_vocab *vocab = load(&files[v]);
     if (vocab == NULL) test_skip("no shared data: %s", files[v].file);
