@@ -13,10 +13,54 @@
 
 /* ---- export ------------------------------------------------------------------------------------------------------------ */
 
+static void write_fact(aii_stmt *stmt, aii_buf *out)
+{
+  aii_buf_str(out, "{\"type\":\"fact\",");
+  aii_fact_write(stmt, false, out);
+}
+
+static void write_message(aii_stmt *stmt, aii_buf *out)
+{
+  size_t n;
+  const char *s = aii_stmt_get_text(stmt, 0, &n);
+  aii_buf_str(out, "{\"type\":\"message\",\"conversation\":");
+  aii_buf_json(out, s, n);
+  aii_buf_fmt(out, ",\"seq\":%lld,\"created_ms\":%lld,\"message\":", (long long)aii_stmt_get_int(stmt, 1),
+              (long long)aii_stmt_get_int(stmt, 2));
+  s = aii_stmt_get_text(stmt, 3, &n); /* as a string: a message may be written over several lines */
+  aii_buf_json(out, s, n);
+}
+
+static void write_block(aii_stmt *stmt, aii_buf *out)
+{
+  size_t n;
+  const char *s = aii_stmt_get_text(stmt, 0, &n);
+  aii_buf_str(out, "{\"type\":\"block\",\"label\":");
+  aii_buf_json(out, s, n);
+  s = aii_stmt_get_text(stmt, 1, &n);
+  aii_buf_str(out, ",\"text\":");
+  aii_buf_json(out, s, n);
+}
+
+/* A line for each row that is left of the statement. */
+static aiinfra_status export_rows(aii_stmt *stmt, void (*write)(aii_stmt *stmt, aii_buf *out), aii_buf *out,
+                                  aiinfra_error *err)
+{
+  bool row = true;
+  aiinfra_status rc = AIINFRA_OK;
+  while (rc == AIINFRA_OK && row) {
+    rc = aii_stmt_step(stmt, &row, err);
+    if (rc != AIINFRA_OK || !row) break;
+    write(stmt, out);
+    aii_buf_str(out, "}\n");
+  }
+  aii_stmt_reset(stmt);
+  return rc;
+}
+
 static aiinfra_status export_facts(aiinfra_memory *memory, aii_buf *out, aiinfra_error *err)
 {
   aii_stmt *stmt;
-  bool row = true;
   aiinfra_status rc =
       aii_sql_prepare(memory->db->sql,
                       "SELECT" AII_FACT_COLUMNS "FROM items i JOIN rows r ON r.collection IN (?2, ?3) AND r.id = i.id "
@@ -26,66 +70,29 @@ static aiinfra_status export_facts(aiinfra_memory *memory, aii_buf *out, aiinfra
   aii_stmt_int(stmt, 1, memory->scope);
   aii_stmt_int(stmt, 2, memory->store->collection);
   aii_stmt_int(stmt, 3, aii_memory_past(memory));
-  while (rc == AIINFRA_OK && row) {
-    rc = aii_stmt_step(stmt, &row, err);
-    if (rc != AIINFRA_OK || !row) break;
-    aii_buf_str(out, "{\"type\":\"fact\",");
-    aii_fact_write(stmt, false, out);
-    aii_buf_str(out, "}\n");
-  }
-  aii_stmt_reset(stmt);
-  return rc;
+  return export_rows(stmt, write_fact, out, err);
 }
 
 static aiinfra_status export_messages(aiinfra_memory *memory, aii_buf *out, aiinfra_error *err)
 {
   aii_stmt *stmt;
-  bool row = true;
-  size_t n;
   aiinfra_status rc = aii_sql_prepare(memory->db->sql,
                                       "SELECT conversation, seq, created_ms, message FROM messages WHERE scope = ?1 "
                                       "ORDER BY conversation, seq",
                                       &stmt, err);
   if (rc != AIINFRA_OK) return rc;
   aii_stmt_int(stmt, 1, memory->scope);
-  while (rc == AIINFRA_OK && row) {
-    rc = aii_stmt_step(stmt, &row, err);
-    if (rc != AIINFRA_OK || !row) break;
-    const char *s = aii_stmt_get_text(stmt, 0, &n);
-    aii_buf_str(out, "{\"type\":\"message\",\"conversation\":");
-    aii_buf_json(out, s, n);
-    aii_buf_fmt(out, ",\"seq\":%lld,\"created_ms\":%lld,\"message\":", (long long)aii_stmt_get_int(stmt, 1),
-                (long long)aii_stmt_get_int(stmt, 2));
-    s = aii_stmt_get_text(stmt, 3, &n); /* as a string: a message may be written over several lines */
-    aii_buf_json(out, s, n);
-    aii_buf_str(out, "}\n");
-  }
-  aii_stmt_reset(stmt);
-  return rc;
+  return export_rows(stmt, write_message, out, err);
 }
 
 static aiinfra_status export_blocks(aiinfra_memory *memory, aii_buf *out, aiinfra_error *err)
 {
   aii_stmt *stmt;
-  bool row = true;
-  size_t n;
   aiinfra_status rc =
       aii_sql_prepare(memory->db->sql, "SELECT label, text FROM blocks WHERE scope = ?1 ORDER BY label", &stmt, err);
   if (rc != AIINFRA_OK) return rc;
   aii_stmt_int(stmt, 1, memory->scope);
-  while (rc == AIINFRA_OK && row) {
-    rc = aii_stmt_step(stmt, &row, err);
-    if (rc != AIINFRA_OK || !row) break;
-    const char *s = aii_stmt_get_text(stmt, 0, &n);
-    aii_buf_str(out, "{\"type\":\"block\",\"label\":");
-    aii_buf_json(out, s, n);
-    s = aii_stmt_get_text(stmt, 1, &n);
-    aii_buf_str(out, ",\"text\":");
-    aii_buf_json(out, s, n);
-    aii_buf_str(out, "}\n");
-  }
-  aii_stmt_reset(stmt);
-  return rc;
+  return export_rows(stmt, write_block, out, err);
 }
 
 aiinfra_status aii_memory_export(aiinfra_memory *memory, aii_buf *out, aiinfra_error *err)
