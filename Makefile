@@ -190,8 +190,21 @@ $(BUILD)/libaiinfra-cuda.so: $(CU_OBJS) $(CUDA_OBJS) $(BUILD)/libaiinfra.a
 
 -include $(CU_OBJS:.o=.d) $(CUDA_OBJS:.o=.d)
 
+# Registers and spills of every kernel, as ptxas tells them.
+.PHONY: cuda-report gpu-bundle
+cuda-report:
+	$(Q)for f in $(CU_SRCS); do $(NVCC) $(filter-out -MMD -MP -gencode arch=%,$(NVCCFLAGS)) -arch=sm_90a --resource-usage \
+	  -Iinclude -I. -c $$f -o /dev/null 2>&1 | tests/gpu/report.sh $$f; done
+
+# All that tests/gpu/run.sh needs on a machine with a GPU and nothing else.
+gpu-bundle: deps
+	$(Q)$(MAKE) --no-print-directory -j$(JOBS) all
+	$(Q)$(MAKE) --no-print-directory run-tests T='^gpu'
+	$(Q)tests/gpu/bundle.sh $(BUILD)
+
 # The same lines for the CPU, for tests: tests/support/cuda_on_cpu.
 FAKE_CUDA := tests/support/cuda_on_cpu
+FAKE_CUDA_LIB = $(BUILD)/libaiinfra-cuda-on-cpu.so
 $(BUILD)/libaiinfra-cuda-on-cpu.so: $(CU_SRCS) $(CUDA_SRCS) $(wildcard $(FAKE_CUDA)/*) $(wildcard kernels/cuda/*.h \
   src/backend/cuda/*.h) $(BUILD)/libaiinfra.a
 	$(say) LD $@
@@ -223,7 +236,7 @@ RUN_TESTS = python3 tests/support/run_tests.py --build-dir $(BUILD) --jobs $(JOB
             --cflags '$(OPT) $(PKG_CFLAGS) $(EXTRA)' --libs '$(LIBS) $(EXTRA)'
 test: deps
 	$(Q)$(MAKE) --no-print-directory -j$(JOBS) run-tests
-run-tests: $(if $(filter command,$(origin MODULES)),static,all)
+run-tests: $(if $(filter command,$(origin MODULES)),static,all $(if $(filter x86_64,$(MACHINE)),$(FAKE_CUDA_LIB)))
 	$(Q)$(RUN_TESTS) $(if $(T),--match '$(T)')
 
 # Torture under ctest samples large scenarios; here every fallible call fails, once and from then on.
@@ -323,6 +336,8 @@ help:
 	@echo '  bench-cpu   measure side by side with llama.cpp; QUICK=1 takes under five minutes'
 	@echo '  reference   compare with transformers, tokenizers, jinja2, gguf and llama.cpp; T=regex picks some'
 	@echo '  quality     what each type of weights loses; writes the tables of docs/quantization.md'
+	@echo '  cuda        the plug-in for NVIDIA GPUs, where nvcc is (a part of all then); cuda-report: registers and spills'
+	@echo '  gpu-bundle  what tests/gpu/run.sh needs to check and measure on a machine with a GPU'
 	@echo '  lint        the rules of the house: floors, doors, words, format'
 	@echo '  sanitize    the tests under ASan with UBSan, then under TSan'
 	@echo '  torture     fail every fallible call of every scenario'

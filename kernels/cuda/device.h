@@ -21,7 +21,8 @@
   ((void)(stream), cuda_on_cpu::launch((grid), (block), [=] { (kernel)(__VA_ARGS__); }))
 #endif
 
-namespace aii {
+namespace aii
+{
 
 enum { WARP = 32, LANES = 16, THREADS = 256 };
 #define AII_FULL_WARP 0xffffffffu
@@ -150,6 +151,6 @@ __device__ inline int warp_sum(int v)
   return v;
 }
 
-}  // namespace aii
+} // namespace aii
 
 #endif

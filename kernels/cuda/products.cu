@@ -12,11 +12,11 @@ using namespace aii;
 
 enum {
   WARPS = THREADS / WARP,
-  UNITS = 32,    /* terms made at a time, of each row and column */
-  FEW_COLS = 4,  /* columns of a block of the first kernel */
-  MANY = 16,     /* columns that are worth the second one */
-  MANY_WARPS = 4,/* panels of a block of it */
-  MANY_TILES = 4 /* times 8 columns of a warp of it */
+  UNITS = 32,     /* terms made at a time, of each row and column */
+  FEW_COLS = 4,   /* columns of a block of the first kernel */
+  MANY = 16,      /* columns that are worth the second one */
+  MANY_WARPS = 4, /* panels of a block of it */
+  MANY_TILES = 4  /* times 8 columns of a warp of it */
 };
 
 __constant__ int8_t iq4_levels[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
@@ -25,8 +25,7 @@ __constant__ int8_t fp4_levels[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4
 /* ---- a block of 32 elements of a panel ---- */
 
 /* Elements 4 g .. 4 g + 3 of a row, as four int8. */
-template <aii_fmt F>
-__device__ inline uint32_t levels(const uint32_t *block, uint32_t row, uint32_t g)
+template <aii_fmt F> __device__ inline uint32_t levels(const uint32_t *block, uint32_t row, uint32_t g)
 {
   const uint32_t bits = aii_panel_bits(F);
   if (bits == 8) return block[16 * g + row];
@@ -85,8 +84,7 @@ __device__ inline void put(const aii_cuda_product &p, const matrix &m, uint32_t 
 /* ---- few rows of activations ---- */
 
 /* Terms of a block: two with a minimum, or with two scales. */
-template <aii_fmt F>
-struct terms {
+template <aii_fmt F> struct terms {
   static const int count = aii_panel_has_min(F) || F == AII_FMT_Q6_K ? 2 : 1;
 };
 
@@ -109,8 +107,7 @@ __device__ inline void quant_terms(const aii_cuda_product &p, const unsigned cha
   if (aii_panel_has_min(F)) out[step] = make_float2(min_of<F>(head, scales, row), p.x_q8.s[at]);
 }
 
-template <aii_fmt F>
-__device__ inline float element(const unsigned char *panel, size_t i)
+template <aii_fmt F> __device__ inline float element(const unsigned char *panel, size_t i)
 {
   if (F == AII_FMT_F32) return ((const float *)panel)[i];
   uint16_t h = ((const uint16_t *)panel)[i];
@@ -129,8 +126,7 @@ __device__ inline void float_term(const aii_cuda_product &p, const unsigned char
 }
 
 /* Column c of a block is pair blockIdx.y * FEW_COLS + c; with several matrices a block has one column. */
-template <aii_fmt F, bool QUANT>
-__global__ void few(aii_cuda_product p, size_t panel_bytes, uint32_t n_units)
+template <aii_fmt F, bool QUANT> __global__ void few(aii_cuda_product p, size_t panel_bytes, uint32_t n_units)
 {
   const int T = terms<F>::count, CELLS = AII_PANEL * FEW_COLS;
   __shared__ float2 shared[UNITS * T * CELLS];
@@ -211,8 +207,7 @@ __device__ inline void add_block(const aii_cuda_product &p, uint32_t b, uint32_t
     for (int i = 0; i < 4; i++) sum[i] = fmaf(mins[i / 2], p.x_q8.s[cols[i % 2] * n_blocks + b], sum[i]);
 }
 
-template <aii_fmt F>
-__global__ void many(aii_cuda_product p, size_t panel_bytes, uint32_t n_panels)
+template <aii_fmt F> __global__ void many(aii_cuda_product p, size_t panel_bytes, uint32_t n_panels)
 {
   const uint32_t number = blockIdx.x * MANY_WARPS + threadIdx.x / WARP, lane = threadIdx.x % WARP, g = lane / 4,
                  t = lane % 4, col = blockIdx.y * 8 * MANY_TILES;
@@ -273,8 +268,7 @@ static void launch_few(aii_cuda_stream stream, const aii_cuda_product &whole, si
   }
 }
 
-template <aii_fmt F>
-static void launch_many(aii_cuda_stream stream, const aii_cuda_product &whole, size_t panel_bytes)
+template <aii_fmt F> static void launch_many(aii_cuda_stream stream, const aii_cuda_product &whole, size_t panel_bytes)
 {
   const uint32_t n_panels = blocks_for(whole.n_out, AII_PANEL), each = 8 * MANY_TILES;
   for (size_t first = 0; first < whole.n; first += (size_t)MAX_GRID * each) {

@@ -32,7 +32,8 @@ static aiinfra_status find(const char *path, char out[PATH_MAX], aiinfra_error *
     return aii_fail(err, AIINFRA_EINVAL, "the CUDA plug-in '%s' has no absolute path", path);
   if (path != NULL) n = snprintf(out, PATH_MAX, "%s", path);
   else if (own_folder(folder)) n = snprintf(out, PATH_MAX, "%s%s", folder, AII_CUDA_LIBRARY);
-  else return aii_fail(err, AIINFRA_ENOTSUP, "the folder of the library is not known: give the path of the CUDA plug-in");
+  else
+    return aii_fail(err, AIINFRA_ENOTSUP, "the folder of the library is not known: give the path of the CUDA plug-in");
   if (n < 0 || n >= PATH_MAX) return aii_fail(err, AIINFRA_EINVAL, "the path of the CUDA plug-in is too long");
   return AIINFRA_OK;
 }
@@ -44,8 +45,7 @@ static aiinfra_status check(const aii_cuda_plugin *plugin, const char *path, aii
       plugin->kv_size == sizeof(aii_kv_view))
     return AIINFRA_OK;
   return aii_fail(err, AIINFRA_ENOTSUP,
-                  "'%s' is of version %.32s, this library of " AIINFRA_VERSION_STRING
-                  ": install both from one build",
+                  "'%s' is of version %.32s, this library of " AIINFRA_VERSION_STRING ": install both from one build",
                   path, plugin->version);
 }
 

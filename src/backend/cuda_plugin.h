@@ -12,8 +12,8 @@
 #define AII_CUDA_ENTRY "aii_cuda_plugin_table"
 
 typedef struct aii_cuda_plugin {
-  char version[32];                              /* AIINFRA_VERSION_STRING */
-  size_t ops_size, weight_size, kv_size;         /* of aii_backend_ops, aii_weight, aii_kv_view */
+  char version[32];                      /* AIINFRA_VERSION_STRING */
+  size_t ops_size, weight_size, kv_size; /* of aii_backend_ops, aii_weight, aii_kv_view */
   /* ENOTSUP: no driver, too old a driver, no such device, too old a device; the message says which. Pool: of the CPU,
    * borrowed; for what the host has to prepare. */
   aiinfra_status (*create)(aii_mem *mem, aii_pool *pool, int32_t device, aii_backend **out, aiinfra_error *err);

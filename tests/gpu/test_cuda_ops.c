@@ -136,8 +136,8 @@ static void free_weights(weights *w)
   free((void *)(uintptr_t)source);
 }
 
-static const aii_dtype types[] = {AII_F32,  AII_F16,    AII_BF16, AII_Q8_0, AII_Q4_0,  AII_Q4_1, AII_Q5_0,
-                                  AII_Q5_1, AII_Q2_K,   AII_Q3_K, AII_Q4_K, AII_Q5_K,  AII_Q6_K, AII_IQ4_NL,
+static const aii_dtype types[] = {AII_F32,    AII_F16,   AII_BF16,  AII_Q8_0,  AII_Q4_0, AII_Q4_1, AII_Q5_0,
+                                  AII_Q5_1,   AII_Q2_K,  AII_Q3_K,  AII_Q4_K,  AII_Q5_K, AII_Q6_K, AII_IQ4_NL,
                                   AII_IQ4_XS, AII_TQ1_0, AII_TQ2_0, AII_MXFP4, AII_NVFP4};
 
 /* ---- products ---- */
@@ -164,7 +164,8 @@ static void test_products(void **state)
   const uint32_t rows[] = {1, 3, 4, 5, 15, 16, 33, 70};
   for (size_t t = 0; t < AII_COUNT(types); t++)
     for (size_t r = 0; r < AII_COUNT(rows); r++) product_case(types[t], 512, 35, rows[r]);
-  for (size_t t = 0; t < AII_COUNT(types); t++) product_case(types[t], 1280, 100, 2); /* more terms than fit at a time */
+  for (size_t t = 0; t < AII_COUNT(types); t++)
+    product_case(types[t], 1280, 100, 2); /* more terms than fit at a time */
   product_case(AII_F32, 77, 33, 6);
   product_case(AII_F16, 200, 1, 9);
   product_case(AII_Q8_0, 96, 17, 20);
@@ -302,8 +303,14 @@ static void attention_case(const attn_case *c)
 {
   uint32_t lengths[2] = {c->length, c->length / 2 + 1}, n_blocks = (c->length + c->block - 1) / c->block + 1;
   uint32_t *tables[2], total = lengths[0] + lengths[1];
-  aii_kv_view kv = {.type = c->type, .n_layers = 2, .n_kv_heads = c->kv_heads, .head_dim = c->head_dim,
-                    .value_dim = c->value_dim, .block_tokens = c->block, .n_blocks = 2 * n_blocks}, kv_cuda;
+  aii_kv_view kv = {.type = c->type,
+                    .n_layers = 2,
+                    .n_kv_heads = c->kv_heads,
+                    .head_dim = c->head_dim,
+                    .value_dim = c->value_dim,
+                    .block_tokens = c->block,
+                    .n_blocks = 2 * n_blocks},
+              kv_cuda;
   kv_cuda = kv;
   kv_alloc(cpu, &kv), kv_alloc(cuda, &kv_cuda);
   for (uint32_t s = 0; s < 2; s++) {
@@ -397,9 +404,10 @@ static void test_experts(void **state)
   (void)state;
   routing_case((aii_routing){.n_experts = 8, .n_used = 2}, false);
   routing_case((aii_routing){.n_experts = 5, .n_used = 3, .normalise = true, .scale = 2.5f}, false);
-  routing_case((aii_routing){.n_experts = 16, .n_used = 4, .n_groups = 4, .n_groups_used = 2, .sigmoid = true,
-                             .normalise = true},
-               true);
+  routing_case(
+      (aii_routing){
+          .n_experts = 16, .n_used = 4, .n_groups = 4, .n_groups_used = 2, .sigmoid = true, .normalise = true},
+      true);
 }
 
 /* Heads take turns over matrices. */
@@ -424,8 +432,13 @@ static void test_refusals(void **state)
   aii_weight w = {.type = AII_Q4_0, .n_in = 40, .n_out = 2, .source = "x"};
   assert_int_equal(cuda->ops->upload(cuda, &w, &err), AIINFRA_EFORMAT);
   assert_null(w.device);
-  aii_kv_view kv = {.type = AII_Q8_0, .n_layers = 1, .n_kv_heads = 1, .head_dim = 40, .value_dim = 32,
-                    .block_tokens = 16, .n_blocks = 1};
+  aii_kv_view kv = {.type = AII_Q8_0,
+                    .n_layers = 1,
+                    .n_kv_heads = 1,
+                    .head_dim = 40,
+                    .value_dim = 32,
+                    .block_tokens = 16,
+                    .n_blocks = 1};
   const uint32_t zero[1] = {0}, *tables[1] = {zero};
   aii_rows rows = {.n_rows = 1, .n_seqs = 1, .pos = zero, .seq = zero, .tables = tables};
   both k = random_both(1, 64, 1);
@@ -461,9 +474,9 @@ static int tear_down(void **state)
 int main(void)
 {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_products), cmocka_unit_test(test_gated),     cmocka_unit_test(test_norms),
-      cmocka_unit_test(test_elements), cmocka_unit_test(test_embed),     cmocka_unit_test(test_rope),
-      cmocka_unit_test(test_attention), cmocka_unit_test(test_experts),  cmocka_unit_test(test_turns),
+      cmocka_unit_test(test_products),  cmocka_unit_test(test_gated),   cmocka_unit_test(test_norms),
+      cmocka_unit_test(test_elements),  cmocka_unit_test(test_embed),   cmocka_unit_test(test_rope),
+      cmocka_unit_test(test_attention), cmocka_unit_test(test_experts), cmocka_unit_test(test_turns),
       cmocka_unit_test(test_refusals),
   };
   return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -38,8 +38,8 @@ typedef struct aii_cuda {
   aii_pool *pool; /* borrowed */
   int device;
   cudaStream_t stream;
-  aii_cuda_piece scratch; /* of one operation */
-  aii_cuda_piece staged;  /* the rows of the pass: pos, seq, ends, tables */
+  aii_cuda_piece scratch;           /* of one operation */
+  aii_cuda_piece staged;            /* the rows of the pass: pos, seq, ends, tables */
   aii_cuda_piece pinned, host_rows; /* host memory: embeddings; and rows as they were staged */
   size_t staged_words, staged_rows; /* rows 0: nothing is staged */
   aii_cuda_angles ropes[AII_CUDA_ROPES];

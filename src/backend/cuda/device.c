@@ -245,8 +245,7 @@ aiinfra_status aii_cuda_upload(aii_backend *be, aii_weight *w, aiinfra_error *er
   aiinfra_status rc = check_weight(w, err);
   if (rc != AIINFRA_OK || w->lookup) return rc;
   bool vector = w->n_out == 1;
-  size_t mats = AII_MAX(w->n_mats, 1u),
-         bytes = vector ? mats * w->n_in * sizeof(float) : mats * aii_cuda_mat_bytes(w);
+  size_t mats = AII_MAX(w->n_mats, 1u), bytes = vector ? mats * w->n_in * sizeof(float) : mats * aii_cuda_mat_bytes(w);
   rc = aii_cuda_alloc(be, bytes, &w->device, err);
   if (rc != AIINFRA_OK) return rc;
   w->device_bytes = bytes;

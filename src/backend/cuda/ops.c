@@ -46,8 +46,7 @@ static void rms_norm(aii_backend *be, const float *x, const aii_weight *w, uint3
                      float *out)
 {
   aii_cuda *cuda = aii_cuda_enter(be);
-  if (cuda != NULL && n_rows > 0)
-    aii_cuda_rms_norm(cuda->stream, x, aii_cuda_vector_of(w), n_rows, width, eps, out);
+  if (cuda != NULL && n_rows > 0) aii_cuda_rms_norm(cuda->stream, x, aii_cuda_vector_of(w), n_rows, width, eps, out);
 }
 
 static void layer_norm(aii_backend *be, const float *x, const aii_weight *w, const aii_weight *bias, uint32_t n_rows,

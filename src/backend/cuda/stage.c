@@ -31,7 +31,8 @@ static bool is_staged(const aii_cuda *cuda, const aii_rows *rows, uint32_t block
 {
   size_t n = rows->n_rows;
   if (cuda->staged_rows != n) return false;
-  if (block_tokens != 0) return words == cuda->staged_words && memcmp(cuda->host_rows.ptr, now, words * sizeof(uint32_t)) == 0;
+  if (block_tokens != 0)
+    return words == cuda->staged_words && memcmp(cuda->host_rows.ptr, now, words * sizeof(uint32_t)) == 0;
   return memcmp(cuda->host_rows.ptr, now, 2 * n * sizeof(uint32_t)) == 0;
 }
 
@@ -104,9 +105,10 @@ const float *aii_cuda_stage_angles(aii_cuda *cuda, const aii_rope *rope, const a
   }
   fill_angles(rope, n_pos, host);
   void *device = aii_cuda_grow(cuda, &a->device, bytes, "device memory for angles");
-  bool done = device != NULL &&
-              aii_cuda_check(cuda, cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, cuda->stream), "angles") &&
-              aii_cuda_check(cuda, cudaStreamSynchronize(cuda->stream), "angles");
+  bool done =
+      device != NULL &&
+      aii_cuda_check(cuda, cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, cuda->stream), "angles") &&
+      aii_cuda_check(cuda, cudaStreamSynchronize(cuda->stream), "angles");
   aii_del(cuda->base.mem, host, bytes);
   if (!done) return NULL;
   a->n_pos = n_pos;
@@ -127,9 +129,10 @@ const float *aii_cuda_stage_slopes(aii_cuda *cuda, float alibi, uint32_t n_heads
   else device = aii_cuda_grow(cuda, &cuda->slopes, bytes, "device memory for slopes");
   for (uint32_t h = 0; h < n_heads && host != NULL; h++)
     host[h] = h < n ? exp2f(-step * (float)(h + 1)) : exp2f(-step * ((float)(h - n) + 0.5f));
-  bool done = device != NULL &&
-              aii_cuda_check(cuda, cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, cuda->stream), "slopes") &&
-              aii_cuda_check(cuda, cudaStreamSynchronize(cuda->stream), "slopes");
+  bool done =
+      device != NULL &&
+      aii_cuda_check(cuda, cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, cuda->stream), "slopes") &&
+      aii_cuda_check(cuda, cudaStreamSynchronize(cuda->stream), "slopes");
   aii_del(cuda->base.mem, host, bytes);
   cuda->alibi = done ? alibi : 0;
   cuda->n_slopes = done ? n_heads : 0;

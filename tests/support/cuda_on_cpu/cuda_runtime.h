@@ -28,7 +28,9 @@ static inline float2 make_float2(float x, float y)
 }
 struct dim3 {
   unsigned x, y, z;
-  dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_) {}
+  dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_)
+  {
+  }
 };
 
 static dim3 threadIdx, blockIdx, blockDim, gridDim;
@@ -38,7 +40,8 @@ using std::min;
 
 extern "C" void aii_fibre_switch(void **save, void *load);
 
-namespace cuda_on_cpu {
+namespace cuda_on_cpu
+{
 
 enum { STACK = 256 << 10, WARP_LANES = 32 };
 
@@ -112,7 +115,7 @@ static inline void start(unsigned i)
 {
   machine &m = it();
   uint64_t *top = (uint64_t *)((uintptr_t)(m.stacks.data() + (size_t)(i + 1) * STACK) & ~(uintptr_t)63);
-  *--top = 0;                      /* where run() would return to: it does not */
+  *--top = 0; /* where run() would return to: it does not */
   *--top = (uint64_t)(uintptr_t)run;
   for (int r = 0; r < 6; r++) *--top = 0;
   m.fibres[i] = fibre{top, false, {0}};
@@ -155,8 +158,7 @@ static inline fibre &lane_of(unsigned lane)
   return it().fibres[it().current / WARP_LANES * WARP_LANES + lane];
 }
 
-template <class T>
-static T exchange(T v, unsigned from)
+template <class T> static T exchange(T v, unsigned from)
 {
   memcpy(it().fibres[it().current].slot, &v, sizeof v);
   wait_warp();
@@ -194,24 +196,21 @@ static inline void mma_s8(int c[4], const uint32_t *a, const uint32_t *b, int ha
   wait_warp();
 }
 
-}  // namespace cuda_on_cpu
+} // namespace cuda_on_cpu
 
 static inline void __syncthreads()
 {
   cuda_on_cpu::wait(cuda_on_cpu::it().block, 0, cuda_on_cpu::it().n);
 }
-template <class T>
-static T __shfl_sync(unsigned, T v, int lane)
+template <class T> static T __shfl_sync(unsigned, T v, int lane)
 {
   return cuda_on_cpu::exchange(v, (unsigned)lane);
 }
-template <class T>
-static T __shfl_xor_sync(unsigned, T v, int mask)
+template <class T> static T __shfl_xor_sync(unsigned, T v, int mask)
 {
   return cuda_on_cpu::exchange(v, cuda_on_cpu::it().current % 32 ^ (unsigned)mask);
 }
-template <class T>
-static T __shfl_down_sync(unsigned, T v, int by)
+template <class T> static T __shfl_down_sync(unsigned, T v, int by)
 {
   unsigned lane = cuda_on_cpu::it().current % 32;
   return cuda_on_cpu::exchange(v, lane + (unsigned)by < 32 ? lane + (unsigned)by : lane);

@@ -2,7 +2,7 @@
  *
  * Device memory is host memory with red zones that freeing checks, a stream does at once what it is told. AIINFRA_FAKE_CUDA
  * chooses what there is: unset or "ok" one device, "none" no device, "old" a driver that is too old, "small" a device
- * with 1 MiB of memory.
+ * with 64 KiB of memory.
  */
 #ifndef AII_TESTS_CUDA_RUNTIME_API_H
 #define AII_TESTS_CUDA_RUNTIME_API_H
@@ -29,7 +29,7 @@ struct cudaDeviceProp {
 };
 
 enum { FAKE_CUDA_GUARD = 64, FAKE_CUDA_FILL = 0xa5 };
-static const size_t fake_cuda_small = (size_t)1 << 20;
+static const size_t fake_cuda_small = (size_t)64 << 10;
 
 static inline int fake_cuda_is(const char *what)
 {
@@ -92,7 +92,8 @@ static inline cudaError_t cudaFree(void *ptr)
   size_t n;
   memcpy(&n, p, sizeof n);
   for (size_t i = sizeof n; i < FAKE_CUDA_GUARD; i++)
-    if ((unsigned char)p[i] != FAKE_CUDA_FILL || (unsigned char)p[FAKE_CUDA_GUARD + n + i - sizeof n] != FAKE_CUDA_FILL) {
+    if ((unsigned char)p[i] != FAKE_CUDA_FILL ||
+        (unsigned char)p[FAKE_CUDA_GUARD + n + i - sizeof n] != FAKE_CUDA_FILL) {
       fprintf(stderr, "a kernel wrote outside of its %zu bytes\n", n);
       abort();
     }
@@ -118,7 +119,8 @@ static inline cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total)
   return cudaSuccess;
 }
 
-static inline cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t n, enum cudaMemcpyKind kind, cudaStream_t s)
+static inline cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t n, enum cudaMemcpyKind kind,
+                                          cudaStream_t s)
 {
   (void)kind;
   (void)s;
