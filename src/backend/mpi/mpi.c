@@ -5,7 +5,7 @@
  */
 #include <limits.h>
 #include <mpi.h>
-#include <stdlib.h>
+#include <time.h>
 
 #include "src/backend/plugin.h"
 
@@ -30,11 +30,27 @@ static aiinfra_status told(aiinfra_error *err, int code, const char *what)
   return aii_fail_code(err, AIINFRA_EDEVICE, code, "%s among the ranks: %.*s", what, n, text);
 }
 
+enum { SPIN_NS = 100 * 1000, NAP_NS = 30 * 1000 };
+
+/* MPI's own waiting never sleeps: with more ranks than cores they would keep each other from working. */
+static int wait_for(MPI_Request *request)
+{
+  uint64_t began = aii_now_ns();
+  int done = 0, code = MPI_Test(request, &done, MPI_STATUS_IGNORE);
+  while (code == MPI_SUCCESS && done == 0) {
+    if (aii_now_ns() - began > SPIN_NS) (void)nanosleep(&(struct timespec){.tv_nsec = NAP_NS}, NULL);
+    code = MPI_Test(request, &done, MPI_STATUS_IGNORE);
+  }
+  return code;
+}
+
 static aiinfra_status mpi_tell(aii_comm *comm, void *bytes, size_t n, aiinfra_error *err)
 {
   for (char *p = bytes; n > 0;) {
     int part = (int)AII_MIN(n, (size_t)INT_MAX);
-    int code = MPI_Bcast(p, part, MPI_BYTE, 0, of(comm)->world);
+    MPI_Request request;
+    int code = MPI_Ibcast(p, part, MPI_BYTE, 0, of(comm)->world, &request);
+    if (code == MPI_SUCCESS) code = wait_for(&request);
     if (code != MPI_SUCCESS) return told(err, code, "a message");
     p += part;
     n -= (size_t)part;
@@ -61,7 +77,9 @@ static aiinfra_status mpi_sum(aii_comm *comm, float *x, size_t n, aiinfra_error 
   mpi_comm *c = of(comm);
   aiinfra_status rc = reserve(c, n, err);
   if (rc != AIINFRA_OK) return rc;
-  int code = MPI_Allgather(x, (int)n, MPI_FLOAT, c->all, (int)n, MPI_FLOAT, c->world);
+  MPI_Request request;
+  int code = MPI_Iallgather(x, (int)n, MPI_FLOAT, c->all, (int)n, MPI_FLOAT, c->world, &request);
+  if (code == MPI_SUCCESS) code = wait_for(&request);
   if (code != MPI_SUCCESS) return told(err, code, "a sum");
   memcpy(x, c->all, n * sizeof *x);
   for (uint32_t r = 1; r < comm->size; r++)
@@ -72,20 +90,22 @@ static aiinfra_status mpi_sum(aii_comm *comm, float *x, size_t n, aiinfra_error 
 static aiinfra_status mpi_collect(aii_comm *comm, const float *x, const size_t *counts, float *out, aiinfra_error *err)
 {
   mpi_comm *c = of(comm);
-  MPI_Status status;
+  MPI_Request request;
+  int code = MPI_SUCCESS;
+  for (uint32_t r = 0; r < comm->size; r++)
+    if (counts[r] > INT_MAX) return aii_fail(err, AIINFRA_ELIMIT, "%zu numbers of a rank at once", counts[r]);
   if (comm->rank != 0) {
-    int code =
-        counts[comm->rank] > INT_MAX ? MPI_ERR_COUNT : MPI_Send(x, (int)counts[comm->rank], MPI_FLOAT, 0, 0, c->world);
-    return code == MPI_SUCCESS ? AIINFRA_OK : told(err, code, "results");
+    code = MPI_Isend(x, (int)counts[comm->rank], MPI_FLOAT, 0, 0, c->world, &request);
+    if (code == MPI_SUCCESS) code = wait_for(&request);
+  } else {
+    memcpy(out, x, counts[0] * sizeof *x);
   }
-  memcpy(out, x, counts[0] * sizeof *x);
-  for (uint32_t r = 1; r < comm->size; r++) {
+  for (uint32_t r = 1; comm->rank == 0 && r < comm->size && code == MPI_SUCCESS; r++) {
     out += counts[r - 1];
-    int code =
-        counts[r] > INT_MAX ? MPI_ERR_COUNT : MPI_Recv(out, (int)counts[r], MPI_FLOAT, (int)r, 0, c->world, &status);
-    if (code != MPI_SUCCESS) return told(err, code, "results");
+    code = MPI_Irecv(out, (int)counts[r], MPI_FLOAT, (int)r, 0, c->world, &request);
+    if (code == MPI_SUCCESS) code = wait_for(&request);
   }
-  return AIINFRA_OK;
+  return code == MPI_SUCCESS ? AIINFRA_OK : told(err, code, "results");
 }
 
 static void mpi_destroy(aii_comm *comm)
