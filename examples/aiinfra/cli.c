@@ -161,12 +161,14 @@ static void log_line(void *user, aiinfra_log_level level, const char *message)
 }
 
 const char *cli_packed;
+int32_t cli_isa;
 
 int cli_runtime_open(int64_t threads, aiinfra_runtime **out)
 {
   aiinfra_runtime_opts opts = AIINFRA_RUNTIME_OPTS_INIT;
   aiinfra_error err;
   opts.n_threads = (int32_t)threads;
+  opts.isa = cli_isa;
   opts.log = log_line;
   return aiinfra_runtime_create(&opts, out, &err) == AIINFRA_OK ? CLI_OK : cli_error("runtime", &err);
 }

@@ -77,6 +77,8 @@ typedef struct cli_engine {
     "packed", 0, CLI_MAYBE, &cli_packed, 0, 0, "[=FILE]", "keep packed weights: the next start is faster" \
   }
 extern const char *cli_packed;
+/* An aiinfra_isa for the runtimes that are opened from now on; 0: the best. */
+extern int32_t cli_isa;
 
 int cli_runtime_open(int64_t threads, aiinfra_runtime **out);
 /* Only the runtime and the model; kv and batcher stay NULL. */
