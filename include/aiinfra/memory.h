@@ -13,6 +13,7 @@
 #define AIINFRA_MEMORY_H
 
 #include "aiinfra/db.h"
+#include "aiinfra/model.h"
 #include "aiinfra/types.h"
 
 #ifdef __cplusplus
@@ -127,11 +128,45 @@ typedef struct aiinfra_ingest_stats {
   size_t struct_size; /**< sizeof this struct; set by the caller */
   uint64_t files;     /**< files read */
   uint64_t unchanged; /**< of these, the same as last time */
-  uint64_t skipped;   /**< files that are no text or too large */
+  uint64_t skipped;   /**< files that are no text, too large or cannot be read */
   uint64_t passages;  /**< passages written */
   uint64_t removed;   /**< passages of older versions removed */
   uint64_t bytes;     /**< bytes read */
 } aiinfra_ingest_stats;
+
+/** How documents are cut into passages. */
+typedef enum aiinfra_chunking {
+  AIINFRA_CHUNK_STRUCTURE = 0, /**< whole paragraphs, code blocks, table rows, functions, below one heading */
+  AIINFRA_CHUNK_SENTENCES = 1, /**< whole sentences, as many as fit */
+  AIINFRA_CHUNK_TOKENS = 2     /**< as much as fits, between words */
+} aiinfra_chunking;
+
+/** What the size of a passage is counted in. */
+typedef enum aiinfra_chunk_unit {
+  AIINFRA_UNIT_DEFAULT = 0, /**< tokens when there is a model, else bytes */
+  AIINFRA_UNIT_BYTES = 1,   /**< bytes of UTF-8 */
+  AIINFRA_UNIT_WORDS = 2    /**< runs of characters between white space */
+} aiinfra_chunk_unit;
+
+/** Options of aiinfra_memory_ingest_files(). Zero is the default of every field. */
+typedef struct aiinfra_ingest_opts {
+  size_t struct_size;           /**< sizeof this struct; set by AIINFRA_INGEST_OPTS_INIT */
+  aiinfra_progress_fn progress; /**< called on the calling thread; may cancel, what was done stays; NULL: none */
+  void *progress_user;          /**< handed to progress */
+  const aiinfra_model *model;   /**< sizes are counted in its tokens; NULL: see unit */
+  int32_t chunking;             /**< an aiinfra_chunking */
+  int32_t unit;                 /**< an aiinfra_chunk_unit */
+  uint32_t size;                /**< of a passage at most; 0: 600 bytes, 100 words or 128 tokens; else up to 65536 */
+  uint32_t overlap;             /**< what a passage repeats of the one before it at most; at most half of size */
+  int32_t keep_missing;         /**< 1: passages of files that are gone stay */
+  uint32_t reserved;            /**< must be 0 */
+} aiinfra_ingest_opts;
+
+/** Initialiser of aiinfra_ingest_opts. */
+#define AIINFRA_INGEST_OPTS_INIT                                   \
+  {                                                                \
+    sizeof(aiinfra_ingest_opts), NULL, NULL, NULL, 0, 0, 0, 0, 0, 0 \
+  }
 
 /**
  * Opens the memory of a scope. On success the caller owns *out; it keeps @db alive. On failure *out is NULL.
@@ -162,22 +197,43 @@ AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_memory_remember(aiinfra_memo
                                                                     aiinfra_error *err);
 
 /**
- * Reads files and folders (recursively; hidden ones are left out), cuts them into passages along headings and
- * paragraphs, and keeps these. A file that has not changed is left as it is; a changed one replaces its passages. A
- * file's source is its real path, relative to the current folder when it lies below it.
+ * Reads files and folders with the defaults of aiinfra_ingest_opts: aiinfra_memory_ingest_files() with other results.
  *
  * @param paths     n_paths paths
  * @param progress  called on the calling thread; may cancel, what was done stays; NULL: none
  * @param stats     receives what was done; may be NULL
- * @return AIINFRA_ENOENT     a path does not exist; nothing was written
- *         AIINFRA_ECANCELED  progress asked for it
- *         AIINFRA_EINVAL, AIINFRA_EIO, AIINFRA_EBUSY, AIINFRA_ENOSPC, AIINFRA_ENOMEM
+ * @return as aiinfra_memory_ingest_files()
  * Thread: any.  Since: 0.1.
  */
 AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_memory_ingest(aiinfra_memory *memory, const char *const *paths,
                                                                   size_t n_paths, aiinfra_progress_fn progress,
                                                                   void *progress_user, aiinfra_ingest_stats *stats,
                                                                   aiinfra_error *err);
+
+/**
+ * Reads files and folders (recursively; hidden ones are left out), cuts them into passages, and keeps these. Text,
+ * Markdown, HTML, JSON, CSV, source code, and PDF where the program pdftotext is installed. A file's source is its real
+ * path, relative to the current folder when it lies below it.
+ *
+ * A file that has not changed is left as it is. Of a changed one, passages whose text and headings are as before keep
+ * their ids; only the others are embedded. A file that has another name now keeps its passages. Passages of files below
+ * the paths that are gone are removed; a path of which only such passages are left is no error. What cannot be read, or
+ * is no text, is told in the report and stops nothing; passages that it had stay.
+ *
+ * @param opts         may be NULL
+ * @param report_json  receives {"files": read, "unchanged", "skipped", "passages": written, "kept": passages of changed
+ *                     files that stayed, "removed": passages, "renamed": files, "gone": files, "bytes",
+ *                     "problems": [{"path", "why"}] of which 1000 are told, "n_problems"}, also when it was cancelled; may be
+ *                     NULL
+ * @return AIINFRA_ENOENT     a path does not exist; nothing was written
+ *         AIINFRA_ECANCELED  progress asked for it
+ *         AIINFRA_EINVAL, AIINFRA_ENOTSUP, AIINFRA_EIO, AIINFRA_EBUSY, AIINFRA_ENOSPC, AIINFRA_ENOMEM
+ * Thread: any.  Since: 0.1.
+ */
+AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_memory_ingest_files(aiinfra_memory *memory,
+                                                                        const char *const *paths, size_t n_paths,
+                                                                        const aiinfra_ingest_opts *opts,
+                                                                        char **report_json, aiinfra_error *err);
 
 /**
  * Recalls what fits a question best.

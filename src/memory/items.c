@@ -85,6 +85,12 @@ aiinfra_status aii_items_insert(aiinfra_memory *memory, const aii_item *item, in
   return write_text(item->past ? memory->past : memory->store, item, *id, err);
 }
 
+aiinfra_status aii_items_take_out(aiinfra_memory *memory, const int64_t *ids, size_t n, size_t *n_removed,
+                                  aiinfra_error *err)
+{
+  return aii_rows_remove(memory->store, ids, n, n_removed, err);
+}
+
 /* The text of an item of the store; free it with aii_strfree. */
 static aiinfra_status read_text(aiinfra_memory *memory, int64_t id, char **text, aiinfra_error *err)
 {
@@ -116,7 +122,7 @@ aiinfra_status aii_items_bury(aiinfra_memory *memory, int64_t id, aiinfra_error 
   if (rc != AIINFRA_OK || text == NULL) return rc;
   aii_embed(text, strlen(text), vector);
   aii_item item = {.kind = AIINFRA_MEMORY_FACT, .text = text, .vector = vector};
-  rc = aii_rows_remove(memory->store, &id, 1, &n, err);
+  rc = aii_items_take_out(memory, &id, 1, &n, err);
   if (rc == AIINFRA_OK) rc = write_text(memory->past, &item, id, err);
   aii_strfree(&memory->db->rt->mem, text);
   return rc;
@@ -170,7 +176,7 @@ static aiinfra_status remove_items(aiinfra_memory *memory, const ids *all, aiinf
   size_t n;
   aiinfra_status rc = AIINFRA_OK;
   for (size_t i = 0; rc == AIINFRA_OK && i < all->n; i++) rc = remove_row(memory, all->id[i], err);
-  if (rc == AIINFRA_OK) rc = aii_rows_remove(memory->store, all->id, all->n, &n, err);
+  if (rc == AIINFRA_OK) rc = aii_items_take_out(memory, all->id, all->n, &n, err);
   if (rc == AIINFRA_OK) rc = aii_rows_purge(memory->store, err);
   if (rc != AIINFRA_OK || memory->past == NULL) return rc;
   rc = aii_rows_remove(memory->past, all->id, all->n, &n, err);

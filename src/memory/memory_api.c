@@ -1,5 +1,5 @@
-/* memory_api.c - the public functions of aiinfra/memory.h but those on facts (facts_api.c): check arguments, load
- * options, call down. */
+/* memory_api.c - the public functions of aiinfra/memory.h but those on facts (facts_api.c) and documents
+ * (ingest_api.c): check arguments, load options, call down. */
 #include <math.h>
 
 #include "lib/json/json.h"
@@ -64,38 +64,6 @@ aiinfra_status aiinfra_memory_open(aiinfra_db *db, const aiinfra_memory_opts *op
 void aiinfra_memory_free(aiinfra_memory *memory)
 {
   aii_memory_unref(memory);
-}
-
-/* The caller's struct may be older or newer than ours: only what both know is written. */
-static void give_stats(aiinfra_ingest_stats *to, size_t size, const aiinfra_ingest_stats *from)
-{
-  size_t n = AII_MIN(size, sizeof *from);
-  if (n > sizeof size) memcpy((char *)to + sizeof size, (const char *)from + sizeof size, n - sizeof size);
-}
-
-aiinfra_status aiinfra_memory_ingest(aiinfra_memory *memory, const char *const *paths, size_t n_paths,
-                                     aiinfra_progress_fn progress, void *progress_user, aiinfra_ingest_stats *stats,
-                                     aiinfra_error *err)
-{
-  aiinfra_ingest_stats done = {.struct_size = sizeof done};
-  aii_files files;
-  if (memory == NULL || (paths == NULL && n_paths > 0)) {
-    return aii_fail(err, AIINFRA_EINVAL, "memory or paths is NULL");
-  }
-  if (stats != NULL && stats->struct_size < sizeof stats->struct_size + sizeof stats->files) {
-    return aii_fail(err, AIINFRA_EINVAL, "stats.struct_size is not set");
-  }
-  if (stats != NULL) give_stats(stats, stats->struct_size, &done);
-  aii_files_init(&files, &memory->db->rt->mem);
-  aiinfra_status rc = AIINFRA_OK;
-  for (size_t i = 0; rc == AIINFRA_OK && i < n_paths; i++) {
-    rc = paths[i] != NULL ? aii_files_add(&files, paths[i], err)
-                          : aii_fail(err, AIINFRA_EINVAL, "paths[%zu] is NULL", i);
-  }
-  if (rc == AIINFRA_OK) rc = aii_memory_ingest(memory, &files, progress, progress_user, &done, err);
-  aii_files_free(&files);
-  if (stats != NULL) give_stats(stats, stats->struct_size, &done);
-  return rc == AIINFRA_OK ? rc : aii_wrap(err, rc, "ingest");
 }
 
 static aiinfra_status check_recall(const aiinfra_recall_opts *o, aiinfra_error *err)

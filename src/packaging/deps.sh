@@ -19,7 +19,8 @@ pc:libpcre2-8 libpcre2-dev
 pc:libmicrohttpd libmicrohttpd-dev" ;;
     test) echo "cmake cmake
 pc:cmocka libcmocka-dev
-file:/usr/include/simde/x86/avx512.h libsimde-dev" ;;
+file:/usr/include/simde/x86/avx512.h libsimde-dev
+pdftotext poppler-utils" ;;
     lint) echo "clang-format-14 clang-format-14" ;;
     fuzz) echo "clang clang
 llvm-symbolizer llvm" ;;
