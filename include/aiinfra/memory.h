@@ -254,6 +254,47 @@ AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_memory_recall(aiinfra_memory
                                                                   aiinfra_error *err);
 
 /**
+ * Scores n texts by how well they answer a question; higher is better. Called on the thread that packs.
+ * A program with a batcher of a reranker calls aiinfra_batcher_rerank() and waits.
+ * @return 0; anything else makes the call fail with AIINFRA_ECANCELED
+ */
+typedef int (*aiinfra_rerank_fn)(void *user, const char *question, const char *const *texts, size_t n, float *scores);
+
+/** Options of aiinfra_memory_pack(). Zero is the default of every field. */
+typedef struct aiinfra_pack_opts {
+  size_t struct_size;                /**< sizeof this struct; set by AIINFRA_PACK_OPTS_INIT */
+  const aiinfra_recall_opts *recall; /**< what to recall; its k of 0 is 20 here; NULL: all defaults */
+  const aiinfra_model *model;        /**< whose tokens are counted; NULL: four bytes are a token */
+  aiinfra_rerank_fn rerank;          /**< scores what was found anew, which orders it; NULL: as recall scores it */
+  void *rerank_user;                 /**< handed to rerank */
+  uint32_t budget_tokens;            /**< of the whole text at most; 0: 1024 */
+  uint32_t reserved;                 /**< must be 0 */
+} aiinfra_pack_opts;
+
+/** Initialiser of aiinfra_pack_opts. */
+#define AIINFRA_PACK_OPTS_INIT                                   \
+  {                                                              \
+    sizeof(aiinfra_pack_opts), NULL, NULL, NULL, NULL, 0, 0      \
+  }
+
+/**
+ * Recalls what fits a question and packs it into one text for a prompt: best first, as many items as fit the budget,
+ * each under a number in brackets with its source. Passages that follow each other in their document stand together; what
+ * says the same as something before it is left out. When not even the first item fits, it is cut.
+ *
+ * @param out_json  {"text", "tokens", "sources": [{"n": the number in the text, "kind", "ids": items, "score", "cut": whether
+ *                  it was, "document": path or who said so, "begin", "end": bytes of the document, of passages,
+ *                  "headings"}], "same": items left out because they say the same, "left_out": because they do not fit}
+ * @return AIINFRA_EINVAL     a bad question or option
+ *         AIINFRA_ECANCELED  the reranker failed
+ *         AIINFRA_ENOTSUP, AIINFRA_EIO, AIINFRA_EBUSY, AIINFRA_ENOMEM
+ * Thread: any.  Since: 0.1.
+ */
+AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_memory_pack(aiinfra_memory *memory, const char *question,
+                                                                const aiinfra_pack_opts *opts, char **out_json,
+                                                                aiinfra_error *err);
+
+/**
  * Forgets an item for good, a fact with all of its versions: no byte of their texts stays in the database file.
  * @return AIINFRA_ENOENT  no such item in this scope
  *         AIINFRA_EBUSY   another process held the database; or it is forgotten, but a reader in another process still

@@ -5,7 +5,7 @@
  *   recall.c   found and scored              move.c     exported and imported
  *   files.c    finds and reads files         passages.c one file to passages
  *   document.c passages to rows              ingest.c   many files
- *   page.c     messages and blocks
+ *   page.c     messages and blocks           pack.c     recalled items as one text
  *
  * Invariants:
  * 1. Every statement that reads names the scope, or an item of it. Vectors and words of a scope are a collection of
@@ -225,9 +225,23 @@ aiinfra_status aii_memory_import(aiinfra_memory *memory, const char *jsonl, size
 
 /* ---- recall (recall.c) ------------------------------------------------------------------------------------------- */
 
+/* Options of a caller, checked and complete; k as it was given (memory_api.c). */
+aiinfra_status aii_recall_opts_load(aiinfra_recall_opts *o, const aiinfra_recall_opts *opts, aiinfra_error *err);
 /* opts is complete, k set. Appends a JSON array, and gives the explanation, if it is wanted, when it succeeds. */
 aiinfra_status aii_memory_recall(aiinfra_memory *memory, const char *question, const aiinfra_recall_opts *opts,
                                  aii_buf *json, aiinfra_error *err);
+
+/* ---- packing (pack.c) ----------------------------------------------------------------------------------------------- */
+
+typedef struct aii_pack {
+  aiinfra_recall_opts recall; /* complete */
+  size_t budget;
+  const aiinfra_model *model; /* NULL: four bytes are a token */
+  aiinfra_rerank_fn rerank;   /* NULL: none */
+  void *rerank_user;
+} aii_pack;
+aiinfra_status aii_memory_pack(aiinfra_memory *memory, const char *question, const aii_pack *how, aii_buf *json,
+                               aiinfra_error *err);
 
 /* ---- messages and blocks (page.c) ------------------------------------------------------------------------------ */
 
