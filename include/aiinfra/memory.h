@@ -123,6 +123,24 @@ typedef struct aiinfra_facts_opts {
     sizeof(aiinfra_facts_opts), 0, 0, 0, 0, 0 \
   }
 
+/** A way to make vectors of texts, such as a model. The function is called on the thread of the call that needs it. */
+typedef struct aiinfra_embedder {
+  size_t struct_size; /**< sizeof this struct; set by AIINFRA_EMBEDDER_INIT */
+  const char *name;   /**< at most 128 bytes; kept in the database: vectors of another way must have another name */
+  /** Makes n vectors of dims floats, one behind the other; at most 32 texts a call. question: 1 for a question, 0 for
+      what answers it, which some models embed in different ways. 0: done; else the call fails with AIINFRA_ECANCELED. */
+  int (*embed)(void *user, const char *const *texts, size_t n, int question, float *vectors);
+  void *user;        /**< handed to embed */
+  uint32_t dims;     /**< elements of a vector, up to 16384 */
+  uint32_t reserved; /**< must be 0 */
+} aiinfra_embedder;
+
+/** Initialiser of aiinfra_embedder. */
+#define AIINFRA_EMBEDDER_INIT                            \
+  {                                                      \
+    sizeof(aiinfra_embedder), NULL, NULL, NULL, 0, 0 \
+  }
+
 /** What an ingestion did. */
 typedef struct aiinfra_ingest_stats {
   size_t struct_size; /**< sizeof this struct; set by the caller */
@@ -252,6 +270,38 @@ AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_memory_ingest_files(aiinfra_
 AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_memory_recall(aiinfra_memory *memory, const char *question,
                                                                   const aiinfra_recall_opts *opts, char **out_json,
                                                                   aiinfra_error *err);
+
+/**
+ * Moves all items of the scope to another embedder. Its vectors are made in batches beside those that are there, which
+ * serve all searches until the last item is done; then it takes their place, in one step. A move that was cancelled, or
+ * killed, goes on when it is called again. Afterwards this handle has the embedder; others that have none find by the
+ * vectors that need no model, which every item keeps.
+ *
+ * @param embedder     copied; NULL: back to vectors that need no model
+ * @param progress     called before each batch; may cancel; NULL: none
+ * @param report_json  receives {"embedder": name or null, "items", "embedded": by this call}; may be NULL
+ * @return AIINFRA_ECANCELED  progress asked for it, or the embedder failed
+ *         AIINFRA_EINVAL     a bad embedder, one whose name was used with other dims, or vectors that are no numbers
+ *         AIINFRA_ENOTSUP, AIINFRA_EIO, AIINFRA_EBUSY, AIINFRA_ENOSPC, AIINFRA_ENOMEM
+ * Thread: any.  Since: 0.1.
+ */
+AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_memory_migrate(aiinfra_memory *memory,
+                                                                   const aiinfra_embedder *embedder,
+                                                                   aiinfra_progress_fn progress, void *progress_user,
+                                                                   char **report_json, aiinfra_error *err);
+
+/**
+ * Gives this handle the embedder that the scope was moved to: its searches use it, and what was written meanwhile is
+ * embedded by the next of them. It may be used until another one is given, or the handle is released.
+ *
+ * @param embedder  copied; NULL: none
+ * @return AIINFRA_ENOENT  the scope was not moved to an embedder of that name
+ *         AIINFRA_EINVAL, AIINFRA_ENOTSUP, AIINFRA_EIO, AIINFRA_EBUSY, AIINFRA_ENOMEM
+ * Thread: any.  Since: 0.1.
+ */
+AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_memory_use_embedder(aiinfra_memory *memory,
+                                                                        const aiinfra_embedder *embedder,
+                                                                        aiinfra_error *err);
 
 /**
  * Scores n texts by how well they answer a question; higher is better. Called on the thread that packs.

@@ -88,7 +88,11 @@ aiinfra_status aii_items_insert(aiinfra_memory *memory, const aii_item *item, in
 aiinfra_status aii_items_take_out(aiinfra_memory *memory, const int64_t *ids, size_t n, size_t *n_removed,
                                   aiinfra_error *err)
 {
-  return aii_rows_remove(memory->store, ids, n, n_removed, err);
+  size_t vectors;
+  aiinfra_status rc = aii_rows_remove(memory->store, ids, n, n_removed, err);
+  for (const aii_dense *dense = memory->dense; rc == AIINFRA_OK && dense != NULL; dense = dense->next)
+    rc = aii_rows_remove(dense->store, ids, n, &vectors, err);
+  return rc;
 }
 
 /* The text of an item of the store; free it with aii_strfree. */
@@ -254,6 +258,7 @@ aiinfra_status aii_memory_forget(aiinfra_memory *memory, int64_t id, aiinfra_err
 {
   ids all = {.mem = &memory->db->rt->mem};
   aiinfra_status rc = aii_memory_open_past(memory, false, err);
+  if (rc == AIINFRA_OK) rc = aii_dense_refresh(memory, err);
   if (rc != AIINFRA_OK) return rc;
   aii_sql_lock(memory->db->sql);
   rc = aii_sql_begin(memory->db->sql, err);
@@ -272,6 +277,7 @@ aiinfra_status aii_memory_expire(aiinfra_memory *memory, uint64_t *n, aiinfra_er
   ids all = {.mem = &memory->db->rt->mem};
   *n = 0;
   aiinfra_status rc = aii_memory_open_past(memory, false, err);
+  if (rc == AIINFRA_OK) rc = aii_dense_refresh(memory, err);
   if (rc != AIINFRA_OK) return rc;
   aii_sql_lock(memory->db->sql);
   rc = aii_sql_begin(memory->db->sql, err);
@@ -332,6 +338,7 @@ aiinfra_status aii_memory_forget_all(aiinfra_memory *memory, aiinfra_error *err)
 {
   ids all = {.mem = &memory->db->rt->mem};
   aiinfra_status rc = aii_memory_open_past(memory, false, err);
+  if (rc == AIINFRA_OK) rc = aii_dense_refresh(memory, err);
   if (rc != AIINFRA_OK) return rc;
   aii_sql_lock(memory->db->sql);
   rc = aii_sql_begin(memory->db->sql, err);

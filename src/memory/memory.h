@@ -6,6 +6,7 @@
  *   files.c    finds and reads files         passages.c one file to passages
  *   document.c passages to rows              ingest.c   many files
  *   page.c     messages and blocks           pack.c     recalled items as one text
+ *   dense.c    vectors of embedders
  *
  * Invariants:
  * 1. Every statement that reads names the scope, or an item of it. Vectors and words of a scope are a collection of
@@ -24,6 +25,16 @@
 #include "src/vector/vector.h"
 #include "src/wording/wording.h"
 
+enum { AII_EMBEDDER_NAME = 129 };
+
+/* The index of an embedder (dense.c). */
+typedef struct aii_dense {
+  char name[AII_EMBEDDER_NAME];
+  uint32_t dims;
+  aiinfra_vecstore *store; /* vectors alone; a row's id is the item's */
+  struct aii_dense *next;
+} aii_dense;
+
 struct aiinfra_memory {
   _Atomic uint32_t refs;
   aiinfra_db *db;
@@ -31,6 +42,10 @@ struct aiinfra_memory {
   aiinfra_vecstore *past;  /* the same for what no longer holds; NULL: not opened. Below the connection's lock */
   char *name;              /* the scope's */
   int64_t scope;
+  /* below the connection's lock: */
+  aii_dense *dense;          /* all indexes of embedders; only grows */
+  aii_dense *active;         /* that of the embedder that this handle has; NULL: none */
+  aiinfra_embedder embedder; /* its name is that of active */
 };
 
 /* What an item may be seen at: parameters 10 to 14, see aii_bind_times(). */
@@ -230,6 +245,23 @@ aiinfra_status aii_recall_opts_load(aiinfra_recall_opts *o, const aiinfra_recall
 /* opts is complete, k set. Appends a JSON array, and gives the explanation, if it is wanted, when it succeeds. */
 aiinfra_status aii_memory_recall(aiinfra_memory *memory, const char *question, const aiinfra_recall_opts *opts,
                                  aii_buf *json, aiinfra_error *err);
+
+/* ---- embedders (dense.c) -------------------------------------------------------------------------------------------- */
+
+void aii_dense_free(aiinfra_memory *memory, aii_dense *dense); /* and those behind it; NULL is allowed */
+/* Opens the indexes of the scope that are not open yet. No lock held, as below. */
+aiinfra_status aii_dense_refresh(aiinfra_memory *memory, aiinfra_error *err);
+/* The index that searches use, brought up to date; NULL: there is none, or this handle has not its embedder. */
+aiinfra_status aii_dense_ready(aiinfra_memory *memory, aii_dense **out, aiinfra_embedder *e, aiinfra_error *err);
+aiinfra_status aii_dense_question(const aii_dense *dense, const aiinfra_embedder *e, const char *question, float *out,
+                                  aiinfra_error *err);
+/* The query's vector is searched in the index, its text in the scope's collection. There is room for k hits. */
+aiinfra_status aii_dense_search(aiinfra_memory *memory, const aii_dense *dense, const aiinfra_query *query,
+                                aiinfra_hit *hits, size_t *n, aiinfra_error *err);
+/* e NULL: none. */
+aiinfra_status aii_dense_migrate(aiinfra_memory *memory, const aiinfra_embedder *e, aiinfra_progress_fn progress,
+                                 void *user, uint64_t *n_items, uint64_t *n_embedded, aiinfra_error *err);
+aiinfra_status aii_dense_use(aiinfra_memory *memory, const aiinfra_embedder *e, aiinfra_error *err);
 
 /* ---- packing (pack.c) ----------------------------------------------------------------------------------------------- */
 
