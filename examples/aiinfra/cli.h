@@ -141,6 +141,7 @@ int cmd_inspect(int argc, char **argv);
 int cmd_kld(int argc, char **argv);
 int cmd_logits(int argc, char **argv);
 int cmd_memory(int argc, char **argv);
+int cmd_migrate(int argc, char **argv);
 int cmd_perplexity(int argc, char **argv);
 int cmd_quantize(int argc, char **argv);
 int cmd_remember(int argc, char **argv);

@@ -13,6 +13,7 @@
 #define AIINFRA_MEMORY_H
 
 #include "aiinfra/db.h"
+#include "aiinfra/model.h"
 #include "aiinfra/types.h"
 
 #ifdef __cplusplus
@@ -122,16 +123,68 @@ typedef struct aiinfra_facts_opts {
     sizeof(aiinfra_facts_opts), 0, 0, 0, 0, 0 \
   }
 
+/** A way to make vectors of texts, such as a model. The function is called on the thread of the call that needs it. */
+typedef struct aiinfra_embedder {
+  size_t struct_size; /**< sizeof this struct; set by AIINFRA_EMBEDDER_INIT */
+  const char *name;   /**< at most 128 bytes; kept in the database: vectors of another way must have another name */
+  /** Makes n vectors of dims floats, one behind the other; at most 32 texts a call. question: 1 for a question, 0 for
+      what answers it, which some models embed in different ways. 0: done; else the call fails with AIINFRA_ECANCELED. */
+  int (*embed)(void *user, const char *const *texts, size_t n, int question, float *vectors);
+  void *user;        /**< handed to embed */
+  uint32_t dims;     /**< elements of a vector, up to 16384 */
+  uint32_t reserved; /**< must be 0 */
+} aiinfra_embedder;
+
+/** Initialiser of aiinfra_embedder. */
+#define AIINFRA_EMBEDDER_INIT                            \
+  {                                                      \
+    sizeof(aiinfra_embedder), NULL, NULL, NULL, 0, 0 \
+  }
+
 /** What an ingestion did. */
 typedef struct aiinfra_ingest_stats {
   size_t struct_size; /**< sizeof this struct; set by the caller */
   uint64_t files;     /**< files read */
   uint64_t unchanged; /**< of these, the same as last time */
-  uint64_t skipped;   /**< files that are no text or too large */
+  uint64_t skipped;   /**< files that are no text, too large or cannot be read */
   uint64_t passages;  /**< passages written */
   uint64_t removed;   /**< passages of older versions removed */
   uint64_t bytes;     /**< bytes read */
 } aiinfra_ingest_stats;
+
+/** How documents are cut into passages. */
+typedef enum aiinfra_chunking {
+  AIINFRA_CHUNK_STRUCTURE = 0, /**< whole paragraphs, code blocks, table rows, functions, below one heading */
+  AIINFRA_CHUNK_SENTENCES = 1, /**< whole sentences, as many as fit */
+  AIINFRA_CHUNK_TOKENS = 2     /**< as much as fits, between words */
+} aiinfra_chunking;
+
+/** What the size of a passage is counted in. */
+typedef enum aiinfra_chunk_unit {
+  AIINFRA_UNIT_DEFAULT = 0, /**< tokens when there is a model, else bytes */
+  AIINFRA_UNIT_BYTES = 1,   /**< bytes of UTF-8 */
+  AIINFRA_UNIT_WORDS = 2    /**< runs of characters between white space */
+} aiinfra_chunk_unit;
+
+/** Options of aiinfra_memory_ingest_files(). Zero is the default of every field. */
+typedef struct aiinfra_ingest_opts {
+  size_t struct_size;           /**< sizeof this struct; set by AIINFRA_INGEST_OPTS_INIT */
+  aiinfra_progress_fn progress; /**< called on the calling thread; may cancel, what was done stays; NULL: none */
+  void *progress_user;          /**< handed to progress */
+  const aiinfra_model *model;   /**< sizes are counted in its tokens; NULL: see unit */
+  int32_t chunking;             /**< an aiinfra_chunking */
+  int32_t unit;                 /**< an aiinfra_chunk_unit */
+  uint32_t size;                /**< of a passage at most; 0: 600 bytes, 100 words or 128 tokens; else up to 65536 */
+  uint32_t overlap;             /**< what a passage repeats of the one before it at most; at most half of size */
+  int32_t keep_missing;         /**< 1: passages of files that are gone stay */
+  uint32_t reserved;            /**< must be 0 */
+} aiinfra_ingest_opts;
+
+/** Initialiser of aiinfra_ingest_opts. */
+#define AIINFRA_INGEST_OPTS_INIT                                   \
+  {                                                                \
+    sizeof(aiinfra_ingest_opts), NULL, NULL, NULL, 0, 0, 0, 0, 0, 0 \
+  }
 
 /**
  * Opens the memory of a scope. On success the caller owns *out; it keeps @db alive. On failure *out is NULL.
@@ -162,22 +215,43 @@ AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_memory_remember(aiinfra_memo
                                                                     aiinfra_error *err);
 
 /**
- * Reads files and folders (recursively; hidden ones are left out), cuts them into passages along headings and
- * paragraphs, and keeps these. A file that has not changed is left as it is; a changed one replaces its passages. A
- * file's source is its real path, relative to the current folder when it lies below it.
+ * Reads files and folders with the defaults of aiinfra_ingest_opts: aiinfra_memory_ingest_files() with other results.
  *
  * @param paths     n_paths paths
  * @param progress  called on the calling thread; may cancel, what was done stays; NULL: none
  * @param stats     receives what was done; may be NULL
- * @return AIINFRA_ENOENT     a path does not exist; nothing was written
- *         AIINFRA_ECANCELED  progress asked for it
- *         AIINFRA_EINVAL, AIINFRA_EIO, AIINFRA_EBUSY, AIINFRA_ENOSPC, AIINFRA_ENOMEM
+ * @return as aiinfra_memory_ingest_files()
  * Thread: any.  Since: 0.1.
  */
 AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_memory_ingest(aiinfra_memory *memory, const char *const *paths,
                                                                   size_t n_paths, aiinfra_progress_fn progress,
                                                                   void *progress_user, aiinfra_ingest_stats *stats,
                                                                   aiinfra_error *err);
+
+/**
+ * Reads files and folders (recursively; hidden ones are left out), cuts them into passages, and keeps these. Text,
+ * Markdown, HTML, JSON, CSV, source code, and PDF where the program pdftotext is installed. A file's source is its real
+ * path, relative to the current folder when it lies below it.
+ *
+ * A file that has not changed is left as it is. Of a changed one, passages whose text and headings are as before keep
+ * their ids; only the others are embedded. A file that has another name now keeps its passages. Passages of files below
+ * the paths that are gone are removed; a path of which only such passages are left is no error. What cannot be read, or
+ * is no text, is told in the report and stops nothing; passages that it had stay.
+ *
+ * @param opts         may be NULL
+ * @param report_json  receives {"files": read, "unchanged", "skipped", "passages": written, "kept": passages of changed
+ *                     files that stayed, "removed": passages, "renamed": files, "gone": files, "bytes",
+ *                     "problems": [{"path", "why"}] of which 1000 are told, "n_problems"}, also when it was cancelled; may be
+ *                     NULL
+ * @return AIINFRA_ENOENT     a path does not exist; nothing was written
+ *         AIINFRA_ECANCELED  progress asked for it
+ *         AIINFRA_EINVAL, AIINFRA_ENOTSUP, AIINFRA_EIO, AIINFRA_EBUSY, AIINFRA_ENOSPC, AIINFRA_ENOMEM
+ * Thread: any.  Since: 0.1.
+ */
+AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_memory_ingest_files(aiinfra_memory *memory,
+                                                                        const char *const *paths, size_t n_paths,
+                                                                        const aiinfra_ingest_opts *opts,
+                                                                        char **report_json, aiinfra_error *err);
 
 /**
  * Recalls what fits a question best.
@@ -196,6 +270,79 @@ AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_memory_ingest(aiinfra_memory
 AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_memory_recall(aiinfra_memory *memory, const char *question,
                                                                   const aiinfra_recall_opts *opts, char **out_json,
                                                                   aiinfra_error *err);
+
+/**
+ * Moves all items of the scope to another embedder. Its vectors are made in batches beside those that are there, which
+ * serve all searches until the last item is done; then it takes their place, in one step. A move that was cancelled, or
+ * killed, goes on when it is called again. Afterwards this handle has the embedder; others that have none find by the
+ * vectors that need no model, which every item keeps.
+ *
+ * @param embedder     copied; NULL: back to vectors that need no model
+ * @param progress     called before each batch; may cancel; NULL: none
+ * @param report_json  receives {"embedder": name or null, "items", "embedded": by this call}; may be NULL
+ * @return AIINFRA_ECANCELED  progress asked for it, or the embedder failed
+ *         AIINFRA_EINVAL     a bad embedder, one whose name was used with other dims, or vectors that are no numbers
+ *         AIINFRA_ENOTSUP, AIINFRA_EIO, AIINFRA_EBUSY, AIINFRA_ENOSPC, AIINFRA_ENOMEM
+ * Thread: any.  Since: 0.1.
+ */
+AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_memory_migrate(aiinfra_memory *memory,
+                                                                   const aiinfra_embedder *embedder,
+                                                                   aiinfra_progress_fn progress, void *progress_user,
+                                                                   char **report_json, aiinfra_error *err);
+
+/**
+ * Gives this handle the embedder that the scope was moved to: its searches use it, and what was written meanwhile is
+ * embedded by the next of them. It may be used until another one is given, or the handle is released.
+ *
+ * @param embedder  copied; NULL: none
+ * @return AIINFRA_ENOENT  the scope was not moved to an embedder of that name
+ *         AIINFRA_EINVAL, AIINFRA_ENOTSUP, AIINFRA_EIO, AIINFRA_EBUSY, AIINFRA_ENOMEM
+ * Thread: any.  Since: 0.1.
+ */
+AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_memory_use_embedder(aiinfra_memory *memory,
+                                                                        const aiinfra_embedder *embedder,
+                                                                        aiinfra_error *err);
+
+/**
+ * Scores n texts by how well they answer a question; higher is better. Called on the thread that packs.
+ * A program with a batcher of a reranker calls aiinfra_batcher_rerank() and waits.
+ * @return 0; anything else makes the call fail with AIINFRA_ECANCELED
+ */
+typedef int (*aiinfra_rerank_fn)(void *user, const char *question, const char *const *texts, size_t n, float *scores);
+
+/** Options of aiinfra_memory_pack(). Zero is the default of every field. */
+typedef struct aiinfra_pack_opts {
+  size_t struct_size;                /**< sizeof this struct; set by AIINFRA_PACK_OPTS_INIT */
+  const aiinfra_recall_opts *recall; /**< what to recall; its k of 0 is 20 here; NULL: all defaults */
+  const aiinfra_model *model;        /**< whose tokens are counted; NULL: four bytes are a token */
+  aiinfra_rerank_fn rerank;          /**< scores what was found anew, which orders it; NULL: as recall scores it */
+  void *rerank_user;                 /**< handed to rerank */
+  uint32_t budget_tokens;            /**< of the whole text at most; 0: 1024 */
+  uint32_t reserved;                 /**< must be 0 */
+} aiinfra_pack_opts;
+
+/** Initialiser of aiinfra_pack_opts. */
+#define AIINFRA_PACK_OPTS_INIT                                   \
+  {                                                              \
+    sizeof(aiinfra_pack_opts), NULL, NULL, NULL, NULL, 0, 0      \
+  }
+
+/**
+ * Recalls what fits a question and packs it into one text for a prompt: best first, as many items as fit the budget,
+ * each under a number in brackets with its source. Passages that follow each other in their document stand together; what
+ * says the same as something before it is left out. When not even the first item fits, it is cut.
+ *
+ * @param out_json  {"text", "tokens", "sources": [{"n": the number in the text, "kind", "ids": items, "score", "cut": whether
+ *                  it was, "document": path or who said so, "begin", "end": bytes of the document, of passages,
+ *                  "headings"}], "same": items left out because they say the same, "left_out": because they do not fit}
+ * @return AIINFRA_EINVAL     a bad question or option
+ *         AIINFRA_ECANCELED  the reranker failed
+ *         AIINFRA_ENOTSUP, AIINFRA_EIO, AIINFRA_EBUSY, AIINFRA_ENOMEM
+ * Thread: any.  Since: 0.1.
+ */
+AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_memory_pack(aiinfra_memory *memory, const char *question,
+                                                                const aiinfra_pack_opts *opts, char **out_json,
+                                                                aiinfra_error *err);
 
 /**
  * Forgets an item for good, a fact with all of its versions: no byte of their texts stays in the database file.

@@ -183,6 +183,19 @@ static const char *const MIGRATIONS[] = {
     " n INTEGER NOT NULL"
     ") STRICT, WITHOUT ROWID;"
     "PRAGMA user_version=2;",
+
+    /* memory: where a document's file lies, and other ways to embed than the one that needs no model */
+    "ALTER TABLE documents ADD COLUMN real_path TEXT;" /* NULL: written by an older library */
+    "CREATE INDEX documents_by_real_path ON documents(scope, real_path);"
+    "CREATE TABLE embedders("
+    " scope INTEGER NOT NULL REFERENCES scopes(id),"
+    " name TEXT NOT NULL,"
+    " dims INTEGER NOT NULL,"
+    " active INTEGER NOT NULL," /* searches use it; before that it is being filled */
+    " seq INTEGER NOT NULL,"    /* of the scope's collection when this one last had all of its items */
+    " PRIMARY KEY(scope, name)"
+    ") STRICT, WITHOUT ROWID;"
+    "PRAGMA user_version=3;",
 };
 
 uint32_t aii_db_version(void)

@@ -85,6 +85,16 @@ aiinfra_status aii_items_insert(aiinfra_memory *memory, const aii_item *item, in
   return write_text(item->past ? memory->past : memory->store, item, *id, err);
 }
 
+aiinfra_status aii_items_take_out(aiinfra_memory *memory, const int64_t *ids, size_t n, size_t *n_removed,
+                                  aiinfra_error *err)
+{
+  size_t vectors;
+  aiinfra_status rc = aii_rows_remove(memory->store, ids, n, n_removed, err);
+  for (const aii_dense *dense = memory->dense; rc == AIINFRA_OK && dense != NULL; dense = dense->next)
+    rc = aii_rows_remove(dense->store, ids, n, &vectors, err);
+  return rc;
+}
+
 /* The text of an item of the store; free it with aii_strfree. */
 static aiinfra_status read_text(aiinfra_memory *memory, int64_t id, char **text, aiinfra_error *err)
 {
@@ -116,7 +126,7 @@ aiinfra_status aii_items_bury(aiinfra_memory *memory, int64_t id, aiinfra_error 
   if (rc != AIINFRA_OK || text == NULL) return rc;
   aii_embed(text, strlen(text), vector);
   aii_item item = {.kind = AIINFRA_MEMORY_FACT, .text = text, .vector = vector};
-  rc = aii_rows_remove(memory->store, &id, 1, &n, err);
+  rc = aii_items_take_out(memory, &id, 1, &n, err);
   if (rc == AIINFRA_OK) rc = write_text(memory->past, &item, id, err);
   aii_strfree(&memory->db->rt->mem, text);
   return rc;
@@ -170,7 +180,7 @@ static aiinfra_status remove_items(aiinfra_memory *memory, const ids *all, aiinf
   size_t n;
   aiinfra_status rc = AIINFRA_OK;
   for (size_t i = 0; rc == AIINFRA_OK && i < all->n; i++) rc = remove_row(memory, all->id[i], err);
-  if (rc == AIINFRA_OK) rc = aii_rows_remove(memory->store, all->id, all->n, &n, err);
+  if (rc == AIINFRA_OK) rc = aii_items_take_out(memory, all->id, all->n, &n, err);
   if (rc == AIINFRA_OK) rc = aii_rows_purge(memory->store, err);
   if (rc != AIINFRA_OK || memory->past == NULL) return rc;
   rc = aii_rows_remove(memory->past, all->id, all->n, &n, err);
@@ -248,6 +258,7 @@ aiinfra_status aii_memory_forget(aiinfra_memory *memory, int64_t id, aiinfra_err
 {
   ids all = {.mem = &memory->db->rt->mem};
   aiinfra_status rc = aii_memory_open_past(memory, false, err);
+  if (rc == AIINFRA_OK) rc = aii_dense_refresh(memory, err);
   if (rc != AIINFRA_OK) return rc;
   aii_sql_lock(memory->db->sql);
   rc = aii_sql_begin(memory->db->sql, err);
@@ -266,6 +277,7 @@ aiinfra_status aii_memory_expire(aiinfra_memory *memory, uint64_t *n, aiinfra_er
   ids all = {.mem = &memory->db->rt->mem};
   *n = 0;
   aiinfra_status rc = aii_memory_open_past(memory, false, err);
+  if (rc == AIINFRA_OK) rc = aii_dense_refresh(memory, err);
   if (rc != AIINFRA_OK) return rc;
   aii_sql_lock(memory->db->sql);
   rc = aii_sql_begin(memory->db->sql, err);
@@ -326,6 +338,7 @@ aiinfra_status aii_memory_forget_all(aiinfra_memory *memory, aiinfra_error *err)
 {
   ids all = {.mem = &memory->db->rt->mem};
   aiinfra_status rc = aii_memory_open_past(memory, false, err);
+  if (rc == AIINFRA_OK) rc = aii_dense_refresh(memory, err);
   if (rc != AIINFRA_OK) return rc;
   aii_sql_lock(memory->db->sql);
   rc = aii_sql_begin(memory->db->sql, err);

@@ -95,6 +95,7 @@ aiinfra_status aii_memory_open(aiinfra_db *db, const char *scope, aiinfra_memory
   if (rc == AIINFRA_OK && memory->scope == 0) rc = create_scope(memory, scope, err);
   aii_sql_unlock(db->sql);
   if (rc == AIINFRA_OK) rc = open_store(memory, COLLECTION, true, &memory->store, err);
+  if (rc == AIINFRA_OK) rc = aii_dense_refresh(memory, err);
   if (rc != AIINFRA_OK) {
     aii_memory_unref(memory);
     return rc;
@@ -114,6 +115,7 @@ void aii_memory_unref(aiinfra_memory *memory)
   aiinfra_db *db = memory->db;
   aii_vecstore_free(memory->store);
   aii_vecstore_free(memory->past);
+  aii_dense_free(memory, memory->dense);
   aii_strfree(&db->rt->mem, memory->name);
   aii_del(&db->rt->mem, memory, sizeof *memory);
   aii_db_unref(db);

@@ -3,9 +3,10 @@
  *   memory.c   opens a scope                 items.c    items: written, moved to the past, forgotten
  *   facts.c    remembered, revised, ended    history.c  listed, with all versions
  *   recall.c   found and scored              move.c     exported and imported
- *   embed.c    text to vector, no model      ingest.c   documents to passages
- *   chunk.c    cuts a document               files.c    finds and reads files
- *   page.c     messages and blocks
+ *   files.c    finds and reads files         passages.c one file to passages
+ *   document.c passages to rows              ingest.c   many files
+ *   page.c     messages and blocks           pack.c     recalled items as one text
+ *   dense.c    vectors of embedders
  *
  * Invariants:
  * 1. Every statement that reads names the scope, or an item of it. Vectors and words of a scope are a collection of
@@ -20,8 +21,19 @@
 #include "aiinfra/memory.h"
 #include "lib/base/base.h"
 #include "src/db/db.h"
+#include "src/retrieve/retrieve.h"
 #include "src/vector/vector.h"
 #include "src/wording/wording.h"
+
+enum { AII_EMBEDDER_NAME = 129 };
+
+/* The index of an embedder (dense.c). */
+typedef struct aii_dense {
+  char name[AII_EMBEDDER_NAME];
+  uint32_t dims;
+  aiinfra_vecstore *store; /* vectors alone; a row's id is the item's */
+  struct aii_dense *next;
+} aii_dense;
 
 struct aiinfra_memory {
   _Atomic uint32_t refs;
@@ -30,6 +42,10 @@ struct aiinfra_memory {
   aiinfra_vecstore *past;  /* the same for what no longer holds; NULL: not opened. Below the connection's lock */
   char *name;              /* the scope's */
   int64_t scope;
+  /* below the connection's lock: */
+  aii_dense *dense;          /* all indexes of embedders; only grows */
+  aii_dense *active;         /* that of the embedder that this handle has; NULL: none */
+  aiinfra_embedder embedder; /* its name is that of active */
 };
 
 /* What an item may be seen at: parameters 10 to 14, see aii_bind_times(). */
@@ -51,45 +67,104 @@ aiinfra_status aii_memory_open_past(aiinfra_memory *memory, bool create, aiinfra
 /* The id of the past's collection for joins on texts; -1: none. Lock held. */
 int64_t aii_memory_past(const aiinfra_memory *memory);
 
-/* ---- documents (chunk.c, files.c, ingest.c) -------------------------------------------------------------------- */
+/* ---- documents (files.c, passages.c, document.c, ingest.c) ---------------------------------------------------------- */
 
-typedef struct aii_chunk {
-  size_t first, n;      /* bytes of the document */
-  const char *headings; /* "Guide > Server", "" without; valid until the next call */
-} aii_chunk;
+typedef struct aii_docfile {
+  char *path; /* as a reader knows it: from the current folder when it lies below it */
+  char *real; /* absolute, symbolic links resolved */
+} aii_docfile;
 
-enum { AII_HEADING_LEVELS = 6, AII_HEADING_BYTES = 96 };
-
-typedef struct aii_chunker {
-  const char *text;
-  size_t n, at, max;
-  size_t fence_end; /* we are inside a code block until here */
-  bool markdown;
-  char heading[AII_HEADING_LEVELS][AII_HEADING_BYTES];
-  char path[AII_HEADING_LEVELS * (AII_HEADING_BYTES + 4)];
-} aii_chunker;
-
-/* Cuts UTF-8 text into pieces of at most max bytes (at least 16). text must outlive the chunker. */
-void aii_chunker_init(aii_chunker *c, const char *text, size_t n, size_t max, bool markdown);
-bool aii_chunker_next(aii_chunker *c, aii_chunk *out); /* false: the end */
-
-#define AII_FILE_MAX_BYTES ((size_t)16 << 20)
+/* What an ingestion did, and what it could not do. */
+typedef struct aii_ingest_report {
+  aiinfra_ingest_stats stats;
+  uint64_t kept, renamed, gone, problems;
+  aii_buf list; /* of problems: {"path", "why"}, ... */
+} aii_ingest_report;
+void aii_report_problem(aii_ingest_report *report, const char *path, const aiinfra_error *err);
 
 typedef struct aii_files {
   aii_mem *mem;
-  char **paths; /* absolute, symbolic links resolved */
+  aii_ingest_report *report; /* receives what cannot be read below a folder; NULL: nobody wants to know */
+  aii_docfile *files;
   size_t n, cap;
 } aii_files;
-void aii_files_init(aii_files *files, aii_mem *mem);
+void aii_files_init(aii_files *files, aii_mem *mem, aii_ingest_report *report);
 void aii_files_free(aii_files *files);
 /* Adds a file, or all files below a folder in the order of their names; hidden ones and links to folders are left
  * out. ENOENT when there is nothing at path. */
 aiinfra_status aii_files_add(aii_files *files, const char *path, aiinfra_error *err);
-/* Reads a file. *is_text false: too large, or not UTF-8; then nothing is kept. */
-aiinfra_status aii_file_read(const char *path, aii_buf *out, bool *is_text, aiinfra_error *err);
+/* Reads a file. ELIMIT: larger than AII_FILE_MAX_BYTES; ENOTSUP: no regular file. */
+aiinfra_status aii_file_read(const char *path, aii_buf *out, aiinfra_error *err);
 
-aiinfra_status aii_memory_ingest(aiinfra_memory *memory, const aii_files *files, aiinfra_progress_fn progress,
-                                 void *user, aiinfra_ingest_stats *stats, aiinfra_error *err);
+/* A passage that is to be written, or one that is there already. */
+typedef struct aii_passage {
+  char *text;     /* the passage alone */
+  char *keywords; /* headings and the file's name */
+  char *metadata;
+  int64_t hash;         /* of the normalised text */
+  size_t first_byte, n; /* bytes of the file */
+  int64_t old;          /* the item that is this passage already; 0: none */
+  float vector[AII_EMBED_DIMS];
+} aii_passage;
+
+enum { AII_DOCUMENT_HASH = 16 };
+
+typedef struct aii_document {
+  aii_mem *mem;
+  const aii_docfile *file;
+  size_t n_bytes;
+  unsigned char hash[AII_DOCUMENT_HASH]; /* of the bytes, and of how they are cut */
+  int64_t id;                            /* 0: not known yet */
+  bool unchanged;
+  aii_passage *passages;
+  size_t n, cap;
+} aii_document;
+
+/* How documents are cut: options of an ingestion, checked and complete. */
+typedef struct aii_cutting {
+  aii_cut_opts cut;
+  const aiinfra_model *model;
+} aii_cutting;
+
+void aii_document_init(aii_document *doc, aii_mem *mem, const aii_docfile *file);
+void aii_document_free(aii_document *doc);
+void aii_document_hash(aii_document *doc, const aii_buf *bytes, const aii_cutting *cutting);
+/* The words by which a passage is found beside its text. */
+void aii_passage_keywords(const char *headings, const char *path, aii_buf *out);
+aiinfra_status aii_document_cut(aii_document *doc, const aii_loaded *loaded, const aii_cutting *cutting,
+                                aiinfra_error *err);
+
+/* A document of the database whose file is gone. */
+typedef struct aii_gone {
+  int64_t id;
+  unsigned char hash[AII_DOCUMENT_HASH];
+  char *path;
+} aii_gone;
+typedef struct aii_gone_list {
+  aii_gone *items;
+  size_t n, cap;
+} aii_gone_list;
+/* Those below the paths, which are real. */
+aiinfra_status aii_document_gone(aiinfra_memory *memory, char *const *roots, size_t n, aii_gone_list *out,
+                                 aiinfra_error *err);
+void aii_gone_free(aii_gone_list *list, aii_mem *mem);
+
+/* Finds a document by its file; id is 0 when there is none. No lock held, as below. */
+aiinfra_status aii_document_find(aiinfra_memory *memory, aii_document *doc, aiinfra_error *err);
+/* Finds what of the document is there already, embeds the rest, and replaces what was. */
+aiinfra_status aii_document_write(aiinfra_memory *memory, aii_document *doc, aii_ingest_report *report,
+                                  aiinfra_error *err);
+/* Removes a document whose file is gone. */
+aiinfra_status aii_document_remove(aiinfra_memory *memory, int64_t id, aii_ingest_report *report, aiinfra_error *err);
+
+typedef struct aii_ingest {
+  aii_cutting cutting;
+  aiinfra_progress_fn progress;
+  void *user;
+  bool keep_missing;
+} aii_ingest;
+aiinfra_status aii_memory_ingest(aiinfra_memory *memory, const char *const *paths, size_t n, const aii_ingest *how,
+                                 aii_ingest_report *report, aiinfra_error *err);
 
 /* ---- items (items.c) ------------------------------------------------------------------------------------------- */
 
@@ -110,6 +185,9 @@ typedef struct aii_item {
   bool past; /* goes to the collection of the past, which is open */
 } aii_item;
 aiinfra_status aii_items_insert(aiinfra_memory *memory, const aii_item *item, int64_t *id, aiinfra_error *err);
+/* Takes texts, vectors and words of items out. */
+aiinfra_status aii_items_take_out(aiinfra_memory *memory, const int64_t *ids, size_t n, size_t *n_removed,
+                                  aiinfra_error *err);
 /* Moves an item's text and vector to the past, which is open. */
 aiinfra_status aii_items_bury(aiinfra_memory *memory, int64_t id, aiinfra_error *err);
 /* Empties the log beside the file, so that no byte of what was removed is left. Lock held, no transaction. */
@@ -162,9 +240,40 @@ aiinfra_status aii_memory_import(aiinfra_memory *memory, const char *jsonl, size
 
 /* ---- recall (recall.c) ------------------------------------------------------------------------------------------- */
 
+/* Options of a caller, checked and complete; k as it was given (memory_api.c). */
+aiinfra_status aii_recall_opts_load(aiinfra_recall_opts *o, const aiinfra_recall_opts *opts, aiinfra_error *err);
 /* opts is complete, k set. Appends a JSON array, and gives the explanation, if it is wanted, when it succeeds. */
 aiinfra_status aii_memory_recall(aiinfra_memory *memory, const char *question, const aiinfra_recall_opts *opts,
                                  aii_buf *json, aiinfra_error *err);
+
+/* ---- embedders (dense.c) -------------------------------------------------------------------------------------------- */
+
+void aii_dense_free(aiinfra_memory *memory, aii_dense *dense); /* and those behind it; NULL is allowed */
+/* Opens the indexes of the scope that are not open yet. No lock held, as below. */
+aiinfra_status aii_dense_refresh(aiinfra_memory *memory, aiinfra_error *err);
+/* The index that searches use, brought up to date; NULL: there is none, or this handle has not its embedder. */
+aiinfra_status aii_dense_ready(aiinfra_memory *memory, aii_dense **out, aiinfra_embedder *e, aiinfra_error *err);
+aiinfra_status aii_dense_question(const aii_dense *dense, const aiinfra_embedder *e, const char *question, float *out,
+                                  aiinfra_error *err);
+/* The query's vector is searched in the index, its text in the scope's collection. There is room for k hits. */
+aiinfra_status aii_dense_search(aiinfra_memory *memory, const aii_dense *dense, const aiinfra_query *query,
+                                aiinfra_hit *hits, size_t *n, aiinfra_error *err);
+/* e NULL: none. */
+aiinfra_status aii_dense_migrate(aiinfra_memory *memory, const aiinfra_embedder *e, aiinfra_progress_fn progress,
+                                 void *user, uint64_t *n_items, uint64_t *n_embedded, aiinfra_error *err);
+aiinfra_status aii_dense_use(aiinfra_memory *memory, const aiinfra_embedder *e, aiinfra_error *err);
+
+/* ---- packing (pack.c) ----------------------------------------------------------------------------------------------- */
+
+typedef struct aii_pack {
+  aiinfra_recall_opts recall; /* complete */
+  size_t budget;
+  const aiinfra_model *model; /* NULL: four bytes are a token */
+  aiinfra_rerank_fn rerank;   /* NULL: none */
+  void *rerank_user;
+} aii_pack;
+aiinfra_status aii_memory_pack(aiinfra_memory *memory, const char *question, const aii_pack *how, aii_buf *json,
+                               aiinfra_error *err);
 
 /* ---- messages and blocks (page.c) ------------------------------------------------------------------------------ */
 

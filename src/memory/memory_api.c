@@ -1,5 +1,5 @@
-/* memory_api.c - the public functions of aiinfra/memory.h but those on facts (facts_api.c): check arguments, load
- * options, call down. */
+/* memory_api.c - the public functions of aiinfra/memory.h but those on facts (facts_api.c) and documents
+ * (ingest_api.c): check arguments, load options, call down. */
 #include <math.h>
 
 #include "lib/json/json.h"
@@ -66,38 +66,6 @@ void aiinfra_memory_free(aiinfra_memory *memory)
   aii_memory_unref(memory);
 }
 
-/* The caller's struct may be older or newer than ours: only what both know is written. */
-static void give_stats(aiinfra_ingest_stats *to, size_t size, const aiinfra_ingest_stats *from)
-{
-  size_t n = AII_MIN(size, sizeof *from);
-  if (n > sizeof size) memcpy((char *)to + sizeof size, (const char *)from + sizeof size, n - sizeof size);
-}
-
-aiinfra_status aiinfra_memory_ingest(aiinfra_memory *memory, const char *const *paths, size_t n_paths,
-                                     aiinfra_progress_fn progress, void *progress_user, aiinfra_ingest_stats *stats,
-                                     aiinfra_error *err)
-{
-  aiinfra_ingest_stats done = {.struct_size = sizeof done};
-  aii_files files;
-  if (memory == NULL || (paths == NULL && n_paths > 0)) {
-    return aii_fail(err, AIINFRA_EINVAL, "memory or paths is NULL");
-  }
-  if (stats != NULL && stats->struct_size < sizeof stats->struct_size + sizeof stats->files) {
-    return aii_fail(err, AIINFRA_EINVAL, "stats.struct_size is not set");
-  }
-  if (stats != NULL) give_stats(stats, stats->struct_size, &done);
-  aii_files_init(&files, &memory->db->rt->mem);
-  aiinfra_status rc = AIINFRA_OK;
-  for (size_t i = 0; rc == AIINFRA_OK && i < n_paths; i++) {
-    rc = paths[i] != NULL ? aii_files_add(&files, paths[i], err)
-                          : aii_fail(err, AIINFRA_EINVAL, "paths[%zu] is NULL", i);
-  }
-  if (rc == AIINFRA_OK) rc = aii_memory_ingest(memory, &files, progress, progress_user, &done, err);
-  aii_files_free(&files);
-  if (stats != NULL) give_stats(stats, stats->struct_size, &done);
-  return rc == AIINFRA_OK ? rc : aii_wrap(err, rc, "ingest");
-}
-
 static aiinfra_status check_recall(const aiinfra_recall_opts *o, aiinfra_error *err)
 {
   if (o->k > MAX_K) return aii_fail(err, AIINFRA_EINVAL, "k is %u, at most %d", o->k, MAX_K);
@@ -114,6 +82,13 @@ static aiinfra_status check_recall(const aiinfra_recall_opts *o, aiinfra_error *
   return AIINFRA_OK;
 }
 
+aiinfra_status aii_recall_opts_load(aiinfra_recall_opts *o, const aiinfra_recall_opts *opts, aiinfra_error *err)
+{
+  aiinfra_status rc = AII_OPTS_LOAD(o, opts, min_score, err);
+  if (rc == AIINFRA_OK && o->explain != NULL) *o->explain = NULL;
+  return rc == AIINFRA_OK ? check_recall(o, err) : rc;
+}
+
 aiinfra_status aiinfra_memory_recall(aiinfra_memory *memory, const char *question, const aiinfra_recall_opts *opts,
                                      char **out_json, aiinfra_error *err)
 {
@@ -122,10 +97,8 @@ aiinfra_status aiinfra_memory_recall(aiinfra_memory *memory, const char *questio
   if (out_json == NULL) return aii_fail(err, AIINFRA_EINVAL, "out_json is NULL");
   *out_json = NULL;
   if (memory == NULL) return aii_fail(err, AIINFRA_EINVAL, "memory is NULL");
-  aiinfra_status rc = AII_OPTS_LOAD(&o, opts, min_score, err);
-  if (rc == AIINFRA_OK && o.explain != NULL) *o.explain = NULL;
+  aiinfra_status rc = aii_recall_opts_load(&o, opts, err);
   if (rc == AIINFRA_OK) rc = aii_memory_check_text("the question", question, AII_FACT_BYTES, err);
-  if (rc == AIINFRA_OK) rc = check_recall(&o, err);
   if (rc != AIINFRA_OK) return rc;
   if (o.k == 0) o.k = 5;
   aii_buf_init(&json, &memory->db->rt->mem, 0);
@@ -137,6 +110,43 @@ aiinfra_status aiinfra_memory_recall(aiinfra_memory *memory, const char *questio
   }
   aii_buf_free(&json);
   return rc == AIINFRA_OK ? rc : aii_wrap(err, rc, "recall");
+}
+
+static aiinfra_status load_pack(aii_pack *how, const aiinfra_pack_opts *opts, aiinfra_error *err)
+{
+  aiinfra_pack_opts o;
+  aiinfra_status rc = AII_OPTS_LOAD(&o, opts, reserved, err);
+  if (rc == AIINFRA_OK && o.reserved != 0) rc = aii_fail(err, AIINFRA_EINVAL, "reserved is %u, must be 0", o.reserved);
+  if (rc == AIINFRA_OK) rc = aii_recall_opts_load(&how->recall, o.recall, err);
+  if (rc != AIINFRA_OK) return rc;
+  if (how->recall.k == 0) how->recall.k = 20;
+  how->budget = o.budget_tokens != 0 ? o.budget_tokens : 1024;
+  how->model = o.model;
+  how->rerank = o.rerank;
+  how->rerank_user = o.rerank_user;
+  return AIINFRA_OK;
+}
+
+aiinfra_status aiinfra_memory_pack(aiinfra_memory *memory, const char *question, const aiinfra_pack_opts *opts,
+                                   char **out_json, aiinfra_error *err)
+{
+  aii_pack how;
+  aii_buf json;
+  if (out_json == NULL) return aii_fail(err, AIINFRA_EINVAL, "out_json is NULL");
+  *out_json = NULL;
+  if (memory == NULL) return aii_fail(err, AIINFRA_EINVAL, "memory is NULL");
+  aiinfra_status rc = load_pack(&how, opts, err);
+  if (rc == AIINFRA_OK) rc = aii_memory_check_text("the question", question, AII_FACT_BYTES, err);
+  if (rc != AIINFRA_OK) return rc;
+  aii_buf_init(&json, &memory->db->rt->mem, 0);
+  rc = aii_memory_pack(memory, question, &how, &json, err);
+  if (rc == AIINFRA_OK) rc = aii_buf_export(&json, out_json, err);
+  if (rc != AIINFRA_OK && how.recall.explain != NULL) {
+    aiinfra_string_free(*how.recall.explain);
+    *how.recall.explain = NULL;
+  }
+  aii_buf_free(&json);
+  return rc == AIINFRA_OK ? rc : aii_wrap(err, rc, "pack");
 }
 
 aiinfra_status aiinfra_memory_forget(aiinfra_memory *memory, int64_t id, aiinfra_error *err)

@@ -37,6 +37,8 @@ typedef struct recall {
   aii_filter *filter;     /* NULL: none */
   aii_buf payload, story; /* what the filter sees; the searches of the last attempt */
   size_t n_attempts, depth;
+  aii_dense *dense; /* NULL: questions are embedded without a model */
+  float *dense_vector;
 } recall;
 
 static double weight(float given, double by_default)
@@ -200,7 +202,10 @@ static aiinfra_status search(recall *r, bool past, size_t depth, bool *full, aii
   if (r->opts->kind == AIINFRA_MEMORY_FACT) query.filter_json = "{\"kind\":\"fact\"}";
   if (r->opts->kind == AIINFRA_MEMORY_PASSAGE) query.filter_json = "{\"kind\":\"passage\"}";
   aiinfra_vecstore *store = past ? r->memory->past : r->memory->store;
-  aiinfra_status rc = aii_vecstore_search(store, &query, r->hits, &r->n_hits, err);
+  bool dense = r->dense != NULL && !past;
+  if (dense) query.vector = r->dense_vector;
+  aiinfra_status rc = dense ? aii_dense_search(r->memory, r->dense, &query, r->hits, &r->n_hits, err)
+                            : aii_vecstore_search(store, &query, r->hits, &r->n_hits, err);
   if (rc == AIINFRA_OK && r->n_hits == depth) *full = true;
   if (rc == AIINFRA_OK) rc = look_at_all(r, past, explain, err);
   aiinfra_string_free(explain);
@@ -303,14 +308,17 @@ static aiinfra_status tell(const recall *r, aii_buf *json, aiinfra_error *err)
   return rc;
 }
 
-/* {"mode", "attempts", "depth", "searches": [{"of": "now" | "past", "found", "hidden", "filtered", "low", "query"}]} */
+/* {"mode", "attempts", "depth", "embedder", "searches": [{"of": "now" | "past", "found", "hidden", "filtered", "low", "query"}]} */
 static aiinfra_status explain(const recall *r, aiinfra_error *err)
 {
   static const char *const modes[] = {"both", "words", "vector"};
   aii_buf json;
   aii_buf_init(&json, &r->memory->db->rt->mem, 0);
-  aii_buf_fmt(&json, "{\"mode\":\"%s\",\"attempts\":%zu,\"depth\":%zu,\"searches\":[", modes[r->opts->mode],
+  aii_buf_fmt(&json, "{\"mode\":\"%s\",\"attempts\":%zu,\"depth\":%zu,\"embedder\":", modes[r->opts->mode],
               r->n_attempts, r->depth);
+  if (r->dense != NULL) aii_buf_json(&json, r->dense->name, strlen(r->dense->name));
+  else aii_buf_str(&json, "null");
+  aii_buf_str(&json, ",\"searches\":[");
   aii_buf_add(&json, r->story.data, r->story.len);
   aii_buf_str(&json, "]}");
   aiinfra_status rc = r->story.failed ? aii_fail(err, AIINFRA_ENOMEM, "no memory for an explanation")
@@ -334,6 +342,20 @@ static aiinfra_status deepen(const recall *r, size_t *depth, bool *enough, aiinf
   return rc;
 }
 
+/* Embeds the question; by the scope's embedder, if this handle has it. */
+static aiinfra_status embed(recall *r, aiinfra_error *err)
+{
+  aiinfra_embedder e;
+  aiinfra_status rc = AIINFRA_OK;
+  aii_embed(r->question, strlen(r->question), r->vector);
+  if (r->opts->mode == AIINFRA_RECALL_WORDS || r->opts->as_of_ms != 0 || r->opts->known_at_ms != 0) return rc;
+  rc = aii_dense_ready(r->memory, &r->dense, &e, err);
+  if (rc != AIINFRA_OK || r->dense == NULL) return rc;
+  r->dense_vector = aii_new_array(&r->memory->db->rt->mem, r->dense->dims, sizeof *r->dense_vector);
+  if (r->dense_vector == NULL) return aii_fail(err, AIINFRA_ENOMEM, "no memory for a question");
+  return aii_dense_question(r->dense, &e, r->question, r->dense_vector, err);
+}
+
 aiinfra_status aii_memory_recall(aiinfra_memory *memory, const char *question, const aiinfra_recall_opts *opts,
                                  aii_buf *json, aiinfra_error *err)
 {
@@ -346,7 +368,7 @@ aiinfra_status aii_memory_recall(aiinfra_memory *memory, const char *question, c
   aiinfra_status rc = AIINFRA_OK;
   if (opts->filter_json != NULL) rc = aii_filter_compile(mem, opts->filter_json, &r.filter, err);
   if (rc == AIINFRA_OK && past) rc = aii_memory_open_past(memory, false, err);
-  aii_embed(question, strlen(question), r.vector);
+  if (rc == AIINFRA_OK) rc = embed(&r, err);
   while (rc == AIINFRA_OK && !enough) {
     rc = attempt(&r, depth, &enough, err);
     if (rc == AIINFRA_OK && !enough) rc = deepen(&r, &depth, &enough, err);
@@ -357,6 +379,7 @@ aiinfra_status aii_memory_recall(aiinfra_memory *memory, const char *question, c
   }
   if (rc == AIINFRA_OK && opts->explain != NULL) rc = explain(&r, err);
   aii_del(mem, r.all, r.cap * sizeof *r.all);
+  if (r.dense_vector != NULL) aii_del(mem, r.dense_vector, r.dense->dims * sizeof *r.dense_vector);
   aii_filter_free(r.filter);
   aii_buf_free(&r.payload);
   aii_buf_free(&r.story);

@@ -21,7 +21,8 @@ pc:libmicrohttpd libmicrohttpd-dev" ;;
 mpicc libopenmpi-dev
 mpirun openmpi-bin
 pc:cmocka libcmocka-dev
-file:/usr/include/simde/x86/avx512.h libsimde-dev" ;;
+file:/usr/include/simde/x86/avx512.h libsimde-dev
+pdftotext poppler-utils" ;;
     lint) echo "clang-format-14 clang-format-14" ;;
     fuzz) echo "clang clang
 llvm-symbolizer llvm" ;;

@@ -17,7 +17,7 @@ ROOT = os.environ.get("AIINFRA_ROOT", ".")
 AIINFRA = os.path.join(os.environ.get("AIINFRA_BUILD", "build"), "aiinfra")
 NANO = os.path.join(ROOT, "examples/nano/nano.gguf")
 STORIES = os.path.join(os.environ.get("AIINFRA_SHARED_DATA", ""), "models/stories260K")
-COMMANDS = "agent ingest search remember forget memory cache run serve bench inspect tokenize template logits perplexity kld imatrix".split()
+COMMANDS = "agent ingest search remember forget memory migrate cache run serve bench inspect tokenize template logits perplexity kld imatrix".split()
 
 
 def call(*args, stdin=subprocess.DEVNULL, env=None):
@@ -440,6 +440,54 @@ class Memory(Case):
         self.assertEqual(err, "")
         hits = json.loads(self.good("search", "--db", self.db, "--json", "boat")[0])
         self.assertEqual(hits[0]["kind"], "passage")
+
+    @needs_model
+    def test_ingest_options(self):
+        self.file("a.html", b"<h1>House</h1><p>The key is <b>under</b> the mat.")
+        self.file("b.png", b"\x89PNG\0\0")
+        out, err = self.good("ingest", "--db", self.db, self.dir + "/a.html", self.dir + "/b.png")
+        self.assertIn(b"1 files", out)
+        self.assertIn("b.png: it is a PNG image, not text", err)
+        self.assertIn(b"The key is under the mat.", self.good("search", "--db", self.db, "key")[0])
+        path = self.file("c.txt", b"one two three four five six seven eight nine")
+        options = ["--chunking", "tokens", "--words", "--size", "4", "--overlap", "2", "--json"]
+        report = json.loads(self.good("ingest", "--db", self.db, path, *options)[0])
+        self.assertEqual((report["passages"], report["problems"]), (4, []))
+        report = json.loads(self.good("ingest", "--db", self.db, path, "--tokenizer", MODEL, "--json")[0])
+        self.assertEqual((report["passages"], report["removed"]), (1, 4))
+        os.unlink(path)
+        self.assertIn(b"1 gone", self.good("ingest", "--db", self.db, path)[0])
+        self.bad(1, "ingest", "--db", self.db, path, said="c.txt")
+        self.bad(2, "ingest", "--db", self.db, path, "--chunking", "pages", said="sentences")
+        self.bad(2, "ingest", "--db", self.db, path, "--words", "--tokenizer", "x.gguf", said="exclude")
+
+    @needs_model
+    def test_pack(self):
+        path = self.file("boats.md", b"# Boats\n\nThe red boat belongs to Ann.\n")
+        self.good("ingest", "--db", self.db, path)
+        search = ["search", "--db", self.db, "red boat", "--pack", "100"]
+        out, err = self.good(*search)
+        self.assertIn(b"boats.md > Boats\nThe red boat belongs to Ann.", out)
+        self.assertIn("boats.md, bytes 9 to 37", err)
+        packed = json.loads(self.good(*search, "--tokenizer", MODEL, "--json")[0])
+        self.assertEqual([(s["begin"], s["end"]) for s in packed["sources"]], [(9, 37)])
+        self.bad(1, *search, "--rerank", MODEL, said="no reranker")
+        self.bad(2, "search", "--db", self.db, "boat", "--rerank", MODEL, said="--pack")
+
+    @needs_model
+    def test_migrate(self):
+        path = self.file("boats.md", b"# Boats\n\nThe red boat belongs to Ann.\n")
+        self.good("ingest", "--db", self.db, path)
+        search = ["search", "--db", self.db, "red boat", "--explain", "--json"]
+        self.bad(1, *search, "--embedder", MODEL, said="migrate first")
+        report = json.loads(self.good("migrate", "--db", self.db, "--embedder", MODEL)[0])
+        self.assertEqual(report["embedded"], 1)
+        out, err = self.good(*search, "--embedder", MODEL)
+        self.assertEqual(len(json.loads(out)), 1)
+        self.assertEqual(json.loads(err)["embedder"], report["embedder"])
+        self.assertIsNone(json.loads(self.good(*search)[1])["embedder"])
+        self.assertIsNone(json.loads(self.good("migrate", "--db", self.db, "--built-in")[0])["embedder"])
+        self.bad(2, "migrate", "--db", self.db, said="--embedder")
 
     def test_facts(self):
         number = self.good("remember", "--db", self.db, "My cat is called Miso.")[0].decode().strip()

@@ -301,7 +301,7 @@ static void test_ingestion(void **state)
   write_text("docs/.hidden.md", "Hidden text.");
   write_text("docs/.git/c.md", "Hidden too.");
   assert_int_equal(test_write_file(test_tmp("docs/d.bin"), "a\0b", 3), 0);
-  assert_int_equal(test_write_file(test_tmp("docs/e.txt"), "\xFF\xFE", 2), 0);
+  assert_int_equal(test_write_file(test_tmp("docs/e.txt"), "\xFF\xFC\x81", 3), 0);
   write_text("docs/empty.md", "");
   assert_int_equal(symlink(folder, test_tmp("docs/sub/loop")), 0);
   write_text("docs/big.txt", "x");
