@@ -41,7 +41,7 @@ aiinfra_status aiinfra_cache_open(aiinfra_db *db, const aiinfra_cache_opts *opts
 
 void aiinfra_cache_free(aiinfra_cache *cache)
 {
-  if (cache != NULL) aii_cache_free(cache);
+  aii_cache_unref(cache);
 }
 
 static aiinfra_status check_tenant(const char *tenant, aiinfra_error *err)
@@ -63,6 +63,8 @@ static aiinfra_status make_key(aiinfra_cache *cache, const aiinfra_cache_query *
   if (rc != AIINFRA_OK) return rc;
   if (q.request_json == NULL) return aii_fail(err, AIINFRA_EINVAL, "request_json is NULL");
   if (q.ttl_ms < -1) return aii_fail(err, AIINFRA_EINVAL, "ttl_ms is %lld, at least -1", (long long)q.ttl_ms);
+  if (q.exact_only < 0 || q.exact_only > 1 || q.keep_cut < 0 || q.keep_cut > 1)
+    return aii_fail(err, AIINFRA_EINVAL, "exact_only and keep_cut are 0 or 1");
   rc = check_tenant(q.tenant, err);
   return rc == AIINFRA_OK ? aii_cache_key_make(cache, &q, key, err) : rc;
 }

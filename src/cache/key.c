@@ -74,6 +74,7 @@ aiinfra_status aii_cache_key_make(aiinfra_cache *cache, const aiinfra_cache_quer
   key->ttl_ms = query->ttl_ms != 0 ? query->ttl_ms : cache->opts.ttl_ms;
   key->partition = 0;
   key->timely = false;
+  key->keep_cut = query->keep_cut == 1;
   aii_buf_init(&key->key, mem, 0);
   aii_buf_init(&key->question, mem, 0);
   aii_buf_init(&key->wording, mem, 0);
@@ -85,6 +86,7 @@ aiinfra_status aii_cache_key_make(aiinfra_cache *cache, const aiinfra_cache_quer
   if (rc == AIINFRA_OK) rc = aii_json_get_array(root, "", "messages", true, &messages, err);
   if (rc == AIINFRA_OK && json_array_size(messages) == 0) rc = aii_fail(err, AIINFRA_EINVAL, "messages: is empty");
   if (rc == AIINFRA_OK) rc = take_question(json_array_get(messages, json_array_size(messages) - 1), key, err);
+  if (query->exact_only == 1) aii_buf_clear(&key->wording);
   if (rc == AIINFRA_OK) rc = take_rest(root, messages, key, err);
   json_decref(root);
   return rc;
