@@ -31,11 +31,12 @@ static int open_cache(const cache_args *args, documents *d)
 {
   aiinfra_cache_opts o = AIINFRA_CACHE_OPTS_INIT;
   aiinfra_error err;
-  bool exact = strcmp(args->mode, "exact") == 0, shadow = strcmp(args->mode, "shadow") == 0;
-  if (!exact && !shadow && strcmp(args->mode, "semantic") != 0)
-    return cli_usage("serve", "--cache '%.40s' is none of exact, semantic and shadow", args->mode);
+  bool exact = strcmp(args->mode, "exact") == 0, wide = strcmp(args->mode, "wide") == 0,
+       shadow = strcmp(args->mode, "shadow") == 0;
+  if (!exact && !wide && !shadow && strcmp(args->mode, "semantic") != 0)
+    return cli_usage("serve", "--cache '%.40s' is none of exact, semantic, wide and shadow", args->mode);
   if (d->db == NULL) return cli_usage("serve", "--cache needs --db FILE");
-  o.semantic = exact ? -1 : 1;
+  o.semantic = exact ? -1 : wide ? 2 : 1;
   o.shadow = shadow;
   o.ttl_ms = args->ttl_s * 1000;
   o.max_bytes = (uint64_t)args->mib << 20;
@@ -78,7 +79,7 @@ int cmd_serve(int argc, char **argv)
       {"db", 0, CLI_TEXT, &db, 0, 0, "FILE", "a database: search it at /v1/vector_stores/default/search"},
       {"scope", 0, CLI_TEXT, &scope, 0, 0, "NAME", "whose memory of it (default)"},
       {"cache", 0, CLI_TEXT, &cache.mode, 0, 0, "MODE",
-       "answer again from --db: exact, semantic; or only count: shadow"},
+       "answer again from --db: exact, semantic, wide; only count: shadow"},
       {"cache-ttl", 0, CLI_INT, &cache.ttl_s, 0, 1e9, "SECONDS", "how long an answer is served (0: one day)"},
       {"cache-size", 0, CLI_INT, &cache.mib, 0, 1 << 20, "MIB", "of all answers (0: 64)"},
       {"host", 0, CLI_TEXT, &host, 0, 0, "ADDRESS", "numeric address to bind (127.0.0.1)"},

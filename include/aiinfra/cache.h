@@ -25,8 +25,8 @@ typedef struct aiinfra_cache_opts {
   int64_t ttl_ms;       /**< how long an answer is served; 0: one day; -1: for ever */
   uint64_t max_bytes;   /**< of all entries; the least recently used go first; 0: 64 MiB */
   uint32_t max_entries; /**< 0: 10000 */
-  float threshold;      /**< least cosine of a semantic hit, -1 to 1; 0: 0.4 */
-  int32_t semantic;     /**< 0 or 1: both tiers; -1: the exact one only */
+  float threshold;      /**< least cosine of a semantic hit, -1 to 1; 0: 0.1 */
+  int32_t semantic;     /**< 0 or 1: both tiers; 2: also words of like sense, which may err; -1: exact only */
   int32_t shadow;       /**< 1: serve nothing, only tell and count what would have been served */
   int32_t keep_timely;  /**< 1: also answers that depend on when they are given: today, now, latest... */
   int32_t keep_partial; /**< 1: also answers with tool calls, and those that did not end by themselves */

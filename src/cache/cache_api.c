@@ -7,14 +7,14 @@ enum { MAX_TENANT = 256 };
 static const int64_t DEFAULT_TTL_MS = 24 * 3600 * 1000;
 static const uint64_t DEFAULT_BYTES = (uint64_t)64 << 20;
 static const uint32_t DEFAULT_ENTRIES = 10000;
-static const float DEFAULT_THRESHOLD = 0.4f;
+static const float DEFAULT_THRESHOLD = 0.1f;
 
 static aiinfra_status check_opts(aiinfra_cache_opts *o, aiinfra_error *err)
 {
   if (o->ttl_ms < -1) return aii_fail(err, AIINFRA_EINVAL, "ttl_ms is %lld, at least -1", (long long)o->ttl_ms);
   if (isnan(o->threshold) || o->threshold < -1 || o->threshold > 1)
     return aii_fail(err, AIINFRA_EINVAL, "threshold is a cosine, -1 to 1");
-  if (o->semantic < -1 || o->semantic > 1) return aii_fail(err, AIINFRA_EINVAL, "semantic is -1, 0 or 1");
+  if (o->semantic < -1 || o->semantic > 2) return aii_fail(err, AIINFRA_EINVAL, "semantic is -1 to 2");
   if (o->shadow < 0 || o->shadow > 1 || o->keep_timely < 0 || o->keep_timely > 1 || o->keep_partial < 0 ||
       o->keep_partial > 1)
     return aii_fail(err, AIINFRA_EINVAL, "shadow, keep_timely and keep_partial are 0 or 1");
