@@ -5,7 +5,9 @@
  *   recall.c   found and scored              move.c     exported and imported
  *   embed.c    text to vector, no model      ingest.c   documents to passages
  *   chunk.c    cuts a document               files.c    finds and reads files
- *   page.c     messages and blocks
+ *   page.c     messages and blocks               blocks.c   what blocks may hold, and edits
+ *   relate.c   what two facts are to each other  consolidate.c  facts brought together
+ *   summary.c  conversations in short            care_api.c     all that needs nobody to wait
  *
  * Invariants:
  * 1. Every statement that reads names the scope, or an item of it. Vectors and words of a scope are a collection of
@@ -165,6 +167,36 @@ aiinfra_status aii_memory_import(aiinfra_memory *memory, const char *jsonl, size
 /* opts is complete, k set. Appends a JSON array, and gives the explanation, if it is wanted, when it succeeds. */
 aiinfra_status aii_memory_recall(aiinfra_memory *memory, const char *question, const aiinfra_recall_opts *opts,
                                  aii_buf *json, aiinfra_error *err);
+
+/* ---- care (relate.c, consolidate.c, summary.c) ------------------------------------------------------------------ */
+
+typedef enum aii_relation { AII_UNRELATED, AII_SAYS_SAME, AII_CONTRADICTS } aii_relation;
+/* What two facts are to each other, by rules for English. Never AII_SAYS_SAME with another negation, number, name or
+ * order. *failed: no memory. */
+aii_relation aii_facts_relate(aii_mem *mem, const char *a, const char *b, bool *failed);
+
+/* opts is complete. */
+aiinfra_status aii_memory_consolidate(aiinfra_memory *memory, const aiinfra_consolidate_opts *opts, aii_buf *json,
+                                      aiinfra_error *err);
+
+/* The sentences of a text that say most of it, in their order, at most max bytes. */
+aiinfra_status aii_extract(aii_mem *mem, const char *text, size_t n, size_t max, aii_buf *out, aiinfra_error *err);
+/* opts is complete. */
+aiinfra_status aii_memory_summarise(aiinfra_memory *memory, const char *conversation,
+                                    const aiinfra_summarise_opts *opts, uint64_t *n, aiinfra_error *err);
+aiinfra_status aii_memory_add_summary(aiinfra_memory *memory, const char *conversation, int64_t first, int64_t last,
+                                      const char *text, aiinfra_error *err);
+aiinfra_status aii_memory_summaries(aiinfra_memory *memory, const char *conversation, aii_buf *json,
+                                    aiinfra_error *err);
+
+/* ---- blocks (blocks.c) --------------------------------------------------------------------------------------------- */
+
+enum { AII_BLOCK_BYTES = 16384 };
+aiinfra_status aii_memory_define_block(aiinfra_memory *memory, const char *label, const aiinfra_block_opts *opts,
+                                       aiinfra_error *err);
+aiinfra_status aii_memory_edit_block(aiinfra_memory *memory, const char *label, const aiinfra_block_edit *edit,
+                                     aii_buf *text, aiinfra_error *err);
+aiinfra_status aii_memory_list_blocks(aiinfra_memory *memory, aii_buf *json, aiinfra_error *err);
 
 /* ---- messages and blocks (page.c) ------------------------------------------------------------------------------ */
 
