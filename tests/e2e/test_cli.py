@@ -558,7 +558,7 @@ class Memory(Case):
         stats = json.loads(self.good("cache", "stats", "--db", self.db)[0])
         self.assertEqual((stats["entries"], stats["hits_exact"], stats["gates"]["negation"]), (0, 0, 0))
         self.assertEqual(self.good("cache", "clear", "--db", self.db)[0], b"0 answers removed\n")
-        self.bad(2, "cache", "state", "--db", self.db, said="neither stats nor clear")
+        self.bad(2, "cache", "state", "--db", self.db, said="none of stats, report and clear")
         self.bad(2, "cache", "stats", said="--db FILE is missing")
         self.bad(1, "cache", "stats", "--db", self.db + "x", said="does not exist")
 

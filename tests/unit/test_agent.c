@@ -44,21 +44,17 @@ static void a_tool_is_called_and_its_result_read(void **state)
   assert_int_equal(stat(w, "steps"), 2);
 }
 
+#define EDIT(id, arguments) CALL(id, "edit_block", "{\\\"label\\\":\\\"" arguments "\\\"}")
+#define TEXT "\\\",\\\"text\\\":\\\""
+#define FIND "\\\",\\\"find\\\":\\\""
+
 static void the_agent_edits_its_blocks(void **state)
 {
   world *w = *state;
-  static const line lines[] = {{.calls =
-                                    "[" CALL("a", "edit_block", "{\\\"label\\\":\\\"user\\\",\\\"text\\\":\\\"Likes tea.\\\"}") "," CALL(
-                                        "b", "edit_block",
-                                        "{\\\"label\\\":\\\"user\\\",\\\"find\\\":\\\"tea\\\",\\\"text\\\":"
-                                        "\\\"rum\\\"}") "," CALL("c", "edit_block",
-                                                                 "{\\\"label\\\":\\\"user\\\",\\\"text\\\":\\\"Likes "
-                                                                 "much more.\\\"}") "," CALL("d", "edit_block",
-                                                                                             "{\\\"label\\\":"
-                                                                                             "\\\"rules\\\","
-                                                                                             "\\\"text\\\":\\\"None."
-                                                                                             "\\\"}") "]"},
-                               {.text = "Done."}};
+  static const line lines[] = {
+      {.calls = "[" EDIT("a", "user" TEXT "Likes tea.") "," EDIT("b", "user" FIND "tea" TEXT "rum") "," EDIT(
+           "c", "user" TEXT "Likes much more.") "," EDIT("d", "rules" TEXT "None.") "]"},
+      {.text = "Done."}};
   aiinfra_block_opts opts = AIINFRA_BLOCK_OPTS_INIT;
   aiinfra_error err;
   opts.description = "What is known of the user.";
