@@ -149,7 +149,8 @@ AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_agent_add_tool(aiinfra_agent
 
 /**
  * Gives the agent the tools that come with the library: "calculator" (arithmetic), "clock" (date and time), and, when
- * it has a memory, "memory_search" and "remember".
+ * it has a memory, "memory_search" and "remember", and "edit_block" when it has a block with a
+ * description that may be edited.
  * @return AIINFRA_EINVAL, AIINFRA_EEXIST, AIINFRA_EBUSY, AIINFRA_ENOMEM
  * Thread: loop.  Since: 0.1.
  */

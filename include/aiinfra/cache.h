@@ -25,8 +25,8 @@ typedef struct aiinfra_cache_opts {
   int64_t ttl_ms;       /**< how long an answer is served; 0: one day; -1: for ever */
   uint64_t max_bytes;   /**< of all entries; the least recently used go first; 0: 64 MiB */
   uint32_t max_entries; /**< 0: 10000 */
-  float threshold;      /**< least cosine of a semantic hit, -1 to 1; 0: 0.4 */
-  int32_t semantic;     /**< 0 or 1: both tiers; -1: the exact one only */
+  float threshold;      /**< least cosine of a semantic hit, -1 to 1; 0: 0.1 */
+  int32_t semantic;     /**< 0 or 1: both tiers; 2: also words of like sense, which may err; -1: exact only */
   int32_t shadow;       /**< 1: serve nothing, only tell and count what would have been served */
   int32_t keep_timely;  /**< 1: also answers that depend on when they are given: today, now, latest... */
   int32_t keep_partial; /**< 1: also answers with tool calls, and those that did not end by themselves */
@@ -44,12 +44,14 @@ typedef struct aiinfra_cache_query {
   const char *request_json; /**< an OpenAI chat request; its stream, stream_options and cache do not count */
   const char *tenant;       /**< whose request it is; NULL: "" */
   int64_t ttl_ms;           /**< when storing: instead of the cache's; 0: the cache's; -1: for ever */
+  int32_t exact_only;       /**< 1: the semantic tier is not for this request */
+  int32_t keep_cut;         /**< when storing: 1: also an answer that the request's own max_tokens ended */
 } aiinfra_cache_query;
 
 /** Initialiser of aiinfra_cache_query. */
-#define AIINFRA_CACHE_QUERY_INIT               \
-  {                                            \
-    sizeof(aiinfra_cache_query), NULL, NULL, 0 \
+#define AIINFRA_CACHE_QUERY_INIT                     \
+  {                                                  \
+    sizeof(aiinfra_cache_query), NULL, NULL, 0, 0, 0 \
   }
 
 /**
@@ -63,7 +65,7 @@ AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_cache_open(aiinfra_db *db, c
                                                                aiinfra_cache **out, aiinfra_error *err);
 
 /**
- * Releases the handle and writes its counts. NULL is allowed.
+ * Releases the handle; when no server uses it any more, its counts are written and it is gone. NULL is allowed.
  * Thread: any.  Since: 0.1.
  */
 AIINFRA_API void aiinfra_cache_free(aiinfra_cache *cache);
@@ -112,7 +114,9 @@ AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_cache_report_false(aiinfra_c
 /**
  * What the cache has done since it was cleared, by all handles.
  * @param out_json  {"entries", "bytes", "lookups", "hits_exact", "hits_semantic", "misses", "would_have_hit", "stores",
- *                  "left_out", "evicted", "expired", "false_hits", "saved_tokens", "gates": {"negation": 3, ...}}
+ *                  "left_out", "evicted", "expired", "false_hits", "saved_tokens", "prefix_saved_tokens",
+ *                  "shadow_same", "shadow_different", "gates": {"negation": 3, ...}}. A server writes the last three
+ *                  numbers: prompt tokens that the KV cache had, and how answers in shadow mode compared
  * @return AIINFRA_EINVAL, AIINFRA_EIO, AIINFRA_EBUSY, AIINFRA_ENOMEM
  * Thread: any.  Since: 0.1.
  */

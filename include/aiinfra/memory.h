@@ -390,6 +390,67 @@ AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_memory_set_block(aiinfra_mem
 AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_memory_blocks(aiinfra_memory *memory, char **out_json,
                                                                   aiinfra_error *err);
 
+/** What a block may hold. Zero is the default of every field. */
+typedef struct aiinfra_block_opts {
+  size_t struct_size;      /**< sizeof this struct; set by AIINFRA_BLOCK_OPTS_INIT */
+  const char *description; /**< what belongs into it, for the model; at most 1024 bytes; NULL: as it is */
+  uint32_t limit_bytes;    /**< of its text, at most 16384; 0: as it is, 16384 for a new one */
+  int32_t read_only;       /**< 1: the agent must not edit it, -1: it may; 0: as it is, editable when new */
+} aiinfra_block_opts;
+
+/** Initialiser of aiinfra_block_opts. */
+#define AIINFRA_BLOCK_OPTS_INIT            \
+  {                                        \
+    sizeof(aiinfra_block_opts), NULL, 0, 0 \
+  }
+
+/** A change of a block's text. Zero is the default of every field but the text. */
+typedef struct aiinfra_block_edit {
+  size_t struct_size; /**< sizeof this struct; set by AIINFRA_BLOCK_EDIT_INIT */
+  const char *text;   /**< a new last line; or what takes the place of `find`, where "" removes it */
+  const char *find;   /**< a piece that the block has exactly once; NULL: none */
+  int32_t by_agent;   /**< 1: a block that is read-only refuses */
+  int32_t reserved;   /**< 0 */
+} aiinfra_block_edit;
+
+/** Initialiser of aiinfra_block_edit. */
+#define AIINFRA_BLOCK_EDIT_INIT                  \
+  {                                              \
+    sizeof(aiinfra_block_edit), NULL, NULL, 0, 0 \
+  }
+
+/**
+ * Makes an empty block, or changes what a block may hold.
+ * @return AIINFRA_ELIMIT  its text is longer than the limit; the message tells both
+ *         AIINFRA_EINVAL, AIINFRA_ENOTSUP, AIINFRA_EIO, AIINFRA_EBUSY, AIINFRA_ENOSPC, AIINFRA_ENOMEM
+ * Thread: any.  Since: 0.1.
+ */
+AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_memory_define_block(aiinfra_memory *memory, const char *label,
+                                                                        const aiinfra_block_opts *opts,
+                                                                        aiinfra_error *err);
+
+/**
+ * Changes a part of a block's text. Messages of failures are written for the model that edits.
+ * @param out_text  receives the whole text; may be NULL
+ * @return AIINFRA_ENOENT  no such block
+ *         AIINFRA_ELIMIT  the text would be longer than the limit
+ *         AIINFRA_EINVAL  `find` is not there exactly once, or the block is read-only
+ *         AIINFRA_ENOTSUP, AIINFRA_EIO, AIINFRA_EBUSY, AIINFRA_ENOSPC, AIINFRA_ENOMEM
+ * Thread: any.  Since: 0.1.
+ */
+AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_memory_edit_block(aiinfra_memory *memory, const char *label,
+                                                                      const aiinfra_block_edit *edit, char **out_text,
+                                                                      aiinfra_error *err);
+
+/**
+ * The blocks with all that is known of them, in the order of their labels.
+ * @param out_json  [{"label", "text", "description", "bytes", "limit_bytes", "read_only", "updated_ms"}]
+ * @return AIINFRA_EINVAL, AIINFRA_EIO, AIINFRA_EBUSY, AIINFRA_ENOMEM
+ * Thread: any.  Since: 0.1.
+ */
+AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_memory_list_blocks(aiinfra_memory *memory, char **out_json,
+                                                                       aiinfra_error *err);
+
 /* ---- facts in time ------------------------------------------------------------------------------------------------ */
 
 /**
@@ -480,6 +541,96 @@ AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_memory_fact_history(aiinfra_
  */
 AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_memory_facts(aiinfra_memory *memory, const aiinfra_facts_opts *opts,
                                                                  char **out_json, aiinfra_error *err);
+
+/* ---- care: what a memory does when nobody waits ------------------------------------------------------------------- */
+
+/** How facts are brought together. Zero is the default of every field. */
+typedef struct aiinfra_consolidate_opts {
+  size_t struct_size;           /**< sizeof this struct; set by AIINFRA_CONSOLIDATE_OPTS_INIT */
+  int64_t after_id;             /**< goes on behind this fact: "next" of the last call */
+  uint32_t max_steps;           /**< facts that are looked at; 0: all that are left */
+  uint32_t max_facts;           /**< that may be current: the weakest of more are retired; 0: any number */
+  int32_t dry_run;              /**< 1: only tells what would be done */
+  int32_t keep_contradictions;  /**< 1: contradictions are told, and both facts stay */
+  aiinfra_progress_fn progress; /**< called between facts; may cancel, what was done stays; NULL: none */
+  void *progress_user;          /**< handed to it */
+} aiinfra_consolidate_opts;
+
+/** Initialiser of aiinfra_consolidate_opts. */
+#define AIINFRA_CONSOLIDATE_OPTS_INIT                           \
+  {                                                             \
+    sizeof(aiinfra_consolidate_opts), 0, 0, 0, 0, 0, NULL, NULL \
+  }
+
+/**
+ * Brings the current facts together, without a model. What says the same in nearly the same words becomes one, which is
+ * reinforced. A fact that contradicts an older one, by a negation or by another value of the same attribute ("Ann lives
+ * in Rome", "my editor is vim"), supersedes it, if it is trusted as much; else both stay. Facts that are merged or
+ * superseded become versions of one fact, and are kept for questions about the past. Each fact is a transaction of its
+ * own, so that nothing is lost when it is stopped; doing it again does no harm.
+ *
+ * @param opts      may be NULL
+ * @param out_json  {"looked_at", "merged", "superseded", "contradictions", "faded", "next": id of the last fact that
+ *                  was looked at, "done": whether none is left, "changes": [{"what": "merged" | "superseded" |
+ *                  "contradiction" | "faded", "id", "text", "by": id or null}]}, at most 1000 changes; may be NULL
+ * @return AIINFRA_ECANCELED  progress asked for it; out_json is given all the same
+ *         AIINFRA_EINVAL, AIINFRA_ENOTSUP, AIINFRA_EIO, AIINFRA_EBUSY, AIINFRA_ENOSPC, AIINFRA_ENOMEM
+ * Thread: any.  Since: 0.1.
+ */
+AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_memory_consolidate(aiinfra_memory *memory,
+                                                                       const aiinfra_consolidate_opts *opts,
+                                                                       char **out_json, aiinfra_error *err);
+
+/** How a conversation is summarised. Zero is the default of every field. */
+typedef struct aiinfra_summarise_opts {
+  size_t struct_size; /**< sizeof this struct; set by AIINFRA_SUMMARISE_OPTS_INIT */
+  uint32_t keep_last; /**< messages at the end that need no summary; 0: 12 */
+  uint32_t chunk;     /**< messages of one summary; 0: 24 */
+  uint32_t max_bytes; /**< of one summary, 64 to 16384; 0: 1024 */
+  int32_t reserved;   /**< 0 */
+} aiinfra_summarise_opts;
+
+/** Initialiser of aiinfra_summarise_opts. */
+#define AIINFRA_SUMMARISE_OPTS_INIT            \
+  {                                            \
+    sizeof(aiinfra_summarise_opts), 0, 0, 0, 0 \
+  }
+
+/**
+ * Summarises what has no summary yet, without a model: the sentences that say most of what was said, in their order. A
+ * summary is made of whole chunks, so that it never changes, and names its messages, which stay. Doing it again goes on.
+ *
+ * @param opts      may be NULL
+ * @param n         receives how many summaries were made; may be NULL
+ * @return AIINFRA_EINVAL, AIINFRA_ENOTSUP, AIINFRA_EIO, AIINFRA_EBUSY, AIINFRA_ENOSPC, AIINFRA_ENOMEM
+ * Thread: any.  Since: 0.1.
+ */
+AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_memory_summarise(aiinfra_memory *memory, const char *conversation,
+                                                                     const aiinfra_summarise_opts *opts, uint64_t *n,
+                                                                     aiinfra_error *err);
+
+/**
+ * Keeps a summary that somebody else made, such as a model; it takes the place of those in its range.
+ * @param first_seq  the number of its first message, from 1
+ * @param last_seq   and of its last one
+ * @param text       1 to 65536 bytes
+ * @return AIINFRA_ENOENT  the conversation has no such messages
+ *         AIINFRA_EEXIST  it overlaps another summary by a part
+ *         AIINFRA_EINVAL, AIINFRA_EIO, AIINFRA_EBUSY, AIINFRA_ENOSPC, AIINFRA_ENOMEM
+ * Thread: any.  Since: 0.1.
+ */
+AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_memory_add_summary(aiinfra_memory *memory, const char *conversation,
+                                                                       int64_t first_seq, int64_t last_seq,
+                                                                       const char *text, aiinfra_error *err);
+
+/**
+ * The summaries of a conversation, oldest first.
+ * @param out_json  [{"first_seq", "last_seq", "text", "created_ms"}]
+ * @return AIINFRA_EINVAL, AIINFRA_EIO, AIINFRA_EBUSY, AIINFRA_ENOMEM
+ * Thread: any.  Since: 0.1.
+ */
+AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_memory_summaries(aiinfra_memory *memory, const char *conversation,
+                                                                     char **out_json, aiinfra_error *err);
 
 /* ---- the whole scope ------------------------------------------------------------------------------------------------ */
 

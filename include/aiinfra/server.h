@@ -1,12 +1,13 @@
 /* aiinfra/server.h - an OpenAI-compatible HTTP server on the runtime's loop, feeding the same batchers.
  *
  * Serves POST /v1/chat/completions and /v1/completions (streaming and not), POST /v1/embeddings, POST
- * /v1/vector_stores/NAME/search, GET /v1/models, GET /health and GET /metrics.
+ * /v1/vector_stores/NAME/search, POST /v1/cache/report, GET /v1/models, GET /health and GET /metrics.
  */
 #ifndef AIINFRA_SERVER_H
 #define AIINFRA_SERVER_H
 
 #include "aiinfra/batcher.h"
+#include "aiinfra/cache.h"
 #include "aiinfra/memory.h"
 #include "aiinfra/types.h"
 
@@ -28,7 +29,10 @@ typedef struct aiinfra_server_opts {
 } aiinfra_server_opts;
 
 /** Initialiser of aiinfra_server_opts. */
-#define AIINFRA_SERVER_OPTS_INIT {sizeof(aiinfra_server_opts), NULL, NULL, 0, 0, 0}
+#define AIINFRA_SERVER_OPTS_INIT                     \
+  {                                                  \
+    sizeof(aiinfra_server_opts), NULL, NULL, 0, 0, 0 \
+  }
 
 /**
  * Binds the port. Nothing is served before the loop runs.
@@ -42,8 +46,8 @@ typedef struct aiinfra_server_opts {
  * Thread: loop.  Since: 0.1.
  */
 AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_server_create(aiinfra_runtime *runtime,
-                                                                  const aiinfra_server_opts *opts,
-                                                                  aiinfra_server **out, aiinfra_error *err);
+                                                                  const aiinfra_server_opts *opts, aiinfra_server **out,
+                                                                  aiinfra_error *err);
 
 /**
  * Serves a batcher's model under a name; the first one is the default. The server keeps the batcher alive.
@@ -62,6 +66,18 @@ AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_server_add_model(aiinfra_ser
  */
 AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_server_add_memory(aiinfra_server *server, const char *name,
                                                                       aiinfra_memory *memory, aiinfra_error *err);
+
+/**
+ * Serves answers that were given before. The options of the cache say how. Chats and completions with temperature 0 or
+ * a seed, and those with "cache": true, are looked for in it; it is told their answers. "cache": false and the header
+ * Cache-Control with no-store or no-cache are obeyed. The header X-Cache of an answer is HIT, MISS or BYPASS. The server
+ * keeps the cache alive.
+ * @return AIINFRA_EEXIST  the server has a cache
+ *         AIINFRA_EINVAL
+ * Thread: loop.  Since: 0.1.
+ */
+AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_server_set_cache(aiinfra_server *server, aiinfra_cache *cache,
+                                                                     aiinfra_error *err);
 
 /**
  * The port that the server listens on.

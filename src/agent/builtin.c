@@ -1,7 +1,8 @@
-/* builtin.c - the tools that come with the library: calculator, clock, memory_search, remember.
+/* builtin.c - the tools that come with the library: calculator, clock, memory_search, remember, edit_block.
  *
  * The first two answer at once. The memory tools block on the disk, so they run on the thread pool; their run
- * ends only after them, so that the memory is there while they use it. All are idempotent: asked again after a crash they do no harm.
+ * ends only after them, so that the memory is there while they use it. All but edit_block are idempotent: asked again after a
+ * crash they do no harm. edit_block is offered when the memory has a block that may be edited.
  */
 #include <stdio.h>
 #include <time.h>
@@ -47,14 +48,16 @@ static void clock_now(void *user, aiinfra_tool_call *call, const char *arguments
 
 /* ---- memory, on the pool --------------------------------------------------------------------------------------------- */
 
+typedef enum memory_action { SEARCH, REMEMBER, EDIT } memory_action;
+
 typedef struct memory_job {
   aiinfra_runtime *rt;
   aii_run *run;
   aiinfra_memory *memory;
   aiinfra_tool_call *call;
   json_t *arguments;
-  const char *text; /* the query, or what to remember */
-  bool remember;
+  const char *text; /* the query, what to remember, what to write */
+  memory_action action;
   aii_buf result;
   aiinfra_status rc;
   aiinfra_error error;
@@ -91,11 +94,29 @@ static aiinfra_status search(memory_job *job)
   return rc;
 }
 
+static aiinfra_status edit_block(memory_job *job)
+{
+  aiinfra_block_edit edit = AIINFRA_BLOCK_EDIT_INIT;
+  char *text = NULL;
+  edit.text = job->text;
+  edit.find = json_string_value(json_object_get(job->arguments, "find"));
+  if (edit.find != NULL && edit.find[0] == '\0') edit.find = NULL;
+  edit.by_agent = 1;
+  aiinfra_status rc = aiinfra_memory_edit_block(
+      job->memory, json_string_value(json_object_get(job->arguments, "label")), &edit, &text, &job->error);
+  if (rc == AIINFRA_OK) aii_buf_str(&job->result, "The block is now:\n");
+  if (rc == AIINFRA_OK) aii_buf_str(&job->result, text);
+  aiinfra_string_free(text);
+  return rc;
+}
+
 static void run_memory_job(void *user)
 {
   memory_job *job = user;
-  if (!job->remember) {
+  if (job->action == SEARCH) {
     job->rc = search(job);
+  } else if (job->action == EDIT) {
+    job->rc = edit_block(job);
   } else {
     job->rc = aiinfra_memory_remember(job->memory, job->text, NULL, NULL, &job->error);
     aii_buf_str(&job->result, "Remembered.");
@@ -115,7 +136,8 @@ static void memory_job_done(void *user)
   aii_del(&job->rt->mem, job, sizeof *job);
 }
 
-static void start_memory_job(aiinfra_memory *memory, aiinfra_tool_call *call, const char *arguments_json, bool remember)
+static void start_memory_job(aiinfra_memory *memory, aiinfra_tool_call *call, const char *arguments_json,
+                             memory_action action)
 {
   aiinfra_runtime *rt = call->rt;
   memory_job *job = aii_new(&rt->mem, sizeof *job);
@@ -126,13 +148,13 @@ static void start_memory_job(aiinfra_memory *memory, aiinfra_tool_call *call, co
   }
   job->rt = rt;
   job->memory = memory;
-  job->remember = remember;
-  job->text = argument(arguments_json, remember ? "text" : "query", &job->arguments);
+  job->action = action;
+  job->text = argument(arguments_json, action == SEARCH ? "query" : "text", &job->arguments);
   aii_buf_init(&job->result, &rt->mem, 0);
   job->call = call;
   job->run = call->run;
   job->run->n_jobs++;
-  if (job->text == NULL) why = remember ? "the text is missing" : "the query is missing";
+  if (job->text == NULL) why = action == SEARCH ? "the query is missing" : "the text is missing";
   else if (aii_loop_work(rt->loop, run_memory_job, memory_job_done, job, &job->error) == AIINFRA_OK) return;
   job->call = NULL;
   memory_job_done(job);
@@ -141,12 +163,36 @@ static void start_memory_job(aiinfra_memory *memory, aiinfra_tool_call *call, co
 
 static void memory_search(void *user, aiinfra_tool_call *call, const char *arguments_json)
 {
-  start_memory_job(user, call, arguments_json, false);
+  start_memory_job(user, call, arguments_json, SEARCH);
 }
 
 static void remember(void *user, aiinfra_tool_call *call, const char *arguments_json)
 {
-  start_memory_job(user, call, arguments_json, true);
+  start_memory_job(user, call, arguments_json, REMEMBER);
+}
+
+static void edit(void *user, aiinfra_tool_call *call, const char *arguments_json)
+{
+  start_memory_job(user, call, arguments_json, EDIT);
+}
+
+static aiinfra_status has_editable(aiinfra_memory *memory, bool *any, aiinfra_error *err)
+{
+  char *text = NULL;
+  json_t *blocks = NULL, *block;
+  size_t i;
+  *any = false;
+  if (memory == NULL) return AIINFRA_OK;
+  aiinfra_status rc = aiinfra_memory_list_blocks(memory, &text, err);
+  if (rc == AIINFRA_OK) rc = aii_json_parse(text, strlen(text), "blocks", 0, &blocks, err);
+  aiinfra_string_free(text);
+  json_array_foreach(blocks, i, block)
+  {
+    bool described = json_is_string(json_object_get(block, "description"));
+    *any = *any || (described && json_is_false(json_object_get(block, "read_only")));
+  }
+  json_decref(blocks);
+  return rc;
 }
 
 /* ---- the list ---------------------------------------------------------------------------------------------------------- */
@@ -156,29 +202,36 @@ aiinfra_status aii_agent_add_builtin_tools(aiinfra_agent *agent, aiinfra_error *
   static const struct {
     const char *name, *description, *parameters;
     aiinfra_tool_fn run;
-    bool of_memory;
+    bool of_memory, of_blocks;
   } list[] = {
       {"calculator", "Computes the value of an arithmetic expression.",
        "{\"type\":\"object\",\"properties\":{\"expression\":{\"type\":\"string\"}},\"required\":[\"expression\"]}",
-       calculator, false},
-      {"clock", "Tells the current date and time.", "{\"type\":\"object\",\"properties\":{}}", clock_now, false},
+       calculator, false, false},
+      {"clock", "Tells the current date and time.", "{\"type\":\"object\",\"properties\":{}}", clock_now, false, false},
       {"memory_search", "Searches what the user said before.",
        "{\"type\":\"object\",\"properties\":{\"query\":{\"type\":\"string\"}},\"required\":[\"query\"]}", memory_search,
-       true},
+       true, false},
       {"remember", "Keeps a fact for later.",
-       "{\"type\":\"object\",\"properties\":{\"text\":{\"type\":\"string\"}},\"required\":[\"text\"]}", remember, true},
+       "{\"type\":\"object\",\"properties\":{\"text\":{\"type\":\"string\"}},\"required\":[\"text\"]}", remember, true,
+       false},
+      {"edit_block",
+       "Edits a block of your working memory: adds a line, or puts the text in the place of what find quotes from it.",
+       "{\"type\":\"object\",\"properties\":{\"label\":{\"type\":\"string\"},\"find\":{\"type\":\"string\"},\"text\":{"
+       "\"type\":\"string\"}},\"required\":[\"label\",\"text\"]}",
+       edit, true, true},
   };
+  bool blocks;
   size_t before = agent->n_tools;
-  aiinfra_status rc = AIINFRA_OK;
+  aiinfra_status rc = has_editable(agent->memory, &blocks, err);
   for (size_t i = 0; i < AII_COUNT(list) && rc == AIINFRA_OK; i++) {
     aiinfra_tool tool = AIINFRA_TOOL_INIT;
-    if (list[i].of_memory && agent->memory == NULL) continue;
+    if ((list[i].of_memory && agent->memory == NULL) || (list[i].of_blocks && !blocks)) continue;
     tool.name = list[i].name;
     tool.description = list[i].description;
     tool.parameters_json = list[i].parameters;
     tool.run = list[i].run;
     tool.user = agent->memory;
-    tool.idempotent = 1;
+    tool.idempotent = !list[i].of_blocks;
     rc = aii_agent_add_tool(agent, &tool, err);
   }
   while (rc != AIINFRA_OK && agent->n_tools > before) { /* all or none */

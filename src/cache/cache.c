@@ -6,9 +6,19 @@
 #include "src/cache/cache.h"
 
 static const char *const NAMES[AII_COUNTS] = {
-    "entries",  "bytes",   "lookups", "hits_exact", "hits_semantic", "misses", "would_have_hit", "stores",
-    "left_out", "evicted", "expired", "false_hits", "saved_tokens",  "none",   "negation",       "number",
-    "time",     "entity",  "order",   "words",      "threshold",     "timely",
+    "entries",        "bytes",
+    "lookups",        "hits_exact",
+    "hits_semantic",  "misses",
+    "would_have_hit", "stores",
+    "left_out",       "evicted",
+    "expired",        "false_hits",
+    "saved_tokens",   "prefix_saved_tokens",
+    "shadow_same",    "shadow_different",
+    "none",           "negation",
+    "number",         "time",
+    "entity",         "order",
+    "words",          "threshold",
+    "timely",
 };
 
 const char *aii_count_name(int count)
@@ -21,14 +31,21 @@ aiinfra_status aii_cache_open(aiinfra_db *db, const aiinfra_cache_opts *opts, ai
   aiinfra_cache *cache = aii_new(&db->rt->mem, sizeof *cache);
   if (cache == NULL) return aii_fail(err, AIINFRA_ENOMEM, "no memory for a cache");
   cache->db = db;
+  atomic_store(&cache->refs, 1);
   cache->opts = *opts;
   aii_db_ref(db);
   *out = cache;
   return AIINFRA_OK;
 }
 
-void aii_cache_free(aiinfra_cache *cache)
+void aii_cache_ref(aiinfra_cache *cache)
 {
+  atomic_fetch_add(&cache->refs, 1);
+}
+
+void aii_cache_unref(aiinfra_cache *cache)
+{
+  if (cache == NULL || atomic_fetch_sub(&cache->refs, 1) != 1) return;
   aiinfra_db *db = cache->db;
   aii_sql_lock(db->sql);
   (void)aii_cache_flush(cache, NULL); /* counts only: nobody can be told any more */
@@ -100,6 +117,13 @@ aiinfra_status aii_cache_flush(aiinfra_cache *cache, aiinfra_error *err)
 void aii_cache_use(aiinfra_cache *cache, int64_t id)
 {
   if (cache->n_used < AII_CACHE_PENDING) cache->used[cache->n_used++] = id;
+}
+
+void aii_cache_note(aiinfra_cache *cache, aii_count count, int64_t n)
+{
+  aii_sql_lock(cache->db->sql);
+  cache->counts[count] += n;
+  aii_sql_unlock(cache->db->sql);
 }
 
 /* ---- stats ------------------------------------------------------------------------------------------------------------- */

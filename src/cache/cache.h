@@ -14,6 +14,8 @@
 #ifndef AII_CACHE_H
 #define AII_CACHE_H
 
+#include <stdatomic.h>
+
 #include "aiinfra/cache.h"
 #include "lib/base/base.h"
 #include "lib/json/json.h"
@@ -34,6 +36,9 @@ typedef enum aii_count {
   AII_COUNT_EXPIRED,
   AII_COUNT_FALSE,
   AII_COUNT_TOKENS,
+  AII_COUNT_PREFIX, /* what the KV cache saved beside it, as a server tells */
+  AII_COUNT_SAME,   /* shadow mode: what the model answered then */
+  AII_COUNT_DIFFERENT,
   AII_COUNT_GATES, /* one for each aii_gate, then the threshold and the timely */
   AII_COUNT_THRESHOLD = AII_COUNT_GATES + AII_GATES,
   AII_COUNT_TIMELY,
@@ -44,6 +49,7 @@ enum { AII_CACHE_PENDING = 64 };
 
 struct aiinfra_cache {
   aiinfra_db *db;
+  _Atomic uint32_t refs;           /* the owner's, and those of servers */
   aiinfra_cache_opts opts;         /* complete */
   int64_t counts[AII_COUNTS];      /* not written yet */
   int64_t used[AII_CACHE_PENDING]; /* ids of entries that were served since */
@@ -51,7 +57,8 @@ struct aiinfra_cache {
 };
 
 aiinfra_status aii_cache_open(aiinfra_db *db, const aiinfra_cache_opts *opts, aiinfra_cache **out, aiinfra_error *err);
-void aii_cache_free(aiinfra_cache *cache);
+void aii_cache_ref(aiinfra_cache *cache);
+void aii_cache_unref(aiinfra_cache *cache);
 const char *aii_count_name(int count);
 /* Adds to a count, inside the caller's transaction. */
 aiinfra_status aii_cache_count(aiinfra_cache *cache, aii_count count, int64_t n, aiinfra_error *err);
@@ -60,6 +67,8 @@ aiinfra_status aii_cache_count(aiinfra_cache *cache, aii_count count, int64_t n,
 aiinfra_status aii_cache_write(aiinfra_cache *cache, aiinfra_error *err);
 void aii_cache_written(aiinfra_cache *cache);
 void aii_cache_use(aiinfra_cache *cache, int64_t id);
+/* Adds to a count of the handle; takes the lock. */
+void aii_cache_note(aiinfra_cache *cache, aii_count count, int64_t n);
 /* The same in a transaction of its own; lock held. */
 aiinfra_status aii_cache_flush(aiinfra_cache *cache, aiinfra_error *err);
 aiinfra_status aii_cache_stats(aiinfra_cache *cache, aii_buf *json, aiinfra_error *err);
@@ -75,6 +84,7 @@ typedef struct aii_cache_key {
   int64_t ttl_ms;
   float vector[AII_EMBED_DIMS]; /* when there is a wording */
   bool timely;
+  bool keep_cut;
 } aii_cache_key;
 
 /* Whatever it returns, aii_cache_key_free() must follow. */
@@ -92,6 +102,8 @@ aiinfra_status aii_cache_lookup(aiinfra_cache *cache, aii_cache_key *key, aii_bu
 /* response: an object; *id 0: left out. */
 aiinfra_status aii_cache_store(aiinfra_cache *cache, aii_cache_key *key, const json_t *response, const char *text,
                                int64_t *id, aiinfra_error *err);
+/* ENOENT when the tenant has no such entry. */
+aiinfra_status aii_cache_check_owner(aiinfra_cache *cache, int64_t id, const char *tenant, aiinfra_error *err);
 aiinfra_status aii_cache_report_false(aiinfra_cache *cache, int64_t id, const aii_cache_key *key, aiinfra_error *err);
 aiinfra_status aii_cache_clear(aiinfra_cache *cache, const char *tenant, uint64_t *n, aiinfra_error *err);
 

@@ -7,14 +7,14 @@ enum { MAX_TENANT = 256 };
 static const int64_t DEFAULT_TTL_MS = 24 * 3600 * 1000;
 static const uint64_t DEFAULT_BYTES = (uint64_t)64 << 20;
 static const uint32_t DEFAULT_ENTRIES = 10000;
-static const float DEFAULT_THRESHOLD = 0.4f;
+static const float DEFAULT_THRESHOLD = 0.1f;
 
 static aiinfra_status check_opts(aiinfra_cache_opts *o, aiinfra_error *err)
 {
   if (o->ttl_ms < -1) return aii_fail(err, AIINFRA_EINVAL, "ttl_ms is %lld, at least -1", (long long)o->ttl_ms);
   if (isnan(o->threshold) || o->threshold < -1 || o->threshold > 1)
     return aii_fail(err, AIINFRA_EINVAL, "threshold is a cosine, -1 to 1");
-  if (o->semantic < -1 || o->semantic > 1) return aii_fail(err, AIINFRA_EINVAL, "semantic is -1, 0 or 1");
+  if (o->semantic < -1 || o->semantic > 2) return aii_fail(err, AIINFRA_EINVAL, "semantic is -1 to 2");
   if (o->shadow < 0 || o->shadow > 1 || o->keep_timely < 0 || o->keep_timely > 1 || o->keep_partial < 0 ||
       o->keep_partial > 1)
     return aii_fail(err, AIINFRA_EINVAL, "shadow, keep_timely and keep_partial are 0 or 1");
@@ -41,7 +41,7 @@ aiinfra_status aiinfra_cache_open(aiinfra_db *db, const aiinfra_cache_opts *opts
 
 void aiinfra_cache_free(aiinfra_cache *cache)
 {
-  if (cache != NULL) aii_cache_free(cache);
+  aii_cache_unref(cache);
 }
 
 static aiinfra_status check_tenant(const char *tenant, aiinfra_error *err)
@@ -63,6 +63,8 @@ static aiinfra_status make_key(aiinfra_cache *cache, const aiinfra_cache_query *
   if (rc != AIINFRA_OK) return rc;
   if (q.request_json == NULL) return aii_fail(err, AIINFRA_EINVAL, "request_json is NULL");
   if (q.ttl_ms < -1) return aii_fail(err, AIINFRA_EINVAL, "ttl_ms is %lld, at least -1", (long long)q.ttl_ms);
+  if (q.exact_only < 0 || q.exact_only > 1 || q.keep_cut < 0 || q.keep_cut > 1)
+    return aii_fail(err, AIINFRA_EINVAL, "exact_only and keep_cut are 0 or 1");
   rc = check_tenant(q.tenant, err);
   return rc == AIINFRA_OK ? aii_cache_key_make(cache, &q, key, err) : rc;
 }

@@ -31,7 +31,8 @@ static bool is_text(const json_t *message)
          json_is_string(json_object_get(message, "content"));
 }
 
-static aiinfra_status take_question(const json_t *message, aii_cache_key *key, aiinfra_error *err)
+static aiinfra_status take_question(const json_t *message, aii_wording_kind kind, aii_cache_key *key,
+                                    aiinfra_error *err)
 {
   if (!is_text(message)) {
     aii_buf_char(&key->question, '\x01'); /* never the text of a user */
@@ -41,7 +42,7 @@ static aiinfra_status take_question(const json_t *message, aii_cache_key *key, a
   const char *s = json_string_value(text);
   size_t n = json_string_length(text);
   aii_buf_add(&key->question, s, n);
-  if (aii_wording(s, n, AII_WORDING_QUESTION, &key->wording)) {
+  if (aii_wording(s, n, kind, &key->wording)) {
     aii_embed(s, n, key->vector);
     key->timely = aii_wording_is_timely(aii_buf_cstr(&key->wording));
   } else if (!key->wording.failed) {
@@ -70,10 +71,12 @@ aiinfra_status aii_cache_key_make(aiinfra_cache *cache, const aiinfra_cache_quer
 {
   aii_mem *mem = &cache->db->rt->mem;
   json_t *root = NULL, *messages = NULL;
+  aii_wording_kind kind = cache->opts.semantic == 2 ? AII_WORDING_WIDE : AII_WORDING_QUESTION;
   key->tenant = query->tenant != NULL ? query->tenant : "";
   key->ttl_ms = query->ttl_ms != 0 ? query->ttl_ms : cache->opts.ttl_ms;
   key->partition = 0;
   key->timely = false;
+  key->keep_cut = query->keep_cut == 1;
   aii_buf_init(&key->key, mem, 0);
   aii_buf_init(&key->question, mem, 0);
   aii_buf_init(&key->wording, mem, 0);
@@ -84,7 +87,8 @@ aiinfra_status aii_cache_key_make(aiinfra_cache *cache, const aiinfra_cache_quer
     rc = aii_fail(err, AIINFRA_EINVAL, "request_json: expected an object, found %s", aii_json_type(root));
   if (rc == AIINFRA_OK) rc = aii_json_get_array(root, "", "messages", true, &messages, err);
   if (rc == AIINFRA_OK && json_array_size(messages) == 0) rc = aii_fail(err, AIINFRA_EINVAL, "messages: is empty");
-  if (rc == AIINFRA_OK) rc = take_question(json_array_get(messages, json_array_size(messages) - 1), key, err);
+  if (rc == AIINFRA_OK) rc = take_question(json_array_get(messages, json_array_size(messages) - 1), kind, key, err);
+  if (query->exact_only == 1) aii_buf_clear(&key->wording);
   if (rc == AIINFRA_OK) rc = take_rest(root, messages, key, err);
   json_decref(root);
   return rc;

@@ -107,14 +107,15 @@ static aiinfra_status evict(aiinfra_cache *cache, int64_t keep, aiinfra_error *e
 /* ---- storing ------------------------------------------------------------------------------------------------------------- */
 
 /* A tool call, a cut or a filtered answer is none to give again. */
-static bool is_partial(const json_t *response)
+static bool is_partial(const json_t *response, bool keep_cut)
 {
   const json_t *choices = json_object_get(response, "choices");
   for (size_t i = 0; i < json_array_size(choices); i++) {
     const json_t *choice = json_array_get(choices, i);
     const char *reason = json_string_value(json_object_get(choice, "finish_reason"));
     const json_t *message = json_object_get(choice, "message");
-    if (reason != NULL && strcmp(reason, "stop") != 0) return true;
+    bool cut = reason != NULL && strcmp(reason, "length") == 0;
+    if (reason != NULL && strcmp(reason, "stop") != 0 && !(cut && keep_cut)) return true;
     if (json_array_size(json_object_get(message, "tool_calls")) > 0) return true;
     if (json_is_string(json_object_get(message, "refusal"))) return true;
   }
@@ -206,7 +207,7 @@ aiinfra_status aii_cache_store(aiinfra_cache *cache, aii_cache_key *key, const j
   e.tokens = json_integer_value(json_object_get(json_object_get(response, "usage"), "total_tokens"));
   *id = 0;
   bool left_out = (key->timely && cache->opts.keep_timely != 1) ||
-                  (cache->opts.keep_partial != 1 && is_partial(response)) || n > cache->opts.max_bytes;
+                  (cache->opts.keep_partial != 1 && is_partial(response, key->keep_cut)) || n > cache->opts.max_bytes;
   aii_sql_lock(sql);
   if (left_out) {
     cache->counts[AII_COUNT_LEFT_OUT]++;
@@ -325,6 +326,26 @@ static aiinfra_status take_back(aiinfra_cache *cache, int64_t id, const aii_cach
   if (rc == AIINFRA_OK) rc = remove_entry(cache, id, &there, err);
   if (rc == AIINFRA_OK) rc = aii_cache_count(cache, AII_COUNT_FALSE, 1, err);
   aii_buf_free(&w.wording);
+  return rc;
+}
+
+aiinfra_status aii_cache_check_owner(aiinfra_cache *cache, int64_t id, const char *tenant, aiinfra_error *err)
+{
+  aii_stmt *stmt;
+  bool row = false;
+  aii_sql_lock(cache->db->sql);
+  aiinfra_status rc = aii_sql_prepare(cache->db->sql,
+                                      "SELECT 1 FROM cache_entries e JOIN cache_partitions p ON p.id = e.partition "
+                                      "WHERE e.id = ?1 AND p.tenant = ?2",
+                                      &stmt, err);
+  if (rc == AIINFRA_OK) {
+    aii_stmt_int(stmt, 1, id);
+    aii_stmt_text(stmt, 2, tenant, strlen(tenant));
+    rc = aii_stmt_step(stmt, &row, err);
+    aii_stmt_reset(stmt);
+  }
+  aii_sql_unlock(cache->db->sql);
+  if (rc == AIINFRA_OK && !row) rc = aii_fail(err, AIINFRA_ENOENT, "the cache has no entry %lld", (long long)id);
   return rc;
 }
 

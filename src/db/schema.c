@@ -196,6 +196,21 @@ static const char *const MIGRATIONS[] = {
     " PRIMARY KEY(scope, name)"
     ") STRICT, WITHOUT ROWID;"
     "PRAGMA user_version=3;",
+
+    /* memory: what blocks may hold, and summaries of conversations */
+    "ALTER TABLE blocks ADD COLUMN limit_bytes INTEGER;" /* NULL: the most there is */
+    "ALTER TABLE blocks ADD COLUMN description TEXT;"
+    "ALTER TABLE blocks ADD COLUMN read_only INTEGER NOT NULL DEFAULT 0;"
+    "CREATE TABLE summaries(" /* of messages, which stay */
+    " scope INTEGER NOT NULL REFERENCES scopes(id),"
+    " conversation TEXT NOT NULL,"
+    " first_seq INTEGER NOT NULL,"
+    " last_seq INTEGER NOT NULL,"
+    " text TEXT NOT NULL,"
+    " created_ms INTEGER NOT NULL,"
+    " PRIMARY KEY(scope, conversation, first_seq)"
+    ") STRICT, WITHOUT ROWID;"
+    "PRAGMA user_version=4;",
 };
 
 uint32_t aii_db_version(void)

@@ -303,7 +303,12 @@ static aiinfra_status remove_conversation(aiinfra_memory *memory, const char *co
   rc = aii_stmt_run(stmt, err);
   if (rc == AIINFRA_OK && aii_sql_changes(memory->db->sql) == 0)
     rc = aii_fail(err, AIINFRA_ENOENT, "this scope has no conversation of that name");
-  return rc;
+  if (rc == AIINFRA_OK)
+    rc = aii_sql_prepare(memory->db->sql, "DELETE FROM summaries WHERE scope = ?1 AND conversation = ?2", &stmt, err);
+  if (rc != AIINFRA_OK) return rc;
+  aii_stmt_int(stmt, 1, memory->scope);
+  aii_stmt_text(stmt, 2, conversation, strlen(conversation));
+  return aii_stmt_run(stmt, err);
 }
 
 aiinfra_status aii_memory_forget_conversation(aiinfra_memory *memory, const char *conversation, aiinfra_error *err)
@@ -319,9 +324,10 @@ aiinfra_status aii_memory_forget_conversation(aiinfra_memory *memory, const char
 static aiinfra_status remove_rest(aiinfra_memory *memory, const char *arg, aiinfra_error *err)
 {
   static const char messages[] = "DELETE FROM messages WHERE scope = ?1",
+                    summaries[] = "DELETE FROM summaries WHERE scope = ?1",
                     blocks[] = "DELETE FROM blocks WHERE scope = ?1",
                     documents[] = "DELETE FROM documents WHERE scope = ?1";
-  const char *const all[] = {messages, blocks, documents};
+  const char *const all[] = {messages, summaries, blocks, documents};
   aiinfra_status rc = AIINFRA_OK;
   (void)arg;
   for (size_t i = 0; rc == AIINFRA_OK && i < AII_COUNT(all); i++) {

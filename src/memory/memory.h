@@ -6,7 +6,9 @@
  *   files.c    finds and reads files         passages.c one file to passages
  *   document.c passages to rows              ingest.c   many files
  *   page.c     messages and blocks           pack.c     recalled items as one text
- *   dense.c    vectors of embedders
+ *   blocks.c   what blocks may hold, edits   dense.c    vectors of embedders
+ *   relate.c   what two facts are to each other  consolidate.c  facts brought together
+ *   summary.c  conversations in short            care_api.c     all that needs nobody to wait
  *
  * Invariants:
  * 1. Every statement that reads names the scope, or an item of it. Vectors and words of a scope are a collection of
@@ -274,6 +276,36 @@ typedef struct aii_pack {
 } aii_pack;
 aiinfra_status aii_memory_pack(aiinfra_memory *memory, const char *question, const aii_pack *how, aii_buf *json,
                                aiinfra_error *err);
+
+/* ---- care (relate.c, consolidate.c, summary.c) ------------------------------------------------------------------ */
+
+typedef enum aii_relation { AII_UNRELATED, AII_SAYS_SAME, AII_CONTRADICTS } aii_relation;
+/* What two facts are to each other, by rules for English. Never AII_SAYS_SAME with another negation, number, name or
+ * order. *failed: no memory. */
+aii_relation aii_facts_relate(aii_mem *mem, const char *a, const char *b, bool *failed);
+
+/* opts is complete. */
+aiinfra_status aii_memory_consolidate(aiinfra_memory *memory, const aiinfra_consolidate_opts *opts, aii_buf *json,
+                                      aiinfra_error *err);
+
+/* The sentences of a text that say most of it, in their order, at most max bytes. */
+aiinfra_status aii_extract(aii_mem *mem, const char *text, size_t n, size_t max, aii_buf *out, aiinfra_error *err);
+/* opts is complete. */
+aiinfra_status aii_memory_summarise(aiinfra_memory *memory, const char *conversation,
+                                    const aiinfra_summarise_opts *opts, uint64_t *n, aiinfra_error *err);
+aiinfra_status aii_memory_add_summary(aiinfra_memory *memory, const char *conversation, int64_t first, int64_t last,
+                                      const char *text, aiinfra_error *err);
+aiinfra_status aii_memory_summaries(aiinfra_memory *memory, const char *conversation, aii_buf *json,
+                                    aiinfra_error *err);
+
+/* ---- blocks (blocks.c) --------------------------------------------------------------------------------------------- */
+
+enum { AII_BLOCK_BYTES = 16384 };
+aiinfra_status aii_memory_define_block(aiinfra_memory *memory, const char *label, const aiinfra_block_opts *opts,
+                                       aiinfra_error *err);
+aiinfra_status aii_memory_edit_block(aiinfra_memory *memory, const char *label, const aiinfra_block_edit *edit,
+                                     aii_buf *text, aiinfra_error *err);
+aiinfra_status aii_memory_list_blocks(aiinfra_memory *memory, aii_buf *json, aiinfra_error *err);
 
 /* ---- messages and blocks (page.c) ------------------------------------------------------------------------------ */
 

@@ -1,4 +1,4 @@
-/* move.c - a scope as JSON lines, and back: facts in all versions, messages, blocks.
+/* move.c - a scope as JSON lines, and back: facts in all versions, messages, summaries, blocks.
  *
  * Lines are objects with a "type". A fact carries the id it had, by which later lines name it as "chain" and
  * "previous"; taking it in gives it a new one. Documents are left out: they are read again from where they lie.
@@ -39,6 +39,24 @@ static void write_block(aii_stmt *stmt, aii_buf *out)
   aii_buf_json(out, s, n);
   s = aii_stmt_get_text(stmt, 1, &n);
   aii_buf_str(out, ",\"text\":");
+  aii_buf_json(out, s, n);
+  s = aii_stmt_get_text(stmt, 2, &n);
+  if (n > 0) aii_buf_str(out, ",\"description\":");
+  if (n > 0) aii_buf_json(out, s, n);
+  if (!aii_stmt_is_null(stmt, 3)) aii_buf_fmt(out, ",\"limit_bytes\":%lld", (long long)aii_stmt_get_int(stmt, 3));
+  if (aii_stmt_get_int(stmt, 4) != 0) aii_buf_str(out, ",\"read_only\":true");
+}
+
+static void write_summary(aii_stmt *stmt, aii_buf *out)
+{
+  size_t n;
+  const char *s = aii_stmt_get_text(stmt, 0, &n);
+  aii_buf_str(out, "{\"type\":\"summary\",\"conversation\":");
+  aii_buf_json(out, s, n);
+  aii_buf_fmt(
+      out, ",\"first_seq\":%lld,\"last_seq\":%lld,\"created_ms\":%lld,\"text\":", (long long)aii_stmt_get_int(stmt, 1),
+      (long long)aii_stmt_get_int(stmt, 2), (long long)aii_stmt_get_int(stmt, 3));
+  s = aii_stmt_get_text(stmt, 4, &n);
   aii_buf_json(out, s, n);
 }
 
@@ -89,10 +107,25 @@ static aiinfra_status export_blocks(aiinfra_memory *memory, aii_buf *out, aiinfr
 {
   aii_stmt *stmt;
   aiinfra_status rc =
-      aii_sql_prepare(memory->db->sql, "SELECT label, text FROM blocks WHERE scope = ?1 ORDER BY label", &stmt, err);
+      aii_sql_prepare(memory->db->sql,
+                      "SELECT label, text, description, limit_bytes, read_only FROM blocks WHERE scope = ?1 "
+                      "ORDER BY label",
+                      &stmt, err);
   if (rc != AIINFRA_OK) return rc;
   aii_stmt_int(stmt, 1, memory->scope);
   return export_rows(stmt, write_block, out, err);
+}
+
+static aiinfra_status export_summaries(aiinfra_memory *memory, aii_buf *out, aiinfra_error *err)
+{
+  aii_stmt *stmt;
+  aiinfra_status rc = aii_sql_prepare(memory->db->sql,
+                                      "SELECT conversation, first_seq, last_seq, created_ms, text FROM summaries WHERE "
+                                      "scope = ?1 ORDER BY conversation, first_seq",
+                                      &stmt, err);
+  if (rc != AIINFRA_OK) return rc;
+  aii_stmt_int(stmt, 1, memory->scope);
+  return export_rows(stmt, write_summary, out, err);
 }
 
 aiinfra_status aii_memory_export(aiinfra_memory *memory, aii_buf *out, aiinfra_error *err)
@@ -104,6 +137,7 @@ aiinfra_status aii_memory_export(aiinfra_memory *memory, aii_buf *out, aiinfra_e
   if (rc == AIINFRA_OK) {
     rc = export_facts(memory, out, err);
     if (rc == AIINFRA_OK) rc = export_messages(memory, out, err);
+    if (rc == AIINFRA_OK) rc = export_summaries(memory, out, err);
     if (rc == AIINFRA_OK) rc = export_blocks(memory, out, err);
     aii_sql_rollback(memory->db->sql);
   }
@@ -284,24 +318,64 @@ static aiinfra_status take_message(importer *im, const json_t *line, aiinfra_err
   return rc;
 }
 
+static aiinfra_status take_summary(importer *im, const json_t *line, aiinfra_error *err)
+{
+  const char *conversation = NULL, *text = NULL;
+  int64_t first = 0, last = 0, created = 0;
+  aii_stmt *stmt;
+  aiinfra_status rc = aii_json_get_str(line, "", "conversation", true, &conversation, err);
+  if (rc == AIINFRA_OK) rc = aii_json_get_str(line, "", "text", true, &text, err);
+  if (rc == AIINFRA_OK) rc = aii_json_get_int(line, "", "first_seq", true, &first, err);
+  if (rc == AIINFRA_OK) rc = aii_json_get_int(line, "", "last_seq", true, &last, err);
+  if (rc == AIINFRA_OK) rc = get_time(line, "created_ms", &created, err);
+  if (rc == AIINFRA_OK &&
+      (conversation[0] == '\0' || strlen(conversation) > 256 || strlen(text) > 65536 || first < 1 || last < first))
+    rc = aii_fail(err, AIINFRA_EINVAL, "conversation or text is empty or too long, or there is no range");
+  if (rc == AIINFRA_OK)
+    rc = aii_sql_prepare(im->memory->db->sql,
+                         "INSERT INTO summaries(scope, conversation, first_seq, last_seq, created_ms, text) "
+                         "SELECT ?1, ?2, ?3, ?4, ?5, ?6 WHERE NOT EXISTS(SELECT 1 FROM summaries WHERE scope = ?1 AND "
+                         "conversation = ?2 AND first_seq <= ?4 AND last_seq >= ?3)",
+                         &stmt, err);
+  if (rc != AIINFRA_OK) return rc;
+  aii_stmt_int(stmt, 1, im->memory->scope);
+  aii_stmt_text(stmt, 2, conversation, strlen(conversation));
+  aii_stmt_int(stmt, 3, first);
+  aii_stmt_int(stmt, 4, last);
+  aii_stmt_int(stmt, 5, created);
+  aii_stmt_text(stmt, 6, text, strlen(text));
+  rc = aii_stmt_run(stmt, err);
+  im->n_taken += rc == AIINFRA_OK && aii_sql_changes(im->memory->db->sql) > 0;
+  return rc;
+}
+
 static aiinfra_status take_block(importer *im, const json_t *line, aiinfra_error *err)
 {
-  const char *label = NULL, *text = NULL;
+  const char *label = NULL, *text = NULL, *about = NULL;
+  int64_t limit = AII_BLOCK_BYTES;
+  bool read_only = false;
   aii_stmt *stmt;
   aiinfra_status rc = aii_json_get_str(line, "", "label", true, &label, err);
   if (rc == AIINFRA_OK) rc = aii_json_get_str(line, "", "text", true, &text, err);
-  if (rc == AIINFRA_OK && (label[0] == '\0' || strlen(label) > 64 || text[0] == '\0' || strlen(text) > 16384))
-    rc = aii_fail(err, AIINFRA_EINVAL, "label or text: is empty or too long");
+  if (rc == AIINFRA_OK) rc = aii_json_get_str(line, "", "description", false, &about, err);
+  if (rc == AIINFRA_OK) rc = aii_json_get_int(line, "", "limit_bytes", false, &limit, err);
+  if (rc == AIINFRA_OK) rc = aii_json_get_bool(line, "", "read_only", false, &read_only, err);
+  if (rc == AIINFRA_OK && (label[0] == '\0' || strlen(label) > 64 || limit < 1 || limit > AII_BLOCK_BYTES ||
+                           strlen(text) > (size_t)limit || (about != NULL && strlen(about) > 1024)))
+    rc = aii_fail(err, AIINFRA_EINVAL, "label, text or description: is empty or too long");
   if (rc == AIINFRA_OK)
     rc = aii_sql_prepare(im->memory->db->sql,
-                         "INSERT INTO blocks(scope, label, text, updated_ms) VALUES(?1, ?2, ?3, ?4) "
-                         "ON CONFLICT DO NOTHING",
+                         "INSERT INTO blocks(scope, label, text, updated_ms, limit_bytes, description, read_only) "
+                         "VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING",
                          &stmt, err);
   if (rc != AIINFRA_OK) return rc;
   aii_stmt_int(stmt, 1, im->memory->scope);
   aii_stmt_text(stmt, 2, label, strlen(label));
   aii_stmt_text(stmt, 3, text, strlen(text));
   aii_stmt_int(stmt, 4, aii_unix_ms());
+  if (limit != AII_BLOCK_BYTES) aii_stmt_int(stmt, 5, limit);
+  aii_stmt_text(stmt, 6, about, about != NULL ? strlen(about) : 0);
+  aii_stmt_int(stmt, 7, read_only);
   rc = aii_stmt_run(stmt, err);
   im->n_taken += rc == AIINFRA_OK && aii_sql_changes(im->memory->db->sql) > 0;
   return rc;
@@ -317,6 +391,7 @@ static aiinfra_status take_line(importer *im, const char *s, size_t n, aiinfra_e
   if (rc == AIINFRA_OK) rc = aii_json_get_str(line, "", "type", true, &type, err);
   if (rc == AIINFRA_OK && strcmp(type, "fact") == 0) rc = take_fact(im, line, err);
   else if (rc == AIINFRA_OK && strcmp(type, "message") == 0) rc = take_message(im, line, err);
+  else if (rc == AIINFRA_OK && strcmp(type, "summary") == 0) rc = take_summary(im, line, err);
   else if (rc == AIINFRA_OK && strcmp(type, "block") == 0) rc = take_block(im, line, err);
   else if (rc == AIINFRA_OK) rc = aii_fail(err, AIINFRA_EINVAL, "type: \"%.32s\" is not known", type);
   json_decref(line);

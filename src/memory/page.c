@@ -83,7 +83,8 @@ aiinfra_status aii_memory_history(aiinfra_memory *memory, const char *conversati
 aiinfra_status aii_memory_set_block(aiinfra_memory *memory, const char *label, const char *text, aiinfra_error *err)
 {
   static const char set[] = "INSERT INTO blocks(scope, label, text, updated_ms) VALUES(?1, ?2, ?3, ?4) "
-                            "ON CONFLICT DO UPDATE SET text = excluded.text, updated_ms = excluded.updated_ms";
+                            "ON CONFLICT DO UPDATE SET text = excluded.text, updated_ms = excluded.updated_ms "
+                            "WHERE limit_bytes IS NULL OR length(CAST(excluded.text AS BLOB)) <= limit_bytes";
   static const char unset[] = "DELETE FROM blocks WHERE scope = ?1 AND label = ?2";
   aii_sql *sql = memory->db->sql;
   aii_stmt *stmt;
@@ -98,6 +99,8 @@ aiinfra_status aii_memory_set_block(aiinfra_memory *memory, const char *label, c
       aii_stmt_int(stmt, 4, aii_unix_ms());
     }
     rc = aii_stmt_run(stmt, err);
+    if (rc == AIINFRA_OK && !empty && aii_sql_changes(sql) == 0)
+      rc = aii_fail(err, AIINFRA_ELIMIT, "the text is longer than the block '%s' may be", label);
   }
   aii_sql_unlock(sql);
   return rc;
@@ -111,7 +114,7 @@ aiinfra_status aii_memory_blocks(aiinfra_memory *memory, aii_buf *json, aiinfra_
   aii_buf_char(json, '{');
   aii_sql_lock(sql);
   aiinfra_status rc =
-      aii_sql_prepare(sql, "SELECT label, text FROM blocks WHERE scope = ?1 ORDER BY label", &stmt, err);
+      aii_sql_prepare(sql, "SELECT label, text FROM blocks WHERE scope = ?1 AND text <> '' ORDER BY label", &stmt, err);
   if (rc == AIINFRA_OK) {
     aii_stmt_int(stmt, 1, memory->scope);
     rc = aii_stmt_step(stmt, &row, err);

@@ -24,6 +24,12 @@ aiinfra_status aiinfra_server_add_memory(aiinfra_server *server, const char *nam
   return aii_fail(err, AIINFRA_ENOTSUP, "this build has no server: build the library with WITH_SERVER=1");
 }
 
+aiinfra_status aiinfra_server_set_cache(aiinfra_server *server, aiinfra_cache *cache, aiinfra_error *err)
+{
+  (void)server, (void)cache;
+  return aii_fail(err, AIINFRA_ENOTSUP, "this build has no server: build the library with WITH_SERVER=1");
+}
+
 int aiinfra_server_port(const aiinfra_server *server)
 {
   (void)server;

@@ -34,6 +34,7 @@ static aii_exchange *exchange_new(aiinfra_server *s, struct MHD_Connection *conn
   aii_buf_init(&x->body, mem, (size_t)s->max_body_bytes);
   aii_buf_init(&x->events, mem, 0);
   aii_buf_init(&x->reply.body, mem, AII_SERVER_MAX_REPLY);
+  aii_cached_init(x);
   x->next = s->open;
   if (s->open != NULL) s->open->prev = x;
   s->open = x;
@@ -62,6 +63,7 @@ void aii_exchange_unref(aii_exchange *x)
   aii_buf_free(&x->body);
   aii_buf_free(&x->events);
   aii_buf_free(&x->reply.body);
+  aii_cached_free(x);
   aii_strfree(mem, x->path);
   aii_del(mem, x, sizeof *x);
   aii_server_maybe_end(s);
@@ -144,6 +146,7 @@ static enum MHD_Result queue(aii_exchange *x, unsigned status, struct MHD_Respon
   if (response == NULL) return MHD_NO;
   bool closing = x->server->closing || x->reply.close;
   add_header(response, "X-Request-Id", x->id[0] != '\0' ? x->id : NULL);
+  aii_cached_add_headers(x, response);
   add_header(response, MHD_HTTP_HEADER_CONNECTION, closing ? "close" : NULL);
   enum MHD_Result rc = MHD_queue_response(x->connection, status, response);
   MHD_destroy_response(response);

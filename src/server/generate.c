@@ -60,9 +60,8 @@ static void compact(aii_exchange *x)
   x->n_sent = 0;
 }
 
-static void on_chunk(void *user, const aiinfra_chunk *chunk)
+void aii_generate_chunk(aii_exchange *x, const aiinfra_chunk *chunk)
 {
-  aii_exchange *x = user;
   if (x->gone || (chunk->n_bytes == 0 && chunk->reasoning_bytes == 0 && chunk->call == NULL)) return;
   if (x->events.len > 0) compact(x);
   open_stream(x);
@@ -76,6 +75,11 @@ static void on_chunk(void *user, const aiinfra_chunk *chunk)
     return;
   }
   aii_exchange_wake(x);
+}
+
+static void on_chunk(void *user, const aiinfra_chunk *chunk)
+{
+  aii_generate_chunk(user, chunk);
 }
 
 void aii_exchange_fail(aii_exchange *x, const char *param, aiinfra_status status, const aiinfra_error *err)
@@ -96,7 +100,7 @@ void aii_exchange_fail(aii_exchange *x, const char *param, aiinfra_status status
   x->stream_ended = true;
 }
 
-static void finish_well(aii_exchange *x, const aiinfra_result *result)
+void aii_generate_finish(aii_exchange *x, const aiinfra_result *result)
 {
   if (x->params.stream) {
     open_stream(x);
@@ -119,8 +123,11 @@ static void on_result(void *user, aiinfra_status status, const aiinfra_result *r
 {
   aii_exchange *x = user;
   if (aii_exchange_took(x)) {
-    if (status == AIINFRA_OK) finish_well(x, result);
-    else aii_exchange_fail(x, NULL, status, result->error);
+    if (status == AIINFRA_OK) {
+      aii_generate_finish(x, result);
+      aii_cached_keep(x, result);
+    }
+    if (status != AIINFRA_OK) aii_exchange_fail(x, NULL, status, result->error);
     aii_exchange_wake(x);
   }
   aii_exchange_unref(x);
@@ -128,14 +135,18 @@ static void on_result(void *user, aiinfra_status status, const aiinfra_result *r
 
 /* ---- handlers ------------------------------------------------------------------------------------------------------------ */
 
-static void generate(aii_exchange *x, aii_endpoint endpoint)
+void aii_generate_start(aii_exchange *x)
 {
   aiinfra_error err;
-  if (!aii_exchange_parse(x, endpoint)) return;
   aiinfra_status rc = aiinfra_batcher_generate(x->batcher, &x->params.opts, x->params.stream ? on_chunk : NULL,
                                                on_result, x, &x->request, &err);
   if (rc != AIINFRA_OK) aii_reply_status(&x->reply, rc, NULL, &err);
   else aii_exchange_ref(x);
+}
+
+static void generate(aii_exchange *x, aii_endpoint endpoint)
+{
+  if (aii_exchange_parse(x, endpoint) && !aii_cached_look(x)) aii_generate_start(x);
 }
 
 void aii_run_chat(aii_exchange *x)

@@ -23,7 +23,8 @@ aiinfra_status aii_models_add(aiinfra_server *server, const char *name, aiinfra_
     return aii_fail(err, AIINFRA_ENOMEM, "no memory for a model's name");
   }
   aii_batcher_ref(batcher);
-  server->models[server->n_models++] = (aii_served){.name = copy, .batcher = batcher, .created = aii_unix_ms() / 1000};
+  server->models[server->n_models++] = (aii_served){
+      .name = copy, .batcher = batcher, .created = aii_unix_ms() / 1000, .identity = aii_cached_identity(batcher)};
   return AIINFRA_OK;
 }
 

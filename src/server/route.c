@@ -68,6 +68,7 @@ static const aii_route routes[] = {
     {"/v1/rerank", "POST", aii_run_rerank},
     {"/v2/rerank", "POST", aii_run_rerank},
     {"/rerank", "POST", aii_run_rerank},
+    {"/v1/cache/report", "POST", aii_run_cache_report},
     {"/v1/models", "GET", run_models},
     {"/v1/models/", "GET", run_model},
     {"/health", "GET", run_health},

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "src/cache/cache.h"
 #include "src/server/server.h"
 
 enum { DEFAULT_PORT = 8080, DEFAULT_CONNECTIONS = 1024, IDLE_SECONDS = 75, GRACE_MS = 2000 };
@@ -28,6 +29,7 @@ static void destroy(aiinfra_server *s)
   void *user = s->closed_user;
   aii_models_free(s);
   aii_memories_free(s);
+  aii_cache_unref(s->cache);
   aii_strfree(&rt->mem, s->host);
   if (s->api_key != NULL) aii_strfree(&rt->mem, s->api_key);
   aii_del(&rt->mem, s, sizeof *s);

@@ -21,6 +21,7 @@
 #include <uv.h>
 
 #include "aiinfra/batcher.h"
+#include "aiinfra/cache.h"
 #include "aiinfra/server.h"
 #include "lib/base/base.h"
 #include "lib/json/json.h"
@@ -42,7 +43,8 @@ typedef struct aii_exchange aii_exchange;
 typedef struct aii_served {
   char *name;
   aiinfra_batcher *batcher;
-  int64_t created; /* seconds since 1970 */
+  int64_t created;   /* seconds since 1970 */
+  uint64_t identity; /* of what it computes */
 } aii_served;
 
 typedef struct aii_searched {
@@ -67,7 +69,8 @@ struct aiinfra_server {
   size_t n_models, cap_models;
   aii_searched *memories;
   size_t n_memories, cap_memories;
-  aii_exchange *open; /* every exchange that has not been freed */
+  aiinfra_cache *cache; /* NULL: none */
+  aii_exchange *open;   /* every exchange that has not been freed */
   uint32_t n_open, n_connected;
   uint64_t next_id;
   uint64_t id_salt;
@@ -143,6 +146,25 @@ void aii_reply_done(aii_reply *reply, unsigned status, const char *content_type)
 
 typedef struct aii_route aii_route;
 
+typedef enum aii_cached_state {
+  AII_CACHED_NONE, /* there is no cache, or nothing to ask it */
+  AII_CACHED_BYPASS,
+  AII_CACHED_MISS,
+  AII_CACHED_HIT
+} aii_cached_state;
+
+/* What the response cache has to do with an exchange (cached.c). */
+typedef struct aii_cached {
+  aii_cached_state state;
+  bool store;      /* the answer is to be kept */
+  bool same;       /* shadow mode: both answers said the same */
+  aii_buf form;    /* the request as the cache knows it */
+  aii_buf would;   /* shadow mode: the text that would have been served */
+  char tenant[40]; /* "": nobody in particular */
+  char tier[12], shadow[12];
+  int64_t id, age_s;
+} aii_cached;
+
 struct aii_exchange {
   aiinfra_server *server;
   aii_exchange *prev, *next;
@@ -167,6 +189,7 @@ struct aii_exchange {
   bool role_sent, stream_ended;
   aii_buf events;
   size_t n_sent;
+  aii_cached cached;
 };
 
 /* libmicrohttpd's callbacks. */
@@ -194,19 +217,35 @@ void aii_route_admit(aii_exchange *x, const char *url, const char *method);
 bool aii_key_matches(const char *header, const char *key); /* "Bearer KEY", in constant time */
 
 /* Handlers: each leaves a reply or starts work. */
-void aii_run_chat(aii_exchange *x);       /* generate.c */
-void aii_run_completion(aii_exchange *x); /* generate.c */
-void aii_run_embeddings(aii_exchange *x); /* embeddings.c */
-void aii_run_search(aii_exchange *x);     /* search.c */
-void aii_run_rerank(aii_exchange *x);     /* rerank.c */
+void aii_run_chat(aii_exchange *x);         /* generate.c */
+void aii_run_completion(aii_exchange *x);   /* generate.c */
+void aii_run_embeddings(aii_exchange *x);   /* embeddings.c */
+void aii_run_search(aii_exchange *x);       /* search.c */
+void aii_run_rerank(aii_exchange *x);       /* rerank.c */
+void aii_run_cache_report(aii_exchange *x); /* cached.c */
 
 /* The batcher has ended the exchange's request: true when the client is still there. */
 bool aii_exchange_took(aii_exchange *x);
 /* Answers with an error, as a status or, when a stream has begun, as its last event. param may be NULL. */
 void aii_exchange_fail(aii_exchange *x, const char *param, aiinfra_status status, const aiinfra_error *err);
 
+/* generate.c, for whoever has the answer: to the batcher, a piece of an answer, its end. */
+void aii_generate_start(aii_exchange *x);
+void aii_generate_chunk(aii_exchange *x, const aiinfra_chunk *chunk);
+void aii_generate_finish(aii_exchange *x, const aiinfra_result *result);
+
 /* Parses the body and finds the model; false: an error is in x->reply. */
 bool aii_exchange_parse(aii_exchange *x, aii_endpoint endpoint);
+
+/* ---- the response cache (cached.c) ------------------------------------------------------------------------------------------- */
+
+aiinfra_status aii_cached_set(aiinfra_server *server, aiinfra_cache *cache, aiinfra_error *err);
+uint64_t aii_cached_identity(const aiinfra_batcher *batcher);
+void aii_cached_init(aii_exchange *x);
+void aii_cached_free(aii_exchange *x);
+bool aii_cached_look(aii_exchange *x); /* true: it looks, and goes on by itself */
+void aii_cached_keep(aii_exchange *x, const aiinfra_result *result);
+void aii_cached_add_headers(const aii_exchange *x, struct MHD_Response *response);
 
 /* ---- OpenAI's shapes (openai.c) -------------------------------------------------------------------------------------------- */
 

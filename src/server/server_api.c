@@ -53,6 +53,13 @@ aiinfra_status aiinfra_server_add_memory(aiinfra_server *server, const char *nam
   return rc == AIINFRA_OK ? aii_memories_add(server, name, memory, err) : rc;
 }
 
+aiinfra_status aiinfra_server_set_cache(aiinfra_server *server, aiinfra_cache *cache, aiinfra_error *err)
+{
+  if (server == NULL || cache == NULL) return aii_fail(err, AIINFRA_EINVAL, "the server or the cache is NULL");
+  if (server->closing) return aii_fail(err, AIINFRA_EINVAL, "the server is closing");
+  return aii_cached_set(server, cache, err);
+}
+
 int aiinfra_server_port(const aiinfra_server *server)
 {
   return server != NULL ? server->port : 0;

@@ -39,7 +39,6 @@ static const char *const SAME[][2] = {
     {"v.", "versus"},
     {"biggest", "largest"},
     {"bigger", "larger"},
-    {"purchase", "buy"},
     {"ok", "okay"},
     {"everybody", "everyone"},
     {"somebody", "someone"},
@@ -79,7 +78,6 @@ static const char *const SAME[][2] = {
     {"licence", "license"},
     {"programme", "program"},
     {"catalogue", "catalog"},
-    {"obtain", "get"},
 };
 
 /* Of these only what does not change a statement. */
@@ -94,12 +92,17 @@ static bool is_prep(const aii_toks *t, size_t at)
   return aii_toks_in(t, at, aii_list_preposition);
 }
 
+/* Of these only what is no word to ask about. */
+static const char IN_TERMS[] = " does are am were has which whom an ";
+
 static void swap_words(aii_toks *t, bool facts)
 {
+  bool terms = !facts && aii_gist_is_of_words(t);
   for (size_t i = 0; i < t->n; i++) {
     for (size_t k = 0; k < AII_COUNT(SAME); k++) {
       if (strcmp(t->t[i].s, SAME[k][0]) != 0 || (facts && !aii_in(IN_FACTS, SAME[k][0]))) continue;
       if (facts && strcmp(SAME[k][0], "which") == 0) continue;
+      if (terms && !aii_in(IN_TERMS, SAME[k][0])) continue;
       (void)snprintf(t->t[i].s, sizeof t->t[i].s, "%s", SAME[k][1]);
       break;
     }
@@ -231,15 +234,22 @@ static bool is_superlative(const char *s)
 static bool of_follows(const aii_toks *t, size_t at)
 {
   for (size_t i = at + 1; i < t->n && i < at + 5; i++) {
-    if (aii_toks_is(t, i, "of")) return i > at + 1;
+    if (aii_toks_is(t, i, "of")) return i > at + 1 && i + 1 < t->n;
     if (is_prep(t, i) || aii_toks_in(t, i, aii_list_aux)) return false;
   }
   return false;
 }
 
+static size_t count(const aii_toks *t, const char *word)
+{
+  size_t n = 0;
+  for (size_t i = 0; i < t->n; i++) n += aii_toks_is(t, i, word);
+  return n;
+}
+
 static void drop_articles(aii_toks *t)
 {
-  bool how_to = aii_toks_is(t, 0, "howto");
+  bool how_to = aii_toks_is(t, 0, "howto") && (count(t, "a") == 0 || count(t, "the") == 0); /* with both they tell */
   for (size_t i = 0; i + 1 < t->n; i++) {
     bool drop = false;
     if (i > 0 && is_prep(t, i - 1) && !aii_toks_is(t, i - 1, "of")) continue; /* "in front of", "in the front of" */
@@ -261,7 +271,8 @@ static void fold_plural(aii_toks *t)
   } else if (t->n == 3 && aii_toks_in(t, 0, " what who ") && aii_toks_is(t, 1, "is")) {
     char *s = t->t[2].s;
     size_t n = strlen(s);
-    if (n > 4 && s[n - 1] == 's' && strchr("siu", s[n - 2]) == NULL && !(s[n - 2] == 'e' && strchr("sxzhi", s[n - 3])))
+    if (n > 4 && !aii_is_no_plural(s) && s[n - 1] == 's' && strchr("siu", s[n - 2]) == NULL &&
+        !(s[n - 2] == 'e' && strchr("sxzhi", s[n - 3])))
       s[n - 1] = '~';
   }
 }
@@ -270,13 +281,6 @@ static size_t span_end(const aii_toks *t, size_t at)
 {
   while (at < t->n && !is_prep(t, at)) at++;
   return at;
-}
-
-static size_t count(const aii_toks *t, const char *word)
-{
-  size_t n = 0;
-  for (size_t i = 0; i < t->n; i++) n += aii_toks_is(t, i, word);
-  return n;
 }
 
 /* "to London from Paris" to "from Paris to London". */
@@ -302,7 +306,7 @@ static int compare_spans(const aii_toks *t, size_t a, size_t b, size_t n)
 }
 
 /* "between X and Y" has no direction, unless it is one of numbers. */
-static void order_between(aii_toks *t)
+void aii_toks_order_between(aii_toks *t)
 {
   for (size_t i = 0; i + 3 < t->n; i++) {
     if (!aii_toks_is(t, i, "between")) continue;
@@ -341,8 +345,9 @@ static void meaning_of(aii_toks *t)
   }
 }
 
-static void question(aii_toks *t)
+static void question(aii_toks *t, bool wide)
 {
+  aii_gist_lead(t);
   move_front(t);
   aii_frames_strip(t);
   if (!aii_toks_is(t, 0, "howto")) move_front(t);
@@ -354,8 +359,9 @@ static void question(aii_toks *t)
   drop_articles(t);
   if (t->n > 1) meaning_of(t);
   order_ways(t);
-  order_between(t);
+  aii_toks_order_between(t);
   fold_plural(t);
+  aii_gist(t, wide);
   if (t->asked && !aii_toks_in(t, 0, aii_list_wh) && !aii_toks_in(t, 0, aii_list_aux) && !aii_toks_is(t, 0, "howto") &&
       !aii_toks_in(t, 0, aii_list_asks))
     aii_toks_insert(t, t->n, "?");
@@ -384,9 +390,10 @@ bool aii_wording(const char *text, size_t n, aii_wording_kind kind, aii_buf *out
   if (!is_plain(text, n)) return false;
   aii_toks_cut(text, n, &toks);
   if (toks.full || toks.n == 0) return false;
-  if (kind == AII_WORDING_QUESTION) question(&toks);
-  else fact(&toks);
+  if (kind == AII_WORDING_FACT) fact(&toks);
+  else question(&toks, kind == AII_WORDING_WIDE);
   if (toks.full || toks.n == 0) return false;
+  if (kind == AII_WORDING_WIDE) aii_buf_str(out, "~ "); /* never equal to one that was made otherwise */
   for (size_t i = 0; i < toks.n; i++) {
     if (i > 0) aii_buf_char(out, ' ');
     aii_buf_str(out, toks.t[i].s);

@@ -244,7 +244,7 @@ static bool has_aux(const aii_toks *t)
   return found;
 }
 
-static void undo_embedding(aii_toks *t)
+void aii_frames_undo(aii_toks *t)
 {
   size_t at = aii_toks_is(t, 0, "how") && aii_toks_in(t, 1, AFTER_HOW) ? 2 : 1;
   if (t->n < 3 || t->n < at + 2 || aii_toks_in(t, at, aii_list_aux) || aii_toks_is(t, at, "to")) return;
@@ -318,7 +318,7 @@ void aii_frames_strip(aii_toks *t)
     drop_inner_please(t);
     more = strip_greeting(t) || strip_ending(t) || strip_knowing(t, &embedded) || strip_request(t);
   }
-  if (embedded) undo_embedding(t);
+  if (embedded) aii_frames_undo(t);
   if (aii_toks_match(t, 0, "in what way") > 0) {
     aii_toks_remove(t, 0, 2);
     (void)snprintf(t->t[0].s, sizeof t->t[0].s, "how");

@@ -16,7 +16,7 @@ static const char AMBIGUOUS[] =
     "will mark bill rose art jobs apple windows amazon shell chase nice reading bath mobile rust go swift crystal "
     "dart basic word access hive orange target visa square stripe meta sun mercury mars saturn earth moon frank grant "
     "jack rob sue pat drew joy hope grace faith dawn hunter cook baker smith black white brown green young king prince "
-    "bishop pope guinea jersey georgia jordan chad cuba mali ";
+    "bishop pope guinea jersey georgia jordan chad cuba mali spring react spark flask node excel jest make express ";
 
 bool aii_in(const char *list, const char *word)
 {
@@ -74,6 +74,24 @@ void aii_toks_move(aii_toks *toks, size_t from, size_t n, size_t to)
   memmove(&toks->t[to + n], &toks->t[to], (toks->n - to) * sizeof *moved);
   memcpy(&toks->t[to], moved, n * sizeof *moved);
   toks->n += n;
+}
+
+void aii_toks_set(aii_toks *t, size_t at, const char *word)
+{
+  (void)snprintf(t->t[at].s, sizeof t->t[at].s, "%s", word);
+  t->t[at].flags = 0;
+}
+
+void aii_toks_replace(aii_toks *t, size_t at, size_t n, const char *words)
+{
+  aii_toks_remove(t, at, n);
+  while (*words != '\0' && !t->full) {
+    char word[AII_TOK_BYTES];
+    size_t len = strcspn(words, " ");
+    (void)snprintf(word, sizeof word, "%.*s", (int)len, words);
+    aii_toks_insert(t, at++, word);
+    words += len + (words[len] == ' ');
+  }
 }
 
 /* ---- cutting -------------------------------------------------------------------------------------------------------- */

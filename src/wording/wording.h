@@ -3,6 +3,7 @@
  *   embed.c   text to vector                 tokens.c  a short text as words, contractions undone
  *   canon.c   the same wording for the same question or fact
  *   frames.c  politeness and the forms of a question
+ *   gist.c    a question's forms (forms.c), words (lexicon.c) and places brought together
  *   gate.c    why two wordings differ
  *
  * A vector finds what is near; it cannot tell "I like tea" from "I do not like tea". So nothing is ever taken for the
@@ -58,11 +59,16 @@ void aii_toks_insert(aii_toks *toks, size_t at, const char *word);
 /* Moves n tokens from `from` so that they stand before what is at `to` now. */
 void aii_toks_move(aii_toks *toks, size_t from, size_t n, size_t to);
 
+void aii_toks_set(aii_toks *toks, size_t at, const char *word);
+/* Puts words in the place of n tokens. */
+void aii_toks_replace(aii_toks *toks, size_t at, size_t n, const char *words);
+
 /* ---- the canonical wording (canon.c, frames.c) -------------------------------------------------------------------- */
 
 typedef enum aii_wording_kind {
-  AII_WORDING_FACT,    /* a statement: only case, punctuation, contractions, function words */
-  AII_WORDING_QUESTION /* what one asks: politeness and the form of the question too */
+  AII_WORDING_FACT,     /* a statement: only case, punctuation, contractions, function words */
+  AII_WORDING_QUESTION, /* what one asks: politeness and the form of the question too */
+  AII_WORDING_WIDE      /* a question, with words of like sense taken for each other: it may err; begins with "~ " */
 } aii_wording_kind;
 
 /* Appends the canonical wording. false: there is none, since the text has several lines, more than AII_WORDING_BYTES
@@ -73,6 +79,33 @@ bool aii_wording_is_timely(const char *canonical);
 
 /* frames.c: politeness, requests and embedded questions, "how do I" in its many forms. */
 void aii_frames_strip(aii_toks *toks);
+
+/* "what the capital of X is" to "what is the capital of X": at the front, behind a question word. */
+void aii_frames_undo(aii_toks *toks);
+/* "between X and Y" has no direction. (canon.c) */
+void aii_toks_order_between(aii_toks *toks);
+
+/* gist.c: what is asked, whatever form and words it has. For questions, last. */
+void aii_gist(aii_toks *toks, bool wide);
+/* Whether a question is about words themselves, or asks for what a term of one to three words means: then no word
+ * stands for another. */
+bool aii_gist_is_of_words(const aii_toks *toks);
+/* "news", "goods", "customs": what only looks like a plural, or means something else without its s. */
+bool aii_is_no_plural(const char *word);
+/* "running" to "run", "making" to "make"; "run" and "make" stay. (gist.c) */
+void aii_word_base(char *word);
+/* forms.c: the forms of a question that is longer than its frame. */
+void aii_forms_take(aii_toks *toks);
+/* gist.c, first: "Python: how do I sort" to "how do I sort in Python". */
+void aii_gist_lead(aii_toks *toks);
+
+/* lexicon.c: the word or words that stand for others; NULL: they stand for themselves. doing: it is
+ * done; things: it is a thing or what one is like; both only where the caller wants it wide. */
+const char *aii_lexicon_word(const char *word, bool doing, bool things);
+const char *aii_lexicon_phrase(const aii_toks *toks, size_t at, bool wide, size_t *n);
+bool aii_lexicon_is_tech(const char *word);
+const char *aii_lexicon_doing(const char *doer);
+const char *aii_lexicon_measure(const char *adjective);
 
 extern const char aii_list_preposition[], aii_list_aux[], aii_list_wh[], aii_list_asks[];
 

@@ -163,6 +163,72 @@ static void test_partitions(void **state)
   aiinfra_cache_free(cache);
 }
 
+/* Many who ask the same few questions in changing words: whoever is answered is answered with what was stored for
+ * the same tenant and the same request. */
+static void test_random_partitions(void **state)
+{
+  static const char *const tenants[] = {"", "a", "b", "ab", "a\",\"b", "A", "\xC3\xA4"};
+  static const char *const models[] = {"m", "n", "m\\\"", "mm"}, *const systems[] = {"", "x", "y", "x y"};
+  static const char *const asks[] = {"What is love?",        "what is love",           "Tell me what love is",
+                                     "What is not love?",    "what is the cost of 5",  "What is the cost of 6?",
+                                     "How do I open a box?", "how can i open the box", "How do I close a box?"};
+  unsigned long long seed = test_seed();
+  aiinfra_cache *cache = must_open(NULL);
+  size_t hits = 0;
+  (void)state;
+  for (int i = 0; i < 3000; i++) {
+    char request[512], response[256];
+    size_t t = test_random(&seed) % 7, m = test_random(&seed) % 4, y = test_random(&seed) % 4,
+           temperature = test_random(&seed) % 3;
+    const char *tenant = tenants[t], *system = systems[y];
+    snprintf(request, sizeof request,
+             "{\"model\":\"%s\",\"temperature\":%zu,\"messages\":[{\"role\":\"system\",\"content\":\"%s\"},{\"role\":"
+             "\"user\",\"content\":\"%s\"}]}",
+             models[m], temperature, system, asks[test_random(&seed) % 9]);
+    snprintf(response, sizeof response, "{\"owner\":%zu}", ((t * 4 + m) * 4 + y) * 3 + temperature);
+    json_t *found = look_as(cache, tenant, request);
+    if (json_is_true(json_object_get(found, "hit"))) {
+      const json_t *owner = json_object_get(json_object_get(found, "response"), "owner");
+      assert_int_equal(json_integer_value(owner), (json_int_t)(((t * 4 + m) * 4 + y) * 3 + temperature));
+      hits++;
+    } else {
+      assert_true(store_as(cache, tenant, 0, request, response) > 0);
+    }
+    json_decref(found);
+  }
+  assert_true(hits > 300);
+  clear(cache);
+  aiinfra_cache_free(cache);
+}
+
+/* What one request asks of the cache beside what the cache does by its options. */
+static void test_queries(void **state)
+{
+  aiinfra_cache *cache = must_open(NULL);
+  aiinfra_cache_query query = AIINFRA_CACHE_QUERY_INIT;
+  static const char cut[] = "{\"choices\":[{\"finish_reason\":\"length\",\"message\":{}}]}",
+                    call[] = "{\"choices\":[{\"finish_reason\":\"tool_calls\",\"message\":{}}]}";
+  int64_t id;
+  char *text;
+  (void)state;
+  query.request_json = ask("Is it hot?");
+  query.keep_cut = 1;
+  assert_int_equal(aiinfra_cache_store(cache, &query, call, &id, &err), AIINFRA_OK);
+  assert_int_equal(id, 0);
+  assert_int_equal(aiinfra_cache_store(cache, &query, cut, &id, &err), AIINFRA_OK);
+  assert_true(id > 0);
+  assert_string_equal(tier_of(cache, NULL, ask("is it hot")), "semantic");
+  query.request_json = ask("is it hot");
+  query.exact_only = 1;
+  assert_int_equal(aiinfra_cache_lookup(cache, &query, &text, &err), AIINFRA_OK);
+  assert_non_null(strstr(text, "\"hit\":false"));
+  aiinfra_string_free(text);
+  query.exact_only = 2;
+  assert_int_equal(aiinfra_cache_lookup(cache, &query, &text, &err), AIINFRA_EINVAL);
+  clear(cache);
+  aiinfra_cache_free(cache);
+}
+
 static void test_left_out(void **state)
 {
   aiinfra_cache_opts opts = AIINFRA_CACHE_OPTS_INIT;
@@ -371,9 +437,10 @@ static int tear_down(void **state)
 int main(void)
 {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_tiers),  cmocka_unit_test(test_partitions), cmocka_unit_test(test_left_out),
-      cmocka_unit_test(test_time),   cmocka_unit_test(test_bounds),     cmocka_unit_test(test_false_hits),
-      cmocka_unit_test(test_shadow), cmocka_unit_test(test_arguments),  cmocka_unit_test(test_stays),
+      cmocka_unit_test(test_tiers),     cmocka_unit_test(test_partitions), cmocka_unit_test(test_random_partitions),
+      cmocka_unit_test(test_queries),   cmocka_unit_test(test_left_out),   cmocka_unit_test(test_time),
+      cmocka_unit_test(test_bounds),    cmocka_unit_test(test_false_hits), cmocka_unit_test(test_shadow),
+      cmocka_unit_test(test_arguments), cmocka_unit_test(test_stays),
   };
   return cmocka_run_group_tests(tests, set_up, tear_down);
 }

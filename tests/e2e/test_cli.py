@@ -575,6 +575,23 @@ class Memory(Case):
         self.assertEqual(self.lines("list", "--user", "ann"), [])
         self.assertEqual(len(self.lines("list", "--user", "bob")), 1)
 
+    def test_memory_care(self):
+        self.memory("remember", "I live in Porto.", "--valid-from", "1000")
+        self.memory("remember", "I live in Faro.", "--valid-from", "2000")
+        done = json.loads(self.memory("consolidate", "--dry-run"))
+        self.assertEqual((done["superseded"], done["changes"][0]["text"]), (1, "I live in Porto."))
+        self.assertEqual(json.loads(self.memory("consolidate"))["superseded"], 1)
+        self.assertEqual([fact["text"] for fact in self.lines("list")], ["I live in Faro."])
+        blocks = self.lines("block", "user", "Likes tea.", "--limit", "30", "--description", "Whom we talk to")
+        self.assertEqual((blocks[0]["text"], blocks[0]["limit_bytes"]), ("Likes tea.", 30))
+        self.assertEqual(self.lines("block", "user", "coffee", "--find", "tea")[0]["text"], "Likes coffee.")
+        self.bad(1, "memory", "block", "--db", self.db, "user", "Much more than thirty bytes.", "--add",
+                 said="may have 30")
+        self.assertEqual(self.memory("summarise", "nobody"), "")
+        exported = self.memory("export")
+        self.assertIn('"limit_bytes":30', exported)
+        self.assertEqual(self.memory("block", "user", ""), "")
+
     def test_memory_mistakes(self):
         self.bad(2, "memory", "rember", said="did you mean 'remember'?")
         self.bad(2, "memory", "remember", "x", said="--db FILE is missing")
@@ -593,7 +610,7 @@ class Memory(Case):
         stats = json.loads(self.good("cache", "stats", "--db", self.db)[0])
         self.assertEqual((stats["entries"], stats["hits_exact"], stats["gates"]["negation"]), (0, 0, 0))
         self.assertEqual(self.good("cache", "clear", "--db", self.db)[0], b"0 answers removed\n")
-        self.bad(2, "cache", "state", "--db", self.db, said="neither stats nor clear")
+        self.bad(2, "cache", "state", "--db", self.db, said="none of stats, report and clear")
         self.bad(2, "cache", "stats", said="--db FILE is missing")
         self.bad(1, "cache", "stats", "--db", self.db + "x", said="does not exist")
 

@@ -126,6 +126,69 @@ static aiinfra_status cache(void *ctx)
   return rc;
 }
 
+static aiinfra_status change_blocks(aiinfra_memory *memory)
+{
+  aiinfra_block_opts opts = AIINFRA_BLOCK_OPTS_INIT;
+  aiinfra_block_edit edit = AIINFRA_BLOCK_EDIT_INIT;
+  char *text = NULL;
+  opts.limit_bytes = 100;
+  opts.description = "the user";
+  edit.text = "Likes tea.";
+  aiinfra_status rc = aiinfra_memory_define_block(memory, "user", &opts, NULL);
+  if (rc == AIINFRA_OK) rc = told(aiinfra_memory_edit_block(memory, "user", &edit, &text, NULL), &text, "Likes tea.");
+  edit.find = "tea";
+  edit.text = "rum";
+  if (rc == AIINFRA_OK) rc = told(aiinfra_memory_edit_block(memory, "user", &edit, &text, NULL), &text, "Likes rum.");
+  return rc == AIINFRA_OK ? told(aiinfra_memory_list_blocks(memory, &text, NULL), &text, "the user") : rc;
+}
+
+static aiinfra_status talk(aiinfra_memory *memory)
+{
+  aiinfra_summarise_opts opts = AIINFRA_SUMMARISE_OPTS_INIT;
+  char *text = NULL;
+  aiinfra_status rc = AIINFRA_OK;
+  uint64_t n = 0;
+  for (int i = 0; i < 3 && rc == AIINFRA_OK; i++)
+    rc = aiinfra_memory_append(memory, "c", "{\"role\":\"user\",\"content\":\"The boat is red.\"}", NULL);
+  opts.keep_last = 1;
+  opts.chunk = 2;
+  if (rc == AIINFRA_OK) rc = aiinfra_memory_summarise(memory, "c", &opts, &n, NULL);
+  if (rc == AIINFRA_OK) torture_check(n == 1, "one summary");
+  if (rc == AIINFRA_OK) rc = told(aiinfra_memory_summaries(memory, "c", &text, NULL), &text, "The boat is red.");
+  return rc == AIINFRA_OK ? aiinfra_memory_add_summary(memory, "c", 1, 2, "A boat.", NULL) : rc;
+}
+
+/* Whatever fails, no fact is lost, and doing it again ends where it would have ended. */
+static aiinfra_status care(void *ctx)
+{
+  static const char *const facts[] = {"Ann lives in Rome.", "Ann lives in Oslo.", "Bob has a boat.",
+                                      "Bob really has a boat."};
+  aiinfra_fact_opts opts = AIINFRA_FACT_OPTS_INIT;
+  store s;
+  char *text = NULL;
+  aiinfra_status rc = open_store(&s, ctx);
+  for (int i = 0; i < 4 && rc == AIINFRA_OK; i++) {
+    opts.valid_from_ms = 1000 + i;
+    rc = aiinfra_memory_add_fact(s.memory, facts[i], &opts, NULL, NULL);
+  }
+  bool complete = rc == AIINFRA_OK;
+  if (rc == AIINFRA_OK)
+    rc = told(aiinfra_memory_consolidate(s.memory, NULL, &text, NULL), &text, "\"merged\":1,\"superseded\":1");
+  if (complete && rc != AIINFRA_OK) {
+    torture_pause("what is left can be cared for");
+    torture_check(aiinfra_memory_consolidate(s.memory, NULL, NULL, NULL) == AIINFRA_OK, "consolidates again");
+    torture_check(aiinfra_memory_facts(s.memory, NULL, &text, NULL) == AIINFRA_OK, "lists");
+    torture_check(strstr(text, "Oslo") != NULL && strstr(text, "Rome") == NULL && strstr(text, "boat") != NULL,
+                  "the facts that hold are there");
+    aiinfra_string_free(text);
+    torture_resume();
+  }
+  if (rc == AIINFRA_OK) rc = change_blocks(s.memory);
+  if (rc == AIINFRA_OK) rc = talk(s.memory);
+  close_store(&s);
+  return rc;
+}
+
 static void remove_files(const char *path)
 {
   static const char *const endings[] = {"", "-wal", "-shm"};
@@ -157,6 +220,7 @@ static void memory_fails(void **state)
   (void)state;
   static const torture_opts opts = {.max_calls = 120};
   assert_int_equal(torture_run("facts.memory", facts, (void *)":memory:", &opts), 0);
+  assert_int_equal(torture_run("care.memory", care, (void *)":memory:", &opts), 0);
   assert_int_equal(torture_run("cache.memory", cache, (void *)":memory:", &opts), 0);
 }
 

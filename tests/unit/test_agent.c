@@ -44,6 +44,35 @@ static void a_tool_is_called_and_its_result_read(void **state)
   assert_int_equal(stat(w, "steps"), 2);
 }
 
+#define EDIT(id, arguments) CALL(id, "edit_block", "{\\\"label\\\":\\\"" arguments "\\\"}")
+#define TEXT "\\\",\\\"text\\\":\\\""
+#define FIND "\\\",\\\"find\\\":\\\""
+
+static void the_agent_edits_its_blocks(void **state)
+{
+  world *w = *state;
+  static const line lines[] = {
+      {.calls = "[" EDIT("a", "user" TEXT "Likes tea.") "," EDIT("b", "user" FIND "tea" TEXT "rum") "," EDIT(
+           "c", "user" TEXT "Likes much more.") "," EDIT("d", "rules" TEXT "None.") "]"},
+      {.text = "Done."}};
+  aiinfra_block_opts opts = AIINFRA_BLOCK_OPTS_INIT;
+  aiinfra_error err;
+  opts.description = "What is known of the user.";
+  opts.limit_bytes = 20;
+  assert_int_equal(aiinfra_memory_define_block(w->memory, "user", &opts, &err), AIINFRA_OK);
+  opts.read_only = 1;
+  assert_int_equal(aiinfra_memory_define_block(w->memory, "rules", &opts, &err), AIINFRA_OK);
+  open_agent(w, NULL, lines);
+  assert_int_equal(aiinfra_agent_add_builtin_tools(w->agent, &err), AIINFRA_OK);
+  run(w, "I like rum, not tea.");
+  assert_int_equal(w->status, AIINFRA_OK);
+  assert_int_equal(json_array_size(w->script.tools[0]), 5);
+  assert_string_equal(message(w, 1, 3, "content"), "The block is now:\nLikes tea.");
+  assert_string_equal(message(w, 1, 4, "content"), "The block is now:\nLikes rum.");
+  assert_non_null(strstr(message(w, 1, 5, "content"), "may have 20: shorten it first"));
+  assert_non_null(strstr(message(w, 1, 6, "content"), "the block 'rules' is read-only"));
+}
+
 static void calls_of_one_generation_run_in_order(void **state)
 {
   world *w = *state;
@@ -303,6 +332,7 @@ int main(void)
   const struct CMUnitTest tests[] = {
       T(a_question_gets_an_answer),
       T(a_tool_is_called_and_its_result_read),
+      T(the_agent_edits_its_blocks),
       T(calls_of_one_generation_run_in_order),
       T(bad_calls_are_told_to_the_model),
       T(reasoning_is_told_apart_and_does_not_outlive_its_run),

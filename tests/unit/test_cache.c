@@ -76,53 +76,110 @@ static char *next_field(char **line)
   return field;
 }
 
-/* Each question of each pair is asked when only the other one is known. */
-static void test_pairs(void **state)
+typedef struct tally {
+  size_t n[2], served[2]; /* of look-alikes, of paraphrases */
+} tally;
+
+/* Each question of each pair is asked when only the other one is known. half: -1, or of each kind every second pair. */
+static tally ask_pairs(const char *path, int half, const aiinfra_cache_opts *opts, bool tell)
 {
-  aiinfra_cache *cache = must_open(NULL);
-  char *file = test_read_file(test_path("tests/data/cache_pairs.tsv"), NULL), *next = NULL;
-  size_t n[2] = {0, 0}, served[2] = {0, 0};
-  (void)state;
+  aiinfra_cache *cache = must_open(opts);
+  char *file = test_read_file(test_path(path), NULL), *next = NULL;
+  tally all = {{0, 0}, {0, 0}};
+  size_t *n = all.n, *served = all.served, seen[2] = {0, 0};
   assert_non_null(file);
+  assert_int_equal(aiinfra_cache_clear(cache, NULL, NULL, &err), AIINFRA_OK);
   for (char *line = file; line != NULL && *line != '\0'; line = next) {
     char *end = strchr(line, '\n'), *at = line;
     if (end != NULL) *end = '\0';
     next = end != NULL ? end + 1 : NULL;
-    bool same = strcmp(next_field(&at), "same") == 0;
+    char kind = next_field(&at)[0];
+    bool same = kind == 's' || kind == 'P';
+    if (half >= 0 && (int)(seen[same]++ % 2) != half) continue;
     (void)next_field(&at);
     const char *one = next_field(&at), *two = at;
     for (int turn = 0; turn < 2; turn++) {
       snprintf(tenant, sizeof tenant, "%zu.%d", n[0] + n[1], turn);
       if (store(cache, turn == 0 ? one : two) == 0) continue; /* its answer depends on the time: never kept */
       bool hit = hits(cache, turn == 0 ? two : one);
-      if (hit && !same) fail_msg("served '%s' for '%s'", turn == 0 ? one : two, turn == 0 ? two : one);
+      if (hit && !same && tell) fail_msg("served '%s' for '%s'", turn == 0 ? one : two, turn == 0 ? two : one);
       served[same] += hit && turn == 0;
     }
     n[same]++;
   }
-  printf("%zu of %zu look-alikes accepted, %zu of %zu paraphrases served (%.1f %%)\n", served[0], n[0], served[1], n[1],
-         100.0 * (double)served[1] / (double)n[1]);
-  assert_int_equal(n[0], 500);
-  assert_int_equal(n[1], 500);
-  assert_int_equal(served[0], 0);
-  assert_true(served[1] * 10 >= n[1] * 6);
+  printf("%s%s: %zu of %zu look-alikes accepted, %zu of %zu paraphrases served (%.1f %%)\n", path,
+         half == 0   ? ", first half"
+         : half == 1 ? ", second half"
+                     : "",
+         served[0], n[0], served[1], n[1], 100.0 * (double)served[1] / (double)n[1]);
   free(file);
   aiinfra_cache_free(cache);
+  return all;
+}
+
+static void test_pairs(void **state)
+{
+  (void)state;
+  tally all = ask_pairs("tests/data/cache_pairs.tsv", -1, NULL, true);
+  assert_int_equal(all.n[0], 500);
+  assert_int_equal(all.n[1], 500);
+  assert_int_equal(all.served[0], 0);
+  assert_true(all.served[1] * 10 >= all.n[1] * 6);
+}
+
+/* Pairs that were written before their author had seen the rules. The misses of the first half were looked at later, those
+ * of the second never. */
+static void test_blind_pairs(void **state)
+{
+  (void)state;
+  for (int half = 0; half < 2; half++) {
+    tally all = ask_pairs("tests/data/cache_pairs_blind.tsv", half, NULL, true);
+    assert_int_equal(all.n[0], 100);
+    assert_int_equal(all.n[1], 80);
+    assert_int_equal(all.served[0], 0);
+    assert_true(all.served[1] * 100 >= all.n[1] * (half == 0 ? 35 : 20));
+  }
+}
+
+/* Pairs that were made to break the rules. */
+static void test_attacks(void **state)
+{
+  aiinfra_cache_opts wide = AIINFRA_CACHE_OPTS_INIT;
+  (void)state;
+  tally all = ask_pairs("tests/data/cache_pairs_attack.tsv", -1, NULL, true);
+  assert_true(all.n[0] >= 300);
+  assert_int_equal(all.served[0], 0);
+  wide.semantic = 2;
+  tally more = ask_pairs("tests/data/cache_pairs_attack.tsv", -1, &wide, false);
+  assert_true(more.served[1] > all.served[1]);
+  more = ask_pairs("tests/data/cache_pairs_blind.tsv", -1, &wide, true);
+  assert_int_equal(more.served[0], 0);
 }
 
 /* The wording keeps what carries meaning, and undoes what does not. */
 static void test_wordings(void **state)
 {
   static const char *const wordings[][2] = {
-      {"Hi! Could you please tell me what the capital of France is? Thanks!", "what is capital of france"},
-      {"What's France's capital?", "what is capital of france"},
+      {"Hi! Could you please tell me what the capital of France is? Thanks!", "what is france capital"},
+      {"What's France's capital?", "what is france capital"},
       {"In Python, how can I sort a list?", "howto sort list in python"},
       {"Explain how TCP works.", "how do tcp work"},
       {"Why isn't my code compiling?", "why is n't my code compiling"},
       {"Why is my code not compiling?", "why is n't my code compiling"},
       {"Is smoking not healthy?", "is n't smoking healthy"},
       {"Is not smoking healthy?", "is not smoking healthy"},
-      {"How far is it to London from Paris?", "how far is it from paris to london"},
+      {"How far is it to London from Paris?", "what is distance between london and paris"},
+      {"How far is it to London from Paris by train?", "how far is it from paris to london by train"},
+      {"What are the steps for changing a tyre?", "howto change tire"},
+      {"git: how to undo a merge", "howto undo merge in git"},
+      {"What's the git command to undo a merge?", "howto undo merge in git"},
+      {"Who was the author of Emma?", "who wrote emma"},
+      {"How tall is Mount Everest?", "what is mount everest height"},
+      {"Is it okay for dogs to eat grapes?", "can dog eat grape"},
+      {"How do I write a Python interpreter?", "howto write python interpreter"},
+      {"How do I replace milk with water?", "howto replace milk with water"},
+      {"How do I clean a glass of wine?", "howto clean glass of wine"},
+      {"What does the word big mean?", "what do the word big mean"},
       {"C++ or C#?", "c++ or c# ?"},
       {"How big is the US?", "how big is the @US"},
       {"What is 5!?", "what is 5!"},
@@ -223,10 +280,8 @@ static int tear_down(void **state)
 int main(void)
 {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_pairs),
-      cmocka_unit_test(test_wordings),
-      cmocka_unit_test(test_gates),
-      cmocka_unit_test(test_any_text),
+      cmocka_unit_test(test_pairs),    cmocka_unit_test(test_blind_pairs), cmocka_unit_test(test_attacks),
+      cmocka_unit_test(test_wordings), cmocka_unit_test(test_gates),       cmocka_unit_test(test_any_text),
   };
   return cmocka_run_group_tests(tests, set_up, tear_down);
 }
