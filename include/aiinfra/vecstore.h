@@ -33,10 +33,12 @@ typedef struct aiinfra_vecstore_opts {
   uint32_t m;               /**< HNSW: links of a node; 0: 16 */
   uint32_t ef_construction; /**< HNSW: candidates while building; 0: 200 */
   uint64_t payload_bytes;   /**< memory for payloads, once a filter was used; beyond it filters read rows; 0: 256 MiB */
+  uint64_t vector_bytes;    /**< memory for vectors as they were written; beyond it only their codes of 8 bits are in
+                                 memory, and the few vectors that decide are read from the rows; 0: 64 MiB */
 } aiinfra_vecstore_opts;
 
 /** Initialiser of aiinfra_vecstore_opts. */
-#define AIINFRA_VECSTORE_OPTS_INIT {sizeof(aiinfra_vecstore_opts), 0, 0, 0, 0, 0}
+#define AIINFRA_VECSTORE_OPTS_INIT {sizeof(aiinfra_vecstore_opts), 0, 0, 0, 0, 0, 0}
 
 /** One row to write. */
 typedef struct aiinfra_record {

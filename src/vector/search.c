@@ -2,7 +2,7 @@
  *
  * With the connection's lock held, in one read transaction: the index is brought up to date -> the filter becomes a
  * bitmap over slots -> keywords are found. Then, with the connection free for others, vectors are searched as plan.c
- * wants it, and rank.c makes one list of both rankings. The graph is built when a search asks for it, or bit by bit by
+ * wants it, floats decide, from memory or from the rows, and rank.c makes one list of both rankings. The graph is built when a search asks for it, or bit by bit by
  * the searches of a collection so large that comparing all takes milliseconds.
  */
 #include <math.h>
@@ -89,17 +89,14 @@ static aiinfra_status search_vectors(aii_search *s, aiinfra_error *err)
   aii_index *index = &s->store->index;
   size_t wanted = AII_MIN(s->depth, (size_t)s->mask.n_passing);
   uint32_t ef = s->q->ef != 0 ? s->q->ef : (uint32_t)AII_MAX((uint64_t)64, (uint64_t)2 * s->q->k);
-  if (s->o.best_score) return aii_recommend_best(s, err);
   aii_searchplan_choose(index, s->q->mode, (uint32_t)AII_MAX((size_t)ef, wanted), &s->mask, &s->plan);
   if (s->o.group_by != NULL) {
     s->plan.kind = AII_PLAN_EXACT;
     s->plan.why = "groups are made of all rows that pass";
   }
   if (wanted == 0) return AIINFRA_OK;
-  if (!aii_searchplan_run(index, s->vector, &s->mask, &s->plan, s->by_vector, &s->n_vector, s->depth)) {
-    return no_memory(err);
-  }
-  aii_near_sort(s->by_vector, s->n_vector);
+  if (!aii_searchplan_run(index, s->vector, &s->mask, &s->plan, s->depth, &s->finds)) return no_memory(err);
+  if (index->floats) aii_finds_settle(index, s->vector, &s->finds, s->by_vector, &s->n_vector, s->depth);
   return AIINFRA_OK;
 }
 
@@ -123,21 +120,43 @@ static aiinfra_status prepare_graph(aiinfra_vecstore *store, const aiinfra_query
 
 /* ---- the whole ------------------------------------------------------------------------------------------------- */
 
+/* The index is unlocked when its vectors are read from the rows; s->in_memory says whether it is locked still. */
+static aiinfra_status find(aii_search *s, aiinfra_error *err)
+{
+  aii_index *index = &s->store->index;
+  aiinfra_status rc = s->wants_vectors && !s->o.best_score ? search_vectors(s, err) : AIINFRA_OK;
+  if (!s->in_memory) {
+    aii_query_vector q = {s->vector, index->seq};
+    (void)pthread_rwlock_unlock(&index->lock);
+    if (rc == AIINFRA_OK && s->finds.n > 0) {
+      rc = aii_finds_fetch(s->store, &q, &s->finds, s->by_vector, &s->n_vector, s->depth, err);
+    }
+  }
+  aii_near_sort(s->by_vector, s->n_vector);
+  return rc;
+}
+
 static aiinfra_status run(aii_search *s, aiinfra_error *err)
 {
   aii_sql *sql = s->store->db->sql;
   aii_sql_lock(sql);
   aiinfra_status rc = aii_sql_begin_read(sql, err);
+  bool locked = false;
   if (rc == AIINFRA_OK) {
     rc = read_rows(s, err);
+    locked = rc == AIINFRA_OK;
+    if (locked) s->in_memory = s->store->index.floats;
+    if (locked) s->payloads = s->store->index.docs.state;
+    if (locked && s->wants_vectors && s->o.best_score) rc = aii_recommend_best(s, err);
     aii_sql_rollback(sql); /* nothing was written */
   }
   aii_sql_unlock(sql);
-  if (rc != AIINFRA_OK) return rc;
-  if (s->wants_vectors) rc = search_vectors(s, err);
+  if (!locked) return rc;
+  if (rc == AIINFRA_OK) rc = find(s, err);
+  else s->in_memory = true;
   if (rc == AIINFRA_OK) rc = aii_rank(s, err);
   if (rc == AIINFRA_OK && s->q->explain != NULL) rc = aii_explain(s, s->q->explain, err);
-  (void)pthread_rwlock_unlock(&s->store->index.lock);
+  if (s->in_memory) (void)pthread_rwlock_unlock(&s->store->index.lock);
   return rc;
 }
 
@@ -185,6 +204,8 @@ static void free_search(aii_search *s)
   aii_mask_free(s->store, &s->mask);
   aii_column_free(&s->column);
   aii_index_free_query(&s->store->index, s->vector);
+  aii_finds_free(&s->store->index, &s->finds);
+  aii_del(mem, s->examples, s->n_examples * s->store->index.dims * sizeof *s->examples);
   aii_del(mem, s->by_vector, s->depth * sizeof *s->by_vector);
   aii_del(mem, s->by_words, s->depth * sizeof *s->by_words);
   aii_del(mem, s->ranked, s->ranked_cap * sizeof *s->ranked);

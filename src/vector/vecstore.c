@@ -118,6 +118,7 @@ aiinfra_status aii_vecstore_open(aiinfra_db *db, const char *name, const aiinfra
   }
   store->index.docs.limit_bytes =
       (size_t)AII_MIN(o.payload_bytes != 0 ? o.payload_bytes : AII_PAYLOAD_BYTES, SIZE_MAX / 2);
+  if (o.vector_bytes != 0) store->index.vector_bytes = (size_t)AII_MIN(o.vector_bytes, (uint64_t)SIZE_MAX / 2);
   aii_db_ref(db);
   *out = store;
   return AIINFRA_OK;

@@ -1,0 +1,159 @@
+/* scan.c - the exact search: codes rule out what cannot be among the nearest, vectors decide over the rest.
+ *
+ * Each slot's distance is known within bounds (code.c). The cap-th smallest upper bound so far is the threshold: a slot
+ * whose lower bound is above it is out for good, so that what is left holds all of the nearest, equal ones included.
+ * Most slots are ruled out by one product and one comparison, with the largest error of any slot. Only memory can fail.
+ */
+#include <math.h>
+
+#include "src/vector/vector.h"
+
+enum { SCAN_RUN = 32 }; /* slots whose products are computed in one call */
+enum { FEW = 32 };      /* so many are found without codes */
+
+typedef struct scan {
+  aii_index *index;
+  const uint64_t *allow;
+  aii_fine_code fine;
+  aii_near *high; /* heap of the cap smallest upper bounds */
+  size_t n_high, cap;
+  float threshold; /* above it: out */
+  float limit;     /* the same for distances by the query's first codes */
+  aii_finds *finds;
+} scan;
+
+void aii_finds_free(const aii_index *index, aii_finds *finds)
+{
+  aii_del(index->mem, finds->items, finds->cap * sizeof *finds->items);
+  *finds = (aii_finds){0};
+}
+
+bool aii_finds_add(const aii_index *index, aii_finds *finds, uint32_t slot, float dist)
+{
+  const aii_block *block = aii_block_of(index, slot);
+  uint32_t at = slot % AII_BLOCK_SLOTS;
+  if (!aii_grow(index->mem, &finds->items, &finds->cap, finds->n + 1, sizeof *finds->items)) return false;
+  finds->items[finds->n++] = (aii_find){block->ids[at], block->rows[at], dist, slot};
+  return true;
+}
+
+void aii_finds_settle(const aii_index *index, const float *query, const aii_finds *finds, aii_near *heap, size_t *n,
+                      size_t cap)
+{
+  for (size_t i = 0; i < finds->n; i++) {
+    const aii_find *f = &finds->items[i];
+    float dist = aii_index_dist(index, query, aii_vector_of(index, f->slot));
+    aii_near_offer(heap, n, cap, (aii_near){f->id, dist, f->slot});
+  }
+}
+
+/* What the first codes of the query may be off for any slot, added to the threshold. */
+static void set_limit(scan *s)
+{
+  double most = sqrt((double)s->index->most_norm) * (1 + 1e-6), length = (double)s->fine.length;
+  double error = (double)s->index->most_error, part = 1e-5 + ((double)s->index->dims / 16 + 8) * 1.2e-7;
+  double lost = (double)s->fine.high.error, limit;
+  if (s->index->metric == AIINFRA_METRIC_L2) {
+    double far = sqrt(AII_MAX(0.0, (double)s->threshold)) * (1 + part) + error + lost;
+    limit = far * far + part * (length + most + error) * (length + most + error);
+  } else {
+    limit = (double)s->threshold + (error * length + most * lost) + part * (most + error) * (length + lost);
+  }
+  s->limit = isfinite(limit) ? (float)(limit + fabs(limit) * 1e-6) : INFINITY;
+}
+
+/* Looks closely at a slot. */
+static bool meet(scan *s, uint32_t slot, int32_t high)
+{
+  const uint8_t *codes = aii_codes_of(s->index, slot);
+  int32_t low;
+  s->index->kernels->vec_codes(&codes, 1, s->fine.low.codes, s->index->code_bytes, s->fine.low.start, &low);
+  aii_bounds b = aii_fine_bounds(s->index, &s->fine, slot, high, low);
+  if (b.low > s->threshold) return true;
+  if (!aii_finds_add(s->index, s->finds, slot, b.low)) return false;
+  aii_near_offer(s->high, &s->n_high, s->cap, (aii_near){(int64_t)slot, b.high, slot});
+  if (s->n_high == s->cap && s->high[0].dist < s->threshold) {
+    s->threshold = s->high[0].dist;
+    set_limit(s);
+  }
+  return true;
+}
+
+static uint32_t wanted_of(const scan *s, uint32_t from, uint32_t n, uint32_t *wanted)
+{
+  const aii_block *block = aii_block_of(s->index, from);
+  uint32_t n_wanted = 0, base = from % AII_BLOCK_SLOTS;
+  for (uint32_t i = 0; i < n; i++) {
+    wanted[n_wanted] = from + i;
+    n_wanted += !block->dead[base + i] && (s->allow == NULL || aii_bit(s->allow, from + i));
+  }
+  return n_wanted;
+}
+
+/* The slots from..from+n lie in one block. */
+static bool scan_run(scan *s, uint32_t from, uint32_t n, uint64_t *n_scanned)
+{
+  uint32_t wanted[SCAN_RUN + 1], n_wanted = wanted_of(s, from, n, wanted);
+  const uint8_t *rows[SCAN_RUN];
+  int32_t dots[SCAN_RUN];
+  bool ok = true;
+  if (n_wanted == 0) return true;
+  for (uint32_t i = 0; i < n_wanted; i++) rows[i] = aii_codes_of(s->index, wanted[i]);
+  s->index->kernels->vec_codes(rows, n_wanted, s->fine.high.codes, s->index->code_bytes, s->fine.high.start, dots);
+  *n_scanned += n_wanted;
+  for (uint32_t i = 0; ok && i < n_wanted; i++) {
+    if (aii_code_dist(s->index, &s->fine.high, wanted[i], dots[i]) > s->limit) continue;
+    ok = meet(s, wanted[i], dots[i]);
+  }
+  return ok;
+}
+
+static bool scan_codes(scan *s, uint32_t from, uint64_t *n_scanned)
+{
+  uint32_t to = s->index->n, run;
+  size_t begin = s->finds->n, kept = begin;
+  bool ok = true;
+  for (uint32_t slot = from; ok && slot < to; slot += run) {
+    run = AII_MIN(AII_MIN((uint32_t)SCAN_RUN, to - slot), AII_BLOCK_SLOTS - slot % AII_BLOCK_SLOTS);
+    ok = scan_run(s, slot, run, n_scanned);
+  }
+  for (size_t i = begin; i < s->finds->n; i++) {
+    if (s->finds->items[i].dist <= s->threshold) s->finds->items[kept++] = s->finds->items[i];
+  }
+  s->finds->n = kept;
+  return ok;
+}
+
+/* Up to `most` of those wanted; false: there are more, or no memory. */
+static bool find_few(scan *s, uint32_t from, size_t most)
+{
+  uint32_t to = s->index->n, run, wanted[SCAN_RUN + 1];
+  size_t begin = s->finds->n;
+  bool ok = true;
+  for (uint32_t slot = from; ok && slot < to; slot += run) {
+    run = AII_MIN(AII_MIN((uint32_t)SCAN_RUN, to - slot), AII_BLOCK_SLOTS - slot % AII_BLOCK_SLOTS);
+    uint32_t n = wanted_of(s, slot, run, wanted);
+    ok = s->finds->n - begin + n <= most;
+    for (uint32_t i = 0; ok && i < n; i++) ok = aii_finds_add(s->index, s->finds, wanted[i], -INFINITY);
+  }
+  if (!ok) s->finds->n = begin;
+  return ok;
+}
+
+bool aii_index_scan(aii_index *index, const float *query, const uint64_t *allow, uint32_t from, size_t cap,
+                    aii_finds *finds, uint64_t *n_scanned)
+{
+  scan s = {.index = index, .allow = allow, .cap = cap, .threshold = INFINITY, .limit = INFINITY, .finds = finds};
+  size_t begin = finds->n;
+  if (from >= index->n || cap == 0) return true;
+  if (find_few(&s, from, cap > SIZE_MAX / 2 - FEW ? SIZE_MAX / 2 : cap + FEW)) {
+    *n_scanned += finds->n - begin;
+    return true;
+  }
+  s.high = aii_new_array(index->mem, cap, sizeof *s.high);
+  bool ok = s.high != NULL && aii_fine_make(index, query, &s.fine);
+  if (ok) ok = scan_codes(&s, from, n_scanned);
+  aii_fine_free(index, &s.fine);
+  aii_del(index->mem, s.high, cap * sizeof *s.high);
+  return ok;
+}
