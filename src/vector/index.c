@@ -160,14 +160,14 @@ bool aii_index_add(aii_index *index, int64_t id, const float *vector)
   size_t floats = (size_t)index->dims * sizeof(float);
   aii_code code;
   float *own = aii_new_aligned(index->mem, floats);
-  code.codes = aii_new_aligned(index->mem, index->code_bytes);
-  bool ok = own != NULL && code.codes != NULL;
+  uint8_t *codes = aii_new_aligned(index->mem, index->code_bytes);
+  bool ok = own != NULL && codes != NULL;
   if (ok) {
     aii_index_take(index, own, vector);
-    aii_code_make(index, own, &code, NULL);
+    aii_code_make(index, own, codes, &code, NULL);
     ok = add(index, id, own, &code);
   }
-  aii_del_aligned(index->mem, code.codes, index->code_bytes);
+  aii_del_aligned(index->mem, codes, index->code_bytes);
   aii_del_aligned(index->mem, own, floats);
   return ok;
 }

@@ -212,16 +212,16 @@ static inline bool aii_bit(const uint64_t *bits, uint32_t at)
 
 /* A vector that slots are compared with. */
 typedef struct aii_code {
-  int8_t *codes; /* [code_bytes], of the caller, aligned to 64 */
-  int32_t start; /* for vec_codes */
+  const uint8_t *codes; /* [code_bytes] */
+  int32_t start;        /* for vec_codes */
   float scale, norm, error;
 } aii_code;
 
-/* Codes of a vector; rest (may be NULL): its codes' difference to it, [dims]. */
-void aii_code_make(const aii_index *index, const float *vector, aii_code *code, float *rest);
+/* Codes of a vector, to `out`: [code_bytes]. rest (may be NULL): their difference to it, [dims]. */
+void aii_code_make(const aii_index *index, const float *vector, uint8_t *out, aii_code *code, float *rest);
 void aii_code_store(aii_index *index, uint32_t slot, const aii_code *code);
 bool aii_code_is(const aii_index *index, uint32_t slot, const aii_code *code); /* stored there */
-void aii_code_load(const aii_index *index, uint32_t slot, aii_code *code);
+aii_code aii_code_of(const aii_index *index, uint32_t slot);
 /* The distance from an integer product; what is not a number is far. */
 float aii_code_dist(const aii_index *index, const aii_code *code, uint32_t slot, int32_t dot);
 float aii_code_dist_of(const aii_index *index, const aii_code *code, uint32_t slot);
@@ -229,7 +229,7 @@ float aii_code_dist_of(const aii_index *index, const aii_code *code, uint32_t sl
 typedef struct aii_fine_code {
   aii_code high, low;
   float length; /* of the vector */
-  void *memory;
+  uint8_t *memory;
 } aii_fine_code;
 bool aii_fine_make(aii_index *index, const float *query, aii_fine_code *fine);
 void aii_fine_free(aii_index *index, aii_fine_code *fine);
