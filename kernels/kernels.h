@@ -233,10 +233,10 @@ typedef struct aii_kernels {
   void (*vec_dot)(const float *rows, size_t row_stride, uint32_t n_rows, const float *query, uint32_t dim,
                   float *out); /* row_stride in floats */
   void (*vec_l2sq)(const float *rows, size_t row_stride, uint32_t n_rows, const float *query, uint32_t dim, float *out);
-  /* Codes of 8 bits: out[r] = start + the sum of rows[r][i] * query[i], exact, for dim a multiple of AII_CODE_BLOCK and
-   * at most 65536. Codes count 128 more than they mean, as dpbusd wants one side unsigned: with start = -128 times the
-   * sum of the query, out is the product of what is meant. Rows are fetched while those before are multiplied. */
-  void (*vec_codes)(const uint8_t *const *rows, uint32_t n_rows, const int8_t *query, uint32_t dim, int32_t start,
+  /* Codes of 8 bits, 1 to 255, which mean 128 less: out[r] = start + the sum of rows[r][i] * (query[i] - 128), exact,
+   * for dim a multiple of AII_CODE_BLOCK and at most 65536. With start = -128 times the sum of query[i] - 128, that is
+   * the product of what both mean: dpbusd wants one side unsigned. Rows are fetched while those before are multiplied. */
+  void (*vec_codes)(const uint8_t *const *rows, uint32_t n_rows, const uint8_t *query, uint32_t dim, int32_t start,
                     int32_t *out);
 } aii_kernels;
 

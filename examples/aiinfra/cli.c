@@ -162,12 +162,35 @@ static void log_line(void *user, aiinfra_log_level level, const char *message)
 
 const char *cli_packed;
 
+const char *cli_device;
+
+/* "cpu", "auto", "cuda", "cuda:1". */
+static bool choose_device(const char *name, aiinfra_runtime_opts *opts)
+{
+  char *end = NULL;
+  if (name == NULL || strcmp(name, "cpu") == 0) return true;
+  if (strcmp(name, "auto") == 0) {
+    opts->device = AIINFRA_DEVICE_AUTO;
+    return true;
+  }
+  if (strncmp(name, "cuda", 4) != 0 || (name[4] != '\0' && name[4] != ':')) return false;
+  opts->device = AIINFRA_DEVICE_CUDA;
+  if (name[4] == '\0') return true;
+  opts->device_index = (int32_t)strtol(name + 5, &end, 10);
+  return end != name + 5 && *end == '\0';
+}
+
 int cli_runtime_open(int64_t threads, aiinfra_runtime **out)
 {
   aiinfra_runtime_opts opts = AIINFRA_RUNTIME_OPTS_INIT;
   aiinfra_error err;
   opts.n_threads = (int32_t)threads;
   opts.log = log_line;
+  opts.cuda_path = getenv("AIINFRA_CUDA_PLUGIN");
+  if (!choose_device(cli_device, &opts)) {
+    cli_say("aiinfra: --device '%s': it may be cpu, auto, cuda or cuda:N", cli_device);
+    return CLI_USAGE;
+  }
   return aiinfra_runtime_create(&opts, out, &err) == AIINFRA_OK ? CLI_OK : cli_error("runtime", &err);
 }
 

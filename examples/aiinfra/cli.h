@@ -77,6 +77,12 @@ typedef struct cli_engine {
     "packed", 0, CLI_MAYBE, &cli_packed, 0, 0, "[=FILE]", "keep packed weights: the next start is faster" \
   }
 extern const char *cli_packed;
+/* The same commands: where the model computes. */
+#define CLI_DEVICE                                                                                                \
+  {                                                                                                               \
+    "device", 0, CLI_TEXT, &cli_device, 0, 0, "DEVICE", "where the model computes: cpu, auto, cuda, cuda:N (cpu)" \
+  }
+extern const char *cli_device;
 
 int cli_runtime_open(int64_t threads, aiinfra_runtime **out);
 /* Only the runtime and the model; kv and batcher stay NULL. */

@@ -27,6 +27,14 @@ typedef enum aiinfra_isa {
   AIINFRA_ISA_AVXVNNI = 4   /**< AVX-VNNI besides AVX2: clients without AVX-512 */
 } aiinfra_isa;
 
+/** Where models compute. */
+typedef enum aiinfra_device {
+  AIINFRA_DEVICE_DEFAULT = 0, /**< the CPU */
+  AIINFRA_DEVICE_AUTO = 1,    /**< a GPU where there is one, else the CPU; aiinfra_runtime_describe() tells why */
+  AIINFRA_DEVICE_CPU = 2,     /**< the CPU */
+  AIINFRA_DEVICE_CUDA = 3     /**< a GPU of NVIDIA, through libaiinfra-cuda.so; without one ENOTSUP */
+} aiinfra_device;
+
 /** Options of a runtime. Zero is the default of every field. */
 typedef struct aiinfra_runtime_opts {
   size_t struct_size;                 /**< sizeof this struct; set by AIINFRA_RUNTIME_OPTS_INIT */
@@ -39,10 +47,13 @@ typedef struct aiinfra_runtime_opts {
   int32_t n_threads;                  /**< compute threads; 0: one for each core this process may use, the most that compute */
   int32_t isa;                        /**< an aiinfra_isa, to force a lesser one; one the CPU lacks is ENOTSUP */
   int32_t pin_threads;                /**< bind each compute thread to a core: 0: default (off), 1: on, -1: off */
+  int32_t device;                     /**< an aiinfra_device: where all models of this runtime compute */
+  int32_t device_index;               /**< which GPU, as CUDA counts those that this process sees */
+  const char *cuda_path;              /**< absolute path of the plug-in; NULL: libaiinfra-cuda.so beside this library */
 } aiinfra_runtime_opts;
 
 /** Initialiser of aiinfra_runtime_opts. */
-#define AIINFRA_RUNTIME_OPTS_INIT {sizeof(aiinfra_runtime_opts), NULL, NULL, NULL, NULL, 0, 0, 0, 0, 0}
+#define AIINFRA_RUNTIME_OPTS_INIT {sizeof(aiinfra_runtime_opts), NULL, NULL, NULL, NULL, 0, 0, 0, 0, 0, 0, 0, NULL}
 
 /**
  * Creates a runtime. The calling thread becomes the loop's thread.
@@ -51,7 +62,8 @@ typedef struct aiinfra_runtime_opts {
  * *out is NULL and nothing is held.
  *
  * @return AIINFRA_EINVAL   out is NULL or an option is out of range
- *         AIINFRA_ENOTSUP  the CPU lacks the demanded instruction set, or an option is newer than this library
+ *         AIINFRA_ENOTSUP  the CPU lacks the demanded instruction set, there is no GPU where one was demanded, or an
+ *                          option is newer than this library
  *         AIINFRA_ENOMEM   memory ran out
  * Thread: any (it becomes the loop thread).  Since: 0.1.
  */
@@ -87,7 +99,8 @@ AIINFRA_API void aiinfra_runtime_close(aiinfra_runtime *runtime, aiinfra_close_c
 AIINFRA_API void aiinfra_runtime_free(aiinfra_runtime *runtime);
 
 /**
- * What this runtime is and has, as a JSON object: version, isa, n_threads, devices, bytes in use.
+ * What this runtime is and has, as a JSON object: version, isa, n_threads, devices, bytes in use; no_cuda tells
+ * why there is no GPU where one was looked for.
  * @return AIINFRA_EINVAL, AIINFRA_ENOMEM
  * Thread: any.  Since: 0.1.
  */

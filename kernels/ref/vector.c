@@ -26,12 +26,12 @@ void aii_ref_vec_l2sq(const float *rows, size_t row_stride, uint32_t n_rows, con
   }
 }
 
-void aii_ref_vec_codes(const uint8_t *const *rows, uint32_t n_rows, const int8_t *query, uint32_t dim, int32_t start,
+void aii_ref_vec_codes(const uint8_t *const *rows, uint32_t n_rows, const uint8_t *query, uint32_t dim, int32_t start,
                        int32_t *out)
 {
   for (uint32_t r = 0; r < n_rows; r++) {
     int64_t sum = start;
-    for (uint32_t i = 0; i < dim; i++) sum += rows[r][i] * query[i];
+    for (uint32_t i = 0; i < dim; i++) sum += rows[r][i] * (query[i] - 128);
     out[r] = (int32_t)sum;
   }
 }

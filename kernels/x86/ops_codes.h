@@ -3,12 +3,12 @@
 #ifndef AII_OPS_CODES_H
 #define AII_OPS_CODES_H
 
-AII_INLINE void codes_four(const uint8_t *const *row, const uint8_t *const *next, const int8_t *query, uint32_t dim,
+AII_INLINE void codes_four(const uint8_t *const *row, const uint8_t *const *next, const uint8_t *query, uint32_t dim,
                            int32_t start, int32_t out[4])
 {
   b64 sum[4] = {fours_zero(), fours_zero(), fours_zero(), fours_zero()};
   for (uint32_t i = 0; i < dim; i += AII_CODE_BLOCK) {
-    b64 q = b64_load(query + i);
+    b64 q = codes_signed(query + i);
     for (int r = 0; r < 4; r++) {
       _mm_prefetch((const char *)next[r] + i, _MM_HINT_T0);
       sum[r] = codes_add(sum[r], b64_load(row[r] + i), q);
@@ -21,7 +21,7 @@ AII_INLINE void codes_four(const uint8_t *const *row, const uint8_t *const *next
   _mm_storeu_si128((void *)out, _mm_add_epi32(four, _mm_set1_epi32(start)));
 }
 
-static void vec_codes(const uint8_t *const *rows, uint32_t n_rows, const int8_t *query, uint32_t dim, int32_t start,
+static void vec_codes(const uint8_t *const *rows, uint32_t n_rows, const uint8_t *query, uint32_t dim, int32_t start,
                       int32_t *out)
 {
   const uint8_t *now[4], *next[4];

@@ -199,3 +199,9 @@ bool aii_sql_is_read_only(aii_sql *sql)
 {
   return sqlite3_db_readonly(sql->db, "main") == 1;
 }
+
+const char *aii_sql_file(aii_sql *sql)
+{
+  const char *path = sqlite3_db_filename(sql->db, "main");
+  return path != NULL ? path : "";
+}

@@ -56,6 +56,7 @@ int64_t aii_sql_last_id(aii_sql *sql);
 int64_t aii_sql_changes(aii_sql *sql);
 bool aii_sql_is_memory(const aii_sql *sql); /* ":memory:" */
 bool aii_sql_is_read_only(aii_sql *sql);
+const char *aii_sql_file(aii_sql *sql); /* its whole path; "" in memory */
 
 /* Copies a whole database into a new file, some pages at a time (copy.c). A file is copied as it was when the copy began,
  * over a connection of its own, and writers go on; a database in memory is copied with its lock held for each step.

@@ -249,4 +249,9 @@ void aii_pool_run(aii_pool *pool, uint32_t n_parts, void (*fn)(void *arg, uint32
 aiinfra_status aii_cpu_backend_create(aii_mem *mem, aii_pool *pool, int32_t isa, aii_backend **out, aiinfra_error *err);
 int32_t aii_cpu_best_isa(void); /* an aiinfra_isa */
 
+/* The CUDA backend, through the plug-in at path (NULL: beside this library); pool is borrowed. ENOTSUP with the reason
+ * when there is no plug-in, no driver, no device or one that is too old. (cuda.c) */
+aiinfra_status aii_cuda_backend_create(aii_mem *mem, aii_pool *pool, const char *path, int32_t device,
+                                       aii_backend **out, aiinfra_error *err);
+
 #endif

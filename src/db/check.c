@@ -30,6 +30,9 @@ static const char *const PROMISES[] = {
     "SELECT printf('collection %.120s has no table of words', name) FROM collections c WHERE NOT EXISTS"
     " (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'words_' || c.id)",
 
+    "SELECT printf('the snapshot of collection %.120s is ahead of it', c.name) FROM snapshots s JOIN collections c"
+    " ON c.id = s.collection WHERE s.gen > s.next OR s.gen < 0 OR s.max_seq > c.seq",
+
     "SELECT printf('memory %d of scope %.120s has no row', i.id, s.name) FROM items i JOIN scopes s ON s.id = i.scope"
     " WHERE NOT EXISTS (SELECT 1 FROM collections c JOIN rows r ON r.collection = c.id AND r.id = i.id"
     " WHERE substr(c.name, 1, 8) = '@memory/' AND substr(c.name, -length(s.name) - 1) = '/' || s.name)",

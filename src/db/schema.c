@@ -183,6 +183,22 @@ static const char *const MIGRATIONS[] = {
     " n INTEGER NOT NULL"
     ") STRICT, WITHOUT ROWID;"
     "PRAGMA user_version=2;",
+
+    /* snapshots of graphs, which are files beside this one */
+    "CREATE TABLE identity("
+    " uuid BLOB NOT NULL" /* the same in all copies */
+    ") STRICT;"
+    "INSERT INTO identity VALUES(randomblob(16));"
+    "CREATE TABLE snapshots("
+    " collection INTEGER PRIMARY KEY REFERENCES collections(id),"
+    " next INTEGER NOT NULL,"               /* the last generation that somebody began */
+    " gen INTEGER NOT NULL DEFAULT 0,"      /* the one that counts; 0: none */
+    " nonce INTEGER NOT NULL DEFAULT 0,"    /* which its file repeats */
+    " max_seq INTEGER NOT NULL DEFAULT -1," /* rows up to here are in it */
+    " n_slots INTEGER NOT NULL DEFAULT 0,"
+    " bytes INTEGER NOT NULL DEFAULT 0"
+    ") STRICT;"
+    "PRAGMA user_version=3;",
 };
 
 uint32_t aii_db_version(void)

@@ -20,7 +20,8 @@ struct aiinfra_runtime {
   aii_log log;
   aii_loop *loop;
   aii_pool *pool;       /* compute threads */
-  aii_backend *backend; /* the CPU */
+  aii_backend *backend; /* the CPU, or a GPU */
+  char *no_cuda;        /* why there is no GPU where one was looked for; NULL: it was not, or there is */
   aii_worker *worker;   /* the one thread that drives the backend */
   aii_metrics *metrics;
   int32_t isa; /* aiinfra_isa in use */

@@ -31,12 +31,12 @@ static float largest(const float *v, uint32_t n)
   return lane[0];
 }
 
-static int8_t code_of(float scaled)
+static int32_t code_of(float scaled)
 {
   float shifted = scaled + ROUND;
   int32_t bits;
   memcpy(&bits, &shifted, sizeof bits);
-  return (int8_t)((bits & 0x7FFFFF) - 0x400000);
+  return (bits & 0x7FFFFF) - 0x400000;
 }
 
 static double square_sum(const float *v, uint32_t n)
@@ -55,20 +55,21 @@ static float up(double x)
   return x > (double)FLT_MAX / 2 ? INFINITY : (float)(x * (1 + 1e-6)) + TINY;
 }
 
-void aii_code_make(const aii_index *index, const float *vector, aii_code *code, float *rest)
+void aii_code_make(const aii_index *index, const float *vector, uint8_t *out, aii_code *code, float *rest)
 {
   enum { RUN = 64 };
   float most = largest(vector, index->dims), inverse = most > TINY ? 127 / most : 0, left[RUN];
   int64_t sum = 0, squares = 0;
   double error = 0;
   code->scale = most > TINY ? most / 127 : 0;
-  memset(code->codes, 0, index->code_bytes);
+  code->codes = out;
+  memset(out, 128, index->code_bytes);
   for (uint32_t from = 0; from < index->dims; from += RUN) {
     uint32_t n = AII_MIN((uint32_t)RUN, index->dims - from);
     int32_t run_sum = 0, run_squares = 0;
     for (uint32_t i = 0; i < n; i++) {
-      int8_t c = code_of(vector[from + i] * inverse);
-      code->codes[from + i] = c;
+      int32_t c = code_of(vector[from + i] * inverse);
+      out[from + i] = (uint8_t)(c + 128);
       left[i] = vector[from + i] - (float)c * code->scale;
       run_sum += c;
       run_squares += c * c;
@@ -87,8 +88,7 @@ void aii_code_store(aii_index *index, uint32_t slot, const aii_code *code)
 {
   aii_block *block = aii_block_of(index, slot);
   uint32_t at = slot % AII_BLOCK_SLOTS;
-  uint8_t *out = block->codes + (size_t)at * index->code_bytes;
-  for (uint32_t i = 0; i < index->code_bytes; i++) out[i] = (uint8_t)(code->codes[i] + 128);
+  memcpy(block->codes + (size_t)at * index->code_bytes, code->codes, index->code_bytes);
   block->scale[at] = code->scale;
   block->norm[at] = code->norm;
   block->error[at] = code->error;
@@ -99,24 +99,16 @@ bool aii_code_is(const aii_index *index, uint32_t slot, const aii_code *code)
 {
   const aii_block *block = aii_block_of(index, slot);
   uint32_t at = slot % AII_BLOCK_SLOTS;
-  const uint8_t *codes = aii_codes_of(index, slot);
   if (block->scale[at] != code->scale || block->error[at] != code->error) return false;
-  for (uint32_t i = 0; i < index->code_bytes; i++) {
-    if (codes[i] != (uint8_t)(code->codes[i] + 128)) return false;
-  }
-  return true;
+  return memcmp(aii_codes_of(index, slot), code->codes, index->code_bytes) == 0;
 }
 
-void aii_code_load(const aii_index *index, uint32_t slot, aii_code *code)
+aii_code aii_code_of(const aii_index *index, uint32_t slot)
 {
   const aii_block *block = aii_block_of(index, slot);
   uint32_t at = slot % AII_BLOCK_SLOTS;
-  const uint8_t *codes = aii_codes_of(index, slot);
-  for (uint32_t i = 0; i < index->code_bytes; i++) code->codes[i] = (int8_t)(codes[i] ^ 0x80);
-  code->start = -128 * block->sum[at];
-  code->scale = block->scale[at];
-  code->norm = block->norm[at];
-  code->error = block->error[at];
+  return (aii_code){aii_codes_of(index, slot), -128 * block->sum[at], block->scale[at], block->norm[at],
+                    block->error[at]};
 }
 
 float aii_code_dist(const aii_index *index, const aii_code *code, uint32_t slot, int32_t dot)
@@ -145,10 +137,8 @@ bool aii_fine_make(aii_index *index, const float *query, aii_fine_code *fine)
   fine->memory = aii_new_aligned(index->mem, (size_t)2 * index->code_bytes);
   bool ok = rest != NULL && fine->memory != NULL;
   if (ok) {
-    fine->high.codes = fine->memory;
-    fine->low.codes = fine->high.codes + index->code_bytes;
-    aii_code_make(index, query, &fine->high, rest);
-    aii_code_make(index, rest, &fine->low, NULL);
+    aii_code_make(index, query, fine->memory, &fine->high, rest);
+    aii_code_make(index, rest, fine->memory + index->code_bytes, &fine->low, NULL);
     fine->length = up(sqrt(square_sum(query, index->dims)));
   } else {
     aii_fine_free(index, fine);

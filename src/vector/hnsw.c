@@ -22,7 +22,7 @@ static void free_scratch(const aii_index *index, aii_scratch *s)
   aii_del(mem, s->seen, s->n_seen * sizeof *s->seen);
   aii_del(mem, s->todo, s->todo_cap * sizeof *s->todo);
   aii_del(mem, s->best, s->best_cap * sizeof *s->best);
-  aii_del_aligned(mem, s->codes, (size_t)2 * index->code_bytes);
+  aii_del_aligned(mem, s->codes, index->code_bytes);
   aii_del(mem, s, sizeof *s);
 }
 
@@ -39,10 +39,8 @@ static bool fit(aii_index *index, aii_scratch *s, size_t ef)
 {
   size_t want = index->n_blocks * AII_BLOCK_SLOTS;
   if (s->codes == NULL) {
-    s->codes = aii_new_aligned(index->mem, (size_t)2 * index->code_bytes);
+    s->codes = aii_new_aligned(index->mem, index->code_bytes);
     if (s->codes == NULL) return false;
-    s->code.codes = s->codes;
-    s->other.codes = s->code.codes + index->code_bytes;
   }
   if (s->n_seen < want) {
     uint16_t *seen = aii_new_array(index->mem, want, sizeof *seen);
@@ -108,9 +106,15 @@ static size_t keep(aii_scratch *s, size_t ef, aii_step step)
   if (at == ef && (ef == 0 || step >= s->best[ef - 1])) return ef;
   if (at < ef) s->n_best++;
   else at--;
-  for (; at > 0 && s->best[at - 1] > step; at--) s->best[at] = s->best[at - 1];
-  s->best[at] = step;
-  return at;
+  size_t from = 0, to = at;
+  while (from < to) {
+    size_t middle = (from + to) / 2;
+    if (s->best[middle] > step) to = middle;
+    else from = middle + 1;
+  }
+  memmove(s->best + from + 1, s->best + from, (at - from) * sizeof *s->best);
+  s->best[from] = step;
+  return from;
 }
 
 /* The neighbours of a slot that were not seen, into s->fresh; the first ones are on their way from memory. */
@@ -319,7 +323,7 @@ bool aii_hnsw_search(aii_index *index, const float *query, aii_walk *how, size_t
   if (index->n_graph == 0) return true;
   aii_scratch *s = aii_scratch_take(index, how->ef);
   if (s == NULL) return false;
-  aii_code_make(index, query, &s->code, NULL);
+  aii_code_make(index, query, s->codes, &s->code, NULL);
   aii_step at = aii_step_of(aii_code_dist_of(index, &s->code, index->entry), index->entry);
   at = aii_graph_descend(index, s, at, index->top, 0);
   if (how->passing_alone && how->allow != NULL) ok = walk_filtered(index, s, at, how->ef, how->allow);

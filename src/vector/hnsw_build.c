@@ -29,10 +29,10 @@ static bool is_diverse(const aii_index *index, aii_scratch *s, uint32_t candidat
 {
   enum { AT_ONCE = 4 };
   float apart[AT_ONCE];
-  if (n > 0) aii_code_load(index, candidate, &s->other);
+  aii_code code = aii_code_of(index, candidate);
   for (uint32_t from = 0; from < n; from += AT_ONCE) {
     uint32_t some = AII_MIN((uint32_t)AT_ONCE, n - from);
-    aii_graph_distances(index, s, &s->other, taken + from, some, apart);
+    aii_graph_distances(index, s, &code, taken + from, some, apart);
     for (uint32_t i = 0; i < some; i++) {
       if (apart[i] < dist) return false;
     }
@@ -65,9 +65,9 @@ static void link_back(aii_index *index, aii_scratch *s, uint32_t from, uint32_t 
     return;
   }
   memcpy(slots, links, room * sizeof *slots);
-  aii_code_load(index, from, &s->other);
-  aii_graph_distances(index, s, &s->other, slots, room, dist);
-  dist[room] = aii_code_dist_of(index, &s->other, to);
+  aii_code code = aii_code_of(index, from);
+  aii_graph_distances(index, s, &code, slots, room, dist);
+  dist[room] = aii_code_dist_of(index, &code, to);
   slots[room] = to;
   for (uint32_t i = 0; i <= room; i++) {
     aii_step step = aii_step_of(dist[i], slots[i]);
@@ -122,7 +122,7 @@ static bool insert(aii_index *index, aii_scratch *s, uint32_t slot)
     index->top = level;
     return true;
   }
-  aii_code_load(index, slot, &s->code);
+  s->code = aii_code_of(index, slot);
   uint32_t from = AII_MIN((uint32_t)level, index->top);
   aii_step at = aii_step_of(aii_code_dist_of(index, &s->code, index->entry), index->entry);
   at = aii_graph_descend(index, s, at, index->top, from);

@@ -64,6 +64,7 @@ void aii_index_clear(aii_index *index)
   index->most_error = index->most_norm = 0;
   index->floats = true;
   index->seq = -1;
+  index->clears++;
 }
 
 void aii_index_destroy(aii_index *index)
@@ -74,7 +75,7 @@ void aii_index_destroy(aii_index *index)
   (void)pthread_mutex_destroy(&index->pool);
 }
 
-static bool add_block(aii_index *index)
+bool aii_index_add_block(aii_index *index)
 {
   if (!aii_grow(index->mem, &index->blocks, &index->blocks_cap, index->n_blocks + 1, sizeof *index->blocks)) {
     return false;
@@ -148,7 +149,7 @@ static bool add(aii_index *index, int64_t id, const float *vector, const aii_cod
   if (old != AII_NO_SLOT && !aii_is_dead(index, old) && is_same(index, old, vector, code)) return true;
   if (index->n == AII_MAX_SLOTS) return false;
   drop_floats(index);
-  if (index->n == index->n_blocks * AII_BLOCK_SLOTS && !add_block(index)) return false;
+  if (index->n == index->n_blocks * AII_BLOCK_SLOTS && !aii_index_add_block(index)) return false;
   if (!aii_idmap_set(&index->map, id, index->n)) return false;
   if (old != AII_NO_SLOT) aii_index_kill(index, old);
   put(index, id, vector, code);
@@ -160,14 +161,14 @@ bool aii_index_add(aii_index *index, int64_t id, const float *vector)
   size_t floats = (size_t)index->dims * sizeof(float);
   aii_code code;
   float *own = aii_new_aligned(index->mem, floats);
-  code.codes = aii_new_aligned(index->mem, index->code_bytes);
-  bool ok = own != NULL && code.codes != NULL;
+  uint8_t *codes = aii_new_aligned(index->mem, index->code_bytes);
+  bool ok = own != NULL && codes != NULL;
   if (ok) {
     aii_index_take(index, own, vector);
-    aii_code_make(index, own, &code, NULL);
+    aii_code_make(index, own, codes, &code, NULL);
     ok = add(index, id, own, &code);
   }
-  aii_del_aligned(index->mem, code.codes, index->code_bytes);
+  aii_del_aligned(index->mem, codes, index->code_bytes);
   aii_del_aligned(index->mem, own, floats);
   return ok;
 }

@@ -11,7 +11,7 @@
 #include <stdio.h>
 
 #include "lib/json/json.h"
-#include "src/vector/vector.h"
+#include "src/vector/snapshot.h"
 
 /* What one write transaction needs at hand. */
 typedef struct writer {
@@ -242,6 +242,7 @@ static void extend_graph(aiinfra_vecstore *store)
   aiinfra_status rc = aii_vecstore_sync(store, NULL);
   aii_sql_unlock(store->db->sql);
   if (rc == AIINFRA_OK) (void)aii_hnsw_build(index, UINT32_MAX);
+  aii_keep_grown(store);
 }
 
 aiinfra_status aii_vecstore_upsert(aiinfra_vecstore *store, const aii_record *records, size_t n, aiinfra_error *err)

@@ -8,6 +8,7 @@
 #include <math.h>
 
 #include "src/vector/search.h"
+#include "src/vector/snapshot.h"
 
 enum {
   FUSE_DEPTH = 60,       /* ranks that take part in a fusion, at least; else four times those wanted */
@@ -114,7 +115,9 @@ static aiinfra_status prepare_graph(aiinfra_vecstore *store, const aiinfra_query
   bool begun = index->n_graph > 0;
   (void)pthread_rwlock_unlock(&index->lock);
   uint32_t step = q->mode == AIINFRA_SEARCH_GRAPH ? UINT32_MAX : large || begun ? BUILD_STEP : 0;
-  if (step == 0 || aii_hnsw_build(index, step)) return AIINFRA_OK;
+  bool built = step == 0 || aii_hnsw_build(index, step);
+  aii_keep_grown(store);
+  if (built) return AIINFRA_OK;
   return q->mode == AIINFRA_SEARCH_GRAPH ? aii_fail(err, AIINFRA_ENOMEM, "no memory for the graph") : AIINFRA_OK;
 }
 

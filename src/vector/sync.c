@@ -4,11 +4,13 @@
  * (the older slots of their ids die), and if rows were removed since, slots whose id is gone die too. When more than
  * half of a large index is dead, it is read anew.
  *
+ * An index that is empty begins with the newest snapshot of it, if there is one (keep.c).
+ *
  * A failure in the middle leaves the index at its old seq with some newer rows in it: the next sync reads them once
  * more. Thread: any, with the connection's lock held.
  */
 #include "lib/json/json.h"
-#include "src/vector/vector.h"
+#include "src/vector/snapshot.h"
 
 enum { KEEP_DEAD = 1024 }; /* an index this small is not worth reading anew */
 
@@ -124,6 +126,7 @@ aiinfra_status aii_vecstore_sync(aiinfra_vecstore *store, aiinfra_error *err)
     aii_masks_clear(store);
     aii_index_clear(index);
   }
+  if (index->seq < 0) aii_keep_load(store, seq);
   bool removed = index->n > 0 && (index->seq < 0 || removed_seq > index->seq);
   rc = add_new(store, err);
   if (rc == AIINFRA_OK && removed) rc = kill_removed(store, err);

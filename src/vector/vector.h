@@ -12,7 +12,7 @@
  *   mask.c      the slots that pass a filter
  *   query_opts.c, rank.c, recommend.c, explain.c belong to search.c
  *   read.c      scrolls, counts, facets     change.c  deletes and changes payloads by filter
- *   column.c    the values of a field
+ *   column.c    the values of a field     keep.c, snapshot.c  the index as a file
  *   near.c      nearest so far              idmap.c   row id to slot
  *
  * Invariants:
@@ -163,6 +163,7 @@ typedef struct aii_index {
   uint32_t n, n_dead;   /* slots */
   int64_t seq;          /* rows up to here are in; -1: none was read yet */
   uint64_t changes;     /* counts payloads that changed behind slots that stayed */
+  uint64_t clears;      /* counts how often it was emptied */
   uint32_t n_graph;     /* slots in the graph */
   uint32_t n_blurred;   /* of these: codes cannot tell them from their neighbours */
   uint32_t entry, top;  /* where searches begin, and its level */
@@ -174,7 +175,8 @@ typedef struct aii_index {
 aiinfra_status aii_index_init(aii_index *index, aii_mem *mem, const aii_kernels *kernels, uint32_t dims, int32_t metric,
                               uint32_t m, uint32_t ef_construction, aiinfra_error *err);
 void aii_index_destroy(aii_index *index);
-void aii_index_clear(aii_index *index); /* empty again, seq -1; write lock held */
+void aii_index_clear(aii_index *index);     /* empty again, seq -1; write lock held */
+bool aii_index_add_block(aii_index *index); /* room for 1024 slots more, not filled; write lock held */
 /* Adds a slot for a row, whose older slot dies; a row whose vector is as it was keeps its slot. Write lock held.
  * false: no memory, nothing changed. */
 bool aii_index_add(aii_index *index, int64_t id, const float *vector);
@@ -212,16 +214,16 @@ static inline bool aii_bit(const uint64_t *bits, uint32_t at)
 
 /* A vector that slots are compared with. */
 typedef struct aii_code {
-  int8_t *codes; /* [code_bytes], of the caller, aligned to 64 */
-  int32_t start; /* for vec_codes */
+  const uint8_t *codes; /* [code_bytes] */
+  int32_t start;        /* for vec_codes */
   float scale, norm, error;
 } aii_code;
 
-/* Codes of a vector; rest (may be NULL): its codes' difference to it, [dims]. */
-void aii_code_make(const aii_index *index, const float *vector, aii_code *code, float *rest);
+/* Codes of a vector, to `out`: [code_bytes]. rest (may be NULL): their difference to it, [dims]. */
+void aii_code_make(const aii_index *index, const float *vector, uint8_t *out, aii_code *code, float *rest);
 void aii_code_store(aii_index *index, uint32_t slot, const aii_code *code);
 bool aii_code_is(const aii_index *index, uint32_t slot, const aii_code *code); /* stored there */
-void aii_code_load(const aii_index *index, uint32_t slot, aii_code *code);
+aii_code aii_code_of(const aii_index *index, uint32_t slot);
 /* The distance from an integer product; what is not a number is far. */
 float aii_code_dist(const aii_index *index, const aii_code *code, uint32_t slot, int32_t dot);
 float aii_code_dist_of(const aii_index *index, const aii_code *code, uint32_t slot);
@@ -229,7 +231,7 @@ float aii_code_dist_of(const aii_index *index, const aii_code *code, uint32_t sl
 typedef struct aii_fine_code {
   aii_code high, low;
   float length; /* of the vector */
-  void *memory;
+  uint8_t *memory;
 } aii_fine_code;
 bool aii_fine_make(aii_index *index, const float *query, aii_fine_code *fine);
 void aii_fine_free(aii_index *index, aii_fine_code *fine);
@@ -359,6 +361,17 @@ aiinfra_status aii_request_parse(const char *json, const char *what, json_t **ou
 
 /* ---- stores (vecstore.c, rows.c, search.c) -------------------------------------------------------------------- */
 
+/* What a store knows of the file of its graph (keep.c). */
+typedef struct aii_keep {
+  int32_t mode;    /* as the option `snapshot`; -1 also where there is no file */
+  bool looked;     /* a file was looked for; guarded by the connection's lock */
+  bool joinable;   /* guarded by `lock` */
+  uint32_t n_kept; /* slots of the graph in the newest file known; of the thread, and of others while it does not run */
+  _Atomic bool running, stop, rebuild;
+  pthread_mutex_t lock;
+  pthread_t thread;
+} aii_keep;
+
 struct aiinfra_vecstore {
   aiinfra_db *db;
   aii_index index;
@@ -366,6 +379,7 @@ struct aiinfra_vecstore {
   char *name;
   aii_kept_mask kept[AII_KEPT_MASKS]; /* guarded by the connection's lock */
   uint64_t kept_clock;
+  aii_keep keep;
   char words_insert[96], words_delete[128], words_find[256]; /* SQL on this collection's full-text table */
 };
 

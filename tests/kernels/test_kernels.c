@@ -632,10 +632,10 @@ static void codes_round(const aii_kernels *k)
   bool extreme = below(4) == 0;
   fence q = fence_new(dim), rows[MOST], want = out_new(n * 4), got = out_new(n * 4);
   const uint8_t *at[MOST];
-  int8_t *query = (int8_t *)q.data;
+  uint8_t *query = (uint8_t *)q.data;
   int64_t start = 0;
-  for (uint32_t i = 0; i < dim; i++) query[i] = (int8_t)(extreme ? -127 : (int)below(255) - 127);
-  for (uint32_t i = 0; i < dim; i++) start -= 128 * query[i];
+  for (uint32_t i = 0; i < dim; i++) query[i] = (uint8_t)(extreme ? 1 : 1 + below(255));
+  for (uint32_t i = 0; i < dim; i++) start -= 128 * (query[i] - 128);
   for (uint32_t r = 0; r < n; r++) {
     rows[r] = fence_new(dim);
     at[r] = (const uint8_t *)rows[r].data;
@@ -802,7 +802,7 @@ static void bench_rest(const aii_kernels *k)
   printf("  %-7s vec_l2sq, 256 dims in cache: %.2f GB/s\n", k->name, 200.0 * 64 * 256 * 4 / s * 1e-9);
   const uint8_t *codes[64];
   for (int i = 0; i < 64; i++) codes[i] = (const uint8_t *)a + i * 384;
-  BEST_OF(s, for (int i = 0; i < 200; i++) k->vec_codes(codes, 64, (const int8_t *)b, 384, 0, (int32_t *)(void *)c));
+  BEST_OF(s, for (int i = 0; i < 200; i++) k->vec_codes(codes, 64, (const uint8_t *)b, 384, 0, (int32_t *)(void *)c));
   printf("  %-7s vec_codes, 384 dims in cache: %.2f GB/s\n", k->name, 200.0 * 64 * 384 / s * 1e-9);
 }
 

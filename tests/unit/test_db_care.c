@@ -132,6 +132,8 @@ static void test_check(void **state)
       {"UPDATE items SET id = 55", "memory 55 of scope default has no row"},
       {"DELETE FROM items", "belongs to no memory"},
       {"UPDATE items SET scope = 77", "a row of table items belongs to nothing"},
+      {"INSERT INTO snapshots(collection, next, gen, max_seq) VALUES(1, 1, 1, 99)",
+       "snapshot of collection things is ahead"},
       {"DELETE FROM words_1_data WHERE id > 10", "words of collection things"},
   };
   (void)state;
