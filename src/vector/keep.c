@@ -279,18 +279,19 @@ void aii_keep_close(aiinfra_vecstore *store)
 
 /* Floats of live slots, where the index keeps them in memory. A row that was written later and has the same codes has the
  * same vector as far as an index can tell; another one gets a slot of its own. */
-static aiinfra_status fill_slot(aiinfra_vecstore *store, aii_stmt *stmt, int64_t max_seq, aii_code *code, float *own,
+static aiinfra_status fill_slot(aiinfra_vecstore *store, aii_stmt *stmt, int64_t max_seq, uint8_t *codes, float *own,
                                 aiinfra_error *err)
 {
   aii_index *index = &store->index;
+  aii_code code;
   size_t n;
   uint32_t slot = aii_idmap_get(&index->map, aii_stmt_get_int(stmt, 0));
   const void *vector = aii_stmt_get_blob(stmt, 1, &n);
   if (vector == NULL || n != index->dims * sizeof *own) return aii_fail(err, AIINFRA_EFORMAT, "a vector is damaged");
   if (slot == AII_NO_SLOT || aii_is_dead(index, slot)) return AIINFRA_OK;
   aii_index_take(index, own, vector);
-  aii_code_make(index, own, code, NULL);
-  if (!aii_code_is(index, slot, code)) {
+  aii_code_make(index, own, codes, &code, NULL);
+  if (!aii_code_is(index, slot, &code)) {
     if (aii_stmt_get_int(stmt, 2) > max_seq) return AIINFRA_OK;
     return aii_fail(err, AIINFRA_EFORMAT, "it belongs to other vectors");
   }
@@ -302,11 +303,11 @@ static aiinfra_status fill_floats(aiinfra_vecstore *store, int64_t max_seq, aiin
 {
   aii_index *index = &store->index;
   aii_stmt *stmt = NULL;
-  aii_code code = {.codes = aii_new_aligned(index->mem, index->code_bytes)};
+  uint8_t *codes = aii_new_aligned(index->mem, index->code_bytes);
   float *own = aii_new_aligned(index->mem, index->dims * sizeof *own);
   bool row = true;
   aiinfra_status rc = AIINFRA_OK;
-  if (code.codes == NULL || own == NULL) rc = aii_fail(err, AIINFRA_ENOMEM, "no memory for a vector");
+  if (codes == NULL || own == NULL) rc = aii_fail(err, AIINFRA_ENOMEM, "no memory for a vector");
   if (rc == AIINFRA_OK) {
     rc = aii_sql_prepare(store->db->sql,
                          "SELECT r.id, v.vector, r.seq FROM rows r JOIN vectors v ON v.row = r.row "
@@ -316,10 +317,10 @@ static aiinfra_status fill_floats(aiinfra_vecstore *store, int64_t max_seq, aiin
   if (rc == AIINFRA_OK) aii_stmt_int(stmt, 1, store->collection);
   while (rc == AIINFRA_OK && row) {
     rc = aii_stmt_step(stmt, &row, err);
-    if (rc == AIINFRA_OK && row) rc = fill_slot(store, stmt, max_seq, &code, own, err);
+    if (rc == AIINFRA_OK && row) rc = fill_slot(store, stmt, max_seq, codes, own, err);
   }
   if (stmt != NULL) aii_stmt_reset(stmt);
-  aii_del_aligned(index->mem, code.codes, index->code_bytes);
+  aii_del_aligned(index->mem, codes, index->code_bytes);
   aii_del_aligned(index->mem, own, index->dims * sizeof *own);
   return rc;
 }
