@@ -2,12 +2,14 @@
  *
  * Every change that could be lost is kept in a list until the sync that makes it safe: the bytes before and after, names
  * made and removed. When the power goes, all of them are undone from the last to the first; then those that are to
- * survive are made again from the first to the last, some of them by half. The process ends at once. One thread.
+ * survive are made again from the first to the last, some of them by half. The process ends at once. One lock: a thread
+ * that the library has beside the test's waits its turn, so that a change and its place in the list belong together.
  */
 #include "tests/torture/crash/disk.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -35,6 +37,7 @@ typedef struct change {
   char *path, *to, *kept; /* kept: another name of what was unlinked or renamed over */
 } change;
 
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static bool armed, tracked[MAX_FDS];
 static disk_fault fault;
 static long fault_at, n_calls;
@@ -252,14 +255,22 @@ static bool is_ours(const char *path)
 
 /* ---- the calls ------------------------------------------------------------------------------------------------------ */
 
-ssize_t pwrite64(int fd, const void *p, size_t n, off64_t at)
+static ssize_t write_at(int fd, const void *p, size_t n, off64_t at)
 {
-  if (!is_tracked(fd)) return real_pwrite(fd, p, n, at);
   verdict v = count();
   if (v == FAIL) return -1;
   (void)note_bytes(WRITE, fd, at, p, n);
   long wrote = real_pwrite(fd, p, v == HALF ? n / 2 : n, at);
   if (v == HALF) die();
+  return wrote;
+}
+
+ssize_t pwrite64(int fd, const void *p, size_t n, off64_t at)
+{
+  if (!is_tracked(fd)) return real_pwrite(fd, p, n, at);
+  (void)pthread_mutex_lock(&lock);
+  ssize_t wrote = write_at(fd, p, n, at);
+  (void)pthread_mutex_unlock(&lock);
   return wrote;
 }
 
@@ -277,15 +288,22 @@ ssize_t write(int fd, const void *p, size_t n)
   return wrote;
 }
 
+static int cut_file(int fd, off_t size)
+{
+  verdict v = count();
+  if (v == FAIL) return -1;
+  if (v == HALF) die();
+  (void)note_bytes(TRUNCATE, fd, size, NULL, 0);
+  return (int)syscall(SYS_ftruncate, fd, size);
+}
+
 static int cut(int fd, off_t size)
 {
-  if (is_tracked(fd)) {
-    verdict v = count();
-    if (v == FAIL) return -1;
-    if (v == HALF) die();
-    (void)note_bytes(TRUNCATE, fd, size, NULL, 0);
-  }
-  return (int)syscall(SYS_ftruncate, fd, size);
+  if (!is_tracked(fd)) return (int)syscall(SYS_ftruncate, fd, size);
+  (void)pthread_mutex_lock(&lock);
+  int rc = cut_file(fd, size);
+  (void)pthread_mutex_unlock(&lock);
+  return rc;
 }
 
 int ftruncate64(int fd, off64_t size)
@@ -302,11 +320,12 @@ static int sync_file(int fd)
 {
   struct stat st;
   if (!armed || fstat(fd, &st) != 0 || !(is_tracked(fd) || S_ISDIR(st.st_mode))) return 0;
+  (void)pthread_mutex_lock(&lock);
   verdict v = count();
-  if (v == FAIL) return -1;
   if (v == HALF) die();
-  synced(fd);
-  return 0;
+  if (v == GO) synced(fd);
+  (void)pthread_mutex_unlock(&lock);
+  return v == FAIL ? -1 : 0;
 }
 
 int fsync(int fd)
@@ -319,9 +338,8 @@ int fdatasync(int fd)
   return sync_file(fd);
 }
 
-int unlink(const char *path)
+static int remove_name(const char *path)
 {
-  if (!is_ours(path) || access(path, F_OK) != 0) return (int)syscall(SYS_unlink, path);
   verdict v = count();
   if (v == FAIL) return -1;
   if (v == HALF) die();
@@ -331,9 +349,17 @@ int unlink(const char *path)
   return (int)syscall(SYS_unlink, path);
 }
 
-int rename(const char *from, const char *to)
+int unlink(const char *path)
 {
-  if (!is_ours(to)) return (int)syscall(SYS_rename, from, to);
+  if (!is_ours(path) || access(path, F_OK) != 0) return (int)syscall(SYS_unlink, path);
+  (void)pthread_mutex_lock(&lock);
+  int rc = remove_name(path);
+  (void)pthread_mutex_unlock(&lock);
+  return rc;
+}
+
+static int change_name(const char *from, const char *to)
+{
   verdict v = count();
   if (v == FAIL) return -1;
   if (v == HALF) die();
@@ -344,15 +370,33 @@ int rename(const char *from, const char *to)
   return (int)syscall(SYS_rename, from, to);
 }
 
-static int open_file(const char *path, int flags, mode_t mode)
+int rename(const char *from, const char *to)
 {
-  bool ours = is_ours(path), makes = ours && (flags & O_CREAT) != 0 && access(path, F_OK) != 0;
-  verdict v = makes ? count() : GO;
+  if (!is_ours(to)) return (int)syscall(SYS_rename, from, to);
+  (void)pthread_mutex_lock(&lock);
+  int rc = change_name(from, to);
+  (void)pthread_mutex_unlock(&lock);
+  return rc;
+}
+
+static int make_file(const char *path, int flags, mode_t mode)
+{
+  verdict v = count();
   if (v == FAIL) return -1;
   if (v == HALF) die();
   int fd = (int)syscall(SYS_openat, AT_FDCWD, path, flags, mode);
+  if (fd >= 0) add_change(CREATE)->path = copy_of(path);
+  return fd;
+}
+
+static int open_file(const char *path, int flags, mode_t mode)
+{
+  bool ours = is_ours(path);
+  (void)pthread_mutex_lock(&lock);
+  bool makes = ours && (flags & O_CREAT) != 0 && access(path, F_OK) != 0;
+  int fd = makes ? make_file(path, flags, mode) : (int)syscall(SYS_openat, AT_FDCWD, path, flags, mode);
   if (fd >= 0 && fd < MAX_FDS) tracked[fd] = ours && (flags & O_DIRECTORY) == 0;
-  if (makes && fd >= 0) add_change(CREATE)->path = copy_of(path);
+  (void)pthread_mutex_unlock(&lock);
   return fd;
 }
 
