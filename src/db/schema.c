@@ -195,7 +195,7 @@ static const char *const MIGRATIONS[] = {
     " gen INTEGER NOT NULL DEFAULT 0,"      /* the one that counts; 0: none */
     " nonce INTEGER NOT NULL DEFAULT 0,"    /* which its file repeats */
     " max_seq INTEGER NOT NULL DEFAULT -1," /* rows up to here are in it */
-    " n_slots INTEGER NOT NULL DEFAULT 0,"
+    " n_graph INTEGER NOT NULL DEFAULT 0,"  /* slots in its graph */
     " bytes INTEGER NOT NULL DEFAULT 0"
     ") STRICT;"
     "PRAGMA user_version=3;",

@@ -20,7 +20,9 @@ static const char TABLES_WITHOUT_BYTES[] =
 static const char COLLECTIONS[] =
     "SELECT c.id, c.name, c.dims, count(r.row), c.seq, 4 * c.dims * count(r.row),"
     " coalesce(sum(length(CAST(r.text AS BLOB))), 0) + coalesce(sum(length(CAST(r.keywords AS BLOB))), 0),"
-    " coalesce(sum(length(CAST(r.payload AS BLOB))), 0)"
+    " coalesce(sum(length(CAST(r.payload AS BLOB))), 0),"
+    " (SELECT s.bytes FROM snapshots s WHERE s.collection = c.id AND s.gen > 0),"
+    " (SELECT s.max_seq FROM snapshots s WHERE s.collection = c.id AND s.gen > 0)"
     " FROM collections c LEFT JOIN rows r ON r.collection = c.id GROUP BY c.id ORDER BY c.name";
 
 static bool has_dbstat(aii_sql *sql)
@@ -73,7 +75,8 @@ static aiinfra_status add_table(aii_sql *sql, aii_stmt *stmt, aii_buf *json, aii
 
 static aiinfra_status add_collection(aii_sql *sql, aii_stmt *stmt, bool dbstat, aii_buf *json, aiinfra_error *err)
 {
-  static const char *const keys[] = {NULL, NULL, "dims", "rows", "seq", "vector_bytes", "text_bytes", "payload_bytes"};
+  static const char *const keys[] = {NULL,           NULL,         "dims",          "rows",           "seq",
+                                     "vector_bytes", "text_bytes", "payload_bytes", "snapshot_bytes", "snapshot_seq"};
   char query[160];
   int64_t words = 0;
   long long at = (long long)aii_stmt_get_int(stmt, 0);
@@ -81,7 +84,8 @@ static aiinfra_status add_collection(aii_sql *sql, aii_stmt *stmt, bool dbstat, 
   aiinfra_status rc = dbstat ? ask(sql, query, &words, err) : AIINFRA_OK;
   aii_buf_str(json, "{\"name\":");
   add_name(json, stmt, 1);
-  for (int i = 2; i < (int)AII_COUNT(keys); i++) add_bytes(json, keys[i], true, aii_stmt_get_int(stmt, i));
+  for (int i = 2; i < (int)AII_COUNT(keys); i++)
+    add_bytes(json, keys[i], !aii_stmt_is_null(stmt, i), aii_stmt_get_int(stmt, i));
   add_bytes(json, "words_bytes", dbstat, words);
   aii_buf_char(json, '}');
   return rc;

@@ -39,8 +39,8 @@ struct aii_scratch {
   size_t n_todo, todo_cap;
   aii_step *best; /* the ef nearest, nearest first */
   size_t n_best, best_cap;
-  aii_code code;  /* the query */
-  uint8_t *codes; /* room for its codes */
+  aii_code code;                  /* the query */
+  uint8_t *codes;                 /* room for its codes */
   uint64_t n_scanned;             /* distances computed */
   uint32_t fresh[AII_MOST_LINKS]; /* slots met for the first time */
   float dist[AII_MOST_LINKS];     /* theirs */

@@ -17,6 +17,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -95,13 +96,15 @@ static aiinfra_status read_uuid(const aiinfra_vecstore *store, aii_snapshot_id *
   return rc;
 }
 
-/* *found: a snapshot counts. Lock held. */
-static aiinfra_status read_row(const aiinfra_vecstore *store, aii_snapshot_id *id, bool *found, aiinfra_error *err)
+/* *found: a snapshot counts. n_graph: slots in its graph; may be NULL. Lock held. */
+static aiinfra_status read_row(const aiinfra_vecstore *store, aii_snapshot_id *id, int64_t *n_graph, bool *found,
+                               aiinfra_error *err)
 {
   aii_stmt *stmt;
   *id = (aii_snapshot_id){.collection = store->collection};
   aiinfra_status rc = aii_sql_prepare(
-      store->db->sql, "SELECT gen, nonce, max_seq FROM snapshots WHERE collection = ?1 AND gen > 0", &stmt, err);
+      store->db->sql, "SELECT gen, nonce, max_seq, n_graph FROM snapshots WHERE collection = ?1 AND gen > 0", &stmt,
+      err);
   if (rc != AIINFRA_OK) return rc;
   aii_stmt_int(stmt, 1, store->collection);
   rc = aii_stmt_step(stmt, found, err);
@@ -109,6 +112,7 @@ static aiinfra_status read_row(const aiinfra_vecstore *store, aii_snapshot_id *i
     id->gen = aii_stmt_get_int(stmt, 0);
     id->nonce = (uint64_t)aii_stmt_get_int(stmt, 1);
     id->max_seq = aii_stmt_get_int(stmt, 2);
+    if (n_graph != NULL) *n_graph = aii_stmt_get_int(stmt, 3);
   }
   aii_stmt_reset(stmt);
   return rc == AIINFRA_OK && *found ? read_uuid(store, id, err) : rc;
@@ -141,7 +145,7 @@ static aiinfra_status name_it(const aiinfra_vecstore *store, const aii_snapshot_
 {
   aii_stmt *stmt;
   aiinfra_status rc = aii_sql_prepare(store->db->sql,
-                                      "UPDATE snapshots SET gen = ?2, nonce = ?3, max_seq = ?4, n_slots = ?5,"
+                                      "UPDATE snapshots SET gen = ?2, nonce = ?3, max_seq = ?4, n_graph = ?5,"
                                       " bytes = ?6 WHERE collection = ?1 AND gen < ?2 AND max_seq <= ?4",
                                       &stmt, err);
   if (rc != AIINFRA_OK) return rc;
@@ -149,7 +153,7 @@ static aiinfra_status name_it(const aiinfra_vecstore *store, const aii_snapshot_
   aii_stmt_int(stmt, 2, id->gen);
   aii_stmt_int(stmt, 3, (int64_t)id->nonce);
   aii_stmt_int(stmt, 4, id->max_seq);
-  aii_stmt_int(stmt, 5, size->n);
+  aii_stmt_int(stmt, 5, size->n_graph);
   aii_stmt_int(stmt, 6, (int64_t)size->bytes);
   rc = aii_stmt_run(stmt, err);
   *named = rc == AIINFRA_OK && aii_sql_changes(store->db->sql) > 0;
@@ -174,6 +178,19 @@ static aiinfra_status change_row(const aiinfra_vecstore *store, aii_snapshot_id 
 
 /* ---- writing ----------------------------------------------------------------------------------------------------- */
 
+/* Another handle or process has kept as much already. */
+static bool is_kept(const aiinfra_vecstore *store, int64_t seq, uint32_t n_graph)
+{
+  aii_snapshot_id id;
+  int64_t kept = 0;
+  bool found = false;
+  if (atomic_load(&store->keep.lost)) return false;
+  aii_sql_lock(store->db->sql);
+  aiinfra_status rc = read_row(store, &id, &kept, &found, NULL);
+  aii_sql_unlock(store->db->sql);
+  return rc == AIINFRA_OK && found && id.max_seq >= seq && kept >= (int64_t)n_graph;
+}
+
 static aiinfra_status write_next(aiinfra_vecstore *store, aii_buf *path, aii_snapshot_size *size, aiinfra_error *err)
 {
   aii_snapshot_id id = {.collection = store->collection};
@@ -191,12 +208,19 @@ static aiinfra_status write_next(aiinfra_vecstore *store, aii_buf *path, aii_sna
 /* What fails is told to the log: a snapshot is only there to save time. */
 static void write_snapshot(aiinfra_vecstore *store)
 {
+  aii_index *index = &store->index;
   aii_buf path;
-  aii_snapshot_size size = {0};
+  aii_snapshot_size size;
   aiinfra_error err;
-  aii_buf_init(&path, store->index.mem, 0);
+  (void)pthread_rwlock_rdlock(&index->lock);
+  int64_t seq = index->seq;
+  uint32_t n_graph = index->n_graph;
+  (void)pthread_rwlock_unlock(&index->lock);
+  atomic_store(&store->keep.n_kept, n_graph); /* whatever comes of it: a full disk is not tried at every search */
+  if (is_kept(store, seq, n_graph)) return;
+  aii_buf_init(&path, index->mem, 0);
   aiinfra_status rc = write_next(store, &path, &size, &err);
-  if (rc == AIINFRA_OK || size.n_graph > 0) store->keep.n_kept = size.n_graph; /* a full disk is not tried every time */
+  if (rc == AIINFRA_OK) atomic_store(&store->keep.lost, false);
   if (rc != AIINFRA_OK && rc != AIINFRA_ECANCELED) {
     aii_logf(&store->db->rt->log, AIINFRA_LOG_WARN, "collection '%s': the graph could not be kept: %s", store->name,
              err.message);
@@ -208,8 +232,8 @@ static void write_snapshot(aiinfra_vecstore *store)
 static bool is_due(aiinfra_vecstore *store, uint32_t part)
 {
   aii_index *index = &store->index;
-  uint32_t least = store->keep.mode > 0 ? 1 : LEAST_SLOTS, kept = store->keep.n_kept;
-  if (store->keep.mode < 0) return false;
+  uint32_t least = store->keep.mode > 0 ? 1 : LEAST_SLOTS, kept = atomic_load(&store->keep.n_kept);
+  if (store->keep.mode < 0 || store->keep.read_only) return false;
   (void)pthread_rwlock_rdlock(&index->lock);
   uint32_t n = index->n, n_graph = index->n_graph;
   (void)pthread_rwlock_unlock(&index->lock);
@@ -247,15 +271,19 @@ static void *run(void *arg)
   return NULL;
 }
 
-/* Without a thread (no memory) the next occasion tries again. */
+/* Without a thread (no memory) the next occasion tries again. The host's signals are for the host's threads. */
 static void start(aiinfra_vecstore *store)
 {
   aii_keep *keep = &store->keep;
+  sigset_t all, old;
+  (void)sigfillset(&all);
   (void)pthread_mutex_lock(&keep->lock);
   if (!atomic_load(&keep->running)) {
     if (keep->joinable) (void)pthread_join(keep->thread, NULL);
     atomic_store(&keep->running, true);
+    (void)pthread_sigmask(SIG_SETMASK, &all, &old);
     keep->joinable = pthread_create(&keep->thread, NULL, run, store) == 0;
+    (void)pthread_sigmask(SIG_SETMASK, &old, NULL);
     if (!keep->joinable) atomic_store(&keep->running, false);
   }
   (void)pthread_mutex_unlock(&keep->lock);
@@ -344,7 +372,7 @@ static aiinfra_status load(aiinfra_vecstore *store, int64_t seq, bool *found, ai
   int fd = -1;
   aii_buf_init(&path, store->index.mem, 0);
   for (int i = 0; rc == AIINFRA_OK && fd < 0 && i < TRIES; i++) {
-    rc = read_row(store, &id, found, err);
+    rc = read_row(store, &id, NULL, found, err);
     if (rc != AIINFRA_OK || !*found) break;
     if (id.max_seq > seq) rc = aii_fail(err, AIINFRA_EFORMAT, "it is ahead of the database");
     aii_buf_clear(&path);
@@ -366,9 +394,10 @@ void aii_keep_load(aiinfra_vecstore *store, int64_t seq)
   store->keep.looked = true;
   aiinfra_status rc = load(store, seq, &found, &err);
   if (rc == AIINFRA_OK) {
-    store->keep.n_kept = store->index.n_graph;
+    atomic_store(&store->keep.n_kept, store->index.n_graph);
     return;
   }
+  atomic_store(&store->keep.lost, found);
   atomic_store(&store->keep.rebuild, found);
   aii_logf(&store->db->rt->log, rc == AIINFRA_ENOENT ? AIINFRA_LOG_INFO : AIINFRA_LOG_WARN,
            "collection '%s': the graph is made anew, its file cannot be used: %s", store->name, err.message);

@@ -119,7 +119,8 @@ aiinfra_status aii_vecstore_open(aiinfra_db *db, const char *name, const aiinfra
   store->index.docs.limit_bytes =
       (size_t)AII_MIN(o.payload_bytes != 0 ? o.payload_bytes : AII_PAYLOAD_BYTES, SIZE_MAX / 2);
   if (o.vector_bytes != 0) store->index.vector_bytes = (size_t)AII_MIN(o.vector_bytes, (uint64_t)SIZE_MAX / 2);
-  store->keep.mode = aii_sql_is_memory(db->sql) || aii_sql_is_read_only(db->sql) ? -1 : o.snapshot;
+  store->keep.mode = aii_sql_is_memory(db->sql) ? -1 : o.snapshot;
+  store->keep.read_only = aii_sql_is_read_only(db->sql);
   (void)pthread_mutex_init(&store->keep.lock, NULL); /* a plain mutex of Linux holds no resource: cannot fail */
   aii_db_ref(db);
   *out = store;

@@ -363,11 +363,14 @@ aiinfra_status aii_request_parse(const char *json, const char *what, json_t **ou
 
 /* What a store knows of the file of its graph (keep.c). */
 typedef struct aii_keep {
-  int32_t mode;    /* as the option `snapshot`; -1 also where there is no file */
-  bool looked;     /* a file was looked for; guarded by the connection's lock */
-  bool joinable;   /* guarded by `lock` */
-  uint32_t n_kept; /* slots of the graph in the newest file known; of the thread, and of others while it does not run */
-  _Atomic bool running, stop, rebuild;
+  int32_t mode;            /* as the option `snapshot`; -1 also where there is no file */
+  bool read_only;          /* what is there is read, nothing is written */
+  bool looked;             /* a file was looked for; guarded by the connection's lock */
+  bool joinable;           /* guarded by `lock` */
+  _Atomic uint32_t n_kept; /* slots of the graph in the newest file known */
+  _Atomic bool lost;       /* the file that the database names cannot be used */
+  _Atomic bool rebuild;    /* and the graph is still to be made */
+  _Atomic bool running, stop;
   pthread_mutex_t lock;
   pthread_t thread;
 } aii_keep;

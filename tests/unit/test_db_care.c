@@ -370,6 +370,7 @@ static void test_stats(void **state)
   assert_int_equal(number(things, "payload_bytes"), 40 * 7);
   assert_int_equal(number(things, "text_bytes"), 10 * 14 + 30 * 15);
   assert_true(number(things, "words_bytes") > 0);
+  assert_true(json_is_null(json_object_get(things, "snapshot_bytes")));
   assert_int_equal(stat(test_tmp("stats.db-wal"), &st), 0);
   assert_int_equal(number(stats, "wal_bytes"), st.st_size);
   json_decref(stats);
