@@ -107,6 +107,10 @@ static aiinfra_status prepare_graph(aiinfra_vecstore *store, const aiinfra_query
 {
   aii_index *index = &store->index;
   if (q->mode == AIINFRA_SEARCH_EXACT) return AIINFRA_OK;
+  (void)pthread_rwlock_rdlock(&index->lock);
+  bool complete = index->n_graph > 0 && index->n_graph == index->n; /* newer rows are the next search's */
+  (void)pthread_rwlock_unlock(&index->lock);
+  if (complete) return AIINFRA_OK;
   aii_sql_lock(store->db->sql);
   aiinfra_status rc = aii_vecstore_sync(store, err);
   aii_sql_unlock(store->db->sql);
@@ -142,7 +146,9 @@ static aiinfra_status run(aii_search *s, aiinfra_error *err)
 {
   aii_sql *sql = s->store->db->sql;
   aii_sql_lock(sql);
-  aiinfra_status rc = aii_sql_begin_read(sql, err);
+  /* one query of the database, for news, is a view of its own */
+  bool alone = s->filter == NULL && s->q->text == NULL && s->o.group_by == NULL && !is_recommendation(s);
+  aiinfra_status rc = alone ? AIINFRA_OK : aii_sql_begin_read(sql, err);
   bool locked = false;
   if (rc == AIINFRA_OK) {
     rc = read_rows(s, err);
@@ -150,7 +156,7 @@ static aiinfra_status run(aii_search *s, aiinfra_error *err)
     s->in_memory = true;
     if (locked) s->payloads = s->store->index.docs.state;
     if (locked && s->wants_vectors && s->o.best_score) rc = aii_recommend_best(s, err);
-    aii_sql_rollback(sql); /* nothing was written */
+    if (!alone) aii_sql_rollback(sql); /* nothing was written */
   }
   aii_sql_unlock(sql);
   if (!locked) return rc;

@@ -22,7 +22,7 @@ def table(rows):
 
 def text(result):
     machine = result["machine"]
-    parts = ["Measured on %s with one thread, which reads %.1f GB/s." % (machine["cpu"], machine["read_gbs"])]
+    parts = ["Measured on %s with one thread, which reads %.1f GB/s." % (machine["name"], machine["read_gbs"])]
     for name in dict.fromkeys(row["set"] for row in result["rows"]):
         parts.append("**%s**" % name)
         parts.append(table([row for row in result["rows"] if row["set"] == name]))

@@ -191,6 +191,8 @@ def main():
     sets = os.environ.get("SETS", "clustered bigann10k").split()
     machine = json.loads(subprocess.run([os.path.join(build, "bench", "machine"), "1"], check=True,
                                         stdout=subprocess.PIPE, text=True).stdout)
+    with open("/proc/cpuinfo") as f:
+        machine["name"] = next((line.split(": ")[1].strip() for line in f if line.startswith("model name")), "a CPU")
     folder = os.path.join(build, "bench", "vectors")
     rows, skipped = [], []
     for name in sets:
