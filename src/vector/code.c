@@ -1,11 +1,12 @@
-/* code.c - vectors in 8 bits an element: what walks and scans compare instead of floats.
+/* code.c - vectors in 8 bits an element, and three more: what walks and scans compare instead of floats.
  *
  * A vector is its codes, integers from -127 to 127, times a scale of its own. So a product of two vectors is a product
- * of integers, the same on every CPU, and takes a quarter of the memory. For each vector the length of what its codes
- * leave out is kept, the error: by Cauchy and Schwarz a product is off by at most error times length, which is how a
- * scan over codes knows all slots whose floats it must see. A query may have codes for what its codes left out as well.
+ * of integers, the same on every CPU, and takes a quarter of the memory. Walks and scans see codes alone. What they
+ * found is measured with three more bits of each element, which lie apart: an element is then off by a sixteenth of
+ * the scale at most. For each vector the length of what all its bits leave out is kept, the error: by Cauchy and
+ * Schwarz a product is off by at most error times length, which is how an exact search knows all rows it must read.
  *
- * Nothing fails but memory. Vectors beyond what floats can square have an infinite error: they are always looked at.
+ * Nothing fails. Vectors beyond what floats can square have an infinite error: they are always looked at.
  */
 #include <float.h>
 #include <math.h>
@@ -14,7 +15,8 @@
 
 enum { LANES = 16 };
 #define ROUND 0x1.8p23f /* what is added to it loses its fraction: the last bits are the integer */
-#define TINY 1e-30f     /* a largest element below it counts as 0: 127 / it would be beyond a float */
+enum { RUN = AII_CODE_BLOCK, TWOS = 16, ONES = 8 }; /* fine bits of 64 elements: 2 bits each, then 1 bit each */
+#define TINY 1e-30f /* a largest element below it counts as 0: 127 / it would be beyond a float */
 
 /* In lanes, so that compilers use the registers there are; the order of the sum is fixed all the same. */
 static float largest(const float *v, uint32_t n)
@@ -55,33 +57,63 @@ static float up(double x)
   return x > (double)FLT_MAX / 2 ? INFINITY : (float)(x * (1 + 1e-6)) + TINY;
 }
 
-void aii_code_make(const aii_index *index, const float *vector, uint8_t *out, aii_code *code, float *rest)
+/* Fine bits of 64 elements: element i has two of them in byte i % 16 and one in byte 16 + i % 8. */
+static void pack_fine(const uint8_t low[RUN], uint8_t out[TWOS + ONES])
 {
-  enum { RUN = 64 };
-  float most = largest(vector, index->dims), inverse = most > TINY ? 127 / most : 0, left[RUN];
+  memset(out, 0, TWOS + ONES);
+  for (int i = 0; i < RUN; i++) {
+    out[i % TWOS] = (uint8_t)(out[i % TWOS] | (low[i] & 3) << i / TWOS * 2);
+    out[TWOS + i % ONES] = (uint8_t)(out[TWOS + i % ONES] | low[i] >> 2 << i / ONES);
+  }
+}
+
+static void unpack_fine(const uint8_t in[TWOS + ONES], uint8_t low[RUN])
+{
+  for (int s = 0; s < RUN / TWOS; s++) {
+    for (int i = 0; i < TWOS; i++) low[s * TWOS + i] = in[i] >> 2 * s & 3;
+  }
+  for (int s = 0; s < RUN / ONES; s++) {
+    for (int i = 0; i < ONES; i++) low[s * ONES + i] = (uint8_t)(low[s * ONES + i] | (in[TWOS + i] >> s & 1) << 2);
+  }
+}
+
+/* Elements from codes and fine bits: these are eighths of the scale, from -1/2 on, and mean the middle of theirs. */
+static void decode(const uint8_t *codes, const uint8_t *fine, float scale, float out[RUN])
+{
+  uint8_t low[RUN];
+  float eighth = scale / 8, zero = eighth * (0.5f - 4 - 8 * 128);
+  unpack_fine(fine, low);
+  for (int i = 0; i < RUN; i++) out[i] = (float)(codes[i] * 8 + low[i]) * eighth + zero;
+}
+
+void aii_code_make(const aii_index *index, const float *vector, uint8_t *out, aii_code *code)
+{
+  float most = largest(vector, index->dims), inverse = most > TINY ? 127 / most : 0, x[RUN], left[RUN];
+  uint8_t *fine = out + index->code_bytes, low[RUN];
   int64_t sum = 0, squares = 0;
   double error = 0;
   code->scale = most > TINY ? most / 127 : 0;
   code->codes = out;
   memset(out, 128, index->code_bytes);
-  for (uint32_t from = 0; from < index->dims; from += RUN) {
+  for (uint32_t from = 0; from < index->dims; from += RUN, fine += TWOS + ONES) {
     uint32_t n = AII_MIN((uint32_t)RUN, index->dims - from);
-    int32_t run_sum = 0, run_squares = 0;
+    memset(low, 0, sizeof low);
     for (uint32_t i = 0; i < n; i++) {
-      int32_t c = code_of(vector[from + i] * inverse);
+      float scaled = vector[from + i] * inverse;
+      int32_t c = code_of(scaled), f = (int32_t)((scaled - (float)c + 0.5f) * 8);
       out[from + i] = (uint8_t)(c + 128);
-      left[i] = vector[from + i] - (float)c * code->scale;
-      run_sum += c;
-      run_squares += c * c;
+      low[i] = (uint8_t)(f < 0 ? 0 : f > 7 ? 7 : f);
+      sum += c;
+      squares += c * c;
     }
-    sum += run_sum;
-    squares += run_squares;
+    pack_fine(low, fine);
+    decode(out + from, fine, code->scale, x);
+    for (uint32_t i = 0; i < n; i++) left[i] = vector[from + i] - x[i];
     error += square_sum(left, n);
-    if (rest != NULL) memcpy(rest + from, left, n * sizeof *rest);
   }
   code->start = (int32_t)(-128 * sum);
   code->norm = (float)((double)squares * (double)code->scale * (double)code->scale);
-  code->error = up(sqrt(error) + (double)most * 1e-7 * sqrt((double)index->dims));
+  code->error = up(sqrt(error) + (double)most * 1e-6 * sqrt((double)index->dims));
 }
 
 void aii_code_store(aii_index *index, uint32_t slot, const aii_code *code)
@@ -89,6 +121,7 @@ void aii_code_store(aii_index *index, uint32_t slot, const aii_code *code)
   aii_block *block = aii_block_of(index, slot);
   uint32_t at = slot % AII_BLOCK_SLOTS;
   memcpy(block->codes + (size_t)at * index->code_bytes, code->codes, index->code_bytes);
+  memcpy(block->fine + (size_t)at * index->fine_bytes, code->codes + index->code_bytes, index->fine_bytes);
   block->scale[at] = code->scale;
   block->norm[at] = code->norm;
   block->error[at] = code->error;
@@ -100,7 +133,8 @@ bool aii_code_is(const aii_index *index, uint32_t slot, const aii_code *code)
   const aii_block *block = aii_block_of(index, slot);
   uint32_t at = slot % AII_BLOCK_SLOTS;
   if (block->scale[at] != code->scale || block->error[at] != code->error) return false;
-  return memcmp(aii_codes_of(index, slot), code->codes, index->code_bytes) == 0;
+  return memcmp(aii_codes_of(index, slot), code->codes, index->code_bytes) == 0 &&
+         memcmp(block->fine + (size_t)at * index->fine_bytes, code->codes + index->code_bytes, index->fine_bytes) == 0;
 }
 
 aii_code aii_code_of(const aii_index *index, uint32_t slot)
@@ -128,75 +162,57 @@ float aii_code_dist_of(const aii_index *index, const aii_code *code, uint32_t sl
   return aii_code_dist(index, code, slot, dot);
 }
 
-/* ---- bounds ---------------------------------------------------------------------------------------------------- */
-
-bool aii_fine_make(aii_index *index, const float *query, aii_fine_code *fine)
-{
-  float *rest = aii_new_array(index->mem, index->dims, sizeof *rest);
-  memset(fine, 0, sizeof *fine);
-  fine->memory = aii_new_aligned(index->mem, (size_t)2 * index->code_bytes);
-  bool ok = rest != NULL && fine->memory != NULL;
-  if (ok) {
-    aii_code_make(index, query, fine->memory, &fine->high, rest);
-    aii_code_make(index, rest, fine->memory + index->code_bytes, &fine->low, NULL);
-    fine->length = up(sqrt(square_sum(query, index->dims)));
-  } else {
-    aii_fine_free(index, fine);
-  }
-  aii_del(index->mem, rest, index->dims * sizeof *rest);
-  return ok;
-}
-
-void aii_fine_free(aii_index *index, aii_fine_code *fine)
-{
-  aii_del_aligned(index->mem, fine->memory, (size_t)2 * index->code_bytes);
-  fine->memory = NULL;
-}
-
-/* Floats add up with an error of their own: `part` is what a sum of dims products may be off, relative to lengths. */
-static aii_bounds bounds_l2(const aii_block *block, uint32_t at, const aii_fine_code *fine, double product, double part)
-{
-  double length = sqrt((double)block->norm[at]), total = (length + (double)fine->length);
-  double q = (double)fine->length, square = q * q + (double)block->norm[at] - 2 * product;
-  /* q^2 is rounded up, and product lacks what the query's codes left out: both are within these */
-  double off = 1e-5 * q * q + 2 * length * (double)fine->low.error + 1e-6 * total * total;
-  double near = sqrt(AII_MAX(0.0, square - off)) - (double)block->error[at];
-  double far = sqrt(AII_MAX(0.0, square + off)) + (double)block->error[at];
-  near = AII_MAX(0.0, near);
-  return (aii_bounds){(float)(near * near * (1 - part) - 1e-37), (float)(far * far * (1 + part) + 1e-37)};
-}
-
-aii_bounds aii_fine_bounds(const aii_index *index, const aii_fine_code *fine, uint32_t slot, int32_t high, int32_t low)
-{
-  const aii_block *block = aii_block_of(index, slot);
-  uint32_t at = slot % AII_BLOCK_SLOTS;
-  double scale = (double)block->scale[at], part = 1e-6 + ((double)index->dims / 16 + 8) * 1.2e-7;
-  double product = scale * ((double)fine->high.scale * high + (double)fine->low.scale * low);
-  aii_bounds b;
-  if (index->metric == AIINFRA_METRIC_L2) {
-    b = bounds_l2(block, at, fine, product, part);
-  } else {
-    double length = sqrt((double)block->norm[at]);
-    double off = (double)block->error[at] * (double)fine->length + length * (double)fine->low.error;
-    off += part * (length + (double)block->error[at]) * (double)fine->length + 1e-37;
-    b = (aii_bounds){(float)(-product - off), (float)(-product + off)};
-  }
-  /* the cast to float rounds by less than what `part` adds */
-  if (!isfinite(b.low) || !isfinite(b.high)) b = (aii_bounds){-INFINITY, INFINITY};
-  return b;
-}
-
 float aii_code_doubt(const aii_index *index, const aii_code *code, uint32_t slot)
 {
   const aii_block *block = aii_block_of(index, slot);
   uint32_t at = slot % AII_BLOCK_SLOTS;
-  /* what codes leave out points anywhere, so that of its length the share of one direction counts: three times that */
-  float own = block->error[at] * block->error[at], other = code->error * code->error;
+  /* codes leave out up to half a scale of each element, evenly: a twelfth of its square. That points anywhere, so that
+   * of its length the share of one direction counts: the sum over the elements, in which dims cancel. Four times that. */
+  float own = block->scale[at] * block->scale[at] / 12, other = code->scale * code->scale / 12;
   float square = own * code->norm + other * block->norm[at];
   if (index->metric == AIINFRA_METRIC_L2) {
-    float dist = AII_MAX(0.0f, aii_code_dist_of(index, code, slot));
-    square = 4 * (own + other) * dist;
+    square = 4 * (own + other) * AII_MAX(0.0f, aii_code_dist_of(index, code, slot));
   }
-  float doubt = 3 * sqrtf(square / (float)index->dims);
+  float doubt = 4 * sqrtf(square);
   return isfinite(doubt) ? doubt : INFINITY;
+}
+
+/* ---- vectors and bounds ---------------------------------------------------------------------------------------- */
+
+void aii_code_vector(const aii_index *index, uint32_t slot, float *out)
+{
+  const aii_block *block = aii_block_of(index, slot);
+  uint32_t at = slot % AII_BLOCK_SLOTS;
+  const uint8_t *codes = aii_codes_of(index, slot), *fine = block->fine + (size_t)at * index->fine_bytes;
+  for (uint32_t i = 0; i < index->code_bytes; i += RUN, fine += TWOS + ONES) {
+    decode(codes + i, fine, block->scale[at], out + i);
+  }
+}
+
+float aii_length_of(const float *vector, uint32_t n)
+{
+  return up(sqrt(square_sum(vector, n)));
+}
+
+aii_bounds aii_code_bounds(const aii_index *index, uint32_t slot, float dist, float length)
+{
+  const aii_block *block = aii_block_of(index, slot);
+  uint32_t at = slot % AII_BLOCK_SLOTS;
+  /* `part`: what two sums of dims products in floats may be off, relative to the lengths; own: of the slot's vector */
+  double part = 1e-6 + 2 * ((double)index->dims / 16 + 8) * 1.2e-7, error = (double)block->error[at];
+  double own = sqrt((double)block->norm[at]) + (double)block->scale[at] * sqrt((double)index->dims);
+  double low, high;
+  if (index->metric == AIINFRA_METRIC_L2) {
+    double root = sqrt(AII_MAX(0.0, (double)dist)), near = AII_MAX(0.0, root * (1 - part) - error);
+    double far = root * (1 + part) + error;
+    low = near * near * (1 - part) - 1e-37;
+    high = far * far * (1 + part) + 1e-37;
+  } else {
+    double off = error * (double)length + part * (own + error) * (double)length + 1e-37;
+    low = (double)dist - off;
+    high = (double)dist + off;
+  }
+  if (!isfinite((float)low) || !isfinite((float)high)) return (aii_bounds){-INFINITY, INFINITY};
+  /* outwards, by more than the cast to float rounds */
+  return (aii_bounds){(float)(low - fabs(low) * 1e-6), (float)(high + fabs(high) * 1e-6)};
 }

@@ -1,6 +1,6 @@
-/* fetch.c - vectors from their rows, for an index that keeps their codes alone.
+/* fetch.c - vectors from their rows, for an exact search over an index that keeps codes alone.
  *
- * The happy path: a search found candidates with nothing of the database locked -> in one read transaction their rows
+ * The happy path: a scan found candidates with nothing of the database locked -> in one read transaction their rows
  * are looked up, and floats decide. If rows changed in between, a candidate counts as it was found, by its id and if it
  * is no newer than the index was; one that is gone keeps the distance of its codes. Failures: those of the database.
  */
@@ -14,34 +14,10 @@ static aiinfra_status damaged(const aiinfra_vecstore *store, int64_t id, size_t 
       (long long)id, n, store->index.dims * sizeof(float));
 }
 
-/* Steps a statement that gives one vector. */
-static aiinfra_status read_vector(const aiinfra_vecstore *store, aii_stmt *stmt, int64_t id, float *out, bool *there,
-                                  aiinfra_error *err)
-{
-  size_t n;
-  aiinfra_status rc = aii_stmt_step(stmt, there, err);
-  if (rc == AIINFRA_OK && *there) {
-    const void *vector = aii_stmt_get_blob(stmt, 0, &n);
-    if (vector != NULL && n == store->index.dims * sizeof(float)) aii_index_take(&store->index, out, vector);
-    else rc = damaged(store, id, n, err);
-  }
-  aii_stmt_reset(stmt);
-  return rc;
-}
-
-static aiinfra_status fetch_row(const aiinfra_vecstore *store, int64_t row, int64_t id, float *out, bool *there,
-                                aiinfra_error *err)
-{
-  aii_stmt *stmt;
-  aiinfra_status rc = aii_sql_prepare(store->db->sql, "SELECT vector FROM vectors WHERE row = ?1", &stmt, err);
-  if (rc != AIINFRA_OK) return rc;
-  aii_stmt_int(stmt, 1, row);
-  return read_vector(store, stmt, id, out, there, err);
-}
-
 aiinfra_status aii_fetch_id(const aiinfra_vecstore *store, int64_t id, int64_t seq, float *out, bool *there,
                             aiinfra_error *err)
 {
+  size_t n;
   aii_stmt *stmt;
   aiinfra_status rc = aii_sql_prepare(store->db->sql,
                                       "SELECT v.vector FROM rows r JOIN vectors v ON v.row = r.row "
@@ -51,46 +27,37 @@ aiinfra_status aii_fetch_id(const aiinfra_vecstore *store, int64_t id, int64_t s
   aii_stmt_int(stmt, 1, store->collection);
   aii_stmt_int(stmt, 2, id);
   aii_stmt_int(stmt, 3, seq);
-  return read_vector(store, stmt, id, out, there, err);
+  rc = aii_stmt_step(stmt, there, err);
+  if (rc == AIINFRA_OK && *there) {
+    const void *vector = aii_stmt_get_blob(stmt, 0, &n);
+    if (vector != NULL && n == store->index.dims * sizeof(float)) aii_index_take(&store->index, out, vector);
+    else rc = damaged(store, id, n, err);
+  }
+  aii_stmt_reset(stmt);
+  return rc;
 }
 
 aiinfra_status aii_fetch_slot(const aiinfra_vecstore *store, uint32_t slot, float *out, aiinfra_error *err)
 {
   const aii_index *index = &store->index;
-  const aii_block *block = aii_block_of(index, slot);
-  int64_t id = block->ids[slot % AII_BLOCK_SLOTS];
+  int64_t id = aii_block_of(index, slot)->ids[slot % AII_BLOCK_SLOTS];
   bool there;
   if (index->floats) {
     memcpy(out, aii_vector_of(index, slot), index->dims * sizeof *out);
     return AIINFRA_OK;
   }
-  aiinfra_status rc = fetch_row(store, block->rows[slot % AII_BLOCK_SLOTS], id, out, &there, err);
+  aiinfra_status rc = aii_fetch_id(store, id, INT64_MAX, out, &there, err);
   return rc == AIINFRA_OK && !there ? damaged(store, id, 0, err) : rc;
-}
-
-aiinfra_status aii_rows_seq(const aiinfra_vecstore *store, int64_t *seq, aiinfra_error *err)
-{
-  aii_stmt *stmt;
-  bool row;
-  aiinfra_status rc = aii_sql_prepare(store->db->sql, "SELECT seq FROM collections WHERE id = ?1", &stmt, err);
-  if (rc != AIINFRA_OK) return rc;
-  aii_stmt_int(stmt, 1, store->collection);
-  rc = aii_stmt_step(stmt, &row, err);
-  if (rc == AIINFRA_OK) *seq = row ? aii_stmt_get_int(stmt, 0) : 0;
-  aii_stmt_reset(stmt);
-  return rc;
 }
 
 static aiinfra_status settle(const aiinfra_vecstore *store, const aii_query_vector *q, const aii_finds *finds,
                              float *buffer, aii_near *heap, size_t *n, size_t cap, aiinfra_error *err)
 {
-  int64_t seq = 0;
-  aiinfra_status rc = aii_rows_seq(store, &seq, err);
+  aiinfra_status rc = AIINFRA_OK;
   for (size_t i = 0; rc == AIINFRA_OK && i < finds->n; i++) {
     const aii_find *f = &finds->items[i];
     bool there = false;
-    if (seq == q->seq && f->row != 0) rc = fetch_row(store, f->row, f->id, buffer, &there, err);
-    else rc = aii_fetch_id(store, f->id, q->seq, buffer, &there, err);
+    rc = aii_fetch_id(store, f->id, q->seq, buffer, &there, err);
     float dist = there ? aii_index_dist(&store->index, q->vector, buffer) : f->dist;
     if (rc == AIINFRA_OK) aii_near_offer(heap, n, cap, (aii_near){f->id, dist, f->slot});
   }

@@ -50,6 +50,7 @@ struct aii_scratch {
 
 aii_scratch *aii_scratch_take(aii_index *index, size_t ef); /* NULL: no memory */
 void aii_scratch_give(aii_index *index, aii_scratch *s);
+void aii_scratch_mark(aii_scratch *s); /* a new walk: nothing was seen */
 
 static inline uint32_t aii_link_room(const aii_index *index, uint32_t level)
 {
@@ -74,5 +75,7 @@ void aii_graph_walk(const aii_index *index, aii_scratch *s, aii_step entry, uint
 /* The neighbour heuristic on n candidates, sorted nearest first: up to `room` slots to link to, then AII_NO_SLOT. */
 void aii_graph_choose(const aii_index *index, aii_scratch *s, const aii_step *candidates, size_t n, uint32_t room,
                       uint32_t *out);
+/* Chooses the links of a slot at level 0 anew, and has its neighbours link to it. */
+void aii_hnsw_relink(aii_index *index, aii_scratch *s, uint32_t slot);
 
 #endif

@@ -22,7 +22,7 @@ static void free_scratch(const aii_index *index, aii_scratch *s)
   aii_del(mem, s->seen, s->n_seen * sizeof *s->seen);
   aii_del(mem, s->todo, s->todo_cap * sizeof *s->todo);
   aii_del(mem, s->best, s->best_cap * sizeof *s->best);
-  aii_del_aligned(mem, s->codes, index->code_bytes);
+  aii_del_aligned(mem, s->codes, index->code_bytes + index->fine_bytes);
   aii_del(mem, s, sizeof *s);
 }
 
@@ -39,7 +39,7 @@ static bool fit(aii_index *index, aii_scratch *s, size_t ef)
 {
   size_t want = index->n_blocks * AII_BLOCK_SLOTS;
   if (s->codes == NULL) {
-    s->codes = aii_new_aligned(index->mem, index->code_bytes);
+    s->codes = aii_new_aligned(index->mem, index->code_bytes + index->fine_bytes);
     if (s->codes == NULL) return false;
   }
   if (s->n_seen < want) {
@@ -67,7 +67,7 @@ aii_scratch *aii_scratch_take(aii_index *index, size_t ef)
   return NULL;
 }
 
-static void new_mark(aii_scratch *s)
+void aii_scratch_mark(aii_scratch *s)
 {
   if (s->mark == UINT16_MAX) {
     memset(s->seen, 0, s->n_seen * sizeof *s->seen);
@@ -106,11 +106,11 @@ static size_t keep(aii_scratch *s, size_t ef, aii_step step)
   if (at == ef && (ef == 0 || step >= s->best[ef - 1])) return ef;
   if (at < ef) s->n_best++;
   else at--;
-  size_t from = 0, to = at;
-  while (from < to) {
-    size_t middle = (from + to) / 2;
-    if (s->best[middle] > step) to = middle;
-    else from = middle + 1;
+  size_t from = 0;
+  for (size_t left = at; left > 0;) { /* no branch depends on what is found */
+    size_t half = (left + 1) / 2;
+    from += s->best[from + half - 1] < step ? half : 0;
+    left -= half;
   }
   memmove(s->best + from + 1, s->best + from, (at - from) * sizeof *s->best);
   s->best[from] = step;
@@ -158,7 +158,7 @@ aii_step aii_graph_descend(const aii_index *index, aii_scratch *s, aii_step at, 
 
 void aii_graph_walk(const aii_index *index, aii_scratch *s, aii_step entry, uint32_t level, size_t ef)
 {
-  new_mark(s);
+  aii_scratch_mark(s);
   s->seen[aii_step_slot(entry)] = s->mark;
   (void)keep(s, ef, entry);
   for (size_t at = 0; at < s->n_best;) {
@@ -171,9 +171,10 @@ void aii_graph_walk(const aii_index *index, aii_scratch *s, aii_step entry, uint
     aii_graph_distances(index, s, &s->code, s->fresh, n, s->dist);
     for (uint32_t i = 0; i < n; i++) {
       size_t place = keep(s, ef, aii_step_of(s->dist[i], s->fresh[i]));
-      at = AII_MIN(at, place);
+      if (place > at) continue;
+      at = place; /* the next to expand, unless something nearer comes */
+      __builtin_prefetch(aii_links_of(index, s->fresh[i], level));
     }
-    if (at < s->n_best) __builtin_prefetch(aii_links_of(index, aii_step_slot(s->best[at]), level));
   }
 }
 
@@ -220,7 +221,7 @@ static bool finds(const aii_index *index, const uint64_t *allow, uint32_t slot)
 /* Fills s->best with the ef nearest that may be found. */
 static bool walk_through(const aii_index *index, aii_scratch *s, aii_step entry, size_t ef, const uint64_t *allow)
 {
-  new_mark(s);
+  aii_scratch_mark(s);
   s->seen[aii_step_slot(entry)] = s->mark;
   bool ok = meet(index, s, entry, ef, finds(index, allow, aii_step_slot(entry)));
   while (ok && s->n_todo > 0) {
@@ -277,7 +278,7 @@ static bool enter_filtered(const aii_index *index, aii_scratch *s, aii_step entr
 static bool walk_filtered(const aii_index *index, aii_scratch *s, aii_step entry, size_t ef, const uint64_t *allow)
 {
   uint32_t room = 2 * index->m, n = 0;
-  new_mark(s);
+  aii_scratch_mark(s);
   bool ok = enter_filtered(index, s, entry, ef, allow);
   while (ok && s->n_todo > 0) {
     aii_step next = pop(s);
@@ -323,7 +324,7 @@ bool aii_hnsw_search(aii_index *index, const float *query, aii_walk *how, size_t
   if (index->n_graph == 0) return true;
   aii_scratch *s = aii_scratch_take(index, how->ef);
   if (s == NULL) return false;
-  aii_code_make(index, query, s->codes, &s->code, NULL);
+  aii_code_make(index, query, s->codes, &s->code);
   aii_step at = aii_step_of(aii_code_dist_of(index, &s->code, index->entry), index->entry);
   at = aii_graph_descend(index, s, at, index->top, 0);
   if (how->passing_alone && how->allow != NULL) ok = walk_filtered(index, s, at, how->ef, how->allow);

@@ -89,6 +89,7 @@ static bool reserve_links(aii_index *index, uint32_t slot, uint8_t level)
     if (block->links0 == NULL) return false;
     memset(block->links0, 0xFF, bytes);
   }
+  memset(block->links0 + (size_t)at * 2 * index->m, 0xFF, 2 * index->m * sizeof(uint32_t));
   if (level == 0 || block->level[at] != 0) return true;
   if (index->n_upper + want > UINT32_MAX) return false;
   if (!aii_grow(index->mem, &index->upper, &index->upper_cap, index->n_upper + want, sizeof *index->upper))
@@ -101,14 +102,15 @@ static bool reserve_links(aii_index *index, uint32_t slot, uint8_t level)
 }
 
 /* Codes are too coarse for a slot when its nearest neighbour, not the same vector, is within what they leave out. */
-static bool is_blurred(const aii_index *index, const aii_scratch *s)
+static bool is_blurred(const aii_index *index, const aii_scratch *s, uint32_t slot)
 {
-  const aii_block *block = aii_block_of(index, aii_step_slot(s->best[0]));
-  uint32_t at = aii_step_slot(s->best[0]) % AII_BLOCK_SLOTS;
-  float error = s->code.error + block->error[at], dist = aii_step_dist(s->best[0]);
-  if (aii_code_is(index, aii_step_slot(s->best[0]), &s->code)) return false;
-  if (index->metric != AIINFRA_METRIC_L2) dist = 2 * dist + s->code.norm + block->norm[at]; /* that of L2 */
-  return !(dist > error * error);
+  uint32_t near = aii_step_slot(s->best[0]);
+  const aii_block *a = aii_block_of(index, slot), *b = aii_block_of(index, near);
+  uint32_t i = slot % AII_BLOCK_SLOTS, j = near % AII_BLOCK_SLOTS;
+  float dist = aii_step_dist(s->best[0]), squares = a->scale[i] * a->scale[i] + b->scale[j] * b->scale[j];
+  bool same = a->scale[i] == b->scale[j] && a->error[i] == b->error[j] && a->sum[i] == b->sum[j];
+  if (index->metric != AIINFRA_METRIC_L2) dist = 2 * dist + a->norm[i] + b->norm[j]; /* that of L2 */
+  return !same && !(dist > squares * (float)index->dims / 12);
 }
 
 /* Computes and writes the links of one slot. false: no memory; the graph is as before. */
@@ -131,7 +133,7 @@ static bool insert(aii_index *index, aii_scratch *s, uint32_t slot)
     at = s->best[0] & ~(aii_step)1;
     aii_graph_choose(index, s, s->best, s->n_best, index->m, chosen[l]);
   }
-  index->n_blurred += is_blurred(index, s);
+  index->n_blurred += is_blurred(index, s, slot);
   for (uint32_t l = 0; l <= from; l++) {
     memcpy(aii_links_of(index, slot, l), chosen[l], index->m * sizeof **chosen);
     for (uint32_t i = 0; i < index->m && chosen[l][i] != AII_NO_SLOT; i++) link_back(index, s, chosen[l][i], slot, l);
@@ -141,6 +143,23 @@ static bool insert(aii_index *index, aii_scratch *s, uint32_t slot)
     index->top = level;
   }
   return true;
+}
+
+void aii_hnsw_relink(aii_index *index, aii_scratch *s, uint32_t slot)
+{
+  uint32_t *links = aii_links_of(index, slot, 0), chosen[AII_MAX_M];
+  s->code = aii_code_of(index, slot);
+  aii_step at = aii_step_of(aii_code_dist_of(index, &s->code, index->entry), index->entry);
+  at = aii_graph_descend(index, s, at, index->top, 0);
+  aii_graph_walk(index, s, at, 0, index->ef_construction);
+  aii_graph_choose(index, s, s->best, s->n_best, index->m, chosen);
+  memset(links, 0xFF, 2 * index->m * sizeof *links);
+  uint32_t n = 0;
+  for (uint32_t i = 0; i < index->m && chosen[i] != AII_NO_SLOT; i++) {
+    if (chosen[i] == slot) continue;
+    links[n++] = chosen[i];
+    link_back(index, s, chosen[i], slot, 0);
+  }
 }
 
 bool aii_hnsw_build(aii_index *index, uint32_t max)

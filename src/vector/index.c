@@ -20,6 +20,7 @@ aiinfra_status aii_index_init(aii_index *index, aii_mem *mem, const aii_kernels 
   index->m = m;
   index->ef_construction = ef_construction;
   index->code_bytes = (dims + AII_CODE_BLOCK - 1) / AII_CODE_BLOCK * AII_CODE_BLOCK;
+  index->fine_bytes = index->code_bytes / 8 * 3;
   index->vector_bytes = (size_t)AII_VECTOR_BYTES;
   index->floats = true;
   index->seq = -1;
@@ -47,6 +48,7 @@ static void free_block(aii_index *index, aii_block *block)
   if (block == NULL) return;
   free_vectors(index, block);
   aii_del_aligned(index->mem, block->codes, (size_t)AII_BLOCK_SLOTS * index->code_bytes);
+  aii_del_aligned(index->mem, block->fine, (size_t)AII_BLOCK_SLOTS * index->fine_bytes);
   aii_del_aligned(index->mem, block->links0, (size_t)AII_BLOCK_SLOTS * 2 * index->m * sizeof(uint32_t));
   aii_del(index->mem, block, sizeof *block);
 }
@@ -64,7 +66,6 @@ void aii_index_clear(aii_index *index)
   index->most_error = index->most_norm = 0;
   index->floats = true;
   index->seq = -1;
-  index->clears++;
 }
 
 void aii_index_destroy(aii_index *index)
@@ -83,7 +84,8 @@ bool aii_index_add_block(aii_index *index)
   aii_block *block = aii_new(index->mem, sizeof *block);
   if (block == NULL) return false;
   block->codes = aii_new_aligned(index->mem, (size_t)AII_BLOCK_SLOTS * index->code_bytes);
-  bool ok = block->codes != NULL;
+  block->fine = aii_new_aligned(index->mem, (size_t)AII_BLOCK_SLOTS * index->fine_bytes);
+  bool ok = block->codes != NULL && block->fine != NULL;
   if (ok && index->floats) {
     block->vectors = aii_new_aligned(index->mem, (size_t)AII_BLOCK_SLOTS * index->dims * sizeof(float));
     ok = block->vectors != NULL;
@@ -94,6 +96,13 @@ bool aii_index_add_block(aii_index *index)
   }
   index->blocks[index->n_blocks++] = block;
   return true;
+}
+
+void aii_index_trim(aii_index *index)
+{
+  while (index->n_blocks > ((size_t)index->n + AII_BLOCK_SLOTS - 1) / AII_BLOCK_SLOTS) {
+    free_block(index, index->blocks[--index->n_blocks]);
+  }
 }
 
 /* Floats of one more slot would take more than they may: from now on they are in the rows alone. */
@@ -110,7 +119,9 @@ void aii_index_take(const aii_index *index, float *to, const float *from)
   double sum = 0;
   float scale = 1;
   if (index->metric == AIINFRA_METRIC_COSINE) {
-    for (uint32_t i = 0; i < index->dims; i++) sum += (double)from[i] * (double)from[i];
+    double lane[8] = {0}; /* one sum would wait for itself */
+    for (uint32_t i = 0; i < index->dims; i++) lane[i % 8] += (double)from[i] * (double)from[i];
+    for (int i = 0; i < 8; i++) sum += lane[i];
     if (sum > 0) scale = (float)(1.0 / sqrt(sum));
     /* lengths beyond float's range: 1/length has lost its digits or is 0, so scale in double */
     if (!(sum > 1e-60 && sum < 1e60)) {
@@ -128,16 +139,21 @@ static bool is_same(const aii_index *index, uint32_t slot, const float *vector, 
   return memcmp(vector, aii_vector_of(index, slot), index->dims * sizeof *vector) == 0;
 }
 
+void aii_index_note(aii_index *index, float scale, float norm, float error)
+{
+  float of_codes = scale * sqrtf((float)index->dims) * 0.51f; /* half a scale an element */
+  index->most_error = AII_MAX(index->most_error, AII_MAX(of_codes, error));
+  index->most_norm = AII_MAX(index->most_norm, norm);
+}
+
 static void put(aii_index *index, int64_t id, const float *vector, const aii_code *code)
 {
   uint32_t slot = index->n++, at = slot % AII_BLOCK_SLOTS;
   aii_block *block = aii_block_of(index, slot);
   if (index->floats) memcpy(block->vectors + (size_t)at * index->dims, vector, index->dims * sizeof *vector);
   aii_code_store(index, slot, code);
-  index->most_error = AII_MAX(index->most_error, code->error);
-  index->most_norm = AII_MAX(index->most_norm, code->norm);
+  aii_index_note(index, code->scale, code->norm, code->error);
   block->ids[at] = id;
-  block->rows[at] = 0;
   block->level[at] = 0;
   block->dead[at] = false;
 }
@@ -161,14 +177,14 @@ bool aii_index_add(aii_index *index, int64_t id, const float *vector)
   size_t floats = (size_t)index->dims * sizeof(float);
   aii_code code;
   float *own = aii_new_aligned(index->mem, floats);
-  uint8_t *codes = aii_new_aligned(index->mem, index->code_bytes);
+  uint8_t *codes = aii_new_aligned(index->mem, index->code_bytes + index->fine_bytes);
   bool ok = own != NULL && codes != NULL;
   if (ok) {
     aii_index_take(index, own, vector);
-    aii_code_make(index, own, codes, &code, NULL);
+    aii_code_make(index, own, codes, &code);
     ok = add(index, id, own, &code);
   }
-  aii_del_aligned(index->mem, codes, index->code_bytes);
+  aii_del_aligned(index->mem, codes, index->code_bytes + index->fine_bytes);
   aii_del_aligned(index->mem, own, floats);
   return ok;
 }

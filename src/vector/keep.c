@@ -318,7 +318,7 @@ static aiinfra_status fill_slot(aiinfra_vecstore *store, aii_stmt *stmt, int64_t
   if (vector == NULL || n != index->dims * sizeof *own) return aii_fail(err, AIINFRA_EFORMAT, "a vector is damaged");
   if (slot == AII_NO_SLOT || aii_is_dead(index, slot)) return AIINFRA_OK;
   aii_index_take(index, own, vector);
-  aii_code_make(index, own, codes, &code, NULL);
+  aii_code_make(index, own, codes, &code);
   if (!aii_code_is(index, slot, &code)) {
     if (aii_stmt_get_int(stmt, 2) > max_seq) return AIINFRA_OK;
     return aii_fail(err, AIINFRA_EFORMAT, "it belongs to other vectors");
@@ -331,7 +331,7 @@ static aiinfra_status fill_floats(aiinfra_vecstore *store, int64_t max_seq, aiin
 {
   aii_index *index = &store->index;
   aii_stmt *stmt = NULL;
-  uint8_t *codes = aii_new_aligned(index->mem, index->code_bytes);
+  uint8_t *codes = aii_new_aligned(index->mem, index->code_bytes + index->fine_bytes);
   float *own = aii_new_aligned(index->mem, index->dims * sizeof *own);
   bool row = true;
   aiinfra_status rc = AIINFRA_OK;
@@ -348,7 +348,7 @@ static aiinfra_status fill_floats(aiinfra_vecstore *store, int64_t max_seq, aiin
     if (rc == AIINFRA_OK && row) rc = fill_slot(store, stmt, max_seq, codes, own, err);
   }
   if (stmt != NULL) aii_stmt_reset(stmt);
-  aii_del_aligned(index->mem, codes, index->code_bytes);
+  aii_del_aligned(index->mem, codes, index->code_bytes + index->fine_bytes);
   aii_del_aligned(index->mem, own, index->dims * sizeof *own);
   return rc;
 }

@@ -10,7 +10,7 @@
 #include "src/vector/vector.h"
 
 /* Where the plans cross, measured with tests/bench/bench_filter.c. */
-enum { SELECTIVE_PART = 10, HIDING_PERCENT = 40 };
+enum { SELECTIVE_PART = 10, HIDING_PERCENT = 40, FEW_ROWS = 12288 };
 /* A graph where codes cannot tell so many slots from their neighbours leads anywhere. */
 enum { BLURRED_PART = 10 };
 
@@ -40,6 +40,8 @@ void aii_searchplan_choose(const aii_index *index, int32_t mode, uint32_t ef, co
   else if (mode != AIINFRA_SEARCH_GRAPH && index->n_blurred > index->n_graph / BLURRED_PART)
     choose(plan, AII_PLAN_EXACT, "8 bits are too coarse for these vectors");
   else if (mode != AIINFRA_SEARCH_GRAPH && passing <= live / SELECTIVE_PART)
+    choose(plan, AII_PLAN_EXACT, "few rows pass");
+  else if (mode != AIINFRA_SEARCH_GRAPH && mask->bits != NULL && passing <= FEW_ROWS)
     choose(plan, AII_PLAN_EXACT, "few rows pass");
   else if (mode != AIINFRA_SEARCH_GRAPH && (uint64_t)passing <= (uint64_t)4 * ef * index->m)
     choose(plan, AII_PLAN_EXACT, "a walk would see as many rows as pass");

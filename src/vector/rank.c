@@ -98,13 +98,13 @@ static void pick(const aii_search *s, candidate *list, size_t n, size_t at)
 static aiinfra_status read_vectors(aii_search *s, const aii_ranked *hits, size_t n, float *vectors, aiinfra_error *err)
 {
   aii_sql *sql = s->store->db->sql;
-  size_t dims = s->store->index.dims;
+  size_t stride = s->store->index.code_bytes;
   aii_sql_lock(sql);
   aiinfra_status rc = aii_sql_begin_read(sql, err);
   if (rc == AIINFRA_OK) {
     bool there;
     for (size_t i = 0; rc == AIINFRA_OK && i < n; i++) {
-      rc = aii_fetch_id(s->store, hits[i].hit.id, INT64_MAX, vectors + i * dims, &there, err);
+      rc = aii_fetch_id(s->store, hits[i].hit.id, INT64_MAX, vectors + i * stride, &there, err);
     }
     aii_sql_rollback(sql); /* nothing was written */
   }
@@ -112,19 +112,30 @@ static aiinfra_status read_vectors(aii_search *s, const aii_ranked *hits, size_t
   return rc;
 }
 
+/* The vectors of the first n hits: [n][code_bytes]. */
+static aiinfra_status vectors_of(aii_search *s, size_t n, float *vectors, aiinfra_error *err)
+{
+  const aii_index *index = &s->store->index;
+  if (!s->in_memory) return read_vectors(s, s->ranked, n, vectors, err);
+  for (size_t i = 0; i < n; i++) {
+    float *to = vectors + i * index->code_bytes;
+    if (index->floats) memcpy(to, aii_vector_of(index, s->ranked[i].slot), index->dims * sizeof *to);
+    else aii_code_vector(index, s->ranked[i].slot, to);
+  }
+  return AIINFRA_OK;
+}
+
 static aiinfra_status diversify(aii_search *s, size_t wanted, aiinfra_error *err)
 {
   aii_index *index = &s->store->index;
-  size_t n = AII_MIN(s->n_ranked, s->depth), n_floats = s->in_memory ? 0 : n * index->dims;
+  size_t n = AII_MIN(s->n_ranked, s->depth), n_floats = n * index->code_bytes;
   if (n == 0) return AIINFRA_OK;
   candidate *list = aii_new_array(index->mem, n, sizeof *list);
   float *vectors = aii_new_array(index->mem, n_floats, sizeof *vectors);
-  bool ok = list != NULL && (vectors != NULL || n_floats == 0);
-  aiinfra_status rc = ok ? AIINFRA_OK : no_memory(err);
-  if (ok && n_floats > 0) rc = read_vectors(s, s->ranked, n, vectors, err);
+  aiinfra_status rc = list != NULL && vectors != NULL ? vectors_of(s, n, vectors, err) : no_memory(err);
   if (rc == AIINFRA_OK) {
     for (size_t i = 0; i < n; i++) {
-      const float *v = s->in_memory ? aii_vector_of(index, s->ranked[i].slot) : vectors + i * index->dims;
+      const float *v = vectors + i * index->code_bytes;
       list[i] = (candidate){s->ranked[i], score_of(s, s->vector, v), 0, v};
     }
     for (size_t i = 0; i < AII_MIN(wanted, n); i++) pick(s, list, n, i);

@@ -97,8 +97,10 @@ static aiinfra_status search_vectors(aii_search *s, aiinfra_error *err)
   }
   if (wanted == 0) return AIINFRA_OK;
   if (!aii_searchplan_run(index, s->vector, &s->mask, &s->plan, s->depth, &s->finds)) return no_memory(err);
-  if (index->floats) aii_finds_settle(index, s->vector, &s->finds, s->by_vector, &s->n_vector, s->depth);
-  return AIINFRA_OK;
+  s->in_memory = index->floats || s->plan.kind != AII_PLAN_EXACT;
+  if (!s->in_memory) return AIINFRA_OK;
+  bool ok = aii_finds_settle(index, s->vector, &s->finds, s->by_vector, &s->n_vector, s->depth);
+  return ok ? AIINFRA_OK : no_memory(err);
 }
 
 /* Extends the graph when this query, or the collection's size, wants one. No lock held. */
@@ -106,6 +108,10 @@ static aiinfra_status prepare_graph(aiinfra_vecstore *store, const aiinfra_query
 {
   aii_index *index = &store->index;
   if (q->mode == AIINFRA_SEARCH_EXACT) return AIINFRA_OK;
+  (void)pthread_rwlock_rdlock(&index->lock);
+  bool complete = index->n_graph > 0 && index->n_graph == index->n; /* newer rows are the next search's */
+  (void)pthread_rwlock_unlock(&index->lock);
+  if (complete) return AIINFRA_OK;
   aii_sql_lock(store->db->sql);
   aiinfra_status rc = aii_vecstore_sync(store, err);
   aii_sql_unlock(store->db->sql);
@@ -123,7 +129,7 @@ static aiinfra_status prepare_graph(aiinfra_vecstore *store, const aiinfra_query
 
 /* ---- the whole ------------------------------------------------------------------------------------------------- */
 
-/* The index is unlocked when its vectors are read from the rows; s->in_memory says whether it is locked still. */
+/* The index is unlocked when vectors must be read from the rows; s->in_memory says whether it is locked still. */
 static aiinfra_status find(aii_search *s, aiinfra_error *err)
 {
   aii_index *index = &s->store->index;
@@ -143,20 +149,21 @@ static aiinfra_status run(aii_search *s, aiinfra_error *err)
 {
   aii_sql *sql = s->store->db->sql;
   aii_sql_lock(sql);
-  aiinfra_status rc = aii_sql_begin_read(sql, err);
+  /* one query of the database, for news, is a view of its own */
+  bool alone = s->filter == NULL && s->q->text == NULL && s->o.group_by == NULL && !is_recommendation(s);
+  aiinfra_status rc = alone ? AIINFRA_OK : aii_sql_begin_read(sql, err);
   bool locked = false;
   if (rc == AIINFRA_OK) {
     rc = read_rows(s, err);
     locked = rc == AIINFRA_OK;
-    if (locked) s->in_memory = s->store->index.floats;
+    s->in_memory = true;
     if (locked) s->payloads = s->store->index.docs.state;
     if (locked && s->wants_vectors && s->o.best_score) rc = aii_recommend_best(s, err);
-    aii_sql_rollback(sql); /* nothing was written */
+    if (!alone) aii_sql_rollback(sql); /* nothing was written */
   }
   aii_sql_unlock(sql);
   if (!locked) return rc;
   if (rc == AIINFRA_OK) rc = find(s, err);
-  else s->in_memory = true;
   if (rc == AIINFRA_OK) rc = aii_rank(s, err);
   if (rc == AIINFRA_OK && s->q->explain != NULL) rc = aii_explain(s, s->q->explain, err);
   if (s->in_memory) (void)pthread_rwlock_unlock(&s->store->index.lock);

@@ -32,7 +32,7 @@ typedef struct aii_search {
   aii_mask mask;
   aii_searchplan plan;
   bool wants_vectors; /* by a vector, or by examples */
-  bool in_memory;     /* the index is locked, and has its vectors */
+  bool in_memory;     /* the index is locked, and its memory is enough to answer */
   aii_docs_state payloads;
   float *vector;
   aii_finds finds;

@@ -35,7 +35,7 @@ _Static_assert(sizeof(header) == 128, "there is no padding");
 
 /* Where the parts of a block lie in its bytes. */
 typedef struct layout {
-  size_t codes, links0, ids, rows, scale, norm, error, sum, upper, level, dead, bytes;
+  size_t codes, fine, links0, ids, scale, norm, error, sum, upper, level, dead, bytes;
 } layout;
 
 /* Where the sections of a file lie. */
@@ -58,9 +58,9 @@ static layout layout_of(const aii_index *index)
   layout l;
   size_t end = 0;
   l.codes = part(&end, index->code_bytes);
+  l.fine = part(&end, index->fine_bytes);
   l.links0 = part(&end, (size_t)2 * index->m * sizeof(uint32_t));
   l.ids = part(&end, sizeof(int64_t));
-  l.rows = part(&end, sizeof(int64_t));
   l.scale = part(&end, sizeof(float));
   l.norm = part(&end, sizeof(float));
   l.error = part(&end, sizeof(float));
@@ -112,7 +112,6 @@ typedef struct writer {
   aii_index *index;
   header h;
   plan p;
-  uint64_t clears; /* of the index, when it began */
   uint8_t *buffer; /* of one section */
   uint64_t *sums;  /* [n_sections + 1] */
   size_t buffer_bytes;
@@ -131,9 +130,9 @@ static void copy_block(const writer *w, const aii_block *b, size_t n)
   uint8_t *to = w->buffer;
   memset(to, 0, l->bytes);
   copy_part(to + l->codes, b->codes, n, w->index->code_bytes);
+  copy_part(to + l->fine, b->fine, n, w->index->fine_bytes);
   copy_part(to + l->links0, b->links0, n, (size_t)2 * w->index->m * sizeof(uint32_t));
   copy_part(to + l->ids, b->ids, n, sizeof *b->ids);
-  copy_part(to + l->rows, b->rows, n, sizeof *b->rows);
   copy_part(to + l->scale, b->scale, n, sizeof *b->scale);
   copy_part(to + l->norm, b->norm, n, sizeof *b->norm);
   copy_part(to + l->error, b->error, n, sizeof *b->error);
@@ -143,20 +142,18 @@ static void copy_block(const writer *w, const aii_block *b, size_t n)
   copy_part(to + l->dead, b->dead, n, sizeof *b->dead);
 }
 
-/* One section into the buffer; false: the index was emptied. */
-static bool copy_section(const writer *w, uint64_t section)
+/* One section into the buffer. */
+static void copy_section(const writer *w, uint64_t section)
 {
   aii_index *index = w->index;
   (void)pthread_rwlock_rdlock(&index->lock);
-  bool same = index->clears == w->clears;
-  if (same && section < w->p.n_pieces) {
+  if (section < w->p.n_pieces) {
     memcpy(w->buffer, index->upper + section * PIECE, section_bytes(&w->p, w->h.n_upper, section));
-  } else if (same) {
+  } else {
     uint64_t block = section - w->p.n_pieces;
     copy_block(w, index->blocks[block], AII_MIN((size_t)AII_BLOCK_SLOTS, w->h.n - (size_t)block * AII_BLOCK_SLOTS));
   }
   (void)pthread_rwlock_unlock(&index->lock);
-  return same;
 }
 
 static aiinfra_status write_sections(writer *w, aii_aside *file, aiinfra_error *err)
@@ -164,7 +161,7 @@ static aiinfra_status write_sections(writer *w, aii_aside *file, aiinfra_error *
   aiinfra_status rc = aii_aside_write(file, &w->h, sizeof w->h, err);
   for (uint64_t i = 0; rc == AIINFRA_OK && i < w->p.n_sections; i++) {
     size_t bytes = section_bytes(&w->p, w->h.n_upper, i);
-    if (!copy_section(w, i)) return aii_fail(err, AIINFRA_ECANCELED, "the index was emptied meanwhile");
+    copy_section(w, i);
     w->sums[i] = aii_hash64(w->buffer, bytes, i);
     rc = aii_aside_write(file, w->buffer, bytes, err);
   }
@@ -179,7 +176,6 @@ static void fix(writer *w, aii_snapshot_id *id)
   aii_index *index = w->index;
   (void)pthread_rwlock_rdlock(&index->lock);
   id->max_seq = index->seq;
-  w->clears = index->clears;
   w->h = header_of(index, id);
   w->h.n = index->n;
   w->h.n_graph = index->n_graph;
@@ -294,8 +290,8 @@ static void take_block(const reader *r, aii_block *b)
   const layout *l = &r->p.block;
   const uint8_t *from = r->buffer;
   memcpy(b->codes, from + l->codes, (size_t)AII_BLOCK_SLOTS * r->index->code_bytes);
+  memcpy(b->fine, from + l->fine, (size_t)AII_BLOCK_SLOTS * r->index->fine_bytes);
   memcpy(b->ids, from + l->ids, sizeof b->ids);
-  memcpy(b->rows, from + l->rows, sizeof b->rows);
   memcpy(b->scale, from + l->scale, sizeof b->scale);
   memcpy(b->norm, from + l->norm, sizeof b->norm);
   memcpy(b->error, from + l->error, sizeof b->error);
@@ -385,13 +381,26 @@ static bool check_slot(const aii_index *index, uint32_t slot)
   return true;
 }
 
+/* Their upper links lie one behind the other in the order of slots, as heal.c wants it. */
+static bool check_upper(const aii_index *index)
+{
+  uint64_t end = 0;
+  for (uint32_t slot = 0; slot < index->n_graph; slot++) {
+    const aii_block *b = aii_block_of(index, slot);
+    uint32_t at = slot % AII_BLOCK_SLOTS;
+    if (b->level[at] == 0) continue;
+    if (b->upper[at] < end) return false;
+    end = (uint64_t)b->upper[at] + (uint64_t)b->level[at] * index->m;
+  }
+  return end <= index->n_upper;
+}
+
 /* An id has one live slot. */
 static aiinfra_status add_id(aii_index *index, uint32_t slot, aiinfra_error *err)
 {
   const aii_block *b = aii_block_of(index, slot);
   uint32_t at = slot % AII_BLOCK_SLOTS, other = aii_idmap_get(&index->map, b->ids[at]);
-  index->most_error = AII_MAX(index->most_error, b->error[at]);
-  index->most_norm = AII_MAX(index->most_norm, b->norm[at]);
+  aii_index_note(index, b->scale[at], b->norm[at], b->error[at]);
   index->n_dead += b->dead[at];
   if (other != AII_NO_SLOT && b->dead[at]) return AIINFRA_OK;
   if (other != AII_NO_SLOT && !aii_is_dead(index, other)) return wrong(err, "an id is in it twice");
@@ -410,6 +419,7 @@ static aiinfra_status check_slots(const header *h, aii_index *index, aiinfra_err
   if (aii_block_of(index, h->entry)->level[h->entry % AII_BLOCK_SLOTS] != h->top)
     return wrong(err, "its entry is wrong");
   if (!aii_idmap_reserve(&index->map, h->n)) return aii_fail(err, AIINFRA_ENOMEM, "no memory for an index");
+  if (!check_upper(index)) return wrong(err, "its upper links are impossible");
   for (uint32_t slot = 0; slot < h->n; slot++) {
     if (!check_slot(index, slot)) return wrong(err, "its links are impossible");
     aiinfra_status rc = add_id(index, slot, err);

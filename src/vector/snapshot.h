@@ -21,7 +21,7 @@ typedef struct aii_snapshot_size {
 } aii_snapshot_size;
 
 /* Writes the index into a new file at `path`, which appears when it is complete and on the disk. Fills id->max_seq and
- * *size. ECANCELED: the index was emptied meanwhile. The graph cannot grow meanwhile; searches and writes go on. No lock
+ * *size. ECANCELED: there is no graph to write. The graph cannot grow meanwhile; searches and writes go on. No lock
  * held. */
 aiinfra_status aii_snapshot_write(aii_index *index, aii_snapshot_id *id, const char *path, aii_snapshot_size *size,
                                   aiinfra_error *err);

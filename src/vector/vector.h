@@ -120,22 +120,22 @@ enum { AII_BLOCK_SLOTS = 1024, AII_MAX_LEVEL = 15, AII_MAX_M = 64 };
 /* 1024 slots. A block never moves once it is made, and each of its arrays is flat: no pointers in them.
  *
  *   codes    uint8  [slot][code_bytes]  elements / scale + 128, filled up with 128; aligned to 64 (code.c)
+ *   fine     uint8  [slot][fine_bytes]  three more bits of each element
  *   scale    float  [slot]              of its codes
  *   norm     float  [slot]              squared length of what the codes mean
- *   error    float  [slot]              length of the difference to the vector, rounded up
+ *   error    float  [slot]              length of what codes and fine bits leave out, rounded up
  *   sum      int32  [slot]              of its codes, without the 128
  *   vectors  float  [slot][dims]        of length 1 when the metric is cosine; NULL: they are in the rows alone
  *   links0   uint32 [slot][2m]          slots, then AII_NO_SLOT; aligned to 64; NULL before the graph comes here
  *   upper    uint32 [slot]              where its links above level 0 are in the index's `upper`, if level > 0
  *   level    uint8  [slot]              at most AII_MAX_LEVEL
  *   dead     bool   [slot]
- *   ids      int64  [slot]              of the caller
- *   rows     int64  [slot]              of the table of vectors; 0: not known */
+ *   ids      int64  [slot]              of the caller */
 typedef struct aii_block {
-  uint8_t *codes;
+  uint8_t *codes, *fine;
   float *vectors;
   uint32_t *links0;
-  int64_t ids[AII_BLOCK_SLOTS], rows[AII_BLOCK_SLOTS];
+  int64_t ids[AII_BLOCK_SLOTS];
   float scale[AII_BLOCK_SLOTS], norm[AII_BLOCK_SLOTS], error[AII_BLOCK_SLOTS];
   int32_t sum[AII_BLOCK_SLOTS];
   uint32_t upper[AII_BLOCK_SLOTS];
@@ -148,7 +148,7 @@ typedef struct aii_scratch aii_scratch;
 typedef struct aii_index {
   aii_mem *mem;
   const aii_kernels *kernels;
-  uint32_t dims, code_bytes, m, ef_construction;
+  uint32_t dims, code_bytes, fine_bytes, m, ef_construction;
   int32_t metric;        /* an aiinfra_metric */
   pthread_rwlock_t lock; /* everything below */
   pthread_mutex_t build; /* held by the one thread that changes the graph, before `lock` */
@@ -158,12 +158,11 @@ typedef struct aii_index {
   size_t n_upper, upper_cap;
   size_t vector_bytes;         /* floats may take so much */
   bool floats;                 /* blocks have vectors */
-  float most_error, most_norm; /* of any slot */
+  float most_error, most_norm; /* of any slot, by its codes alone */
   aii_idmap map;
   uint32_t n, n_dead;   /* slots */
   int64_t seq;          /* rows up to here are in; -1: none was read yet */
   uint64_t changes;     /* counts payloads that changed behind slots that stayed */
-  uint64_t clears;      /* counts how often it was emptied */
   uint32_t n_graph;     /* slots in the graph */
   uint32_t n_blurred;   /* of these: codes cannot tell them from their neighbours */
   uint32_t entry, top;  /* where searches begin, and its level */
@@ -180,7 +179,9 @@ bool aii_index_add_block(aii_index *index); /* room for 1024 slots more, not fil
 /* Adds a slot for a row, whose older slot dies; a row whose vector is as it was keeps its slot. Write lock held.
  * false: no memory, nothing changed. */
 bool aii_index_add(aii_index *index, int64_t id, const float *vector);
-void aii_index_kill(aii_index *index, uint32_t slot); /* write lock held */
+void aii_index_kill(aii_index *index, uint32_t slot);                        /* write lock held */
+void aii_index_note(aii_index *index, float scale, float norm, float error); /* of a new slot, for most_... */
+void aii_index_trim(aii_index *index); /* frees blocks behind the last slot; write lock held */
 /* A copy of the query as the index wants it (of length 1 for cosine); freed with aii_index_free_query. */
 float *aii_index_new_query(aii_index *index, const float *vector);
 void aii_index_free_query(aii_index *index, float *query);
@@ -219,35 +220,30 @@ typedef struct aii_code {
   float scale, norm, error;
 } aii_code;
 
-/* Codes of a vector, to `out`: [code_bytes]. rest (may be NULL): their difference to it, [dims]. */
-void aii_code_make(const aii_index *index, const float *vector, uint8_t *out, aii_code *code, float *rest);
-void aii_code_store(aii_index *index, uint32_t slot, const aii_code *code);
-bool aii_code_is(const aii_index *index, uint32_t slot, const aii_code *code); /* stored there */
+/* Codes of a vector, to `out`: [code_bytes], then [fine_bytes]. */
+void aii_code_make(const aii_index *index, const float *vector, uint8_t *out, aii_code *code);
+void aii_code_store(aii_index *index, uint32_t slot, const aii_code *code); /* as it was made */
+bool aii_code_is(const aii_index *index, uint32_t slot, const aii_code *code);
 aii_code aii_code_of(const aii_index *index, uint32_t slot);
 /* The distance from an integer product; what is not a number is far. */
 float aii_code_dist(const aii_index *index, const aii_code *code, uint32_t slot, int32_t dot);
 float aii_code_dist_of(const aii_index *index, const aii_code *code, uint32_t slot);
-/* A query with twice as many bits, whose distances come with proven bounds. */
-typedef struct aii_fine_code {
-  aii_code high, low;
-  float length; /* of the vector */
-  uint8_t *memory;
-} aii_fine_code;
-bool aii_fine_make(aii_index *index, const float *query, aii_fine_code *fine);
-void aii_fine_free(aii_index *index, aii_fine_code *fine);
-/* The distance by floats lies in [low, high]. */
+/* How far a distance of codes is off, most of the time. */
+float aii_code_doubt(const aii_index *index, const aii_code *code, uint32_t slot);
+/* A slot's vector as its codes and fine bits have it: [code_bytes], filled up with 0. */
+void aii_code_vector(const aii_index *index, uint32_t slot, float *out);
+/* The distance of a query of a length to a vector that aii_code_vector() made lies in [low, high] by its floats. */
 typedef struct aii_bounds {
   float low, high;
 } aii_bounds;
-aii_bounds aii_fine_bounds(const aii_index *index, const aii_fine_code *fine, uint32_t slot, int32_t high, int32_t low);
-/* How far a distance of codes is off, most of the time. */
-float aii_code_doubt(const aii_index *index, const aii_code *code, uint32_t slot);
+aii_bounds aii_code_bounds(const aii_index *index, uint32_t slot, float dist, float length);
+float aii_length_of(const float *vector, uint32_t n); /* rounded up */
 
 /* ---- exact search (scan.c) --------------------------------------------------------------------------------------- */
 
 /* Slots that may be among the nearest: their vectors decide. */
 typedef struct aii_find {
-  int64_t id, row;
+  int64_t id;
   float dist; /* by codes, or what bounds it from below */
   uint32_t slot;
 } aii_find;
@@ -261,8 +257,8 @@ bool aii_finds_add(const aii_index *index, aii_finds *finds, uint32_t slot, floa
  * counts distances. Read lock held. false: no memory. */
 bool aii_index_scan(aii_index *index, const float *query, const uint64_t *allow, uint32_t from, size_t cap,
                     aii_finds *finds, uint64_t *n_scanned);
-/* Offers the finds to the heap by their vectors, which are in memory. */
-void aii_finds_settle(const aii_index *index, const float *query, const aii_finds *finds, aii_near *heap, size_t *n,
+/* Offers the finds to the heap by their vectors, or what their codes and fine bits have of them. false: no memory. */
+bool aii_finds_settle(const aii_index *index, const float *query, const aii_finds *finds, aii_near *heap, size_t *n,
                       size_t cap);
 
 /* ---- the graph (hnsw.c, hnsw_build.c, heal.c) --------------------------------------------------------------------- */
@@ -281,6 +277,11 @@ typedef struct aii_walk {
  * false: no memory. */
 bool aii_hnsw_search(aii_index *index, const float *query, aii_walk *how, size_t cap, aii_finds *finds);
 void aii_hnsw_free(aii_index *index); /* scratch and upper links */
+/* Takes dead slots out: others move down, so that all numbers of slots change; payloads must be dropped by the caller.
+ * Write lock and index->build held. false: no memory, nothing moved. */
+bool aii_hnsw_heal(aii_index *index);
+/* How many slots of the graph no links lead to from its entry. reached: bits by slot; queue: [n_graph]. Read lock held. */
+uint32_t aii_hnsw_unreached(const aii_index *index, uint64_t *reached, uint32_t *queue);
 
 /* ---- filters (filter.c, match.c) ------------------------------------------------------------------------------ */
 
@@ -426,7 +427,6 @@ aiinfra_status aii_vecstore_sync(aiinfra_vecstore *store, aiinfra_error *err);
 aiinfra_status aii_fetch_id(const aiinfra_vecstore *store, int64_t id, int64_t seq, float *out, bool *there,
                             aiinfra_error *err);
 aiinfra_status aii_fetch_slot(const aiinfra_vecstore *store, uint32_t slot, float *out, aiinfra_error *err);
-aiinfra_status aii_rows_seq(const aiinfra_vecstore *store, int64_t *seq, aiinfra_error *err); /* the collection's */
 /* A query, and the seq of the index that it was found in. */
 typedef struct aii_query_vector {
   const float *vector;

@@ -128,10 +128,10 @@ static void measure_plan(aiinfra_vecstore *store, const aii_mask *mask, aii_sear
     float *q = aii_index_new_query(index, v);
     aii_finds finds = {0};
     assert_true(aii_searchplan_run(index, q, mask, &truth, K, &finds));
-    aii_finds_settle(index, q, &finds, exact, &n_exact, K);
+    assert_true(aii_finds_settle(index, q, &finds, exact, &n_exact, K));
     uint64_t begin = aii_now_ns();
     assert_true(aii_searchplan_run(index, q, mask, &plan, K, &finds));
-    aii_finds_settle(index, q, &finds, hits, &n, K);
+    assert_true(aii_finds_settle(index, q, &finds, hits, &n, K));
     ns += (double)(aii_now_ns() - begin);
     aii_finds_free(index, &finds);
     for (size_t a = 0; a < n; a++) {
