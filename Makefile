@@ -287,6 +287,17 @@ $(BUILD)/bench/machine: tests/bench/cpu/machine.c
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CSTD) -O3 $(WARN) -pthread $< -o $@
 
+# The vector store beside hnswlib, faiss and usearch: see tests/bench/vector/run.py for its variables.
+.PHONY: bench-vector run-bench-vector
+bench-vector: deps
+	$(Q)$(MAKE) --no-print-directory -j$(JOBS) run-bench-vector
+run-bench-vector: all $(BUILD)/bench/machine $(BUILD)/bench/vector_ours
+	$(Q)peers=$$(tests/support/vector_peers.sh $(BUILD)) && "$$peers" -B tests/bench/vector/run.py $(BUILD)
+$(BUILD)/bench/vector_ours: tests/bench/vector/ours.c $(BUILD)/libaiinfra.so
+	$(say) CC $<
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CSTD) -O2 $(WARN) -Iinclude $< -L$(BUILD) -laiinfra -lm -Wl,-rpath,'$$ORIGIN/..' -o $@
+
 # Everything beside other implementations, such as Hugging Face transformers: tests/reference/run.sh lists the parts.
 .PHONY: reference run-reference
 reference: deps-build-test-nano
@@ -347,6 +358,7 @@ help:
 	@echo '  test        build and run every test; T=regex picks some'
 	@echo '  bench       measure, side by side with the physical limit'
 	@echo '  bench-cpu   measure side by side with llama.cpp; QUICK=1 takes under five minutes'
+	@echo '  bench-vector  measure the vector store side by side with hnswlib, faiss and usearch; QUICK=1: 20,000 vectors'
 	@echo '  reference   compare with transformers, tokenizers, jinja2, gguf and llama.cpp; T=regex picks some'
 	@echo '  quality     what each type of weights loses; writes the tables of docs/quantization.md'
 	@echo '  cuda        the plug-in for NVIDIA GPUs, where nvcc is (a part of all then); cuda-report: registers and spills'

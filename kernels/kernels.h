@@ -86,6 +86,7 @@ const aii_fmt_traits *aii_fmt_info(aii_fmt fmt);
 #define AII_QK 256        /* elements in a block of the K formats; every format's block divides it */
 #define AII_Q8_0_BYTES 34 /* F16 scale, 32 int8 */
 #define AII_Q4_0_BYTES 18 /* F16 scale, 16 bytes: low nibbles are elements 0..15, high nibbles 16..31; minus 8 */
+#define AII_CODE_BLOCK 64 /* codes of vectors are filled up to a multiple of it */
 #define AII_ATTN_TILE 64  /* key positions handled at a time; tiles begin at multiples of it */
 #define AII_ATTN_GROUP 16 /* key positions that lie together in the cache: one in each lane of a register */
 
@@ -235,6 +236,11 @@ typedef struct aii_kernels {
   void (*vec_dot)(const float *rows, size_t row_stride, uint32_t n_rows, const float *query, uint32_t dim,
                   float *out); /* row_stride in floats */
   void (*vec_l2sq)(const float *rows, size_t row_stride, uint32_t n_rows, const float *query, uint32_t dim, float *out);
+  /* Codes of 8 bits, 1 to 255, which mean 128 less: out[r] = start + the sum of rows[r][i] * (query[i] - 128), exact,
+   * for dim a multiple of AII_CODE_BLOCK and at most 65536. With start = -128 times the sum of query[i] - 128, that is
+   * the product of what both mean: dpbusd wants one side unsigned. Rows are fetched while those before are multiplied. */
+  void (*vec_codes)(const uint8_t *const *rows, uint32_t n_rows, const uint8_t *query, uint32_t dim, int32_t start,
+                    int32_t *out);
 } aii_kernels;
 
 /* The kernels of an aiinfra_isa (0: the best of this CPU). NULL when the CPU, the system or the build lacks it. */

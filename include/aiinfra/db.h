@@ -53,7 +53,8 @@ AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_db_open(aiinfra_runtime *run
 AIINFRA_API void aiinfra_db_free(aiinfra_db *db);
 
 /**
- * Checks the whole file for damage.
+ * Checks the whole file for damage: its pages and indexes, and that the tables agree with each other, such as a
+ * collection's count with its rows, rows with their vectors and words, memories with their rows.
  * @return AIINFRA_EFORMAT  the message names the first problem
  *         AIINFRA_EINVAL, AIINFRA_EIO, AIINFRA_EBUSY, AIINFRA_ENOMEM
  * Thread: any.  Since: 0.1.
@@ -66,6 +67,74 @@ AIINFRA_API aiinfra_status aiinfra_db_check(aiinfra_db *db, aiinfra_error *err);
  * Thread: any.  Since: 0.1.
  */
 AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_db_describe(aiinfra_db *db, char **out_json, aiinfra_error *err);
+
+/**
+ * What takes how much room, as a JSON object: bytes, free_bytes (of pages without use, which new rows take),
+ * wal_bytes (of the log beside the file), version; tables, an array of {name, rows, bytes} with the bytes of their
+ * indexes; collections, an array of {name, dims, rows, seq, vector_bytes, text_bytes, payload_bytes, words_bytes,
+ * snapshot_bytes, snapshot_seq}: the last two tell of the file beside the database that keeps the collection's graph, and
+ * are null when there is none. Bytes of tables are null where SQLite was built without dbstat. Reads the whole file.
+ * @return AIINFRA_EINVAL, AIINFRA_EIO, AIINFRA_EBUSY, AIINFRA_ENOMEM
+ * Thread: any.  Since: 0.1.
+ */
+AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_db_stats(aiinfra_db *db, char **out_json, aiinfra_error *err);
+
+/** Options of aiinfra_db_backup(). Zero is the default of every field. */
+typedef struct aiinfra_db_backup_opts {
+  size_t struct_size;           /**< sizeof this struct; set by AIINFRA_DB_BACKUP_OPTS_INIT */
+  aiinfra_progress_fn progress; /**< called on the calling thread between steps; may cancel; NULL: none */
+  void *progress_user;          /**< handed to progress */
+  uint32_t step_pages;          /**< pages copied between two calls of progress; 0: 256, a MiB */
+  int32_t check;                /**< whether the copy is checked before it gets its name: 0: default (on), 1: on, -1: off */
+} aiinfra_db_backup_opts;
+
+/** Initialiser of aiinfra_db_backup_opts. */
+#define AIINFRA_DB_BACKUP_OPTS_INIT {sizeof(aiinfra_db_backup_opts), NULL, NULL, 0, 0}
+
+/**
+ * Copies the database into a new file while it is used. The copy holds what was committed when the copying began;
+ * readers and writers of this process and others go on meanwhile. To restore it, open the copy: it is a database like
+ * any other. The file appears under its name when it is complete; a copy that failed or was cancelled leaves nothing.
+ *
+ * @param path  a file that does not exist yet, in a folder that does
+ * @return AIINFRA_EEXIST     the file exists, or a log that belongs to a file of this name
+ *         AIINFRA_ENOENT     its folder does not exist
+ *         AIINFRA_ENOSPC     the disk is full
+ *         AIINFRA_EFORMAT    the database is damaged; no copy is made of damage, unless check is off
+ *         AIINFRA_ECANCELED  the progress callback asked for it
+ *         AIINFRA_EINVAL, AIINFRA_EIO, AIINFRA_EBUSY, AIINFRA_ENOMEM
+ * Thread: any.  Since: 0.1.
+ */
+AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_db_backup(aiinfra_db *db, const char *path,
+                                                              const aiinfra_db_backup_opts *opts, aiinfra_error *err);
+
+/** Options of aiinfra_db_optimise(). Zero is the default of every field. */
+typedef struct aiinfra_db_optimise_opts {
+  size_t struct_size;           /**< sizeof this struct; set by AIINFRA_DB_OPTIMISE_OPTS_INIT */
+  aiinfra_progress_fn progress; /**< called on the calling thread between steps; may cancel; NULL: none */
+  void *progress_user;          /**< handed to progress */
+  int32_t rewrite;              /**< 1: write the whole file anew: needs room for it twice, and nobody else may use it */
+  uint32_t reserved;            /**< must be 0 */
+} aiinfra_db_optimise_opts;
+
+/** Initialiser of aiinfra_db_optimise_opts. */
+#define AIINFRA_DB_OPTIMISE_OPTS_INIT {sizeof(aiinfra_db_optimise_opts), NULL, NULL, 0, 0}
+
+/**
+ * Gives room back and makes searches faster: merges the word indexes, gives pages without use back to the file system,
+ * brings the log into the file. What was done before a failure stays done. Files that versions before this function
+ * made give their pages back only with rewrite.
+ *
+ * @param out_json  receives {"bytes_before", "bytes_after", "busy"}; busy says that readers kept the log from being
+ *                  emptied: try again later. Freed with aiinfra_string_free(); NULL on failure; may be NULL
+ * @return AIINFRA_EBUSY      another process holds the file longer than busy_timeout_ms
+ *         AIINFRA_ENOSPC     the disk is full
+ *         AIINFRA_ECANCELED  the progress callback asked for it
+ *         AIINFRA_EINVAL, AIINFRA_ENOTSUP, AIINFRA_EIO, AIINFRA_EFORMAT, AIINFRA_ENOMEM
+ * Thread: any.  Since: 0.1.
+ */
+AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_db_optimise(aiinfra_db *db, const aiinfra_db_optimise_opts *opts,
+                                                                char **out_json, aiinfra_error *err);
 
 #ifdef __cplusplus
 }

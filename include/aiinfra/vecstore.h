@@ -33,10 +33,15 @@ typedef struct aiinfra_vecstore_opts {
   uint32_t m;               /**< HNSW: links of a node; 0: 16 */
   uint32_t ef_construction; /**< HNSW: candidates while building; 0: 200 */
   uint64_t payload_bytes;   /**< memory for payloads, once a filter was used; beyond it filters read rows; 0: 256 MiB */
+  uint64_t vector_bytes;    /**< memory for vectors as they were written; beyond it only their codes of 8 bits are in
+                                 memory, and the few vectors that decide are read from the rows; 0: 64 MiB */
+  int32_t snapshot;         /**< whether the graph is kept in a file beside the database, so that the next opening need
+                                 not make it again: 0: default (from 4096 rows on), 1: of any size, -1: off */
+  uint32_t reserved;        /**< must be 0 */
 } aiinfra_vecstore_opts;
 
 /** Initialiser of aiinfra_vecstore_opts. */
-#define AIINFRA_VECSTORE_OPTS_INIT {sizeof(aiinfra_vecstore_opts), 0, 0, 0, 0, 0}
+#define AIINFRA_VECSTORE_OPTS_INIT {sizeof(aiinfra_vecstore_opts), 0, 0, 0, 0, 0, 0, 0, 0}
 
 /** One row to write. */
 typedef struct aiinfra_record {
@@ -107,7 +112,8 @@ AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_vecstore_open(aiinfra_db *db
                                                                   aiinfra_vecstore **out, aiinfra_error *err);
 
 /**
- * Releases the collection's handle. NULL is allowed.
+ * Releases the collection's handle, after writing its graph to a file if much of it is new (see the option snapshot).
+ * NULL is allowed.
  * Thread: any.  Since: 0.1.
  */
 AIINFRA_API void aiinfra_vecstore_free(aiinfra_vecstore *store);

@@ -100,5 +100,7 @@ void aii_ref_vec_dot(const float *rows, size_t row_stride, uint32_t n_rows, cons
                      float *out);
 void aii_ref_vec_l2sq(const float *rows, size_t row_stride, uint32_t n_rows, const float *query, uint32_t dim,
                       float *out);
+void aii_ref_vec_codes(const uint8_t *const *rows, uint32_t n_rows, const uint8_t *query, uint32_t dim, int32_t start,
+                       int32_t *out);
 
 #endif

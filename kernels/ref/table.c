@@ -30,4 +30,5 @@ const aii_kernels aii_kernels_ref = {
     .attn_values = aii_ref_attn_values,
     .vec_dot = aii_ref_vec_dot,
     .vec_l2sq = aii_ref_vec_l2sq,
+    .vec_codes = aii_ref_vec_codes,
 };

@@ -452,6 +452,46 @@ AII_INLINE b64 fours_add(b64 sum, fours_key k, const void *x)
   return (b64){lanes_fours(sum.lo, k.k.lo, k.magnitude.lo, four), lanes_fours(sum.hi, k.k.hi, k.magnitude.hi, four)};
 }
 
+/* 64 bytes without the 128 that they count more. */
+AII_INLINE b64 codes_signed(const void *p)
+{
+  b64 v = b64_load(p);
+  __m256i bias = _mm256_set1_epi8((char)0x80);
+  return (b64){_mm256_xor_si256(v.lo, bias), _mm256_xor_si256(v.hi, bias)};
+}
+
+/* sum + the products of 64 unsigned with 64 signed bytes, four in each word; and half of the words added to the rest. */
+#ifdef AII_AVXVNNI
+
+AII_INLINE b64 codes_add(b64 sum, b64 codes, b64 query)
+{
+  return (b64){_mm256_dpbusd_avx_epi32(sum.lo, codes.lo, query.lo),
+               _mm256_dpbusd_avx_epi32(sum.hi, codes.hi, query.hi)};
+}
+
+#else
+
+/* In words of 16 bits: maddubs would saturate. */
+AII_INLINE __m256i lanes_codes(__m256i sum, __m256i codes, __m256i query)
+{
+  __m256i zero = _mm256_setzero_si256(), sign = _mm256_cmpgt_epi8(zero, query);
+  __m256i lo = _mm256_madd_epi16(_mm256_unpacklo_epi8(codes, zero), _mm256_unpacklo_epi8(query, sign));
+  __m256i hi = _mm256_madd_epi16(_mm256_unpackhi_epi8(codes, zero), _mm256_unpackhi_epi8(query, sign));
+  return _mm256_add_epi32(sum, _mm256_add_epi32(lo, hi));
+}
+
+AII_INLINE b64 codes_add(b64 sum, b64 codes, b64 query)
+{
+  return (b64){lanes_codes(sum.lo, codes.lo, query.lo), lanes_codes(sum.hi, codes.hi, query.hi)};
+}
+
+#endif
+
+AII_INLINE __m256i codes_fold(b64 sum)
+{
+  return _mm256_add_epi32(sum.lo, sum.hi);
+}
+
 /* Two signed bytes of each of sixteen dims, as words; and sum + the dots of these with two int16. */
 AII_INLINE b64 pairs_load(const void *p)
 {

@@ -319,6 +319,23 @@ AII_INLINE b64 fours_add(b64 sum, fours_key k, const void *x)
   return _mm512_dpbusd_epi32(sum, k, _mm512_set1_epi32(q));
 }
 
+/* 64 bytes without the 128 that they count more. */
+AII_INLINE b64 codes_signed(const void *p)
+{
+  return _mm512_xor_si512(_mm512_loadu_si512(p), _mm512_set1_epi8((char)0x80));
+}
+
+/* sum + the products of 64 unsigned with 64 signed bytes, four in each word; and half of the words added to the rest. */
+AII_INLINE b64 codes_add(b64 sum, b64 codes, b64 query)
+{
+  return _mm512_dpbusd_epi32(sum, codes, query);
+}
+
+AII_INLINE __m256i codes_fold(b64 sum)
+{
+  return _mm256_add_epi32(_mm512_castsi512_si256(sum), _mm512_extracti64x4_epi64(sum, 1));
+}
+
 /* Two signed bytes of each of sixteen dims, as words; and sum + the dots of these with two int16. */
 AII_INLINE b64 pairs_load(const void *p)
 {

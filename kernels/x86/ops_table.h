@@ -6,6 +6,7 @@
 #include "kernels/x86/ops_product.h"
 #include "kernels/x86/ops_element.h"
 #include "kernels/x86/ops_attention.h"
+#include "kernels/x86/ops_codes.h"
 #include "kernels/x86/x86.h"
 
 const aii_kernels AII_TABLE = {
@@ -36,4 +37,5 @@ const aii_kernels AII_TABLE = {
     .attn_values = attn_values,
     .vec_dot = vec_dot,
     .vec_l2sq = vec_l2sq,
+    .vec_codes = vec_codes,
 };

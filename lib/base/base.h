@@ -141,6 +141,20 @@ int aii_utf8_decode(const char *s, size_t n, uint32_t *cp);
 size_t aii_utf8_encode(uint32_t cp, char out[4]); /* bytes written; 0 when cp is no scalar value */
 bool aii_utf8_valid(const char *s, size_t n);
 
+/* ---- files that appear when they are complete (aside.c) -------------------------------------------------------- */
+
+typedef struct aii_aside {
+  int fd;
+  aii_buf path; /* of the file that is being written */
+  const char *to;
+} aii_aside;
+/* Begins a file aside `to`, in the same folder. Nothing is held on failure. */
+aiinfra_status aii_aside_open(aii_aside *a, aii_mem *mem, const char *to, aiinfra_error *err);
+aiinfra_status aii_aside_write(aii_aside *a, const void *bytes, size_t n, aiinfra_error *err);
+/* rc OK: what was written is on the disk and has its name. Else, or when that fails, it is removed. Returns the first
+ * failure. */
+aiinfra_status aii_aside_close(aii_aside *a, aiinfra_status rc, aiinfra_error *err);
+
 /* ---- hashes and random numbers (hash.c) ---------------------------------------------------------------------- */
 
 uint64_t aii_hash64(const void *data, size_t n, uint64_t seed); /* fast, not cryptographic, stable across versions */

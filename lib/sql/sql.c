@@ -76,6 +76,7 @@ static aiinfra_status configure(aii_sql *sql, const aii_sql_opts *opts, aiinfra_
   (void)sqlite3_db_config(sql->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
   (void)sqlite3_db_config(sql->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
   aiinfra_status rc = check_owner(sql, opts->application_id, err);
+  if (rc == AIINFRA_OK && !opts->read_only) rc = aii_sql_exec(sql, "PRAGMA auto_vacuum=INCREMENTAL", err);
   if (rc == AIINFRA_OK && !opts->read_only && !in_memory(sql->path)) rc = use_wal(sql, err);
   if (rc == AIINFRA_OK) {
     rc = aii_sql_exec(sql, "PRAGMA foreign_keys=ON; PRAGMA secure_delete=ON; PRAGMA cell_size_check=ON;" WAL_KEPT, err);
@@ -98,6 +99,7 @@ aiinfra_status aii_sql_open(aii_mem *mem, const char *path, const aii_sql_opts *
   if (sql == NULL) return aii_fail(err, AIINFRA_ENOMEM, "no memory for a database connection");
   sql->mem = mem;
   sql->busy_timeout_ms = opts->busy_timeout_ms;
+  sql->read_only = opts->read_only;
   if (pthread_mutex_init(&sql->lock, NULL) != 0) {
     aii_del(mem, sql, sizeof *sql);
     return aii_fail(err, AIINFRA_ENOMEM, "no memory for a lock");
@@ -186,4 +188,20 @@ int64_t aii_sql_last_id(aii_sql *sql)
 int64_t aii_sql_changes(aii_sql *sql)
 {
   return sqlite3_changes(sql->db);
+}
+
+bool aii_sql_is_memory(const aii_sql *sql)
+{
+  return in_memory(sql->path);
+}
+
+bool aii_sql_is_read_only(aii_sql *sql)
+{
+  return sqlite3_db_readonly(sql->db, "main") == 1;
+}
+
+const char *aii_sql_file(aii_sql *sql)
+{
+  const char *path = sqlite3_db_filename(sql->db, "main");
+  return path != NULL ? path : "";
 }

@@ -54,5 +54,17 @@ bool aii_stmt_is_null(aii_stmt *stmt, int at);
 void aii_stmt_reset(aii_stmt *stmt); /* every statement that was stepped is reset before the unlock */
 int64_t aii_sql_last_id(aii_sql *sql);
 int64_t aii_sql_changes(aii_sql *sql);
+bool aii_sql_is_memory(const aii_sql *sql); /* ":memory:" */
+bool aii_sql_is_read_only(aii_sql *sql);
+const char *aii_sql_file(aii_sql *sql); /* its whole path; "" in memory */
+
+/* Copies a whole database into a new file, some pages at a time (copy.c). A file is copied as it was when the copy began,
+ * over a connection of its own, and writers go on; a database in memory is copied with its lock held for each step.
+ * Called without the lock. Nobody else uses the copy before it is closed. */
+typedef struct aii_sql_copy aii_sql_copy;
+aiinfra_status aii_sql_copy_open(aii_sql *from, const char *path, aii_sql_copy **out, aiinfra_error *err);
+/* *fraction: of the pages; 1 when all are there. */
+aiinfra_status aii_sql_copy_step(aii_sql_copy *copy, uint32_t n_pages, double *fraction, aiinfra_error *err);
+void aii_sql_copy_close(aii_sql_copy *copy); /* NULL is allowed; complete or not */
 
 #endif

@@ -23,6 +23,7 @@ struct aii_sql {
   char *path;
   pthread_mutex_t lock;
   uint32_t busy_timeout_ms;
+  bool read_only;                                   /* asked for */
   aii_stmt *begin, *begin_read, *commit, *rollback; /* ready, so that ending a transaction needs no memory */
   aii_stmt *cache[STMT_BUCKETS];
 };

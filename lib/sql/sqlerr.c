@@ -62,9 +62,10 @@ aiinfra_status aii_sql_fail(aii_sql *sql, int code, aiinfra_error *err)
     case SQLITE_READONLY:
     case SQLITE_PERM:
     case SQLITE_AUTH:
-      return aii_fail_code(err, AIINFRA_EIO, code,
-                           "%s: the database cannot be written (%s); check permissions, or open it without read_only",
-                           path, detail);
+      return aii_fail_code(err, AIINFRA_EIO, code, "%s: the database cannot be written (%s); %s", path, detail,
+                           sql->read_only
+                               ? "open it without read_only"
+                               : "check the permissions of the file and its folder, or open it with read_only");
     case SQLITE_TOOBIG:
       return aii_fail_code(err, AIINFRA_ELIMIT, code, "%s: a value is larger than SQLite stores", path);
     case SQLITE_CONSTRAINT: return aii_fail_code(err, AIINFRA_EEXIST, code, "%s: %s", path, detail);

@@ -8,7 +8,7 @@
 /* Files up to this many bytes are checked when they are opened. */
 enum { SMALL_BYTES = 2 << 20 };
 
-static aiinfra_status ask_int(aii_sql *sql, const char *literal, int64_t *value, aiinfra_error *err)
+aiinfra_status aii_db_ask_int(aii_sql *sql, const char *literal, int64_t *value, aiinfra_error *err)
 {
   aii_stmt *stmt;
   bool row;
@@ -20,47 +20,12 @@ static aiinfra_status ask_int(aii_sql *sql, const char *literal, int64_t *value,
   return rc;
 }
 
-/* Runs a checking pragma, whose only row is "ok" when all is well. */
-static aiinfra_status check(aii_sql *sql, const char *literal, aiinfra_error *err)
-{
-  aii_stmt *stmt;
-  bool row;
-  aiinfra_status rc = aii_sql_prepare(sql, literal, &stmt, err);
-  if (rc != AIINFRA_OK) return rc;
-  rc = aii_stmt_step(stmt, &row, err);
-  if (rc == AIINFRA_OK && row && strcmp(aii_stmt_get_text(stmt, 0, NULL), "ok") != 0) {
-    rc = aii_fail(err, AIINFRA_EFORMAT,
-                  "the database is damaged (%.200s); restore it from a backup, or save what can be read with sqlite3's "
-                  ".recover",
-                  aii_stmt_get_text(stmt, 0, NULL));
-  }
-  aii_stmt_reset(stmt);
-  return rc;
-}
-
-static aiinfra_status check_links(aii_sql *sql, aiinfra_error *err)
-{
-  aii_stmt *stmt;
-  bool row;
-  aiinfra_status rc = aii_sql_prepare(sql, "PRAGMA foreign_key_check", &stmt, err);
-  if (rc != AIINFRA_OK) return rc;
-  rc = aii_stmt_step(stmt, &row, err);
-  if (rc == AIINFRA_OK && row) {
-    rc = aii_fail(err, AIINFRA_EFORMAT,
-                  "the database is damaged (a row of table %s belongs to nothing); restore it "
-                  "from a backup",
-                  aii_stmt_get_text(stmt, 0, NULL));
-  }
-  aii_stmt_reset(stmt);
-  return rc;
-}
-
 static aiinfra_status check_small(aii_sql *sql, aiinfra_error *err)
 {
   int64_t pages = 0, page_bytes = 0;
-  aiinfra_status rc = ask_int(sql, "PRAGMA page_count", &pages, err);
-  if (rc == AIINFRA_OK) rc = ask_int(sql, "PRAGMA page_size", &page_bytes, err);
-  if (rc == AIINFRA_OK && pages * page_bytes <= SMALL_BYTES) rc = check(sql, "PRAGMA quick_check(1)", err);
+  aiinfra_status rc = aii_db_ask_int(sql, "PRAGMA page_count", &pages, err);
+  if (rc == AIINFRA_OK) rc = aii_db_ask_int(sql, "PRAGMA page_size", &page_bytes, err);
+  if (rc == AIINFRA_OK && pages * page_bytes <= SMALL_BYTES) rc = aii_db_check_pages(sql, true, err);
   return rc;
 }
 
@@ -106,12 +71,16 @@ void aii_db_unref(aiinfra_db *db)
   aii_runtime_unref(rt);
 }
 
-aiinfra_status aii_db_check(aiinfra_db *db, aiinfra_error *err)
+aiinfra_status aii_db_each_collection(aii_sql *sql, aii_collection_fn see, void *ctx, aiinfra_error *err)
 {
-  aii_sql_lock(db->sql);
-  aiinfra_status rc = check(db->sql, "PRAGMA integrity_check(1)", err);
-  if (rc == AIINFRA_OK) rc = check_links(db->sql, err);
-  aii_sql_unlock(db->sql);
+  aii_stmt *stmt;
+  bool row = true;
+  aiinfra_status rc = aii_sql_prepare(sql, "SELECT id, name FROM collections", &stmt, err);
+  while (rc == AIINFRA_OK && row) {
+    rc = aii_stmt_step(stmt, &row, err);
+    if (rc == AIINFRA_OK && row) rc = see(ctx, aii_stmt_get_int(stmt, 0), aii_stmt_get_text(stmt, 1, NULL), err);
+  }
+  if (stmt != NULL) aii_stmt_reset(stmt);
   return rc;
 }
 
@@ -119,14 +88,14 @@ aiinfra_status aii_db_describe(aiinfra_db *db, aii_buf *json, aiinfra_error *err
 {
   int64_t pages = 0, page_bytes = 0, collections = 0, memories = 0, documents = 0, runs = 0;
   aii_sql_lock(db->sql);
-  aiinfra_status rc = ask_int(db->sql, "PRAGMA page_count", &pages, err);
-  if (rc == AIINFRA_OK) rc = ask_int(db->sql, "PRAGMA page_size", &page_bytes, err);
+  aiinfra_status rc = aii_db_ask_int(db->sql, "PRAGMA page_count", &pages, err);
+  if (rc == AIINFRA_OK) rc = aii_db_ask_int(db->sql, "PRAGMA page_size", &page_bytes, err);
   if (rc == AIINFRA_OK) {
-    rc = ask_int(db->sql, "SELECT count(*) FROM collections WHERE name NOT LIKE '@%'", &collections, err);
+    rc = aii_db_ask_int(db->sql, "SELECT count(*) FROM collections WHERE name NOT LIKE '@%'", &collections, err);
   }
-  if (rc == AIINFRA_OK) rc = ask_int(db->sql, "SELECT count(*) FROM items", &memories, err);
-  if (rc == AIINFRA_OK) rc = ask_int(db->sql, "SELECT count(*) FROM documents", &documents, err);
-  if (rc == AIINFRA_OK) rc = ask_int(db->sql, "SELECT count(*) FROM runs", &runs, err);
+  if (rc == AIINFRA_OK) rc = aii_db_ask_int(db->sql, "SELECT count(*) FROM items", &memories, err);
+  if (rc == AIINFRA_OK) rc = aii_db_ask_int(db->sql, "SELECT count(*) FROM documents", &documents, err);
+  if (rc == AIINFRA_OK) rc = aii_db_ask_int(db->sql, "SELECT count(*) FROM runs", &runs, err);
   aii_sql_unlock(db->sql);
   if (rc != AIINFRA_OK) return rc;
   aii_buf_str(json, "{\"path\":");

@@ -2,6 +2,10 @@
  *
  * Tables are made by numbered migrations, oldest first, each in a transaction; PRAGMA user_version holds the number,
  * PRAGMA application_id marks the file as ours.
+ *
+ *   db.c     opens a file         check.c     finds damage
+ *   schema.c makes its tables     backup.c    copies it while it is used
+ *   stats.c  what takes room      optimise.c  gives room back
  */
 #ifndef AII_DB_H
 #define AII_DB_H
@@ -25,8 +29,22 @@ aiinfra_status aii_db_open(aiinfra_runtime *rt, const char *path, const aii_sql_
 /* Brings the tables to this version, or says why that cannot be. Lock held. */
 aiinfra_status aii_db_migrate(aii_sql *sql, bool read_only, aiinfra_error *err);
 uint32_t aii_db_version(void); /* of the tables this library makes */
-aiinfra_status aii_db_check(aiinfra_db *db, aiinfra_error *err);
 aiinfra_status aii_db_describe(aiinfra_db *db, aii_buf *json, aiinfra_error *err);
+/* One integer of a query, given as a literal; 0 when there is no row. Lock held. */
+aiinfra_status aii_db_ask_int(aii_sql *sql, const char *literal, int64_t *value, aiinfra_error *err);
+
+/* check.c: the pages alone, of which `quick` skips the indexes (lock held); or the pages and all that the tables promise
+ * each other. */
+aiinfra_status aii_db_check_pages(aii_sql *sql, bool quick, aiinfra_error *err);
+aiinfra_status aii_db_check(aiinfra_db *db, aiinfra_error *err);
+/* stats.c */
+aiinfra_status aii_db_stats(aiinfra_db *db, aii_buf *json, aiinfra_error *err);
+/* backup.c, optimise.c: opts are loaded to the full struct. */
+aiinfra_status aii_db_backup(aiinfra_db *db, const char *path, const aiinfra_db_backup_opts *opts, aiinfra_error *err);
+aiinfra_status aii_db_optimise(aiinfra_db *db, const aiinfra_db_optimise_opts *opts, aii_buf *json, aiinfra_error *err);
+/* Calls for every collection's id and name, lock held. */
+typedef aiinfra_status (*aii_collection_fn)(void *ctx, int64_t id, const char *name, aiinfra_error *err);
+aiinfra_status aii_db_each_collection(aii_sql *sql, aii_collection_fn see, void *ctx, aiinfra_error *err);
 void aii_db_ref(aiinfra_db *db);
 void aii_db_unref(aiinfra_db *db); /* any thread */
 

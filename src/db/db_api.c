@@ -57,3 +57,51 @@ aiinfra_status aiinfra_db_describe(aiinfra_db *db, char **out_json, aiinfra_erro
   aii_buf_free(&json);
   return aii_wrap(err, rc, "describe database %s", db->path);
 }
+
+/* Hands a result over, or drops it when there is a failure. */
+static aiinfra_status give(aii_buf *json, aiinfra_status rc, char **out_json, aiinfra_error *err)
+{
+  if (rc == AIINFRA_OK && out_json != NULL) return aii_buf_export(json, out_json, err);
+  aii_buf_free(json);
+  return rc;
+}
+
+aiinfra_status aiinfra_db_stats(aiinfra_db *db, char **out_json, aiinfra_error *err)
+{
+  if (out_json == NULL) return aii_fail(err, AIINFRA_EINVAL, "out_json is NULL");
+  *out_json = NULL;
+  if (db == NULL) return aii_fail(err, AIINFRA_EINVAL, "db is NULL");
+  aii_buf json;
+  aii_buf_init(&json, &db->rt->mem, 0);
+  aiinfra_status rc = give(&json, aii_db_stats(db, &json, err), out_json, err);
+  return rc == AIINFRA_OK ? rc : aii_wrap(err, rc, "measure database %s", db->path);
+}
+
+aiinfra_status aiinfra_db_backup(aiinfra_db *db, const char *path, const aiinfra_db_backup_opts *opts,
+                                 aiinfra_error *err)
+{
+  aiinfra_db_backup_opts o;
+  if (db == NULL || path == NULL) return aii_fail(err, AIINFRA_EINVAL, "db or path is NULL");
+  aiinfra_status rc = AII_OPTS_LOAD(&o, opts, check, err);
+  if (rc != AIINFRA_OK) return rc;
+  if (o.check < -1 || o.check > 1) return aii_fail(err, AIINFRA_EINVAL, "check is -1, 0 or 1");
+  if (path[0] == '\0' || path[0] == ':') return aii_fail(err, AIINFRA_EINVAL, "'%.64s' is no path of a file", path);
+  rc = aii_db_backup(db, path, &o, err);
+  return rc == AIINFRA_OK ? rc : aii_wrap(err, rc, "back up database %s", db->path);
+}
+
+aiinfra_status aiinfra_db_optimise(aiinfra_db *db, const aiinfra_db_optimise_opts *opts, char **out_json,
+                                   aiinfra_error *err)
+{
+  aiinfra_db_optimise_opts o;
+  if (out_json != NULL) *out_json = NULL;
+  if (db == NULL) return aii_fail(err, AIINFRA_EINVAL, "db is NULL");
+  aiinfra_status rc = AII_OPTS_LOAD(&o, opts, reserved, err);
+  if (rc != AIINFRA_OK) return rc;
+  if (o.reserved != 0) return aii_fail(err, AIINFRA_ENOTSUP, "reserved must be 0");
+  if (o.rewrite < 0 || o.rewrite > 1) return aii_fail(err, AIINFRA_EINVAL, "rewrite is 0 or 1");
+  aii_buf json;
+  aii_buf_init(&json, &db->rt->mem, 0);
+  rc = give(&json, aii_db_optimise(db, &o, &json, err), out_json, err);
+  return rc == AIINFRA_OK ? rc : aii_wrap(err, rc, "optimise database %s", db->path);
+}

@@ -211,6 +211,22 @@ static const char *const MIGRATIONS[] = {
     " PRIMARY KEY(scope, conversation, first_seq)"
     ") STRICT, WITHOUT ROWID;"
     "PRAGMA user_version=4;",
+
+    /* snapshots of graphs, which are files beside this one */
+    "CREATE TABLE identity("
+    " uuid BLOB NOT NULL" /* the same in all copies */
+    ") STRICT;"
+    "INSERT INTO identity VALUES(randomblob(16));"
+    "CREATE TABLE snapshots("
+    " collection INTEGER PRIMARY KEY REFERENCES collections(id),"
+    " next INTEGER NOT NULL,"               /* the last generation that somebody began */
+    " gen INTEGER NOT NULL DEFAULT 0,"      /* the one that counts; 0: none */
+    " nonce INTEGER NOT NULL DEFAULT 0,"    /* which its file repeats */
+    " max_seq INTEGER NOT NULL DEFAULT -1," /* rows up to here are in it */
+    " n_graph INTEGER NOT NULL DEFAULT 0,"  /* slots in its graph */
+    " bytes INTEGER NOT NULL DEFAULT 0"
+    ") STRICT;"
+    "PRAGMA user_version=5;",
 };
 
 uint32_t aii_db_version(void)

@@ -36,20 +36,6 @@ void aii_file_set_free(aii_file_set *files);
 /* Gives the pages of n bytes at p back, when they lie in one of the files: they are read again if they are touched. */
 void aii_file_set_forget(const aii_file_set *files, const void *p, size_t n);
 
-/* ---- files that appear when they are complete (aside.c) ------------------------------------------------------------ */
-
-typedef struct aii_aside {
-  int fd;
-  aii_buf path; /* of the file that is being written */
-  const char *to;
-} aii_aside;
-/* Begins a file aside `to`, in the same folder. Nothing is held on failure. */
-aiinfra_status aii_aside_open(aii_aside *a, aii_mem *mem, const char *to, aiinfra_error *err);
-aiinfra_status aii_aside_write(aii_aside *a, const void *bytes, size_t n, aiinfra_error *err);
-/* rc OK: what was written is on the disk and has its name. Else, or when that fails, it is removed. Returns the first
- * failure. */
-aiinfra_status aii_aside_close(aii_aside *a, aiinfra_status rc, aiinfra_error *err);
-
 /* ---- where elements come from (gather.c) -------------------------------------------------------------------------- */
 
 /* A strided view of numbers in memory: element (i3, i2, i1, i0) lies at sum i * stride; i0 runs fastest. */

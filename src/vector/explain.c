@@ -49,7 +49,7 @@ static void add_plan(const aii_search *s, aii_buf *json)
   if (s->wants_vectors || s->filter != NULL) aii_buf_fmt(json, ",\"passing\":%u", s->mask.n_passing);
   aii_buf_fmt(json, ",\"scanned\":%llu,\"ef\":%u", (unsigned long long)s->plan.n_scanned, s->plan.ef);
   aii_buf_fmt(json, ",\"tested\":%u,\"kept\":%s,\"payloads\":\"%s\"", s->mask.n_tested, s->mask.kept ? "true" : "false",
-              payloads[s->store->index.docs.state]);
+              payloads[s->payloads]);
 }
 
 aiinfra_status aii_explain(const aii_search *s, char **out, aiinfra_error *err)

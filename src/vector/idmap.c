@@ -47,7 +47,7 @@ static bool resize(aii_idmap *map, size_t cap)
 bool aii_idmap_reserve(aii_idmap *map, size_t n)
 {
   size_t cap = map->cap != 0 ? map->cap : 64;
-  while (cap < SIZE_MAX / 4 && cap - cap / 4 < n) cap *= 2;
+  while (cap < SIZE_MAX / 4 && cap - cap / 8 < n) cap *= 2;
   return cap == map->cap || resize(map, cap);
 }
 

@@ -1,14 +1,13 @@
-/* index.c - the vectors of a collection in memory, in blocks that never move, and the exact scan over them.
+/* index.c - the slots of a collection in memory, in blocks that never move.
  *
- * The happy path: sync adds a slot for each row it reads -> a scan or the graph offers slots to a heap. Vectors of a
- * cosine collection are scaled to length 1 when they come in, so that a dot product is all that a search computes.
+ * The happy path: sync adds a slot for each row it reads -> a scan or the graph finds slots. Vectors of a cosine
+ * collection are scaled to length 1 when they come in, so that a dot product is all that a search computes. Floats stay
+ * in memory while they take no more than they may; then only the codes stay, and floats are read from the rows.
  * Only memory can fail; aii_index_add() takes all it needs before it changes anything. Locks: see vector.h.
  */
 #include <math.h>
 
 #include "src/vector/vector.h"
-
-enum { SCAN_RUN = 32 }; /* slots whose distances are computed in one call */
 
 aiinfra_status aii_index_init(aii_index *index, aii_mem *mem, const aii_kernels *kernels, uint32_t dims, int32_t metric,
                               uint32_t m, uint32_t ef_construction, aiinfra_error *err)
@@ -20,6 +19,10 @@ aiinfra_status aii_index_init(aii_index *index, aii_mem *mem, const aii_kernels 
   index->metric = metric;
   index->m = m;
   index->ef_construction = ef_construction;
+  index->code_bytes = (dims + AII_CODE_BLOCK - 1) / AII_CODE_BLOCK * AII_CODE_BLOCK;
+  index->fine_bytes = index->code_bytes / 8 * 3;
+  index->vector_bytes = (size_t)AII_VECTOR_BYTES;
+  index->floats = true;
   index->seq = -1;
   aii_idmap_init(&index->map, mem);
   aii_docs_init(&index->docs, mem, AII_PAYLOAD_BYTES);
@@ -34,12 +37,19 @@ aiinfra_status aii_index_init(aii_index *index, aii_mem *mem, const aii_kernels 
   return AIINFRA_OK;
 }
 
+static void free_vectors(aii_index *index, aii_block *block)
+{
+  aii_del_aligned(index->mem, block->vectors, (size_t)AII_BLOCK_SLOTS * index->dims * sizeof(float));
+  block->vectors = NULL;
+}
+
 static void free_block(aii_index *index, aii_block *block)
 {
-  size_t vector_bytes = (size_t)AII_BLOCK_SLOTS * index->dims * sizeof(float);
   if (block == NULL) return;
-  aii_del_aligned(index->mem, block->vectors, vector_bytes);
-  aii_del(index->mem, block->links0, (size_t)AII_BLOCK_SLOTS * (1 + 2 * index->m) * sizeof(uint32_t));
+  free_vectors(index, block);
+  aii_del_aligned(index->mem, block->codes, (size_t)AII_BLOCK_SLOTS * index->code_bytes);
+  aii_del_aligned(index->mem, block->fine, (size_t)AII_BLOCK_SLOTS * index->fine_bytes);
+  aii_del_aligned(index->mem, block->links0, (size_t)AII_BLOCK_SLOTS * 2 * index->m * sizeof(uint32_t));
   aii_del(index->mem, block, sizeof *block);
 }
 
@@ -52,7 +62,9 @@ void aii_index_clear(aii_index *index)
   aii_docs_clear(&index->docs);
   index->blocks = NULL;
   index->n_blocks = index->blocks_cap = 0;
-  index->n = index->n_dead = index->n_graph = index->entry = index->top = 0;
+  index->n = index->n_dead = index->n_graph = index->n_blurred = index->entry = index->top = 0;
+  index->most_error = index->most_norm = 0;
+  index->floats = true;
   index->seq = -1;
 }
 
@@ -64,15 +76,21 @@ void aii_index_destroy(aii_index *index)
   (void)pthread_mutex_destroy(&index->pool);
 }
 
-static bool add_block(aii_index *index)
+bool aii_index_add_block(aii_index *index)
 {
   if (!aii_grow(index->mem, &index->blocks, &index->blocks_cap, index->n_blocks + 1, sizeof *index->blocks)) {
     return false;
   }
   aii_block *block = aii_new(index->mem, sizeof *block);
   if (block == NULL) return false;
-  block->vectors = aii_new_aligned(index->mem, (size_t)AII_BLOCK_SLOTS * index->dims * sizeof(float));
-  if (block->vectors == NULL) {
+  block->codes = aii_new_aligned(index->mem, (size_t)AII_BLOCK_SLOTS * index->code_bytes);
+  block->fine = aii_new_aligned(index->mem, (size_t)AII_BLOCK_SLOTS * index->fine_bytes);
+  bool ok = block->codes != NULL && block->fine != NULL;
+  if (ok && index->floats) {
+    block->vectors = aii_new_aligned(index->mem, (size_t)AII_BLOCK_SLOTS * index->dims * sizeof(float));
+    ok = block->vectors != NULL;
+  }
+  if (!ok) {
     free_block(index, block);
     return false;
   }
@@ -80,13 +98,30 @@ static bool add_block(aii_index *index)
   return true;
 }
 
+void aii_index_trim(aii_index *index)
+{
+  while (index->n_blocks > ((size_t)index->n + AII_BLOCK_SLOTS - 1) / AII_BLOCK_SLOTS) {
+    free_block(index, index->blocks[--index->n_blocks]);
+  }
+}
+
+/* Floats of one more slot would take more than they may: from now on they are in the rows alone. */
+static void drop_floats(aii_index *index)
+{
+  if (!index->floats || ((uint64_t)index->n + 1) * index->dims <= index->vector_bytes / sizeof(float)) return;
+  for (size_t i = 0; i < index->n_blocks; i++) free_vectors(index, index->blocks[i]);
+  index->floats = false;
+}
+
 /* Copies, to length 1 when the metric is cosine. */
-static void take(const aii_index *index, float *to, const float *from)
+void aii_index_take(const aii_index *index, float *to, const float *from)
 {
   double sum = 0;
   float scale = 1;
   if (index->metric == AIINFRA_METRIC_COSINE) {
-    for (uint32_t i = 0; i < index->dims; i++) sum += (double)from[i] * (double)from[i];
+    double lane[8] = {0}; /* one sum would wait for itself */
+    for (uint32_t i = 0; i < index->dims; i++) lane[i % 8] += (double)from[i] * (double)from[i];
+    for (int i = 0; i < 8; i++) sum += lane[i];
     if (sum > 0) scale = (float)(1.0 / sqrt(sum));
     /* lengths beyond float's range: 1/length has lost its digits or is 0, so scale in double */
     if (!(sum > 1e-60 && sum < 1e60)) {
@@ -97,25 +132,61 @@ static void take(const aii_index *index, float *to, const float *from)
   for (uint32_t i = 0; i < index->dims; i++) to[i] = from[i] * scale;
 }
 
+/* The slot has this vector already, as far as the index can tell. */
+static bool is_same(const aii_index *index, uint32_t slot, const float *vector, const aii_code *code)
+{
+  if (!index->floats) return aii_code_is(index, slot, code);
+  return memcmp(vector, aii_vector_of(index, slot), index->dims * sizeof *vector) == 0;
+}
+
+void aii_index_note(aii_index *index, float scale, float norm, float error)
+{
+  float of_codes = scale * sqrtf((float)index->dims) * 0.51f; /* half a scale an element */
+  index->most_error = AII_MAX(index->most_error, AII_MAX(of_codes, error));
+  index->most_norm = AII_MAX(index->most_norm, norm);
+}
+
+static void put(aii_index *index, int64_t id, const float *vector, const aii_code *code)
+{
+  uint32_t slot = index->n++, at = slot % AII_BLOCK_SLOTS;
+  aii_block *block = aii_block_of(index, slot);
+  if (index->floats) memcpy(block->vectors + (size_t)at * index->dims, vector, index->dims * sizeof *vector);
+  aii_code_store(index, slot, code);
+  aii_index_note(index, code->scale, code->norm, code->error);
+  block->ids[at] = id;
+  block->level[at] = 0;
+  block->dead[at] = false;
+}
+
+/* With a vector that is as the index wants it, and its codes. */
+static bool add(aii_index *index, int64_t id, const float *vector, const aii_code *code)
+{
+  uint32_t old = aii_idmap_get(&index->map, id);
+  if (old != AII_NO_SLOT && !aii_is_dead(index, old) && is_same(index, old, vector, code)) return true;
+  if (index->n == AII_MAX_SLOTS) return false;
+  drop_floats(index);
+  if (index->n == index->n_blocks * AII_BLOCK_SLOTS && !aii_index_add_block(index)) return false;
+  if (!aii_idmap_set(&index->map, id, index->n)) return false;
+  if (old != AII_NO_SLOT) aii_index_kill(index, old);
+  put(index, id, vector, code);
+  return true;
+}
+
 bool aii_index_add(aii_index *index, int64_t id, const float *vector)
 {
-  if (index->n == AII_NO_SLOT) return false;
-  if (index->n == index->n_blocks * AII_BLOCK_SLOTS && !add_block(index)) return false;
-  uint32_t old = aii_idmap_get(&index->map, id), slot = index->n;
-  if (!aii_idmap_set(&index->map, id, slot)) return false;
-  aii_block *block = aii_block_of(index, slot);
-  float *own = block->vectors + (size_t)(slot % AII_BLOCK_SLOTS) * index->dims;
-  take(index, own, vector);
-  if (old != AII_NO_SLOT && !aii_is_dead(index, old) &&
-      memcmp(own, aii_vector_of(index, old), index->dims * sizeof *own) == 0) {
-    (void)aii_idmap_set(&index->map, id, old); /* the id is there: needs no memory */
-    return true;
+  size_t floats = (size_t)index->dims * sizeof(float);
+  aii_code code;
+  float *own = aii_new_aligned(index->mem, floats);
+  uint8_t *codes = aii_new_aligned(index->mem, index->code_bytes + index->fine_bytes);
+  bool ok = own != NULL && codes != NULL;
+  if (ok) {
+    aii_index_take(index, own, vector);
+    aii_code_make(index, own, codes, &code);
+    ok = add(index, id, own, &code);
   }
-  if (old != AII_NO_SLOT) aii_index_kill(index, old);
-  block->ids[slot % AII_BLOCK_SLOTS] = id;
-  block->dead[slot % AII_BLOCK_SLOTS] = false;
-  index->n++;
-  return true;
+  aii_del_aligned(index->mem, codes, index->code_bytes + index->fine_bytes);
+  aii_del_aligned(index->mem, own, floats);
+  return ok;
 }
 
 void aii_index_kill(aii_index *index, uint32_t slot)
@@ -128,7 +199,7 @@ void aii_index_kill(aii_index *index, uint32_t slot)
 float *aii_index_new_query(aii_index *index, const float *vector)
 {
   float *query = aii_new_aligned(index->mem, index->dims * sizeof *query);
-  if (query != NULL) take(index, query, vector);
+  if (query != NULL) aii_index_take(index, query, vector);
   return query;
 }
 
@@ -137,56 +208,19 @@ void aii_index_free_query(aii_index *index, float *query)
   aii_del_aligned(index->mem, query, index->dims * sizeof *query);
 }
 
-/* Distances of adjacent slots of one block. What is not a number (overflow) is farther than anything. */
-static void distances(const aii_index *index, const float *rows, uint32_t n, const float *query, float *out)
-{
-  if (index->metric == AIINFRA_METRIC_L2) {
-    index->kernels->vec_l2sq(rows, index->dims, n, query, index->dims, out);
-  } else {
-    index->kernels->vec_dot(rows, index->dims, n, query, index->dims, out);
-    for (uint32_t i = 0; i < n; i++) out[i] = -out[i];
-  }
-  for (uint32_t i = 0; i < n; i++) {
-    if (isnan(out[i])) out[i] = INFINITY;
-  }
-}
-
-float aii_index_dist(const aii_index *index, const float *query, uint32_t slot)
+float aii_index_dist(const aii_index *index, const float *query, const float *vector)
 {
   float dist;
-  distances(index, aii_vector_of(index, slot), 1, query, &dist);
-  return dist;
+  if (index->metric == AIINFRA_METRIC_L2) {
+    index->kernels->vec_l2sq(vector, index->dims, 1, query, index->dims, &dist);
+  } else {
+    index->kernels->vec_dot(vector, index->dims, 1, query, index->dims, &dist);
+    dist = -dist;
+  }
+  return isnan(dist) ? INFINITY : dist; /* overflow is farther than anything */
 }
 
 float aii_index_score(const aii_index *index, float dist)
 {
   return index->metric == AIINFRA_METRIC_COSINE ? AII_MAX(-1.0f, AII_MIN(1.0f, -dist)) : -dist;
-}
-
-/* The slots from..from+n lie in one block. When most of them count they are computed in one go. */
-static void scan_run(const aii_index *index, const float *query, const uint64_t *allow, uint32_t from, uint32_t n,
-                     aii_near *heap, size_t *n_heap, size_t cap)
-{
-  const aii_block *block = aii_block_of(index, from);
-  uint32_t base = from % AII_BLOCK_SLOTS, n_wanted = 0, wanted[SCAN_RUN];
-  float dist[SCAN_RUN];
-  for (uint32_t i = 0; i < n; i++) {
-    if (!block->dead[base + i] && (allow == NULL || aii_bit(allow, from + i))) wanted[n_wanted++] = i;
-  }
-  const float *rows = block->vectors + (size_t)base * index->dims;
-  if (n_wanted * 4 >= n) distances(index, rows, n, query, dist);
-  for (uint32_t w = 0; w < n_wanted; w++) {
-    uint32_t i = wanted[w];
-    if (n_wanted * 4 < n) distances(index, rows + (size_t)i * index->dims, 1, query, &dist[i]);
-    aii_near_offer(heap, n_heap, cap, (aii_near){block->ids[base + i], dist[i], from + i});
-  }
-}
-
-void aii_index_scan(const aii_index *index, const float *query, const uint64_t *allow, uint32_t from, uint32_t to,
-                    aii_near *heap, size_t *n, size_t cap)
-{
-  for (uint32_t slot = from, run; slot < to; slot += run) {
-    run = AII_MIN(AII_MIN((uint32_t)SCAN_RUN, to - slot), AII_BLOCK_SLOTS - slot % AII_BLOCK_SLOTS);
-    scan_run(index, query, allow, slot, run, heap, n, cap);
-  }
 }

@@ -10,7 +10,9 @@
 #include "src/vector/vector.h"
 
 /* Where the plans cross, measured with tests/bench/bench_filter.c. */
-enum { SELECTIVE_PART = 10, HIDING_PERCENT = 40 };
+enum { SELECTIVE_PART = 10, HIDING_PERCENT = 40, FEW_ROWS = 12288 };
+/* A graph where codes cannot tell so many slots from their neighbours leads anywhere. */
+enum { BLURRED_PART = 10 };
 
 static const char *const NAMES[] = {"exact", "graph", "filtered graph"};
 
@@ -35,7 +37,11 @@ void aii_searchplan_choose(const aii_index *index, int32_t mode, uint32_t ef, co
   else if (index->n_graph == 0) choose(plan, AII_PLAN_EXACT, "the collection is small: there is no graph");
   else if (mode != AIINFRA_SEARCH_GRAPH && index->n_graph < index->n / 2)
     choose(plan, AII_PLAN_EXACT, "less than half of the rows are in the graph yet");
+  else if (mode != AIINFRA_SEARCH_GRAPH && index->n_blurred > index->n_graph / BLURRED_PART)
+    choose(plan, AII_PLAN_EXACT, "8 bits are too coarse for these vectors");
   else if (mode != AIINFRA_SEARCH_GRAPH && passing <= live / SELECTIVE_PART)
+    choose(plan, AII_PLAN_EXACT, "few rows pass");
+  else if (mode != AIINFRA_SEARCH_GRAPH && mask->bits != NULL && passing <= FEW_ROWS)
     choose(plan, AII_PLAN_EXACT, "few rows pass");
   else if (mode != AIINFRA_SEARCH_GRAPH && (uint64_t)passing <= (uint64_t)4 * ef * index->m)
     choose(plan, AII_PLAN_EXACT, "a walk would see as many rows as pass");
@@ -45,29 +51,18 @@ void aii_searchplan_choose(const aii_index *index, int32_t mode, uint32_t ef, co
   } else choose(plan, AII_PLAN_GRAPH, mask->bits == NULL ? "no filter" : "the filter hides few rows");
 }
 
-static void scan(const aii_index *index, const float *query, const aii_mask *mask, uint32_t from, aii_searchplan *plan,
-                 aii_near *heap, size_t *n, size_t cap)
+bool aii_searchplan_run(aii_index *index, const float *query, const aii_mask *mask, aii_searchplan *plan, size_t cap,
+                        aii_finds *finds)
 {
-  aii_index_scan(index, query, mask->bits, from, index->n, heap, n, cap);
-  if (from == 0) plan->n_scanned += mask->n_passing;
-  for (uint32_t slot = from; from > 0 && slot < index->n; slot++) {
-    plan->n_scanned += !aii_is_dead(index, slot) && (mask->bits == NULL || aii_bit(mask->bits, slot));
-  }
-}
-
-bool aii_searchplan_run(aii_index *index, const float *query, const aii_mask *mask, aii_searchplan *plan,
-                        aii_near *heap, size_t *n, size_t cap)
-{
-  *n = 0;
+  finds->n = 0;
   if (plan->kind != AII_PLAN_EXACT) {
     aii_walk how = {.allow = mask->bits, .ef = plan->ef, .passing_alone = plan->kind == AII_PLAN_FILTERED};
-    if (!aii_hnsw_search(index, query, &how, heap, n, cap)) return false;
+    if (!aii_hnsw_search(index, query, &how, cap, finds)) return false;
     plan->n_scanned += how.n_scanned;
-    scan(index, query, mask, index->n_graph, plan, heap, n, cap);
-    if (*n >= AII_MIN(cap, (size_t)mask->n_passing)) return true;
+    if (!aii_index_scan(index, query, mask->bits, index->n_graph, cap, finds, &plan->n_scanned)) return false;
+    if (finds->n >= AII_MIN(cap, (size_t)mask->n_passing)) return true;
     choose(plan, AII_PLAN_EXACT, "the graph led to fewer rows than there are");
-    *n = 0;
+    finds->n = 0;
   }
-  scan(index, query, mask, 0, plan, heap, n, cap);
-  return true;
+  return aii_index_scan(index, query, mask->bits, 0, cap, finds, &plan->n_scanned);
 }

@@ -64,11 +64,12 @@ static int by_score(const void *a, const void *b)
 typedef struct candidate {
   aii_ranked ranked;
   double relevance, alike; /* to the query; to the one picked hit that it is most like */
+  const float *vector;
 } candidate;
 
-static double score_of(const aii_search *s, const float *query, uint32_t slot)
+static double score_of(const aii_search *s, const float *query, const float *vector)
 {
-  return (double)aii_index_score(&s->store->index, aii_index_dist(&s->store->index, query, slot));
+  return (double)aii_index_score(&s->store->index, aii_index_dist(&s->store->index, query, vector));
 }
 
 /* Moves the next pick to place `at`: relevant by lambda, unlike those before it by the rest. Others keep their order. */
@@ -79,7 +80,7 @@ static void pick(const aii_search *s, candidate *list, size_t n, size_t at)
   for (size_t i = at; i < n; i++) {
     double value = s->o.lambda * list[i].relevance;
     if (at > 0) {
-      double score = score_of(s, aii_vector_of(&s->store->index, list[at - 1].ranked.slot), list[i].ranked.slot);
+      double score = score_of(s, list[at - 1].vector, list[i].vector);
       list[i].alike = at == 1 ? score : fmax(list[i].alike, score);
       value -= (1 - s->o.lambda) * list[i].alike;
     }
@@ -93,19 +94,57 @@ static void pick(const aii_search *s, candidate *list, size_t n, size_t at)
   list[at] = picked;
 }
 
+/* The vectors of n hits, from their rows: one that is gone meanwhile is like nothing. */
+static aiinfra_status read_vectors(aii_search *s, const aii_ranked *hits, size_t n, float *vectors, aiinfra_error *err)
+{
+  aii_sql *sql = s->store->db->sql;
+  size_t stride = s->store->index.code_bytes;
+  aii_sql_lock(sql);
+  aiinfra_status rc = aii_sql_begin_read(sql, err);
+  if (rc == AIINFRA_OK) {
+    bool there;
+    for (size_t i = 0; rc == AIINFRA_OK && i < n; i++) {
+      rc = aii_fetch_id(s->store, hits[i].hit.id, INT64_MAX, vectors + i * stride, &there, err);
+    }
+    aii_sql_rollback(sql); /* nothing was written */
+  }
+  aii_sql_unlock(sql);
+  return rc;
+}
+
+/* The vectors of the first n hits: [n][code_bytes]. */
+static aiinfra_status vectors_of(aii_search *s, size_t n, float *vectors, aiinfra_error *err)
+{
+  const aii_index *index = &s->store->index;
+  if (!s->in_memory) return read_vectors(s, s->ranked, n, vectors, err);
+  for (size_t i = 0; i < n; i++) {
+    float *to = vectors + i * index->code_bytes;
+    if (index->floats) memcpy(to, aii_vector_of(index, s->ranked[i].slot), index->dims * sizeof *to);
+    else aii_code_vector(index, s->ranked[i].slot, to);
+  }
+  return AIINFRA_OK;
+}
+
 static aiinfra_status diversify(aii_search *s, size_t wanted, aiinfra_error *err)
 {
-  aii_mem *mem = s->store->index.mem;
-  size_t n = AII_MIN(s->n_ranked, s->depth);
-  candidate *list = aii_new_array(mem, n, sizeof *list);
+  aii_index *index = &s->store->index;
+  size_t n = AII_MIN(s->n_ranked, s->depth), n_floats = n * index->code_bytes;
   if (n == 0) return AIINFRA_OK;
-  if (list == NULL) return no_memory(err);
-  for (size_t i = 0; i < n; i++) list[i] = (candidate){s->ranked[i], score_of(s, s->vector, s->ranked[i].slot), 0};
-  for (size_t i = 0; i < AII_MIN(wanted, n); i++) pick(s, list, n, i);
-  for (size_t i = 0; i < n; i++) s->ranked[i] = list[i].ranked;
-  s->n_ranked = n;
-  aii_del(mem, list, n * sizeof *list);
-  return AIINFRA_OK;
+  candidate *list = aii_new_array(index->mem, n, sizeof *list);
+  float *vectors = aii_new_array(index->mem, n_floats, sizeof *vectors);
+  aiinfra_status rc = list != NULL && vectors != NULL ? vectors_of(s, n, vectors, err) : no_memory(err);
+  if (rc == AIINFRA_OK) {
+    for (size_t i = 0; i < n; i++) {
+      const float *v = vectors + i * index->code_bytes;
+      list[i] = (candidate){s->ranked[i], score_of(s, s->vector, v), 0, v};
+    }
+    for (size_t i = 0; i < AII_MIN(wanted, n); i++) pick(s, list, n, i);
+    for (size_t i = 0; i < n; i++) s->ranked[i] = list[i].ranked;
+    s->n_ranked = n;
+  }
+  aii_del(index->mem, list, n * sizeof *list);
+  aii_del(index->mem, vectors, n_floats * sizeof *vectors);
+  return rc;
 }
 
 /* ---- groups ---------------------------------------------------------------------------------------------------- */

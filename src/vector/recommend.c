@@ -30,17 +30,18 @@ static aiinfra_status need_mask(aii_search *s, aiinfra_error *err)
   return AIINFRA_OK;
 }
 
-/* Takes the examples out of the mask and adds up their vectors. */
-static aiinfra_status take(aii_search *s, const json_t *ids, double *sum, aiinfra_error *err)
+/* Takes the examples out of the mask, reads their vectors to `to` and adds them up. */
+static aiinfra_status take(aii_search *s, const json_t *ids, float *to, double *sum, aiinfra_error *err)
 {
   const aii_index *index = &s->store->index;
-  for (size_t i = 0; i < json_array_size(ids); i++) {
+  for (size_t i = 0; i < json_array_size(ids); i++, to += index->dims) {
     uint32_t slot;
     aiinfra_status rc = slot_of(s, json_array_get(ids, i), &slot, err);
+    if (rc == AIINFRA_OK) rc = aii_fetch_slot(s->store, slot, to, err);
     if (rc != AIINFRA_OK) return rc;
     if (aii_bit(s->mask.bits, slot)) s->mask.n_passing--;
     s->mask.bits[slot / 64] &= ~((uint64_t)1 << slot % 64);
-    for (uint32_t d = 0; d < index->dims; d++) sum[d] += (double)aii_vector_of(index, slot)[d];
+    for (uint32_t d = 0; d < index->dims; d++) sum[d] += (double)to[d];
   }
   return AIINFRA_OK;
 }
@@ -69,24 +70,26 @@ aiinfra_status aii_recommend_prepare(aii_search *s, aiinfra_error *err)
   size_t dims = s->store->index.dims;
   double *sums = aii_new_array(mem, 2 * dims, sizeof *sums);
   float *vector = aii_new_array(mem, dims, sizeof *vector);
-  bool ok = sums != NULL && vector != NULL;
+  size_t n_positive = json_array_size(s->o.positive);
+  s->n_examples = n_positive + json_array_size(s->o.negative);
+  s->examples = aii_new_array(mem, s->n_examples * dims, sizeof *s->examples);
+  bool ok = sums != NULL && vector != NULL && s->examples != NULL;
   aiinfra_status rc = ok ? need_mask(s, err) : aii_fail(err, AIINFRA_ENOMEM, "no memory for a search");
-  if (rc == AIINFRA_OK) rc = take(s, s->o.positive, sums, err);
-  if (rc == AIINFRA_OK) rc = take(s, s->o.negative, sums + dims, err);
+  if (rc == AIINFRA_OK) rc = take(s, s->o.positive, s->examples, sums, err);
+  if (rc == AIINFRA_OK) rc = take(s, s->o.negative, s->examples + n_positive * dims, sums + dims, err);
   if (rc == AIINFRA_OK && !s->o.best_score) rc = average(s, sums, sums + dims, vector, err);
   aii_del(mem, sums, 2 * dims * sizeof *sums);
   aii_del(mem, vector, dims * sizeof *vector);
   return rc;
 }
 
-/* The best score of a slot against examples; -INFINITY: there are none. */
-static double best(aii_search *s, const json_t *ids, uint32_t slot)
+/* The best score of a vector against n examples; -INFINITY: there are none. */
+static double best(aii_search *s, const float *examples, size_t n, const float *vector)
 {
   const aii_index *index = &s->store->index;
   double score = -INFINITY;
-  for (size_t i = 0; i < json_array_size(ids); i++) {
-    uint32_t example = aii_idmap_get(&index->map, json_integer_value(json_array_get(ids, i)));
-    float dist = aii_index_dist(index, aii_vector_of(index, example), slot);
+  for (size_t i = 0; i < n; i++) {
+    float dist = aii_index_dist(index, examples + i * index->dims, vector);
     score = fmax(score, (double)aii_index_score(index, dist));
     s->plan.n_scanned++;
   }
@@ -103,15 +106,21 @@ static float squashed(double positive, double negative)
 aiinfra_status aii_recommend_best(aii_search *s, aiinfra_error *err)
 {
   const aii_index *index = &s->store->index;
-  (void)err;
+  size_t n_positive = json_array_size(s->o.positive), n_negative = s->n_examples - n_positive;
+  aiinfra_status rc = AIINFRA_OK;
+  float *vector = aii_new_array(index->mem, index->dims, sizeof *vector);
+  if (vector == NULL) return aii_fail(err, AIINFRA_ENOMEM, "no memory for a search");
   s->plan.kind = AII_PLAN_EXACT;
   s->plan.why = "best_score compares each row with each example";
-  for (uint32_t slot = 0; slot < index->n; slot++) {
+  for (uint32_t slot = 0; rc == AIINFRA_OK && slot < index->n; slot++) {
     if (!aii_bit(s->mask.bits, slot)) continue;
-    float score = squashed(best(s, s->o.positive, slot), best(s, s->o.negative, slot));
+    rc = aii_fetch_slot(s->store, slot, vector, err);
+    if (rc != AIINFRA_OK) break;
+    float score = squashed(best(s, s->examples, n_positive, vector),
+                           best(s, s->examples + n_positive * index->dims, n_negative, vector));
     int64_t id = aii_block_of(index, slot)->ids[slot % AII_BLOCK_SLOTS];
     aii_near_offer(s->by_vector, &s->n_vector, s->depth, (aii_near){id, -score, slot});
   }
-  aii_near_sort(s->by_vector, s->n_vector);
-  return AIINFRA_OK;
+  aii_del(index->mem, vector, index->dims * sizeof *vector);
+  return rc;
 }

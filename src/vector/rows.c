@@ -11,7 +11,7 @@
 #include <stdio.h>
 
 #include "lib/json/json.h"
-#include "src/vector/vector.h"
+#include "src/vector/snapshot.h"
 
 /* What one write transaction needs at hand. */
 typedef struct writer {
@@ -77,8 +77,6 @@ static aiinfra_status writer_open(writer *w, aiinfra_vecstore *store, bool remov
     rc = aii_stmt_step(stmt, &row, err); /* to its end, or the update is undone */
   }
   aii_stmt_reset(stmt);
-  if (rc == AIINFRA_OK) rc = aii_sql_prepare_once(sql, store->words_insert, &w->words_insert, err);
-  if (rc == AIINFRA_OK) rc = aii_sql_prepare_once(sql, store->words_delete, &w->words_delete, err);
   return rc;
 }
 
@@ -100,10 +98,13 @@ static aiinfra_status writer_close(writer *w, aiinfra_status rc, aiinfra_error *
 }
 
 /* Adds or takes out an entry of the full-text table; a row without words has none. */
-static aiinfra_status write_words(aii_stmt *stmt, int64_t row, const char *text, size_t text_n, const char *keywords,
-                                  size_t keywords_n, aiinfra_error *err)
+static aiinfra_status write_words(writer *w, const char *sql, aii_stmt **cached, int64_t row, const char *text,
+                                  size_t text_n, const char *keywords, size_t keywords_n, aiinfra_error *err)
 {
   if (text_n == 0 && keywords_n == 0) return AIINFRA_OK;
+  aiinfra_status rc = *cached != NULL ? AIINFRA_OK : aii_sql_prepare_once(w->store->db->sql, sql, cached, err);
+  if (rc != AIINFRA_OK) return rc;
+  aii_stmt *stmt = *cached;
   aii_stmt_int(stmt, 1, row);
   aii_stmt_text(stmt, 2, text, text_n);
   aii_stmt_text(stmt, 3, keywords, keywords_n);
@@ -126,7 +127,7 @@ static aiinfra_status find_old(writer *w, int64_t id, int64_t *row, aiinfra_erro
     size_t text_n, keywords_n;
     const char *text = aii_stmt_get_text(stmt, 1, &text_n), *keywords = aii_stmt_get_text(stmt, 2, &keywords_n);
     *row = aii_stmt_get_int(stmt, 0);
-    rc = write_words(w->words_delete, *row, text, text_n, keywords, keywords_n, err);
+    rc = write_words(w, w->store->words_delete, &w->words_delete, *row, text, text_n, keywords, keywords_n, err);
   }
   aii_stmt_reset(stmt);
   return rc;
@@ -180,7 +181,10 @@ static aiinfra_status upsert_one(writer *w, const aii_record *record, aiinfra_er
   aiinfra_status rc = find_old(w, record->r.id, &old, err);
   if (rc == AIINFRA_OK) rc = write_row(w, record, old, &row, err);
   if (rc == AIINFRA_OK) rc = write_vector(w, row, record->r.vector, err);
-  if (rc == AIINFRA_OK) { rc = write_words(w->words_insert, row, text, strlen(text), keywords, strlen(keywords), err); }
+  if (rc == AIINFRA_OK) {
+    rc = write_words(w, w->store->words_insert, &w->words_insert, row, text, strlen(text), keywords, strlen(keywords),
+                     err);
+  }
   if (rc == AIINFRA_OK && old == 0) w->n_rows++;
   return rc;
 }
@@ -242,6 +246,7 @@ static void extend_graph(aiinfra_vecstore *store)
   aiinfra_status rc = aii_vecstore_sync(store, NULL);
   aii_sql_unlock(store->db->sql);
   if (rc == AIINFRA_OK) (void)aii_hnsw_build(index, UINT32_MAX);
+  aii_keep_grown(store);
 }
 
 aiinfra_status aii_vecstore_upsert(aiinfra_vecstore *store, const aii_record *records, size_t n, aiinfra_error *err)

@@ -2,12 +2,13 @@
  *
  * With the connection's lock held, in one read transaction: the index is brought up to date -> the filter becomes a
  * bitmap over slots -> keywords are found. Then, with the connection free for others, vectors are searched as plan.c
- * wants it, and rank.c makes one list of both rankings. The graph is built when a search asks for it, or bit by bit by
+ * wants it, floats decide, from memory or from the rows, and rank.c makes one list of both rankings. The graph is built when a search asks for it, or bit by bit by
  * the searches of a collection so large that comparing all takes milliseconds.
  */
 #include <math.h>
 
 #include "src/vector/search.h"
+#include "src/vector/snapshot.h"
 
 enum {
   FUSE_DEPTH = 60,       /* ranks that take part in a fusion, at least; else four times those wanted */
@@ -89,18 +90,17 @@ static aiinfra_status search_vectors(aii_search *s, aiinfra_error *err)
   aii_index *index = &s->store->index;
   size_t wanted = AII_MIN(s->depth, (size_t)s->mask.n_passing);
   uint32_t ef = s->q->ef != 0 ? s->q->ef : (uint32_t)AII_MAX((uint64_t)64, (uint64_t)2 * s->q->k);
-  if (s->o.best_score) return aii_recommend_best(s, err);
   aii_searchplan_choose(index, s->q->mode, (uint32_t)AII_MAX((size_t)ef, wanted), &s->mask, &s->plan);
   if (s->o.group_by != NULL) {
     s->plan.kind = AII_PLAN_EXACT;
     s->plan.why = "groups are made of all rows that pass";
   }
   if (wanted == 0) return AIINFRA_OK;
-  if (!aii_searchplan_run(index, s->vector, &s->mask, &s->plan, s->by_vector, &s->n_vector, s->depth)) {
-    return no_memory(err);
-  }
-  aii_near_sort(s->by_vector, s->n_vector);
-  return AIINFRA_OK;
+  if (!aii_searchplan_run(index, s->vector, &s->mask, &s->plan, s->depth, &s->finds)) return no_memory(err);
+  s->in_memory = index->floats || s->plan.kind != AII_PLAN_EXACT;
+  if (!s->in_memory) return AIINFRA_OK;
+  bool ok = aii_finds_settle(index, s->vector, &s->finds, s->by_vector, &s->n_vector, s->depth);
+  return ok ? AIINFRA_OK : no_memory(err);
 }
 
 /* Extends the graph when this query, or the collection's size, wants one. No lock held. */
@@ -108,6 +108,10 @@ static aiinfra_status prepare_graph(aiinfra_vecstore *store, const aiinfra_query
 {
   aii_index *index = &store->index;
   if (q->mode == AIINFRA_SEARCH_EXACT) return AIINFRA_OK;
+  (void)pthread_rwlock_rdlock(&index->lock);
+  bool complete = index->n_graph > 0 && index->n_graph == index->n; /* newer rows are the next search's */
+  (void)pthread_rwlock_unlock(&index->lock);
+  if (complete) return AIINFRA_OK;
   aii_sql_lock(store->db->sql);
   aiinfra_status rc = aii_vecstore_sync(store, err);
   aii_sql_unlock(store->db->sql);
@@ -117,27 +121,52 @@ static aiinfra_status prepare_graph(aiinfra_vecstore *store, const aiinfra_query
   bool begun = index->n_graph > 0;
   (void)pthread_rwlock_unlock(&index->lock);
   uint32_t step = q->mode == AIINFRA_SEARCH_GRAPH ? UINT32_MAX : large || begun ? BUILD_STEP : 0;
-  if (step == 0 || aii_hnsw_build(index, step)) return AIINFRA_OK;
+  bool built = step == 0 || aii_hnsw_build(index, step);
+  aii_keep_grown(store);
+  if (built) return AIINFRA_OK;
   return q->mode == AIINFRA_SEARCH_GRAPH ? aii_fail(err, AIINFRA_ENOMEM, "no memory for the graph") : AIINFRA_OK;
 }
 
 /* ---- the whole ------------------------------------------------------------------------------------------------- */
 
+/* The index is unlocked when vectors must be read from the rows; s->in_memory says whether it is locked still. */
+static aiinfra_status find(aii_search *s, aiinfra_error *err)
+{
+  aii_index *index = &s->store->index;
+  aiinfra_status rc = s->wants_vectors && !s->o.best_score ? search_vectors(s, err) : AIINFRA_OK;
+  if (!s->in_memory) {
+    aii_query_vector q = {s->vector, index->seq};
+    (void)pthread_rwlock_unlock(&index->lock);
+    if (rc == AIINFRA_OK && s->finds.n > 0) {
+      rc = aii_finds_fetch(s->store, &q, &s->finds, s->by_vector, &s->n_vector, s->depth, err);
+    }
+  }
+  aii_near_sort(s->by_vector, s->n_vector);
+  return rc;
+}
+
 static aiinfra_status run(aii_search *s, aiinfra_error *err)
 {
   aii_sql *sql = s->store->db->sql;
   aii_sql_lock(sql);
-  aiinfra_status rc = aii_sql_begin_read(sql, err);
+  /* one query of the database, for news, is a view of its own */
+  bool alone = s->filter == NULL && s->q->text == NULL && s->o.group_by == NULL && !is_recommendation(s);
+  aiinfra_status rc = alone ? AIINFRA_OK : aii_sql_begin_read(sql, err);
+  bool locked = false;
   if (rc == AIINFRA_OK) {
     rc = read_rows(s, err);
-    aii_sql_rollback(sql); /* nothing was written */
+    locked = rc == AIINFRA_OK;
+    s->in_memory = true;
+    if (locked) s->payloads = s->store->index.docs.state;
+    if (locked && s->wants_vectors && s->o.best_score) rc = aii_recommend_best(s, err);
+    if (!alone) aii_sql_rollback(sql); /* nothing was written */
   }
   aii_sql_unlock(sql);
-  if (rc != AIINFRA_OK) return rc;
-  if (s->wants_vectors) rc = search_vectors(s, err);
+  if (!locked) return rc;
+  if (rc == AIINFRA_OK) rc = find(s, err);
   if (rc == AIINFRA_OK) rc = aii_rank(s, err);
   if (rc == AIINFRA_OK && s->q->explain != NULL) rc = aii_explain(s, s->q->explain, err);
-  (void)pthread_rwlock_unlock(&s->store->index.lock);
+  if (s->in_memory) (void)pthread_rwlock_unlock(&s->store->index.lock);
   return rc;
 }
 
@@ -185,6 +214,8 @@ static void free_search(aii_search *s)
   aii_mask_free(s->store, &s->mask);
   aii_column_free(&s->column);
   aii_index_free_query(&s->store->index, s->vector);
+  aii_finds_free(&s->store->index, &s->finds);
+  aii_del(mem, s->examples, s->n_examples * s->store->index.dims * sizeof *s->examples);
   aii_del(mem, s->by_vector, s->depth * sizeof *s->by_vector);
   aii_del(mem, s->by_words, s->depth * sizeof *s->by_words);
   aii_del(mem, s->ranked, s->ranked_cap * sizeof *s->ranked);

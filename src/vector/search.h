@@ -32,7 +32,12 @@ typedef struct aii_search {
   aii_mask mask;
   aii_searchplan plan;
   bool wants_vectors; /* by a vector, or by examples */
+  bool in_memory;     /* the index is locked, and its memory is enough to answer */
+  aii_docs_state payloads;
   float *vector;
+  aii_finds finds;
+  float *examples; /* [n_examples][dims]: the positive ones first */
+  size_t n_examples;
   size_t depth; /* of each ranking */
   aii_near *by_vector, *by_words;
   size_t n_vector, n_words;
@@ -43,10 +48,11 @@ typedef struct aii_search {
   size_t n_groups, groups_cap;
 } aii_search;
 
-/* recommend.c: with the index locked for reading. Takes the examples out of the mask; makes the vector, or ranks. */
+/* recommend.c: with the connection's lock held and the index locked for reading. Takes the examples out of the mask; makes the vector, or ranks. */
 aiinfra_status aii_recommend_prepare(aii_search *s, aiinfra_error *err);
 aiinfra_status aii_recommend_best(aii_search *s, aiinfra_error *err);
-/* rank.c: fuses both rankings, then threshold, diversity or groups, offset. The same lock. */
+/* rank.c: fuses both rankings, then threshold, diversity or groups, offset. Index locked while s->in_memory; else no lock
+ * held. */
 aiinfra_status aii_rank(aii_search *s, aiinfra_error *err);
 /* explain.c: how the query was answered, as JSON. */
 aiinfra_status aii_explain(const aii_search *s, char **out, aiinfra_error *err);

@@ -2,15 +2,17 @@
  *
  * The happy path: the collection's seq equals the index's -> nothing to do. Else rows with a higher seq are added
  * (the older slots of their ids die), and if rows were removed since, slots whose id is gone die too. When more than
- * half of a large index is dead, it is read anew.
+ * a fourth of a large index is dead, the dead slots are taken out first (heal.c).
+ *
+ * An index that is empty begins with the newest snapshot of it, if there is one (keep.c).
  *
  * A failure in the middle leaves the index at its old seq with some newer rows in it: the next sync reads them once
  * more. Thread: any, with the connection's lock held.
  */
 #include "lib/json/json.h"
-#include "src/vector/vector.h"
+#include "src/vector/snapshot.h"
 
-enum { KEEP_DEAD = 1024 }; /* an index this small is not worth reading anew */
+enum { KEEP_DEAD = 1024, DEAD_PART = 4 }; /* dead slots go from an index this large when more than a fourth are */
 
 /* The payload of a row goes into the index when it keeps payloads. */
 static aiinfra_status add_payload(aiinfra_vecstore *store, aii_stmt *stmt, uint32_t slot, aiinfra_error *err)
@@ -100,6 +102,21 @@ static aiinfra_status kill_removed(aiinfra_vecstore *store, aiinfra_error *err)
   return rc;
 }
 
+/* Without memory, or while the graph is being built, dead slots stay until the next time. Payloads are read again. */
+static void heal(aiinfra_vecstore *store)
+{
+  aii_index *index = &store->index;
+  if (pthread_mutex_trylock(&index->build) != 0) return;
+  (void)pthread_rwlock_wrlock(&index->lock);
+  if (aii_hnsw_heal(index)) {
+    aii_masks_clear(store);
+    aii_docs_clear(&index->docs);
+    index->changes++;
+  }
+  (void)pthread_rwlock_unlock(&index->lock);
+  (void)pthread_mutex_unlock(&index->build);
+}
+
 aiinfra_status aii_vecstore_sync(aiinfra_vecstore *store, aiinfra_error *err)
 {
   aii_index *index = &store->index;
@@ -116,13 +133,11 @@ aiinfra_status aii_vecstore_sync(aiinfra_vecstore *store, aiinfra_error *err)
     removed_seq = aii_stmt_get_int(stmt, 1);
   }
   aii_stmt_reset(stmt);
-  /* index->seq changes only with the connection's lock held, so it may be read without the index's */
+  /* index->seq and what is dead change only with the connection's lock held, so they may be read without the index's */
+  if (rc == AIINFRA_OK && index->n > KEEP_DEAD && index->n_dead > index->n / DEAD_PART) heal(store);
   if (rc != AIINFRA_OK || index->seq == seq) return rc;
   (void)pthread_rwlock_wrlock(&index->lock);
-  if (index->n > KEEP_DEAD && index->n_dead > index->n / 2) {
-    aii_masks_clear(store);
-    aii_index_clear(index);
-  }
+  if (index->seq < 0) aii_keep_load(store, seq);
   bool removed = index->n > 0 && (index->seq < 0 || removed_seq > index->seq);
   rc = add_new(store, err);
   if (rc == AIINFRA_OK && removed) rc = kill_removed(store, err);

@@ -5,7 +5,7 @@
  */
 #include <stdio.h>
 
-#include "src/vector/vector.h"
+#include "src/vector/snapshot.h"
 
 /* Fills opts from the collection's row and checks what the caller asked for. *found: there is one. */
 static aiinfra_status find(aiinfra_vecstore *store, aiinfra_vecstore_opts *opts, bool *found, aiinfra_error *err)
@@ -118,6 +118,10 @@ aiinfra_status aii_vecstore_open(aiinfra_db *db, const char *name, const aiinfra
   }
   store->index.docs.limit_bytes =
       (size_t)AII_MIN(o.payload_bytes != 0 ? o.payload_bytes : AII_PAYLOAD_BYTES, SIZE_MAX / 2);
+  if (o.vector_bytes != 0) store->index.vector_bytes = (size_t)AII_MIN(o.vector_bytes, (uint64_t)SIZE_MAX / 2);
+  store->keep.mode = aii_sql_is_memory(db->sql) ? -1 : o.snapshot;
+  store->keep.read_only = aii_sql_is_read_only(db->sql);
+  (void)pthread_mutex_init(&store->keep.lock, NULL); /* a plain mutex of Linux holds no resource: cannot fail */
   aii_db_ref(db);
   *out = store;
   return AIINFRA_OK;
@@ -128,6 +132,8 @@ void aii_vecstore_free(aiinfra_vecstore *store)
   if (store == NULL) return;
   aiinfra_db *db = store->db;
   aii_mem *mem = &db->rt->mem;
+  aii_keep_close(store);
+  (void)pthread_mutex_destroy(&store->keep.lock);
   aii_masks_clear(store);
   aii_index_destroy(&store->index);
   aii_strfree(mem, store->name);

@@ -1,8 +1,10 @@
 /* src/vector/vector.h - collections of vectors: rows in the database, an index in memory, search over both.
  *
  *   vecstore.c  opens a collection          rows.c    writes, removes and reads rows
- *   sync.c      brings the index up to them index.c   vectors in memory
- *   hnsw.c      the graph over them
+ *   sync.c      brings the index up to them index.c   slots in memory
+ *   code.c      vectors in 8 bits           scan.c    the exact search over these
+ *   hnsw.c      walks over the graph        hnsw_build.c  makes it    heal.c  takes dead slots out
+ *   fetch.c     vectors from their rows
  *   search.c    answers a query             plan.c    exact or graph
  *   words.c     keywords: FTS5, stop words
  *   filter.c    compiles filters, with field.c, path.c, geo.c; match.c evaluates them
@@ -10,7 +12,7 @@
  *   mask.c      the slots that pass a filter
  *   query_opts.c, rank.c, recommend.c, explain.c belong to search.c
  *   read.c      scrolls, counts, facets     change.c  deletes and changes payloads by filter
- *   column.c    the values of a field
+ *   column.c    the values of a field     keep.c, snapshot.c  the index as a file
  *   near.c      nearest so far              idmap.c   row id to slot
  *
  * Invariants:
@@ -18,7 +20,8 @@
  * 2. A slot's vector is written once. A row with a new vector gets a new slot, and its old one is dead; so is the slot
  *    of a removed row.
  * 3. Slots below n_graph are in the graph, dead or not. The others, the tail, are compared one by one.
- * 4. Locks are taken in this order: connection, index->lock. Building takes only the index's.
+ * 4. Locks are taken in this order: connection, index->build, index->lock. Building takes only the index's.
+ * 5. Codes of 8 bits find candidates, floats decide: from memory while they fit in, else from the rows.
  */
 #ifndef AII_VECTOR_H
 #define AII_VECTOR_H
@@ -111,13 +114,31 @@ const aii_cell *aii_docs_get(const aii_docs *docs, uint32_t slot);
 /* ---- index (index.c, hnsw.c) ---------------------------------------------------------------------------------- */
 
 enum { AII_BLOCK_SLOTS = 1024, AII_MAX_LEVEL = 15, AII_MAX_M = 64 };
+#define AII_MAX_SLOTS ((uint32_t)INT32_MAX)
+#define AII_VECTOR_BYTES ((uint64_t)64 << 20) /* of floats in memory, unless its opener says otherwise */
 
-/* A block never moves once it is made. */
+/* 1024 slots. A block never moves once it is made, and each of its arrays is flat: no pointers in them.
+ *
+ *   codes    uint8  [slot][code_bytes]  elements / scale + 128, filled up with 128; aligned to 64 (code.c)
+ *   fine     uint8  [slot][fine_bytes]  three more bits of each element
+ *   scale    float  [slot]              of its codes
+ *   norm     float  [slot]              squared length of what the codes mean
+ *   error    float  [slot]              length of what codes and fine bits leave out, rounded up
+ *   sum      int32  [slot]              of its codes, without the 128
+ *   vectors  float  [slot][dims]        of length 1 when the metric is cosine; NULL: they are in the rows alone
+ *   links0   uint32 [slot][2m]          slots, then AII_NO_SLOT; aligned to 64; NULL before the graph comes here
+ *   upper    uint32 [slot]              where its links above level 0 are in the index's `upper`, if level > 0
+ *   level    uint8  [slot]              at most AII_MAX_LEVEL
+ *   dead     bool   [slot]
+ *   ids      int64  [slot]              of the caller */
 typedef struct aii_block {
-  float *vectors;   /* [AII_BLOCK_SLOTS][dims], of length 1 when the metric is cosine */
-  uint32_t *links0; /* [AII_BLOCK_SLOTS][1 + 2m]: count, slots; NULL before the graph comes here */
+  uint8_t *codes, *fine;
+  float *vectors;
+  uint32_t *links0;
   int64_t ids[AII_BLOCK_SLOTS];
-  uint32_t *upper[AII_BLOCK_SLOTS]; /* [level][1 + m]; NULL at level 0 */
+  float scale[AII_BLOCK_SLOTS], norm[AII_BLOCK_SLOTS], error[AII_BLOCK_SLOTS];
+  int32_t sum[AII_BLOCK_SLOTS];
+  uint32_t upper[AII_BLOCK_SLOTS];
   uint8_t level[AII_BLOCK_SLOTS];
   bool dead[AII_BLOCK_SLOTS];
 } aii_block;
@@ -127,17 +148,23 @@ typedef struct aii_scratch aii_scratch;
 typedef struct aii_index {
   aii_mem *mem;
   const aii_kernels *kernels;
-  uint32_t dims, m, ef_construction;
+  uint32_t dims, code_bytes, fine_bytes, m, ef_construction;
   int32_t metric;        /* an aiinfra_metric */
   pthread_rwlock_t lock; /* everything below */
-  pthread_mutex_t build; /* held by the one thread that extends the graph, before `lock` */
+  pthread_mutex_t build; /* held by the one thread that changes the graph, before `lock` */
   aii_block **blocks;
   size_t n_blocks, blocks_cap;
+  uint32_t *upper; /* of a slot with a level: [level][m] slots, then AII_NO_SLOT; the level from 1 */
+  size_t n_upper, upper_cap;
+  size_t vector_bytes;         /* floats may take so much */
+  bool floats;                 /* blocks have vectors */
+  float most_error, most_norm; /* of any slot, by its codes alone */
   aii_idmap map;
   uint32_t n, n_dead;   /* slots */
   int64_t seq;          /* rows up to here are in; -1: none was read yet */
   uint64_t changes;     /* counts payloads that changed behind slots that stayed */
   uint32_t n_graph;     /* slots in the graph */
+  uint32_t n_blurred;   /* of these: codes cannot tell them from their neighbours */
   uint32_t entry, top;  /* where searches begin, and its level */
   pthread_mutex_t pool; /* guards scratch */
   aii_scratch *scratch; /* of searches that ended, to be used again */
@@ -147,27 +174,33 @@ typedef struct aii_index {
 aiinfra_status aii_index_init(aii_index *index, aii_mem *mem, const aii_kernels *kernels, uint32_t dims, int32_t metric,
                               uint32_t m, uint32_t ef_construction, aiinfra_error *err);
 void aii_index_destroy(aii_index *index);
-void aii_index_clear(aii_index *index); /* empty again, seq -1; write lock held */
+void aii_index_clear(aii_index *index);     /* empty again, seq -1; write lock held */
+bool aii_index_add_block(aii_index *index); /* room for 1024 slots more, not filled; write lock held */
 /* Adds a slot for a row, whose older slot dies; a row whose vector is as it was keeps its slot. Write lock held.
  * false: no memory, nothing changed. */
 bool aii_index_add(aii_index *index, int64_t id, const float *vector);
-void aii_index_kill(aii_index *index, uint32_t slot); /* write lock held */
+void aii_index_kill(aii_index *index, uint32_t slot);                        /* write lock held */
+void aii_index_note(aii_index *index, float scale, float norm, float error); /* of a new slot, for most_... */
+void aii_index_trim(aii_index *index); /* frees blocks behind the last slot; write lock held */
 /* A copy of the query as the index wants it (of length 1 for cosine); freed with aii_index_free_query. */
 float *aii_index_new_query(aii_index *index, const float *vector);
 void aii_index_free_query(aii_index *index, float *query);
-float aii_index_dist(const aii_index *index, const float *query, uint32_t slot);
+/* The same into memory of the caller's: [dims]. */
+void aii_index_take(const aii_index *index, float *to, const float *vector);
+float aii_index_dist(const aii_index *index, const float *query, const float *vector);
 float aii_index_score(const aii_index *index, float dist); /* as aiinfra_hit.vector_score tells it */
-/* Offers the live slots of [from, to) whose bit is set (allow NULL: all) to the heap of the `cap` nearest. */
-void aii_index_scan(const aii_index *index, const float *query, const uint64_t *allow, uint32_t from, uint32_t to,
-                    aii_near *heap, size_t *n, size_t cap);
 
 static inline aii_block *aii_block_of(const aii_index *index, uint32_t slot)
 {
   return index->blocks[slot / AII_BLOCK_SLOTS];
 }
-static inline const float *aii_vector_of(const aii_index *index, uint32_t slot)
+static inline const float *aii_vector_of(const aii_index *index, uint32_t slot) /* while index->floats */
 {
   return aii_block_of(index, slot)->vectors + (size_t)(slot % AII_BLOCK_SLOTS) * index->dims;
+}
+static inline const uint8_t *aii_codes_of(const aii_index *index, uint32_t slot)
+{
+  return aii_block_of(index, slot)->codes + (size_t)(slot % AII_BLOCK_SLOTS) * index->code_bytes;
 }
 static inline bool aii_is_dead(const aii_index *index, uint32_t slot)
 {
@@ -177,6 +210,58 @@ static inline bool aii_bit(const uint64_t *bits, uint32_t at)
 {
   return (bits[at / 64] >> (at % 64) & 1) != 0;
 }
+
+/* ---- codes (code.c): vectors in 8 bits an element, and how far these may be off ---------------------------------- */
+
+/* A vector that slots are compared with. */
+typedef struct aii_code {
+  const uint8_t *codes; /* [code_bytes] */
+  int32_t start;        /* for vec_codes */
+  float scale, norm, error;
+} aii_code;
+
+/* Codes of a vector, to `out`: [code_bytes], then [fine_bytes]. */
+void aii_code_make(const aii_index *index, const float *vector, uint8_t *out, aii_code *code);
+void aii_code_store(aii_index *index, uint32_t slot, const aii_code *code); /* as it was made */
+bool aii_code_is(const aii_index *index, uint32_t slot, const aii_code *code);
+aii_code aii_code_of(const aii_index *index, uint32_t slot);
+/* The distance from an integer product; what is not a number is far. */
+float aii_code_dist(const aii_index *index, const aii_code *code, uint32_t slot, int32_t dot);
+float aii_code_dist_of(const aii_index *index, const aii_code *code, uint32_t slot);
+/* How far a distance of codes is off, most of the time. */
+float aii_code_doubt(const aii_index *index, const aii_code *code, uint32_t slot);
+/* A slot's vector as its codes and fine bits have it: [code_bytes], filled up with 0. */
+void aii_code_vector(const aii_index *index, uint32_t slot, float *out);
+/* The distance of a query of a length to a vector that aii_code_vector() made lies in [low, high] by its floats. */
+typedef struct aii_bounds {
+  float low, high;
+} aii_bounds;
+aii_bounds aii_code_bounds(const aii_index *index, uint32_t slot, float dist, float length);
+float aii_length_of(const float *vector, uint32_t n); /* rounded up */
+
+/* ---- exact search (scan.c) --------------------------------------------------------------------------------------- */
+
+/* Slots that may be among the nearest: their vectors decide. */
+typedef struct aii_find {
+  int64_t id;
+  float dist; /* by codes, or what bounds it from below */
+  uint32_t slot;
+} aii_find;
+typedef struct aii_finds {
+  aii_find *items;
+  size_t n, cap;
+} aii_finds;
+void aii_finds_free(const aii_index *index, aii_finds *finds);
+bool aii_finds_add(const aii_index *index, aii_finds *finds, uint32_t slot, float dist);
+/* Adds all live slots of [from, n) whose bit is set (allow NULL: all) that may be among the `cap` nearest; *n_scanned
+ * counts distances. Read lock held. false: no memory. */
+bool aii_index_scan(aii_index *index, const float *query, const uint64_t *allow, uint32_t from, size_t cap,
+                    aii_finds *finds, uint64_t *n_scanned);
+/* Offers the finds to the heap by their vectors, or what their codes and fine bits have of them. false: no memory. */
+bool aii_finds_settle(const aii_index *index, const float *query, const aii_finds *finds, aii_near *heap, size_t *n,
+                      size_t cap);
+
+/* ---- the graph (hnsw.c, hnsw_build.c, heal.c) --------------------------------------------------------------------- */
 
 /* Extends the graph by up to `max` slots of the tail. Takes the locks it needs; false: no memory, the graph is as
  * good as before. Another thread that builds already: returns at once. */
@@ -188,9 +273,15 @@ typedef struct aii_walk {
   bool passing_alone; /* go over slots that are allowed and alive alone: for filters that hide most */
   uint64_t n_scanned; /* counts distances */
 } aii_walk;
-/* Offers what the graph finds to the heap. Read lock held. false: no memory. */
-bool aii_hnsw_search(aii_index *index, const float *query, aii_walk *how, aii_near *heap, size_t *n, size_t cap);
+/* Adds what may be among the `cap` nearest of what the graph finds, nearest by their codes first. Read lock held.
+ * false: no memory. */
+bool aii_hnsw_search(aii_index *index, const float *query, aii_walk *how, size_t cap, aii_finds *finds);
 void aii_hnsw_free(aii_index *index); /* scratch and upper links */
+/* Takes dead slots out: others move down, so that all numbers of slots change; payloads must be dropped by the caller.
+ * Write lock and index->build held. false: no memory, nothing moved. */
+bool aii_hnsw_heal(aii_index *index);
+/* How many slots of the graph no links lead to from its entry. reached: bits by slot; queue: [n_graph]. Read lock held. */
+uint32_t aii_hnsw_unreached(const aii_index *index, uint64_t *reached, uint32_t *queue);
 
 /* ---- filters (filter.c, match.c) ------------------------------------------------------------------------------ */
 
@@ -253,9 +344,9 @@ const char *aii_searchplan_name(const aii_searchplan *plan);
 /* mode: an aiinfra_search_mode. */
 void aii_searchplan_choose(const aii_index *index, int32_t mode, uint32_t ef, const aii_mask *mask,
                            aii_searchplan *plan);
-/* Fills the heap with the cap nearest that pass, or as many as there are. false: no memory. */
-bool aii_searchplan_run(aii_index *index, const float *query, const aii_mask *mask, aii_searchplan *plan,
-                        aii_near *heap, size_t *n, size_t cap);
+/* Finds what may be among the `cap` nearest that pass, never fewer than there are. Read lock held. false: no memory. */
+bool aii_searchplan_run(aii_index *index, const float *query, const aii_mask *mask, aii_searchplan *plan, size_t cap,
+                        aii_finds *finds);
 
 /* ---- words (words.c) ------------------------------------------------------------------------------------------ */
 
@@ -271,6 +362,20 @@ aiinfra_status aii_request_parse(const char *json, const char *what, json_t **ou
 
 /* ---- stores (vecstore.c, rows.c, search.c) -------------------------------------------------------------------- */
 
+/* What a store knows of the file of its graph (keep.c). */
+typedef struct aii_keep {
+  int32_t mode;            /* as the option `snapshot`; -1 also where there is no file */
+  bool read_only;          /* what is there is read, nothing is written */
+  bool looked;             /* a file was looked for; guarded by the connection's lock */
+  bool joinable;           /* guarded by `lock` */
+  _Atomic uint32_t n_kept; /* slots of the graph in the newest file known */
+  _Atomic bool lost;       /* the file that the database names cannot be used */
+  _Atomic bool rebuild;    /* and the graph is still to be made */
+  _Atomic bool running, stop;
+  pthread_mutex_t lock;
+  pthread_t thread;
+} aii_keep;
+
 struct aiinfra_vecstore {
   aiinfra_db *db;
   aii_index index;
@@ -278,6 +383,7 @@ struct aiinfra_vecstore {
   char *name;
   aii_kept_mask kept[AII_KEPT_MASKS]; /* guarded by the connection's lock */
   uint64_t kept_clock;
+  aii_keep keep;
   char words_insert[96], words_delete[128], words_find[256]; /* SQL on this collection's full-text table */
 };
 
@@ -316,6 +422,19 @@ aiinfra_status aii_vecstore_count(aiinfra_vecstore *store, uint64_t *n, aiinfra_
 
 /* Brings the index up to the rows (sync.c). Lock held, index unlocked. */
 aiinfra_status aii_vecstore_sync(aiinfra_vecstore *store, aiinfra_error *err);
+/* Vectors from their rows (fetch.c), as the index wants them: [dims]. Lock held, in a transaction. *there: false: the row
+ * is gone, or newer than seq. Of a slot: index locked and up to date; its row must be there. */
+aiinfra_status aii_fetch_id(const aiinfra_vecstore *store, int64_t id, int64_t seq, float *out, bool *there,
+                            aiinfra_error *err);
+aiinfra_status aii_fetch_slot(const aiinfra_vecstore *store, uint32_t slot, float *out, aiinfra_error *err);
+/* A query, and the seq of the index that it was found in. */
+typedef struct aii_query_vector {
+  const float *vector;
+  int64_t seq;
+} aii_query_vector;
+/* Offers the finds to the heap by their vectors, which are read from the rows. No lock held. */
+aiinfra_status aii_finds_fetch(aiinfra_vecstore *store, const aii_query_vector *q, const aii_finds *finds,
+                               aii_near *heap, size_t *n, size_t cap, aiinfra_error *err);
 /* Reads the payloads into the index, unless they are there. Lock held, in a transaction after a sync; index unlocked. */
 aiinfra_status aii_docs_load(aiinfra_vecstore *store, aiinfra_error *err);
 /* Calls for each row in the order of seq and id, payload NULL when there is none. Lock held. */

@@ -122,14 +122,18 @@ static void measure_plan(aiinfra_vecstore *store, const aii_mask *mask, aii_sear
   for (int i = 0; i < QUERIES; i++) {
     float v[DIMS];
     aii_near exact[K], hits[K];
-    size_t n_exact, n;
+    size_t n_exact = 0, n = 0;
     aii_searchplan truth = {.kind = AII_PLAN_EXACT}, plan = {.kind = kind, .ef = ef};
     (void)random_row(&seed, v);
     float *q = aii_index_new_query(index, v);
-    assert_true(aii_searchplan_run(index, q, mask, &truth, exact, &n_exact, K));
+    aii_finds finds = {0};
+    assert_true(aii_searchplan_run(index, q, mask, &truth, K, &finds));
+    assert_true(aii_finds_settle(index, q, &finds, exact, &n_exact, K));
     uint64_t begin = aii_now_ns();
-    assert_true(aii_searchplan_run(index, q, mask, &plan, hits, &n, K));
+    assert_true(aii_searchplan_run(index, q, mask, &plan, K, &finds));
+    assert_true(aii_finds_settle(index, q, &finds, hits, &n, K));
     ns += (double)(aii_now_ns() - begin);
+    aii_finds_free(index, &finds);
     for (size_t a = 0; a < n; a++) {
       for (size_t b = 0; b < n_exact; b++) found += hits[a].id == exact[b].id;
     }

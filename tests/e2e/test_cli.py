@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import sqlite3
 import struct
 import subprocess
 import sys
@@ -17,7 +18,7 @@ ROOT = os.environ.get("AIINFRA_ROOT", ".")
 AIINFRA = os.path.join(os.environ.get("AIINFRA_BUILD", "build"), "aiinfra")
 NANO = os.path.join(ROOT, "examples/nano/nano.gguf")
 STORIES = os.path.join(os.environ.get("AIINFRA_SHARED_DATA", ""), "models/stories260K")
-COMMANDS = "agent ingest search remember forget memory migrate cache run serve bench inspect tokenize template logits perplexity kld imatrix".split()
+COMMANDS = "agent ingest search remember forget memory migrate db cache run serve bench inspect tokenize template logits perplexity kld imatrix".split()
 
 
 def call(*args, stdin=subprocess.DEVNULL, env=None):
@@ -604,6 +605,45 @@ class Memory(Case):
         self.bad(1, "memory", "remember", "--db", self.db, "y", "--metadata", "3", said="expected an object")
         self.bad(1, "memory", "import", "--db", self.db, self.file("b.jsonl", b"{}\n"), said="line 1")
         self.assertIn(b"--trust", self.good("memory", "remember", "--help")[0])
+
+    def test_db(self):
+        self.memory("remember", "The sky is blue.")
+        copy = self.db + ".copy"
+        self.assertEqual(self.good("db", "check", self.db)[0], b"ok\n")
+        self.assertEqual(json.loads(self.good("db", "check", "--json", self.db)[0]), {"ok": True})
+        self.assertEqual(self.good("db", "backup", self.db, copy)[0].decode(), copy + "\n")
+        self.bad(1, "db", "backup", self.db, copy, said="exists already")
+        self.bad(1, "db", "backup", self.db, self.dir + "/none/b.db", said="No such file")
+        self.assertIn(b"The sky is blue.", self.good("memory", "list", "--db", copy)[0])
+        stats = json.loads(self.good("db", "stats", "--json", copy)[0])
+        self.assertEqual([t["rows"] for t in stats["tables"] if t["name"] == "items"], [1])
+        self.assertIn(b"@memory/hash1/default", self.good("db", "stats", copy)[0])
+        result = json.loads(self.good("db", "optimise", "--rewrite", "--json", copy)[0])
+        self.assertEqual(result["bytes_after"], os.path.getsize(copy))
+        self.assertIn(b"bytes, before", self.good("db", "optimise", copy)[0])
+        self.assertEqual(sorted(os.listdir(self.dir)), ["a.db", "a.db.copy"])
+
+    def test_db_failures(self):
+        letter = self.file("letter.db", b"This is a letter, and not a database at all.")
+        newer = self.file("newer.db", b"")
+        base = sqlite3.connect(newer)
+        base.executescript("PRAGMA application_id=0x61696931; CREATE TABLE x(y); PRAGMA user_version=999;")
+        base.close()
+        for action in ("check", "stats", "optimise"):
+            if action != "check":
+                self.bad(1, "db", action, "--json", letter, said="not a database")
+            self.bad(1, "db", action, letter, said="not a database")
+            self.bad(1, "db", action, newer, said="newer library")
+            self.bad(1, "db", action, self.db, said="does not exist")
+        code, out, err = call("db", "check", "--json", letter)
+        self.assertEqual((code, err), (1, ""))
+        found = json.loads(out)
+        self.assertEqual((found["ok"], found["status"]), (False, "AIINFRA_EFORMAT"))
+        self.assertIn("not a database", found["problem"])
+        self.bad(2, "db", "chek", self.db, said="did you mean 'check'?")
+        self.bad(2, "db", "check")
+        self.bad(2, "db", "backup", self.db)
+        self.bad(2, "db", said="usage")
 
     def test_cache(self):
         self.memory("remember", "x")

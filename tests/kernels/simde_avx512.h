@@ -111,6 +111,12 @@ static inline __attribute__((always_inline)) __m256 emulate_upper(simde__m512 f)
   return a.half_f[1];
 }
 
+static inline __attribute__((always_inline)) __m256i emulate_upper_i(simde__m512i i)
+{
+  halves a = {.i = i};
+  return a.half_i[1];
+}
+
 static inline __attribute__((always_inline)) simde__m512i emulate_madd(simde__m512i x, simde__m512i y)
 {
   halves a = {.i = x}, b = {.i = y}, r;
@@ -174,5 +180,7 @@ static inline __attribute__((always_inline)) simde__m512i emulate_srai32(simde__
 #define _mm512_roundscale_ps(a, mode) emulate_roundscale(a)
 #define _mm512_dpbusd_epi32(sum, u, s) emulate_dpbusd(sum, u, s)
 #define _mm512_extractf32x8_ps(a, half) emulate_upper(a)
+#undef _mm512_extracti64x4_epi64
+#define _mm512_extracti64x4_epi64(a, half) emulate_upper_i(a)
 
 #endif

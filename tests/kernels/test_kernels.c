@@ -640,6 +640,32 @@ static void attention_round(const aii_kernels *k, aii_fmt fmt)
   values_round(k, fmt, n_q, n);
 }
 
+/* Codes of all values, their rows apart and in any order; one at the very end of memory. */
+static void codes_round(const aii_kernels *k)
+{
+  enum { MOST = 11 };
+  uint32_t n = 1 + (uint32_t)below(MOST), dim = AII_CODE_BLOCK * (1 + (uint32_t)below(below(8) == 0 ? 1024 : 14));
+  bool extreme = below(4) == 0;
+  fence q = fence_new(dim), rows[MOST], want = out_new(n * 4), got = out_new(n * 4);
+  const uint8_t *at[MOST];
+  uint8_t *query = (uint8_t *)q.data;
+  int64_t start = 0;
+  for (uint32_t i = 0; i < dim; i++) query[i] = (uint8_t)(extreme ? 1 : 1 + below(255));
+  for (uint32_t i = 0; i < dim; i++) start -= 128 * (query[i] - 128);
+  for (uint32_t r = 0; r < n; r++) {
+    rows[r] = fence_new(dim);
+    at[r] = (const uint8_t *)rows[r].data;
+    for (uint32_t i = 0; i < dim; i++) ((uint8_t *)rows[r].data)[i] = (uint8_t)(extreme ? 255 : 1 + below(255));
+  }
+  aii_kernels_ref.vec_codes(at, n, query, dim, (int32_t)start, want.data);
+  k->vec_codes(at, n, query, dim, (int32_t)start, got.data);
+  for (uint32_t r = 0; r < n; r++) assert_int_equal(((int32_t *)want.data)[r], ((int32_t *)got.data)[r]);
+  out_check(got);
+  for (uint32_t r = 0; r < n; r++) fence_free(rows[r]);
+  fence all[] = {q, want, got};
+  for (size_t i = 0; i < 3; i++) fence_free(all[i]);
+}
+
 static void vector_round(const aii_kernels *k)
 {
   uint32_t n = 1 + (uint32_t)below(64), dim = 1 + (uint32_t)below(140);
@@ -664,6 +690,7 @@ static void test_attention_and_vectors(void **state)
       attention_round(variants[v], AII_FMT_F16);
       attention_round(variants[v], AII_FMT_Q8_0);
       vector_round(variants[v]);
+      codes_round(variants[v]);
     }
 }
 
@@ -789,6 +816,10 @@ static void bench_rest(const aii_kernels *k)
   }
   BEST_OF(s, for (int i = 0; i < 200; i++) k->vec_l2sq(a, 256, 64, b, 256, c));
   printf("  %-7s vec_l2sq, 256 dims in cache: %.2f GB/s\n", k->name, 200.0 * 64 * 256 * 4 / s * 1e-9);
+  const uint8_t *codes[64];
+  for (int i = 0; i < 64; i++) codes[i] = (const uint8_t *)a + i * 384;
+  BEST_OF(s, for (int i = 0; i < 200; i++) k->vec_codes(codes, 64, (const uint8_t *)b, 384, 0, (int32_t *)(void *)c));
+  printf("  %-7s vec_codes, 384 dims in cache: %.2f GB/s\n", k->name, 200.0 * 64 * 384 / s * 1e-9);
 }
 
 /* only: a format to measure alone, or NULL */

@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#include "src/model/gguf.h"
+#include "lib/base/base.h"
 
 enum { WRITE_BYTES = 1 << 30 };
 
