@@ -80,7 +80,7 @@ static void work(aiinfra_runtime *rt, const char *path)
   aiinfra_db_free(db);
 }
 
-/* Each row finds itself, and there are no others. */
+/* Rows find themselves, and there are no others. */
 static const char *why_store(aiinfra_vecstore *store, int steps)
 {
   aiinfra_hit hit;
@@ -89,14 +89,14 @@ static const char *why_store(aiinfra_vecstore *store, int steps)
   if (aiinfra_vecstore_count(store, &n_rows, NULL) != AIINFRA_OK || n_rows != (uint64_t)steps * ROWS) {
     return "another number of rows";
   }
-  for (int64_t id = 0; id < steps * ROWS; id++) {
+  for (int64_t id = steps % 3; id < steps * ROWS; id += 3) {
     if (nearest(store, id, AIINFRA_SEARCH_EXACT, &hit, &n) != AIINFRA_OK) return "the exact search fails";
     if (n != 1 || hit.id != id || fabsf(hit.score) > 1e-5f) return "the exact search finds something else";
     if (nearest(store, id, AIINFRA_SEARCH_GRAPH, &hit, &n) != AIINFRA_OK) return "the graph fails";
     if (n != 1) return "the graph finds nothing";
     lost += hit.id != id;
   }
-  return lost > (size_t)steps * ROWS / 5 ? "the graph leads nowhere" : NULL;
+  return lost > (size_t)steps * ROWS / 15 ? "the graph leads nowhere" : NULL;
 }
 
 static int holds(aiinfra_runtime *rt, const char *path, int steps, int loud)
@@ -123,7 +123,7 @@ static int holds(aiinfra_runtime *rt, const char *path, int steps, int loud)
 
 static void test_snapshot(void **state)
 {
-  const crash_scenario s = {"crash.snapshot", STEPS, work, holds, 25};
+  const crash_scenario s = {"crash.snapshot", STEPS, work, holds, 12};
   (void)state;
   assert_int_equal(crash_run(&s), 0);
 }
