@@ -232,17 +232,22 @@ static aiinfra_status match(aiinfra_memory *memory, old_list *old, size_t *hint,
   return rc;
 }
 
-static void embed(aii_passage *p, aii_buf *work)
+static aiinfra_status embed(aiinfra_memory *memory, aii_passage *p, aiinfra_error *err)
 {
-  aii_buf_clear(work);
-  aii_buf_str(work, p->keywords); /* headings say what the passage is about */
-  aii_buf_char(work, '\n');
-  aii_buf_str(work, p->text);
-  if (!work->failed) aii_embed(work->data, work->len, p->vector);
+  aii_buf work;
+  if (p->embedded) return AIINFRA_OK;
+  aii_buf_init(&work, &memory->db->rt->mem, 0);
+  aii_buf_str(&work, p->keywords); /* headings say what the passage is about */
+  aii_buf_char(&work, '\n');
+  aii_buf_str(&work, p->text);
+  p->embedded = !work.failed;
+  if (p->embedded) aii_embed(work.data, work.len, p->vector);
+  aii_buf_free(&work);
+  return p->embedded ? AIINFRA_OK : aii_fail(err, AIINFRA_ENOMEM, "no memory for a passage");
 }
 
 /* A passage that stays: it may lie elsewhere now, and its file may have another name. */
-static aiinfra_status move(aiinfra_memory *memory, const aii_passage *p, bool keywords, aiinfra_error *err)
+static aiinfra_status move(aiinfra_memory *memory, aii_passage *p, bool keywords, aiinfra_error *err)
 {
   aii_stmt *stmt;
   aiinfra_status rc =
@@ -256,6 +261,7 @@ static aiinfra_status move(aiinfra_memory *memory, const aii_passage *p, bool ke
   aii_stmt_int(stmt, 4, (int64_t)p->n);
   aii_stmt_text(stmt, 5, p->metadata, strlen(p->metadata));
   rc = aii_stmt_run(stmt, err);
+  if (rc == AIINFRA_OK && !keywords) rc = embed(memory, p, err);
   if (rc != AIINFRA_OK || keywords) return rc;
   aii_record record = {.keywords = p->keywords};
   record.r.id = p->old;
@@ -265,8 +271,10 @@ static aiinfra_status move(aiinfra_memory *memory, const aii_passage *p, bool ke
   return aii_rows_upsert(memory->store, &record, 1, err);
 }
 
-static aiinfra_status insert(aiinfra_memory *memory, const aii_document *doc, const aii_passage *p, aiinfra_error *err)
+static aiinfra_status insert(aiinfra_memory *memory, const aii_document *doc, aii_passage *p, aiinfra_error *err)
 {
+  aiinfra_status rc = embed(memory, p, err);
+  if (rc != AIINFRA_OK) return rc;
   aii_item item = {.kind = AIINFRA_MEMORY_PASSAGE, .document = doc->id, .text = p->text, .vector = p->vector};
   int64_t id;
   item.metadata = p->metadata;
@@ -343,16 +351,29 @@ static aiinfra_status write_all(aiinfra_memory *memory, aii_document *doc, aii_i
   return rc;
 }
 
+/* What is not there yet is embedded while nobody waits. Another writer may change what is there until it is written. */
+static aiinfra_status embed_new(aiinfra_memory *memory, aii_document *doc, aiinfra_error *err)
+{
+  old_list old = {0};
+  size_t hint = 0;
+  bool keywords;
+  aii_sql_lock(memory->db->sql);
+  aiinfra_status rc = doc->id != 0 ? list_old(memory, doc->id, &old, err) : AIINFRA_OK;
+  for (size_t i = 0; rc == AIINFRA_OK && i < doc->n; i++)
+    rc = match(memory, &old, &hint, &doc->passages[i], &keywords, err);
+  aii_sql_unlock(memory->db->sql);
+  for (size_t i = 0; rc == AIINFRA_OK && i < doc->n; i++) {
+    if (doc->passages[i].old == 0) rc = embed(memory, &doc->passages[i], err);
+  }
+  aii_del(&memory->db->rt->mem, old.items, old.cap * sizeof *old.items);
+  return rc;
+}
+
 aiinfra_status aii_document_write(aiinfra_memory *memory, aii_document *doc, aii_ingest_report *report,
                                   aiinfra_error *err)
 {
-  aii_buf work;
-  aii_buf_init(&work, doc->mem, 0);
-  for (size_t i = 0; i < doc->n && !work.failed; i++) embed(&doc->passages[i], &work);
-  bool failed = work.failed;
-  aii_buf_free(&work);
-  if (failed) return aii_fail(err, AIINFRA_ENOMEM, "no memory for the passages of %s", doc->file->path);
-  return write_all(memory, doc, report, err);
+  aiinfra_status rc = embed_new(memory, doc, err);
+  return rc == AIINFRA_OK ? write_all(memory, doc, report, err) : rc;
 }
 
 aiinfra_status aii_document_remove(aiinfra_memory *memory, int64_t id, aii_ingest_report *report, aiinfra_error *err)

@@ -106,6 +106,7 @@ typedef struct aii_passage {
   int64_t hash;         /* of the normalised text */
   size_t first_byte, n; /* bytes of the file */
   int64_t old;          /* the item that is this passage already; 0: none */
+  bool embedded;        /* the vector is there */
   float vector[AII_EMBED_DIMS];
 } aii_passage;
 
