@@ -145,10 +145,10 @@ static void put(aii_index *index, int64_t id, const float *vector, const aii_cod
   aii_block *block = aii_block_of(index, slot);
   if (index->floats) memcpy(block->vectors + (size_t)at * index->dims, vector, index->dims * sizeof *vector);
   aii_code_store(index, slot, code);
-  float error = code->scale * sqrtf((float)index->dims) * 0.51f; /* of its codes: half a scale an element */
-  index->most_error = AII_MAX(index->most_error, AII_MAX(error, code->error));
+  index->most_error = AII_MAX(index->most_error, code->coarse);
   index->most_norm = AII_MAX(index->most_norm, code->norm);
   block->ids[at] = id;
+  block->rows[at] = 0;
   block->level[at] = 0;
   block->dead[at] = false;
 }

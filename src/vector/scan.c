@@ -36,7 +36,7 @@ bool aii_finds_add(const aii_index *index, aii_finds *finds, uint32_t slot, floa
   const aii_block *block = aii_block_of(index, slot);
   uint32_t at = slot % AII_BLOCK_SLOTS;
   if (!aii_grow(index->mem, &finds->items, &finds->cap, finds->n + 1, sizeof *finds->items)) return false;
-  finds->items[finds->n++] = (aii_find){block->ids[at], dist, slot};
+  finds->items[finds->n++] = (aii_find){block->ids[at], dist, slot, block->rows[at]};
   return true;
 }
 
@@ -62,7 +62,7 @@ static void set_limit(scan *s)
 {
   double most = sqrt((double)s->index->most_norm) * (1 + 1e-6), length = (double)s->length;
   double error = (double)s->index->most_error, part = 1e-5 + ((double)s->index->dims / 16 + 8) * 2.4e-7;
-  double lost = (double)s->code.scale * sqrt((double)s->index->dims) * 0.51, total = length + most + error + lost;
+  double lost = (double)s->code.coarse, total = length + most + error + lost;
   double last = (double)s->near[0].dist, limit;
   if (s->index->metric == AIINFRA_METRIC_L2) {
     double far = sqrt(AII_MAX(0.0, last) + part * total * total) + 2 * (error + lost);
