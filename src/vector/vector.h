@@ -131,7 +131,10 @@ enum { AII_BLOCK_SLOTS = 1024, AII_MAX_LEVEL = 15, AII_MAX_M = 64 };
  *   level    uint8  [slot]              at most AII_MAX_LEVEL
  *   dead     bool   [slot]
  *   rows     uint32 [slot]              of the table of vectors; 0: to be found by the id
- *   ids      int64  [slot]              of the caller */
+ *   ids      int64  [slot]              of the caller
+ *
+ * Besides the blocks an index is its n, n_dead, n_graph, n_blurred, entry, top, upper, most_error, most_norm and seq; the
+ * map follows from ids and dead. */
 typedef struct aii_block {
   uint8_t *codes, *fine;
   float *vectors;
