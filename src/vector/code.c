@@ -91,7 +91,7 @@ void aii_code_make(const aii_index *index, const float *vector, uint8_t *out, ai
   float most = largest(vector, index->dims), inverse = most > TINY ? 127 / most : 0, x[RUN], left[RUN];
   uint8_t *fine = out + index->code_bytes, low[RUN];
   int64_t sum = 0, squares = 0;
-  double error = 0;
+  double error = 0, coarse = 0;
   code->scale = most > TINY ? most / 127 : 0;
   code->codes = out;
   memset(out, 128, index->code_bytes);
@@ -103,9 +103,11 @@ void aii_code_make(const aii_index *index, const float *vector, uint8_t *out, ai
       int32_t c = code_of(scaled), f = (int32_t)((scaled - (float)c + 0.5f) * 8);
       out[from + i] = (uint8_t)(c + 128);
       low[i] = (uint8_t)(f < 0 ? 0 : f > 7 ? 7 : f);
+      left[i] = vector[from + i] - (float)c * code->scale;
       sum += c;
       squares += c * c;
     }
+    coarse += square_sum(left, n);
     pack_fine(low, fine);
     decode(out + from, fine, code->scale, x);
     for (uint32_t i = 0; i < n; i++) left[i] = vector[from + i] - x[i];
@@ -114,6 +116,7 @@ void aii_code_make(const aii_index *index, const float *vector, uint8_t *out, ai
   code->start = (int32_t)(-128 * sum);
   code->norm = (float)((double)squares * (double)code->scale * (double)code->scale);
   code->error = up(sqrt(error) + (double)most * 1e-6 * sqrt((double)index->dims));
+  code->coarse = up(sqrt(coarse) + (double)most * 1e-6 * sqrt((double)index->dims));
 }
 
 void aii_code_store(aii_index *index, uint32_t slot, const aii_code *code)
@@ -141,8 +144,8 @@ aii_code aii_code_of(const aii_index *index, uint32_t slot)
 {
   const aii_block *block = aii_block_of(index, slot);
   uint32_t at = slot % AII_BLOCK_SLOTS;
-  return (aii_code){aii_codes_of(index, slot), -128 * block->sum[at], block->scale[at], block->norm[at],
-                    block->error[at]};
+  return (aii_code){aii_codes_of(index, slot), -128 * block->sum[at], block->scale[at],
+                    block->norm[at],           block->error[at],      0};
 }
 
 float aii_code_dist(const aii_index *index, const aii_code *code, uint32_t slot, int32_t dot)

@@ -14,10 +14,35 @@ static aiinfra_status damaged(const aiinfra_vecstore *store, int64_t id, size_t 
       (long long)id, n, store->index.dims * sizeof(float));
 }
 
+/* Steps a statement that gives one vector. */
+static aiinfra_status read_vector(const aiinfra_vecstore *store, aii_stmt *stmt, int64_t id, float *out, bool *there,
+                                  aiinfra_error *err)
+{
+  size_t n;
+  aiinfra_status rc = aii_stmt_step(stmt, there, err);
+  if (rc == AIINFRA_OK && *there) {
+    const void *vector = aii_stmt_get_blob(stmt, 0, &n);
+    if (vector != NULL && n == store->index.dims * sizeof(float)) aii_index_take(&store->index, out, vector);
+    else rc = damaged(store, id, n, err);
+  }
+  aii_stmt_reset(stmt);
+  return rc;
+}
+
+/* By the number of its row, which is its own while the collection is as the index knows it. */
+static aiinfra_status fetch_row(const aiinfra_vecstore *store, const aii_find *f, float *out, bool *there,
+                                aiinfra_error *err)
+{
+  aii_stmt *stmt;
+  aiinfra_status rc = aii_sql_prepare(store->db->sql, "SELECT vector FROM vectors WHERE row = ?1", &stmt, err);
+  if (rc != AIINFRA_OK) return rc;
+  aii_stmt_int(stmt, 1, f->row);
+  return read_vector(store, stmt, f->id, out, there, err);
+}
+
 aiinfra_status aii_fetch_id(const aiinfra_vecstore *store, int64_t id, int64_t seq, float *out, bool *there,
                             aiinfra_error *err)
 {
-  size_t n;
   aii_stmt *stmt;
   aiinfra_status rc = aii_sql_prepare(store->db->sql,
                                       "SELECT v.vector FROM rows r JOIN vectors v ON v.row = r.row "
@@ -27,12 +52,18 @@ aiinfra_status aii_fetch_id(const aiinfra_vecstore *store, int64_t id, int64_t s
   aii_stmt_int(stmt, 1, store->collection);
   aii_stmt_int(stmt, 2, id);
   aii_stmt_int(stmt, 3, seq);
-  rc = aii_stmt_step(stmt, there, err);
-  if (rc == AIINFRA_OK && *there) {
-    const void *vector = aii_stmt_get_blob(stmt, 0, &n);
-    if (vector != NULL && n == store->index.dims * sizeof(float)) aii_index_take(&store->index, out, vector);
-    else rc = damaged(store, id, n, err);
-  }
+  return read_vector(store, stmt, id, out, there, err);
+}
+
+aiinfra_status aii_rows_seq(const aiinfra_vecstore *store, int64_t *seq, aiinfra_error *err)
+{
+  aii_stmt *stmt;
+  bool row;
+  aiinfra_status rc = aii_sql_prepare(store->db->sql, "SELECT seq FROM collections WHERE id = ?1", &stmt, err);
+  if (rc != AIINFRA_OK) return rc;
+  aii_stmt_int(stmt, 1, store->collection);
+  rc = aii_stmt_step(stmt, &row, err);
+  if (rc == AIINFRA_OK) *seq = row ? aii_stmt_get_int(stmt, 0) : 0;
   aii_stmt_reset(stmt);
   return rc;
 }
@@ -53,11 +84,13 @@ aiinfra_status aii_fetch_slot(const aiinfra_vecstore *store, uint32_t slot, floa
 static aiinfra_status settle(const aiinfra_vecstore *store, const aii_query_vector *q, const aii_finds *finds,
                              float *buffer, aii_near *heap, size_t *n, size_t cap, aiinfra_error *err)
 {
-  aiinfra_status rc = AIINFRA_OK;
+  int64_t seq = 0;
+  aiinfra_status rc = aii_rows_seq(store, &seq, err);
   for (size_t i = 0; rc == AIINFRA_OK && i < finds->n; i++) {
     const aii_find *f = &finds->items[i];
     bool there = false;
-    rc = aii_fetch_id(store, f->id, q->seq, buffer, &there, err);
+    if (seq == q->seq && f->row != 0) rc = fetch_row(store, f, buffer, &there, err);
+    else rc = aii_fetch_id(store, f->id, q->seq, buffer, &there, err);
     float dist = there ? aii_index_dist(&store->index, q->vector, buffer) : f->dist;
     if (rc == AIINFRA_OK) aii_near_offer(heap, n, cap, (aii_near){f->id, dist, f->slot});
   }

@@ -108,6 +108,7 @@ static void move_slot(aii_index *index, uint32_t from, uint32_t to)
   b->error[j] = a->error[i];
   b->sum[j] = a->sum[i];
   b->upper[j] = a->upper[i];
+  b->rows[j] = a->rows[i];
   b->level[j] = a->level[i];
   b->dead[j] = false;
 }

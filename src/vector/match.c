@@ -2,7 +2,7 @@
  *
  * A field is found by its exact name first, then by its path: "a.b" goes into objects, "a[].b" into every element of
  * an array, "a[0].b" into one; a path that meets something else ends there and finds nothing. A condition holds if it
- * holds for one of the values found. docs/vector-store.md has the table of what holds for missing, null and empty
+ * holds for one of the values found. docs/vector.md has the table of what holds for missing, null and empty
  * values and for arrays; the tests execute its rows.
  *
  * Numbers are compared as numbers, 1 equals 1.0; no other types are mixed. Recursion is bounded by AII_FILTER_DEPTH

@@ -10,7 +10,7 @@
 #include "src/vector/vector.h"
 
 /* Where the plans cross, measured with tests/bench/bench_filter.c. */
-enum { SELECTIVE_PART = 10, HIDING_PERCENT = 40, FEW_ROWS = 12288 };
+enum { SELECTIVE_PART = 10, HIDING_PERCENT = 40, FEW_ROWS = 4096 };
 /* A graph where codes cannot tell so many slots from their neighbours leads anywhere. */
 enum { BLURRED_PART = 10 };
 

@@ -284,19 +284,6 @@ static void kill_slots(aiinfra_vecstore *store, const int64_t *ids, size_t n, in
   (void)pthread_rwlock_unlock(&index->lock);
 }
 
-static aiinfra_status seq_of(aiinfra_vecstore *store, int64_t *seq, aiinfra_error *err)
-{
-  aii_stmt *stmt;
-  bool row;
-  aiinfra_status rc = aii_sql_prepare(store->db->sql, "SELECT seq FROM collections WHERE id = ?1", &stmt, err);
-  if (rc != AIINFRA_OK) return rc;
-  aii_stmt_int(stmt, 1, store->collection);
-  rc = aii_stmt_step(stmt, &row, err);
-  if (rc == AIINFRA_OK) *seq = row ? aii_stmt_get_int(stmt, 0) : 0;
-  aii_stmt_reset(stmt);
-  return rc;
-}
-
 aiinfra_status aii_vecstore_remove(aiinfra_vecstore *store, const int64_t *ids, size_t n, size_t *n_removed,
                                    aiinfra_error *err)
 {
@@ -307,7 +294,7 @@ aiinfra_status aii_vecstore_remove(aiinfra_vecstore *store, const int64_t *ids, 
   aii_sql_lock(sql);
   aiinfra_status rc = aii_sql_begin(sql, err);
   if (rc == AIINFRA_OK) {
-    rc = seq_of(store, &seq, err);
+    rc = aii_rows_seq(store, &seq, err);
     if (rc == AIINFRA_OK) rc = aii_rows_remove(store, ids, n, n_removed, err);
     if (rc == AIINFRA_OK) rc = aii_sql_commit(sql, err);
     else aii_sql_rollback(sql);

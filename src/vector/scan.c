@@ -9,8 +9,9 @@
 
 #include "src/vector/vector.h"
 
-enum { SCAN_RUN = 32 }; /* slots whose products are computed in one call */
-enum { FEW = 32 };      /* so many are found without codes */
+enum { RUN = 64 };     /* slots of one word of a mask */
+enum { AT_ONCE = 32 }; /* slots whose products are computed in one call, at least: rows far apart are fetched ahead */
+enum { FEW = 32 };     /* so many are found without codes */
 
 typedef struct scan {
   aii_index *index;
@@ -21,7 +22,8 @@ typedef struct scan {
   float *vector;  /* room for one */
   aii_near *near; /* heap of the cap nearest: by codes, then by upper bounds */
   size_t n_near, cap;
-  float limit; /* a distance by codes above it: out */
+  float limit;                                    /* a distance by codes above it: out */
+  uint32_t waiting[AT_ONCE + RUN + 1], n_waiting; /* slots whose products come next */
   aii_finds *finds;
 } scan;
 
@@ -36,7 +38,7 @@ bool aii_finds_add(const aii_index *index, aii_finds *finds, uint32_t slot, floa
   const aii_block *block = aii_block_of(index, slot);
   uint32_t at = slot % AII_BLOCK_SLOTS;
   if (!aii_grow(index->mem, &finds->items, &finds->cap, finds->n + 1, sizeof *finds->items)) return false;
-  finds->items[finds->n++] = (aii_find){block->ids[at], dist, slot};
+  finds->items[finds->n++] = (aii_find){block->ids[at], dist, slot, block->rows[at]};
   return true;
 }
 
@@ -62,7 +64,7 @@ static void set_limit(scan *s)
 {
   double most = sqrt((double)s->index->most_norm) * (1 + 1e-6), length = (double)s->length;
   double error = (double)s->index->most_error, part = 1e-5 + ((double)s->index->dims / 16 + 8) * 2.4e-7;
-  double lost = (double)s->code.scale * sqrt((double)s->index->dims) * 0.51, total = length + most + error + lost;
+  double lost = (double)s->code.coarse, total = length + most + error + lost;
   double last = (double)s->near[0].dist, limit;
   if (s->index->metric == AIINFRA_METRIC_L2) {
     double far = sqrt(AII_MAX(0.0, last) + part * total * total) + 2 * (error + lost);
@@ -73,35 +75,40 @@ static void set_limit(scan *s)
   s->limit = isfinite(limit) ? (float)(limit + fabs(limit) * 1e-6) : INFINITY;
 }
 
-static uint32_t wanted_of(const scan *s, uint32_t from, uint32_t n, uint32_t *wanted)
+/* The slots that count of those from `from` to the end of its word of the mask; how many. */
+static uint32_t wanted_of(const scan *s, uint32_t from, uint32_t *wanted)
 {
   const aii_block *block = aii_block_of(s->index, from);
-  uint32_t n_wanted = 0, base = from % AII_BLOCK_SLOTS;
-  for (uint32_t i = 0; i < n; i++) {
-    wanted[n_wanted] = from + i;
-    n_wanted += !block->dead[base + i] && (s->allow == NULL || aii_bit(s->allow, from + i));
+  uint32_t base = from - from % RUN, n_wanted = 0, left = AII_MIN((uint32_t)RUN, s->index->n - base);
+  uint64_t bits = s->allow != NULL ? s->allow[base / RUN] : UINT64_MAX;
+  bits &= UINT64_MAX << from % RUN & UINT64_MAX >> (RUN - left);
+  for (; bits != 0; bits &= bits - 1) {
+    wanted[n_wanted] = base + (uint32_t)__builtin_ctzll(bits);
+    n_wanted += !block->dead[wanted[n_wanted] % AII_BLOCK_SLOTS];
   }
   return n_wanted;
 }
 
-/* The slots from..from+n lie in one block. */
-static bool scan_run(scan *s, uint32_t from, uint32_t n, uint64_t *n_scanned)
+/* Compares the slots that wait. */
+static bool compare(scan *s, uint64_t *n_scanned)
 {
-  uint32_t wanted[SCAN_RUN + 1], n_wanted = wanted_of(s, from, n, wanted);
-  const uint8_t *rows[SCAN_RUN];
-  int32_t dots[SCAN_RUN];
+  const uint8_t *rows[AT_ONCE + RUN];
+  int32_t dots[AT_ONCE + RUN];
+  uint32_t n = s->n_waiting;
   bool ok = true;
-  if (n_wanted == 0) return true;
-  for (uint32_t i = 0; i < n_wanted; i++) rows[i] = aii_codes_of(s->index, wanted[i]);
-  s->index->kernels->vec_codes(rows, n_wanted, s->code.codes, s->index->code_bytes, s->code.start, dots);
-  *n_scanned += n_wanted;
-  for (uint32_t i = 0; ok && i < n_wanted; i++) {
-    float dist = aii_code_dist(s->index, &s->code, wanted[i], dots[i]);
+  if (n == 0) return true;
+  for (uint32_t i = 0; i < n; i++) rows[i] = aii_codes_of(s->index, s->waiting[i]);
+  s->index->kernels->vec_codes(rows, n, s->code.codes, s->index->code_bytes, s->code.start, dots);
+  *n_scanned += n;
+  for (uint32_t i = 0; ok && i < n; i++) {
+    uint32_t slot = s->waiting[i];
+    float dist = aii_code_dist(s->index, &s->code, slot, dots[i]);
     if (dist > s->limit) continue;
-    ok = aii_finds_add(s->index, s->finds, wanted[i], dist);
-    aii_near_offer(s->near, &s->n_near, s->cap, (aii_near){(int64_t)wanted[i], dist, wanted[i]});
+    ok = aii_finds_add(s->index, s->finds, slot, dist);
+    aii_near_offer(s->near, &s->n_near, s->cap, (aii_near){(int64_t)slot, dist, slot});
     if (s->n_near == s->cap) set_limit(s);
   }
+  s->n_waiting = 0;
   return ok;
 }
 
@@ -129,13 +136,13 @@ static void narrow(scan *s, size_t begin)
 
 static bool scan_codes(scan *s, uint32_t from, uint64_t *n_scanned)
 {
-  uint32_t to = s->index->n, run;
   size_t begin = s->finds->n;
   bool ok = true;
-  for (uint32_t slot = from; ok && slot < to; slot += run) {
-    run = AII_MIN(AII_MIN((uint32_t)SCAN_RUN, to - slot), AII_BLOCK_SLOTS - slot % AII_BLOCK_SLOTS);
-    ok = scan_run(s, slot, run, n_scanned);
+  for (uint32_t slot = from; ok && slot < s->index->n; slot = slot - slot % RUN + RUN) {
+    s->n_waiting += wanted_of(s, slot, s->waiting + s->n_waiting);
+    if (s->n_waiting >= AT_ONCE) ok = compare(s, n_scanned);
   }
+  ok = ok && compare(s, n_scanned);
   if (ok) narrow(s, begin);
   return ok;
 }
@@ -143,12 +150,11 @@ static bool scan_codes(scan *s, uint32_t from, uint64_t *n_scanned)
 /* Up to `most` of those wanted; false: there are more, or no memory. */
 static bool find_few(scan *s, uint32_t from, size_t most)
 {
-  uint32_t to = s->index->n, run, wanted[SCAN_RUN + 1];
+  uint32_t wanted[RUN + 1];
   size_t begin = s->finds->n;
   bool ok = true;
-  for (uint32_t slot = from; ok && slot < to; slot += run) {
-    run = AII_MIN(AII_MIN((uint32_t)SCAN_RUN, to - slot), AII_BLOCK_SLOTS - slot % AII_BLOCK_SLOTS);
-    uint32_t n = wanted_of(s, slot, run, wanted);
+  for (uint32_t slot = from; ok && slot < s->index->n; slot = slot - slot % RUN + RUN) {
+    uint32_t n = wanted_of(s, slot, wanted);
     ok = s->finds->n - begin + n <= most;
     for (uint32_t i = 0; ok && i < n; i++) ok = aii_finds_add(s->index, s->finds, wanted[i], -INFINITY);
   }

@@ -46,6 +46,8 @@ static aiinfra_status add_row(aiinfra_vecstore *store, aii_stmt *stmt, aiinfra_e
   }
   uint32_t slot = aii_idmap_get(&store->index.map, id);
   if (slot < n_before) store->index.changes++;
+  int64_t row = aii_stmt_get_int(stmt, 3);
+  aii_block_of(&store->index, slot)->rows[slot % AII_BLOCK_SLOTS] = row <= UINT32_MAX ? (uint32_t)row : 0;
   return add_payload(store, stmt, slot, err);
 }
 
@@ -55,7 +57,7 @@ static aiinfra_status add_new(aiinfra_vecstore *store, aiinfra_error *err)
   bool row = true;
   aiinfra_status rc = aii_sql_prepare(
       store->db->sql,
-      "SELECT r.id, v.vector, CASE WHEN ?3 THEN r.payload END FROM rows r LEFT JOIN vectors v ON v.row = r.row "
+      "SELECT r.id, v.vector, CASE WHEN ?3 THEN r.payload END, r.row FROM rows r LEFT JOIN vectors v ON v.row = r.row "
       "WHERE r.collection = ?1 AND r.seq > ?2 ORDER BY r.seq, r.id",
       &stmt, err);
   if (rc != AIINFRA_OK) return rc;

@@ -130,7 +130,11 @@ enum { AII_BLOCK_SLOTS = 1024, AII_MAX_LEVEL = 15, AII_MAX_M = 64 };
  *   upper    uint32 [slot]              where its links above level 0 are in the index's `upper`, if level > 0
  *   level    uint8  [slot]              at most AII_MAX_LEVEL
  *   dead     bool   [slot]
- *   ids      int64  [slot]              of the caller */
+ *   rows     uint32 [slot]              of the table of vectors; 0: to be found by the id
+ *   ids      int64  [slot]              of the caller
+ *
+ * Besides the blocks an index is its n, n_dead, n_graph, n_blurred, entry, top, upper, most_error, most_norm and seq; the
+ * map follows from ids and dead. */
 typedef struct aii_block {
   uint8_t *codes, *fine;
   float *vectors;
@@ -138,7 +142,7 @@ typedef struct aii_block {
   int64_t ids[AII_BLOCK_SLOTS];
   float scale[AII_BLOCK_SLOTS], norm[AII_BLOCK_SLOTS], error[AII_BLOCK_SLOTS];
   int32_t sum[AII_BLOCK_SLOTS];
-  uint32_t upper[AII_BLOCK_SLOTS];
+  uint32_t upper[AII_BLOCK_SLOTS], rows[AII_BLOCK_SLOTS];
   uint8_t level[AII_BLOCK_SLOTS];
   bool dead[AII_BLOCK_SLOTS];
 } aii_block;
@@ -218,6 +222,7 @@ typedef struct aii_code {
   const uint8_t *codes; /* [code_bytes] */
   int32_t start;        /* for vec_codes */
   float scale, norm, error;
+  float coarse; /* length of what codes alone leave out, rounded up; of codes that were made */
 } aii_code;
 
 /* Codes of a vector, to `out`: [code_bytes], then [fine_bytes]. */
@@ -245,7 +250,7 @@ float aii_length_of(const float *vector, uint32_t n); /* rounded up */
 typedef struct aii_find {
   int64_t id;
   float dist; /* by codes, or what bounds it from below */
-  uint32_t slot;
+  uint32_t slot, row;
 } aii_find;
 typedef struct aii_finds {
   aii_find *items;
@@ -426,6 +431,7 @@ aiinfra_status aii_vecstore_sync(aiinfra_vecstore *store, aiinfra_error *err);
  * is gone, or newer than seq. Of a slot: index locked and up to date; its row must be there. */
 aiinfra_status aii_fetch_id(const aiinfra_vecstore *store, int64_t id, int64_t seq, float *out, bool *there,
                             aiinfra_error *err);
+aiinfra_status aii_rows_seq(const aiinfra_vecstore *store, int64_t *seq, aiinfra_error *err); /* the collection's */
 aiinfra_status aii_fetch_slot(const aiinfra_vecstore *store, uint32_t slot, float *out, aiinfra_error *err);
 /* A query, and the seq of the index that it was found in. */
 typedef struct aii_query_vector {

@@ -78,7 +78,7 @@ static aiinfra_status use(aiinfra_vecstore *store)
   return rc;
 }
 
-/* ctx: how much memory payloads may take; almost none: filters read rows. */
+/* ctx: how much memory payloads, and floats, may take; almost none: filters and exact searches read rows. */
 static aiinfra_status scenario(void *ctx)
 {
   aiinfra_runtime *runtime = NULL;
@@ -86,7 +86,7 @@ static aiinfra_status scenario(void *ctx)
   aiinfra_vecstore *store = NULL;
   aiinfra_vecstore_opts opts = AIINFRA_VECSTORE_OPTS_INIT;
   opts.dims = 2;
-  opts.payload_bytes = *(const uint64_t *)ctx;
+  opts.payload_bytes = opts.vector_bytes = *(const uint64_t *)ctx;
   torture_pause("runtime and database");
   aiinfra_status rc = scene_runtime(&runtime);
   if (rc == AIINFRA_OK) rc = aiinfra_db_open(runtime, ":memory:", NULL, &db, NULL);

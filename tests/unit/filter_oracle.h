@@ -1,6 +1,6 @@
 /* filter_oracle.h - a second, naive interpreter of filters, straight on JSON, sharing no code with the library.
  *
- * It knows the rules of docs/vector-store.md and takes the filter as it is written: nothing is compiled, sorted or
+ * It knows the rules of docs/vector.md and takes the filter as it is written: nothing is compiled, sorted or
  * packed. It expects filters that are understood, coordinates in halves of a degree, text in ASCII with the letter
  * a-umlaut.
  */

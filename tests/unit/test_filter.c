@@ -1,4 +1,4 @@
-/* test_filter.c - the conformance tables of docs/vector-store.md, executed; what is refused, and with which words; bounds.
+/* test_filter.c - the conformance tables of docs/vector.md, executed; what is refused, and with which words; bounds.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -228,7 +228,7 @@ static bool passes_cell(const char *filter_json, const char *value)
 
 static void test_documented_tables(void **state)
 {
-  char *page = test_read_file(test_path("docs/vector-store.md"), NULL), *next;
+  char *page = test_read_file(test_path("docs/vector.md"), NULL), *next;
   char *header[MAX_COLUMNS] = {NULL}, *cells[MAX_COLUMNS];
   size_t columns = 0, executed = 0;
   (void)state;

@@ -210,6 +210,39 @@ static void test_heal_all(void **state)
   assert_int_equal(mem.used_bytes, 0);
 }
 
+/* Without memory dead slots stay, and what lives is found as before. */
+static void test_heal_without_memory(void **state)
+{
+  enum { N = 1500, DIMS = 8 };
+  aii_index index;
+  unsigned long long seed = test_seed();
+  float v[DIMS];
+  double found = 0;
+  (void)state;
+  start(&index, DIMS, AIINFRA_METRIC_COSINE, 16, 100);
+  for (int i = 0; i < N; i++) {
+    random_vector(&seed, v, DIMS);
+    assert_true(aii_index_add(&index, i, v));
+  }
+  assert_true(aii_hnsw_build(&index, UINT32_MAX));
+  for (uint32_t i = 0; i < N / 2; i++) aii_index_kill(&index, i);
+  for (size_t room = 0; room < 40000; room += 500) {
+    mem.limit_bytes = mem.used_bytes + room;
+    if (aii_hnsw_heal(&index)) break;
+    assert_int_equal(index.n, N);
+    assert_int_equal(index.n_dead, N / 2);
+  }
+  mem.limit_bytes = 0;
+  assert_int_equal(index.n, N / 2);
+  for (int i = 0; i < 50; i++) {
+    random_vector(&seed, v, DIMS);
+    found += recall(&index, v, NULL, 64, 10) / 50;
+  }
+  assert_true(found >= 0.95);
+  aii_index_destroy(&index);
+  assert_int_equal(mem.used_bytes, 0);
+}
+
 /* An exact search over codes gives what comparing all floats gives, rows and distances, whatever the vectors are like. */
 static void test_scan(void **state)
 {
@@ -352,7 +385,7 @@ int main(void)
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_metrics),  cmocka_unit_test(test_tombstones), cmocka_unit_test(test_deterministic),
       cmocka_unit_test(test_extremes), cmocka_unit_test(test_bigann),     cmocka_unit_test(test_churn),
-      cmocka_unit_test(test_heal_all), cmocka_unit_test(test_scan),
+      cmocka_unit_test(test_heal_all), cmocka_unit_test(test_scan),       cmocka_unit_test(test_heal_without_memory),
   };
   aii_mem_init(&mem, NULL, 0);
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -160,7 +160,8 @@ static void test_damage(void **state)
   fill(&seed);
   (void)both(rows[7], AIINFRA_SEARCH_EXACT, NULL, NULL, NULL);
   aii_sql_lock(db->sql);
-  check(aii_sql_exec(db->sql, "UPDATE vectors SET vector = x'00' WHERE row IN (SELECT row FROM rows WHERE id = 7)", &err));
+  check(aii_sql_exec(db->sql, "UPDATE vectors SET vector = x'00' WHERE row IN (SELECT row FROM rows WHERE id = 7)",
+                     &err));
   aii_sql_unlock(db->sql);
   q.vector = rows[7];
   q.mode = AIINFRA_SEARCH_EXACT;

@@ -30,11 +30,13 @@ def text(result):
 
 
 def write(path, result):
-    page = BEGIN + "\n" + END + "\n"
+    page, figures = "", text(result)
     if os.path.exists(path):
         with open(path) as f:
             page = f.read()
+    if BEGIN not in page:
+        page += BEGIN + "\n" + END + "\n"
     before, rest = page.split(BEGIN)
     after = rest.split(END)[1]
     with open(path, "w") as f:
-        f.write(before + BEGIN + "\n\n" + text(result) + "\n\n" + END + after)
+        f.write(before + BEGIN + "\n\n" + figures + "\n\n" + END + after)
