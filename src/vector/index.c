@@ -152,12 +152,8 @@ static void put(aii_index *index, int64_t id, const float *vector, const aii_cod
   aii_block *block = aii_block_of(index, slot);
   if (index->floats) memcpy(block->vectors + (size_t)at * index->dims, vector, index->dims * sizeof *vector);
   aii_code_store(index, slot, code);
-<<<<<<< HEAD
-  aii_index_note(index, code->scale, code->norm, code->error);
-=======
   index->most_error = AII_MAX(index->most_error, code->coarse);
   index->most_norm = AII_MAX(index->most_norm, code->norm);
->>>>>>> graph
   block->ids[at] = id;
   block->rows[at] = 0;
   block->level[at] = 0;
