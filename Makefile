@@ -96,9 +96,15 @@ isa = $(if $(filter %_avxvnni.c,$1),$(ISA_AVXVNNI))$(if $(filter %_avx512.c,$1),
 MAP  := src/aiinfra.map
 DEFS  = $(if $(findstring -fsanitize,$(EXTRA)),,-Wl,-z,defs)
 
+# ---- plug-ins: what a machine has the tools for ------------------------------------------------------------------
+NVCC     ?= $(firstword $(wildcard $(shell command -v nvcc 2>/dev/null) /usr/local/cuda/bin/nvcc))
+CUDA_LIB := $(if $(NVCC),$(BUILD)/libaiinfra-cuda.so)
+MPICC    ?= $(shell command -v mpicc 2>/dev/null)
+MPI_LIB  := $(if $(MPICC),$(BUILD)/libaiinfra-mpi.so)
+
 # ---- build ---------------------------------------------------------------------------------------------------
 .PHONY: all libs static shared examples FORCE
-all: libs $(CLI) examples $(CUDA_LIB)
+all: libs $(CLI) examples $(CUDA_LIB) $(MPI_LIB)
 libs: static shared
 static: $(BUILD)/libaiinfra.a
 shared: $(BUILD)/libaiinfra.so
@@ -159,14 +165,12 @@ $(BUILD)/examples/%: %.cc $(BUILD)/libaiinfra.so
 # ---- CUDA: a plug-in, where nvcc is ------------------------------------------------------------------------------
 # Kernels are C++ for nvcc; the host's side is C. What it needs of the library is linked into it and stays hidden.
 .PHONY: cuda
-NVCC      ?= $(firstword $(wildcard $(shell command -v nvcc 2>/dev/null) /usr/local/cuda/bin/nvcc))
 CUDA_ARCH ?= 80 89 90a
 CUDA_HOME  = $(abspath $(dir $(realpath $(NVCC)))/..)
 CU_SRCS   := $(wildcard kernels/cuda/*.cu)
 CU_OBJS   := $(CU_SRCS:%.cu=$(BUILD)/obj/%.cu.o)
 CUDA_SRCS := $(wildcard src/backend/cuda/*.c)
 CUDA_OBJS := $(CUDA_SRCS:%.c=$(BUILD)/obj/%.o)
-CUDA_LIB  := $(if $(NVCC),$(BUILD)/libaiinfra-cuda.so)
 # --fmad=false: nothing is contracted, so that results have the CPU's bits.
 NVCCFLAGS  = -std=c++17 -O3 --fmad=false --compiler-options -fPIC,-fvisibility=hidden -Werror all-warnings -MMD -MP \
              $(foreach a,$(CUDA_ARCH),-gencode arch=compute_$a,code=sm_$a) -gencode arch=compute_80,code=compute_80
@@ -189,6 +193,15 @@ $(BUILD)/libaiinfra-cuda.so: $(CU_OBJS) $(CUDA_OBJS) $(BUILD)/libaiinfra.a
 	  -L$(CUDA_HOME)/lib64 -lcudart_static -static-libstdc++ -static-libgcc -lm -lrt -ldl -pthread -o $@
 
 -include $(CU_OBJS:.o=.d) $(CUDA_OBJS:.o=.d)
+
+# ---- MPI: a plug-in, where mpicc is -------------------------------------------------------------------------------
+.PHONY: mpi
+mpi: $(MPI_LIB)
+	$(Q)$(if $(MPI_LIB),:,echo 'no mpicc: install libopenmpi-dev, or give MPICC=/path/to/mpicc'; exit 1)
+$(BUILD)/libaiinfra-mpi.so: src/backend/mpi/mpi.c src/backend/plugin.h src/backend/backend.h $(BUILD)/libaiinfra.a
+	$(say) LD $@
+	$(Q)OMPI_CC='$(CC)' $(MPICC) $(CSTD) $(filter-out -MMD -MP,$(COMMON)) -Wno-conversion -Iinclude -I. $(EXTRA) -shared $< \
+	  -Wl,--exclude-libs,ALL $(BUILD)/libaiinfra.a -o $@
 
 # Registers and spills of every kernel, as ptxas tells them.
 .PHONY: cuda-report gpu-bundle
@@ -268,7 +281,7 @@ run-bench: all
 bench-cpu: deps
 	$(Q)$(MAKE) --no-print-directory -j$(JOBS) run-bench-cpu
 run-bench-cpu: all $(BUILD)/bench/machine
-	$(Q)peer=$$(tests/support/peer.sh $(BUILD)) && PYTHONDONTWRITEBYTECODE=1 python3 tests/bench/cpu/run.py $(BUILD) "$$peer"
+	$(Q)peer=$$(tests/support/peer.sh $(BUILD) $(ISA)) && PYTHONDONTWRITEBYTECODE=1 python3 tests/bench/cpu/run.py $(BUILD) "$$peer"
 $(BUILD)/bench/machine: tests/bench/cpu/machine.c
 	$(say) CC $<
 	@mkdir -p $(@D)
@@ -349,6 +362,7 @@ help:
 	@echo '  reference   compare with transformers, tokenizers, jinja2, gguf and llama.cpp; T=regex picks some'
 	@echo '  quality     what each type of weights loses; writes the tables of docs/quantization.md'
 	@echo '  cuda        the plug-in for NVIDIA GPUs, where nvcc is (a part of all then); cuda-report: registers and spills'
+	@echo '  mpi         the plug-in for models in several processes, where mpicc is (a part of all then)'
 	@echo '  gpu-bundle  what tests/gpu/run.sh needs to check and measure on a machine with a GPU'
 	@echo '  lint        the rules of the house: floors, doors, words, format'
 	@echo '  sanitize    the tests under ASan with UBSan, then under TSan'

@@ -83,6 +83,14 @@ extern const char *cli_packed;
     "device", 0, CLI_TEXT, &cli_device, 0, 0, "DEVICE", "where the model computes: cpu, auto, cuda, cuda:N (cpu)" \
   }
 extern const char *cli_device;
+/* The same commands: whether mpirun started several processes of this one. */
+#define CLI_RANKS                                                                                   \
+  {                                                                                                 \
+    "ranks", 0, CLI_TEXT, &cli_ranks, 0, 0, "mpi", "each process of mpirun has a part of the model" \
+  }
+extern const char *cli_ranks;
+/* An aiinfra_isa for the runtimes that are opened from now on; 0: the best. */
+extern int32_t cli_isa;
 
 int cli_runtime_open(int64_t threads, aiinfra_runtime **out);
 /* Only the runtime and the model; kv and batcher stay NULL. */

@@ -138,6 +138,7 @@ int cmd_logits(int argc, char **argv)
       {"threads", 't', CLI_INT, &o.threads, 0, 1024, "N", "compute threads; 0: one for each core"},
       CLI_PACKED,
       CLI_DEVICE,
+      CLI_RANKS,
       {0}};
   const cli_command command = {"logits",
                                "MODEL [-p TEXT] [OPTIONS]",

@@ -59,6 +59,7 @@ int cmd_serve(int argc, char **argv)
       CLI_KV_TYPE(kv_type),
       CLI_PACKED,
       CLI_DEVICE,
+      CLI_RANKS,
       {0}};
   const cli_command command = {
       "serve", "[--model FILE] [OPTIONS]", "Serves a model over HTTP, as OpenAI does.", options, 0, 0};

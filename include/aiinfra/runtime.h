@@ -35,6 +35,12 @@ typedef enum aiinfra_device {
   AIINFRA_DEVICE_CUDA = 3     /**< a GPU of NVIDIA, through libaiinfra-cuda.so; without one ENOTSUP */
 } aiinfra_device;
 
+/** How processes that compute one model together reach each other. */
+typedef enum aiinfra_ranks {
+  AIINFRA_RANKS_NONE = 0, /**< this process computes alone */
+  AIINFRA_RANKS_MPI = 1   /**< MPI, through libaiinfra-mpi.so: the processes that mpirun started */
+} aiinfra_ranks;
+
 /** Options of a runtime. Zero is the default of every field. */
 typedef struct aiinfra_runtime_opts {
   size_t struct_size;                 /**< sizeof this struct; set by AIINFRA_RUNTIME_OPTS_INIT */
@@ -50,10 +56,13 @@ typedef struct aiinfra_runtime_opts {
   int32_t device;                     /**< an aiinfra_device: where all models of this runtime compute */
   int32_t device_index;               /**< which GPU, as CUDA counts those that this process sees */
   const char *cuda_path;              /**< absolute path of the plug-in; NULL: libaiinfra-cuda.so beside this library */
+  const char *ranks_path;             /**< the same for ranks; NULL: libaiinfra-mpi.so beside this library */
+  int32_t ranks;                      /**< an aiinfra_ranks: each rank has a part of every model of this runtime */
+  int32_t reserved;                   /**< 0 */
 } aiinfra_runtime_opts;
 
 /** Initialiser of aiinfra_runtime_opts. */
-#define AIINFRA_RUNTIME_OPTS_INIT {sizeof(aiinfra_runtime_opts), NULL, NULL, NULL, NULL, 0, 0, 0, 0, 0, 0, 0, NULL}
+#define AIINFRA_RUNTIME_OPTS_INIT {sizeof(aiinfra_runtime_opts), NULL, NULL, NULL, NULL, 0, 0, 0, 0, 0, 0, 0, NULL, NULL, 0, 0}
 
 /**
  * Creates a runtime. The calling thread becomes the loop's thread.
@@ -69,6 +78,18 @@ typedef struct aiinfra_runtime_opts {
  */
 AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_runtime_create(const aiinfra_runtime_opts *opts,
                                                                    aiinfra_runtime **out, aiinfra_error *err);
+
+/**
+ * Which of the processes this is that compute together, from 0, and how many there are. Alone: 0 and 1.
+ *
+ * Rank 0 uses its models like any others. Every other rank opens the same models with the same options, one at a time,
+ * and calls aiinfra_model_follow() on each.
+ *
+ * @return AIINFRA_EINVAL
+ * Thread: any.  Since: 0.1.
+ */
+AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_runtime_rank(const aiinfra_runtime *runtime, uint32_t *rank,
+                                                                 uint32_t *n_ranks, aiinfra_error *err);
 
 /**
  * Runs the loop until nothing is left to do or aiinfra_runtime_stop() is called.

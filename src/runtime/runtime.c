@@ -20,6 +20,7 @@ void aii_runtime_ref(aiinfra_runtime *rt)
 static void free_parts(aiinfra_runtime *rt)
 {
   aii_worker_free(rt->worker);
+  if (rt->comm != NULL) rt->comm->ops->destroy(rt->comm);
   if (rt->backend != NULL) rt->backend->ops->destroy(rt->backend);
   aii_pool_free(rt->pool);
   aii_metrics_free(rt->metrics);
@@ -78,6 +79,9 @@ static aiinfra_status check_opts(const aiinfra_runtime_opts *opts, aiinfra_error
   if (opts->device < 0 || opts->device > AIINFRA_DEVICE_CUDA) {
     return aii_fail(err, AIINFRA_EINVAL, "device is %d; it may be 0 to %d", opts->device, AIINFRA_DEVICE_CUDA);
   }
+  if (opts->ranks < 0 || opts->ranks > AIINFRA_RANKS_MPI) {
+    return aii_fail(err, AIINFRA_EINVAL, "ranks is %d; it may be 0 or %d", opts->ranks, AIINFRA_RANKS_MPI);
+  }
   if (a != NULL && (a->alloc == NULL || a->resize == NULL || a->release == NULL)) {
     return aii_fail(err, AIINFRA_EINVAL, "the allocator lacks one of its three functions");
   }
@@ -122,6 +126,8 @@ static aiinfra_status build(aiinfra_runtime *rt, const aiinfra_runtime_opts *opt
   if (rc == AIINFRA_OK)
     rc = aii_pool_create(&rt->mem, n_threads, opts->pin_threads > 0 ? AII_POOL_PIN : 0, &rt->pool, err);
   if (rc == AIINFRA_OK) rc = choose_device(rt, opts, err);
+  if (rc == AIINFRA_OK && opts->ranks == AIINFRA_RANKS_MPI)
+    rc = aii_mpi_comm_create(&rt->mem, opts->ranks_path, &rt->comm, err);
   if (rc == AIINFRA_OK) rc = aii_worker_create(&rt->mem, &rt->worker, err);
   if (rc == AIINFRA_OK) rc = aii_loop_create(&rt->mem, opts->uv_loop, &rt->loop, err);
   return rc;

@@ -11,6 +11,16 @@ aiinfra_status aiinfra_runtime_create(const aiinfra_runtime_opts *opts, aiinfra_
   return rc;
 }
 
+aiinfra_status aiinfra_runtime_rank(const aiinfra_runtime *runtime, uint32_t *rank, uint32_t *n_ranks,
+                                    aiinfra_error *err)
+{
+  if (runtime == NULL || rank == NULL || n_ranks == NULL)
+    return aii_fail(err, AIINFRA_EINVAL, "runtime, rank or n_ranks is NULL");
+  *rank = runtime->comm != NULL ? runtime->comm->rank : 0;
+  *n_ranks = runtime->comm != NULL ? runtime->comm->size : 1;
+  return AIINFRA_OK;
+}
+
 aiinfra_status aiinfra_runtime_run(aiinfra_runtime *runtime, aiinfra_error *err)
 {
   if (runtime == NULL) return aii_fail(err, AIINFRA_EINVAL, "runtime is NULL");

@@ -37,7 +37,7 @@ same 'logits over a cache of Q8_0' run "$nano" -p 'The default port' --greedy -n
 
 tells 'build it with make cuda' cuda ok "$build/none.so"
 tells 'no absolute path' cuda ok none.so
-tells 'is no CUDA plug-in' cuda ok "$(readlink -f "$build/libaiinfra.so")"
+tells 'is no plug-in of libaiinfra' cuda ok "$(readlink -f "$build/libaiinfra.so")"
 tells 'no CUDA-capable device' cuda none "$plugin"
 tells 'driver version is insufficient' cuda old "$plugin"
 tells 'CUDA device 1 of 1' cuda:1 ok "$plugin"

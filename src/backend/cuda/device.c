@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 #include "src/backend/cuda/cuda_backend.h"
-#include "src/backend/cuda_plugin.h"
+#include "src/backend/plugin.h"
 
 enum { LEAST_MAJOR = 8 }; /* compute capability: integer tensor cores with 32 elements a step */
 
@@ -315,13 +315,9 @@ static aiinfra_status create(aii_mem *mem, aii_pool *pool, int32_t device, aii_b
   return AIINFRA_OK;
 }
 
-__attribute__((visibility("default"))) const aii_cuda_plugin *aii_cuda_plugin_table(void);
-const aii_cuda_plugin *aii_cuda_plugin_table(void)
+__attribute__((visibility("default"))) const aii_plugin_head *aii_cuda_plugin_table(void);
+const aii_plugin_head *aii_cuda_plugin_table(void)
 {
-  static const aii_cuda_plugin table = {.version = AIINFRA_VERSION_STRING,
-                                        .ops_size = sizeof(aii_backend_ops),
-                                        .weight_size = sizeof(aii_weight),
-                                        .kv_size = sizeof(aii_kv_view),
-                                        .create = create};
-  return &table;
+  static const aii_cuda_plugin table = {AII_PLUGIN_HEAD, create};
+  return &table.head;
 }
