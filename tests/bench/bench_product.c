@@ -63,8 +63,7 @@ static void *rows_of(aii_dtype type, uint32_t n_in, uint32_t n_out)
   float x[BROAD];
   if (rows == NULL) exit(1);
   for (uint32_t r = 0; r < n_out; r++) {
-    for (uint32_t i = 0; i < n_in && r < AII_PANEL; i++)
-      x[i] = (float)((i * 31 + r) * 2654435761u >> 8) * 0x1p-23f - 1;
+    for (uint32_t i = 0; i < n_in && r < AII_PANEL; i++) x[i] = (float)((i * 31 + r) * 2654435761u >> 8) * 0x1p-23f - 1;
     if (r < AII_PANEL) aii_fmt_info(aii_cpu_fmt(type))->encode(x, NULL, n_in, rows + r * row);
     else memcpy(rows + r * row, rows + (r - AII_PANEL) * row, row);
   }
@@ -123,7 +122,6 @@ static void dispose(bench *b, aii_backend *be)
 typedef struct best {
   double memory, one, four, gated, down; /* gigabytes a second, and thousand million products */
 } best;
-
 
 static void read_part(void *arg, uint32_t part, uint32_t n_parts)
 {

@@ -597,9 +597,17 @@ static void values_round(const aii_kernels *k, aii_fmt fmt, uint32_t n_q, uint32
   }
   values.tile.groups = values.at;
   values.tile.next = below(2) == 0 ? NULL : values.at;
-  aii_attn_state s = {n_q,          dim,  first,        first + 1 + (uint32_t)below(16 * n - first),
-                      want[0].data, TILE, want[2].data, want[3].data,
-                      want[1].data, NULL, 0};
+  aii_attn_state s = {n_q,
+                      dim,
+                      first,
+                      first + 1 + (uint32_t)below(16 * n - first),
+                      want[0].data,
+                      TILE,
+                      want[2].data,
+                      want[3].data,
+                      want[1].data,
+                      NULL,
+                      0};
   aii_attn_state other = s;
   other.scores = got[0].data;
   other.acc = got[1].data;
