@@ -139,6 +139,7 @@ void aii_sql_close(aii_sql *sql)
 void aii_sql_lock(aii_sql *sql)
 {
   (void)pthread_mutex_lock(&sql->lock);
+  if (sql->stale) aii_sql_rollback(sql);
 }
 
 void aii_sql_unlock(aii_sql *sql)
@@ -154,7 +155,7 @@ aiinfra_status aii_sql_exec(aii_sql *sql, const char *statements, aiinfra_error 
 
 static aiinfra_status begin(aii_sql *sql, aii_stmt *stmt, aiinfra_error *err)
 {
-  if (!sqlite3_get_autocommit(sql->db)) aii_sql_rollback(sql); /* an earlier rollback had no memory */
+  if (sql->stale) aii_sql_rollback(sql);
   return aii_stmt_run(stmt, err);
 }
 
@@ -178,6 +179,7 @@ aiinfra_status aii_sql_commit(aii_sql *sql, aiinfra_error *err)
 void aii_sql_rollback(aii_sql *sql)
 {
   if (!sqlite3_get_autocommit(sql->db)) (void)aii_stmt_run(sql->rollback, NULL);
+  sql->stale = !sqlite3_get_autocommit(sql->db);
 }
 
 int64_t aii_sql_last_id(aii_sql *sql)

@@ -25,6 +25,7 @@ struct aii_sql {
   uint32_t busy_timeout_ms;
   bool read_only;                                   /* asked for */
   aii_stmt *begin, *begin_read, *commit, *rollback; /* ready, so that ending a transaction needs no memory */
+  bool stale; /* a rollback had no memory all the same: whoever holds the lock next does it again */
   aii_stmt *cache[STMT_BUCKETS];
 };
 

@@ -495,7 +495,7 @@ static void check_recall(setting *s, int below)
 /* The plan follows the exact number of rows that pass, and is told with its reason and counts. */
 static void test_plans(void **state)
 {
-  enum { N = 6000 };
+  enum { N = 12000 };
   static float v[N][DIMS];
   static char payloads[N][32];
   static aiinfra_record records[N];
@@ -504,7 +504,7 @@ static void test_plans(void **state)
     const char *plan, *why;
   } cases[] = {{0, "exact", "few rows pass"},
                {5, "exact", "few rows pass"},
-               {20, "filtered graph", "most rows are hidden by the filter"},
+               {38, "filtered graph", "most rows are hidden by the filter"},
                {80, "graph", "the filter hides few rows"}};
   aiinfra_db *db;
   json_t *json = NULL;
