@@ -155,7 +155,7 @@ aiinfra_status aii_sql_exec(aii_sql *sql, const char *statements, aiinfra_error 
 
 static aiinfra_status begin(aii_sql *sql, aii_stmt *stmt, aiinfra_error *err)
 {
-  if (sql->stale) aii_sql_rollback(sql);
+  if (!sqlite3_get_autocommit(sql->db)) aii_sql_rollback(sql); /* one that was left open */
   return aii_stmt_run(stmt, err);
 }
 

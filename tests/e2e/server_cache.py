@@ -51,7 +51,7 @@ class Cached(Server):
         return json.loads(out)
 
     def __exit__(self, *_):
-        code, said = self.stop()
+        code, said = self.stop() if self.process.poll() is None else (self.process.returncode, "")
         self.folder.cleanup()
         assert code == 0, said
 
@@ -240,7 +240,6 @@ class Semantic(unittest.TestCase):
             self.assertEqual((stats["hits_exact"], stats["hits_semantic"], stats["would_have_hit"]), (0, 0, 2))
             self.assertEqual(stats["shadow_same"] + stats["shadow_different"], 2)
             self.assertGreaterEqual(stats["shadow_same"], 1)  # the same words, at temperature 0
-            Server.__init__(s)
 
     def test_prefix_cache_is_counted_beside(self):
         with Cached("exact") as s:
