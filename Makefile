@@ -96,9 +96,15 @@ isa = $(if $(filter %_avxvnni.c,$1),$(ISA_AVXVNNI))$(if $(filter %_avx512.c,$1),
 MAP  := src/aiinfra.map
 DEFS  = $(if $(findstring -fsanitize,$(EXTRA)),,-Wl,-z,defs)
 
+# ---- plug-ins: what a machine has the tools for ------------------------------------------------------------------
+NVCC     ?= $(firstword $(wildcard $(shell command -v nvcc 2>/dev/null) /usr/local/cuda/bin/nvcc))
+CUDA_LIB := $(if $(NVCC),$(BUILD)/libaiinfra-cuda.so)
+MPICC    ?= $(shell command -v mpicc 2>/dev/null)
+MPI_LIB  := $(if $(MPICC),$(BUILD)/libaiinfra-mpi.so)
+
 # ---- build ---------------------------------------------------------------------------------------------------
 .PHONY: all libs static shared examples FORCE
-all: libs $(CLI) examples
+all: libs $(CLI) examples $(CUDA_LIB) $(MPI_LIB)
 libs: static shared
 static: $(BUILD)/libaiinfra.a
 shared: $(BUILD)/libaiinfra.so
@@ -156,6 +162,74 @@ $(BUILD)/examples/%: %.cc $(BUILD)/libaiinfra.so
 
 -include $(OBJS:.o=.d) $(CLI_OBJS:.o=.d) $(EXAMPLES:=.d)
 
+# ---- CUDA: a plug-in, where nvcc is ------------------------------------------------------------------------------
+# Kernels are C++ for nvcc; the host's side is C. What it needs of the library is linked into it and stays hidden.
+.PHONY: cuda
+CUDA_ARCH ?= 80 89 90a
+CUDA_HOME  = $(abspath $(dir $(realpath $(NVCC)))/..)
+CU_SRCS   := $(wildcard kernels/cuda/*.cu)
+CU_OBJS   := $(CU_SRCS:%.cu=$(BUILD)/obj/%.cu.o)
+CUDA_SRCS := $(wildcard src/backend/cuda/*.c)
+CUDA_OBJS := $(CUDA_SRCS:%.c=$(BUILD)/obj/%.o)
+# --fmad=false: nothing is contracted, so that results have the CPU's bits.
+NVCCFLAGS  = -std=c++17 -O3 --fmad=false --compiler-options -fPIC,-fvisibility=hidden -Werror all-warnings -MMD -MP \
+             $(foreach a,$(CUDA_ARCH),-gencode arch=compute_$a,code=sm_$a) -gencode arch=compute_80,code=compute_80
+cuda: $(CUDA_LIB)
+	$(Q)$(if $(CUDA_LIB),:,echo 'no nvcc: install the CUDA Toolkit, or give NVCC=/path/to/nvcc'; exit 1)
+
+$(CU_OBJS): $(BUILD)/obj/%.cu.o: %.cu $(BUILD)/obj/.flags
+	$(say) NVCC $<
+	@mkdir -p $(@D)
+	$(Q)$(NVCC) $(NVCCFLAGS) -Iinclude -I. -c $< -o $@
+
+$(CUDA_OBJS): $(BUILD)/obj/%.o: %.c $(BUILD)/obj/.flags
+	$(say) CC $<
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CSTD) $(COMMON) -Iinclude -I. -isystem $(CUDA_HOME)/include $(EXTRA) -c $< -o $@
+
+$(BUILD)/libaiinfra-cuda.so: $(CU_OBJS) $(CUDA_OBJS) $(BUILD)/libaiinfra.a
+	$(say) LD $@
+	$(Q)$(CXX) -shared $(EXTRA) $(CU_OBJS) $(CUDA_OBJS) -Wl,--exclude-libs,ALL $(BUILD)/libaiinfra.a \
+	  -L$(CUDA_HOME)/lib64 -lcudart_static -static-libstdc++ -static-libgcc -lm -lrt -ldl -pthread -o $@
+
+-include $(CU_OBJS:.o=.d) $(CUDA_OBJS:.o=.d)
+
+# ---- MPI: a plug-in, where mpicc is -------------------------------------------------------------------------------
+.PHONY: mpi
+mpi: $(MPI_LIB)
+	$(Q)$(if $(MPI_LIB),:,echo 'no mpicc: install libopenmpi-dev, or give MPICC=/path/to/mpicc'; exit 1)
+$(BUILD)/libaiinfra-mpi.so: src/backend/mpi/mpi.c src/backend/plugin.h src/backend/backend.h $(BUILD)/libaiinfra.a
+	$(say) LD $@
+	$(Q)OMPI_CC='$(CC)' $(MPICC) $(CSTD) $(filter-out -MMD -MP,$(COMMON)) -Wno-conversion -Iinclude -I. $(EXTRA) -shared $< \
+	  -Wl,--exclude-libs,ALL $(BUILD)/libaiinfra.a -o $@
+
+# Registers and spills of every kernel, as ptxas tells them.
+.PHONY: cuda-report gpu-bundle
+cuda-report:
+	$(Q)for f in $(CU_SRCS); do $(NVCC) $(filter-out -MMD -MP -gencode arch=%,$(NVCCFLAGS)) -arch=sm_90a --resource-usage \
+	  -Iinclude -I. -c $$f -o /dev/null 2>&1 | tests/gpu/report.sh $$f; done
+
+# All that tests/gpu/run.sh needs on a machine with a GPU and nothing else.
+gpu-bundle: deps
+	$(Q)$(MAKE) --no-print-directory -j$(JOBS) all
+	$(Q)$(MAKE) --no-print-directory run-tests T='^gpu'
+	$(Q)tests/gpu/bundle.sh $(BUILD)
+
+# The same lines for the CPU, for tests: tests/support/cuda_on_cpu.
+FAKE_CUDA := tests/support/cuda_on_cpu
+FAKE_CUDA_LIB = $(BUILD)/libaiinfra-cuda-on-cpu.so
+$(BUILD)/libaiinfra-cuda-on-cpu.so: $(CU_SRCS) $(CUDA_SRCS) $(wildcard $(FAKE_CUDA)/*) $(wildcard kernels/cuda/*.h \
+  src/backend/cuda/*.h) $(BUILD)/libaiinfra.a
+	$(say) LD $@
+	@mkdir -p $(BUILD)/obj/cuda_on_cpu
+	$(Q)for f in $(CU_SRCS); do \
+	  $(CXX) -std=c++17 -O2 -g -fPIC -fvisibility=hidden -ffp-contract=off -Wall -Wextra -Werror -Wno-unused-function \
+	    -I$(FAKE_CUDA) -Iinclude -I. -x c++ -c $$f -o $(BUILD)/obj/cuda_on_cpu/$$(basename $$f).o || exit 1; done
+	$(Q)for f in $(CUDA_SRCS) $(FAKE_CUDA)/fibre.c; do \
+	  $(CC) $(CSTD) -O2 -g $(WARN) -fPIC -fvisibility=hidden -ffp-contract=off -I$(FAKE_CUDA) -Iinclude -I. \
+	    -c $$f -o $(BUILD)/obj/cuda_on_cpu/$$(basename $$f).o || exit 1; done
+	$(Q)$(CXX) -shared $(BUILD)/obj/cuda_on_cpu/*.o -Wl,--exclude-libs,ALL $(BUILD)/libaiinfra.a -lm -ldl -pthread -o $@
+
 # ---- what a machine needs ------------------------------------------------------------------------------------
 .PHONY: deps
 deps: deps-build-test
@@ -175,7 +249,7 @@ RUN_TESTS = python3 tests/support/run_tests.py --build-dir $(BUILD) --jobs $(JOB
             --cflags '$(OPT) $(PKG_CFLAGS) $(EXTRA)' --libs '$(LIBS) $(EXTRA)'
 test: deps
 	$(Q)$(MAKE) --no-print-directory -j$(JOBS) run-tests
-run-tests: $(if $(filter command,$(origin MODULES)),static,all)
+run-tests: $(if $(filter command,$(origin MODULES)),static,all $(if $(filter x86_64,$(MACHINE)),$(FAKE_CUDA_LIB)))
 	$(Q)$(RUN_TESTS) $(if $(T),--match '$(T)')
 
 # Torture under ctest samples large scenarios; here every fallible call fails, once and from then on.
@@ -275,6 +349,9 @@ help:
 	@echo '  bench-cpu   measure side by side with llama.cpp; QUICK=1 takes under five minutes'
 	@echo '  reference   compare with transformers, tokenizers, jinja2, gguf and llama.cpp; T=regex picks some'
 	@echo '  quality     what each type of weights loses; writes the tables of docs/quantization.md'
+	@echo '  cuda        the plug-in for NVIDIA GPUs, where nvcc is (a part of all then); cuda-report: registers and spills'
+	@echo '  mpi         the plug-in for models in several processes, where mpicc is (a part of all then)'
+	@echo '  gpu-bundle  what tests/gpu/run.sh needs to check and measure on a machine with a GPU'
 	@echo '  lint        the rules of the house: floors, doors, words, format'
 	@echo '  sanitize    the tests under ASan with UBSan, then under TSan'
 	@echo '  torture     fail every fallible call of every scenario'

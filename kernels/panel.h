@@ -19,18 +19,30 @@
 
 #define AII_RUN 64 /* elements of a float sum's run */
 
-static inline bool aii_panel_is_k(aii_fmt f)
+/* C, and C++ for kernels/cuda. */
+#if defined(__CUDACC__)
+#define AII_PANEL_FN static constexpr inline __host__ __device__
+#define AII_PANEL_PLACE static inline __host__ __device__
+#elif defined(__cplusplus)
+#define AII_PANEL_FN static constexpr inline
+#define AII_PANEL_PLACE static inline
+#else
+#define AII_PANEL_FN static inline
+#define AII_PANEL_PLACE static inline
+#endif
+
+AII_PANEL_FN bool aii_panel_is_k(aii_fmt f)
 {
   return f == AII_FMT_Q4_K || f == AII_FMT_Q5_K || f == AII_FMT_Q6_K;
 }
 
-static inline bool aii_panel_has_min(aii_fmt f)
+AII_PANEL_FN bool aii_panel_has_min(aii_fmt f)
 {
   return f == AII_FMT_Q4_1 || f == AII_FMT_Q5_1 || f == AII_FMT_Q4_K || f == AII_FMT_Q5_K;
 }
 
 /* Bits of a code. */
-static inline uint32_t aii_panel_bits(aii_fmt f)
+AII_PANEL_FN uint32_t aii_panel_bits(aii_fmt f)
 {
   if (f == AII_FMT_Q8_0) return 8;
   if (f == AII_FMT_Q5_0 || f == AII_FMT_Q5_1 || f == AII_FMT_Q5_K) return 5;
@@ -38,7 +50,7 @@ static inline uint32_t aii_panel_bits(aii_fmt f)
 }
 
 /* What is subtracted from a code: nothing, or a power of two. MXFP4's codes mean doubled levels plus 16. */
-static inline int aii_panel_zero(aii_fmt f)
+AII_PANEL_FN int aii_panel_zero(aii_fmt f)
 {
   if (f == AII_FMT_Q4_0) return 8;
   if (f == AII_FMT_Q5_0) return 16;
@@ -46,30 +58,30 @@ static inline int aii_panel_zero(aii_fmt f)
   return f == AII_FMT_MXFP4 ? 16 : 0;
 }
 
-static inline size_t aii_panel_codes(aii_fmt f)
+AII_PANEL_FN size_t aii_panel_codes(aii_fmt f)
 {
   return 64 * (size_t)aii_panel_bits(f);
 }
 
-static inline size_t aii_panel_head(aii_fmt f)
+AII_PANEL_FN size_t aii_panel_head(aii_fmt f)
 {
   return !aii_panel_is_k(f) ? 0 : f == AII_FMT_Q6_K ? 32 : 64;
 }
 
-static inline size_t aii_panel_block(aii_fmt f)
+AII_PANEL_FN size_t aii_panel_block(aii_fmt f)
 {
   size_t scales = f == AII_FMT_MXFP4 ? 16 : f == AII_FMT_Q4_1 || f == AII_FMT_Q5_1 ? 64 : 32;
   return aii_panel_codes(f) + scales;
 }
 
 /* Block b of a panel, and the head that it belongs to. */
-static inline const unsigned char *aii_panel_unit(aii_fmt f, const void *panel, size_t b)
+AII_PANEL_PLACE const unsigned char *aii_panel_unit(aii_fmt f, const void *panel, size_t b)
 {
   size_t n = aii_panel_is_k(f) ? 8 : 1;
   return (const unsigned char *)panel + b / n * (aii_panel_head(f) + n * aii_panel_block(f));
 }
 
-static inline const unsigned char *aii_panel_at(aii_fmt f, const void *panel, size_t b)
+AII_PANEL_PLACE const unsigned char *aii_panel_at(aii_fmt f, const void *panel, size_t b)
 {
   size_t at = aii_panel_is_k(f) ? b % 8 * aii_panel_block(f) : 0;
   return aii_panel_unit(f, panel, b) + aii_panel_head(f) + at;

@@ -216,6 +216,8 @@ int cmd_agent(int argc, char **argv)
       {"threads", 't', CLI_INT, &o.threads, 0, 1024, "N", "compute threads; 0: one for each core"},
       CLI_KV_TYPE(o.kv_type),
       CLI_PACKED,
+      CLI_DEVICE,
+      CLI_RANKS,
       {"quiet", 'q', CLI_FLAG, &o.quiet, 0, 0, NULL, "the answer only"},
       {0}};
   const cli_command command = {

@@ -275,6 +275,8 @@ int cmd_bench(int argc, char **argv)
       {"threads", 't', CLI_INT, &b.threads, 0, 1024, "N", "compute threads; 0: one for each core"},
       CLI_KV_TYPE(kv_type),
       CLI_PACKED,
+      CLI_DEVICE,
+      CLI_RANKS,
       {"rounds", 'r', CLI_INT, &rounds, 1, 1000, "N", "rounds to take the mean of (3)"},
       {"json", 0, CLI_FLAG, &b.as_json, 0, 0, NULL, "JSON lines"},
       {"stdin", 0, CLI_FLAG, &from_stdin, 0, 0, NULL, "tests from standard input, each a round and a JSON line"},

@@ -162,12 +162,41 @@ static void log_line(void *user, aiinfra_log_level level, const char *message)
 
 const char *cli_packed;
 
+const char *cli_device, *cli_ranks;
+
+/* "cpu", "auto", "cuda", "cuda:1". */
+static bool choose_device(const char *name, aiinfra_runtime_opts *opts)
+{
+  char *end = NULL;
+  if (name == NULL || strcmp(name, "cpu") == 0) return true;
+  if (strcmp(name, "auto") == 0) {
+    opts->device = AIINFRA_DEVICE_AUTO;
+    return true;
+  }
+  if (strncmp(name, "cuda", 4) != 0 || (name[4] != '\0' && name[4] != ':')) return false;
+  opts->device = AIINFRA_DEVICE_CUDA;
+  if (name[4] == '\0') return true;
+  opts->device_index = (int32_t)strtol(name + 5, &end, 10);
+  return end != name + 5 && *end == '\0';
+}
+
 int cli_runtime_open(int64_t threads, aiinfra_runtime **out)
 {
   aiinfra_runtime_opts opts = AIINFRA_RUNTIME_OPTS_INIT;
   aiinfra_error err;
   opts.n_threads = (int32_t)threads;
   opts.log = log_line;
+  opts.cuda_path = getenv("AIINFRA_CUDA_PLUGIN");
+  if (!choose_device(cli_device, &opts)) {
+    cli_say("aiinfra: --device '%s': it may be cpu, auto, cuda or cuda:N", cli_device);
+    return CLI_USAGE;
+  }
+  opts.ranks_path = getenv("AIINFRA_MPI_PLUGIN");
+  if (cli_ranks != NULL && strcmp(cli_ranks, "mpi") != 0) {
+    cli_say("aiinfra: --ranks '%s': it may be mpi", cli_ranks);
+    return CLI_USAGE;
+  }
+  opts.ranks = cli_ranks != NULL ? AIINFRA_RANKS_MPI : AIINFRA_RANKS_NONE;
   return aiinfra_runtime_create(&opts, out, &err) == AIINFRA_OK ? CLI_OK : cli_error("runtime", &err);
 }
 
@@ -176,6 +205,18 @@ static int show_loading(void *user, double fraction)
   (void)user;
   if (cli_progress_wanted()) fprintf(stderr, fraction < 1 ? "\rloading %3.0f %%" : "\r             \r", fraction * 100);
   return 0;
+}
+
+/* A rank other than 0 does as it is told until the first one is done: the program then ends here. */
+static void follow(cli_engine *e)
+{
+  uint32_t rank = 0, n_ranks = 1;
+  aiinfra_error err;
+  int code = CLI_OK;
+  if (aiinfra_runtime_rank(e->runtime, &rank, &n_ranks, &err) != AIINFRA_OK || rank == 0) return;
+  if (aiinfra_model_follow(e->model, &err) != AIINFRA_OK) code = cli_error("ranks", &err);
+  cli_engine_close(e);
+  exit(code);
 }
 
 int cli_model_open(const char *path, int64_t threads, cli_engine *e)
@@ -191,8 +232,10 @@ int cli_model_open(const char *path, int64_t threads, cli_engine *e)
   if (aiinfra_model_open(e->runtime, path, &opts, &e->model, &err) != AIINFRA_OK) {
     code = cli_error(path, &err);
     cli_engine_close(e);
+    return code;
   }
-  return code;
+  follow(e);
+  return CLI_OK;
 }
 
 bool cli_kv_type(const char *name, int32_t *dtype)

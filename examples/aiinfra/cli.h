@@ -77,6 +77,18 @@ typedef struct cli_engine {
     "packed", 0, CLI_MAYBE, &cli_packed, 0, 0, "[=FILE]", "keep packed weights: the next start is faster" \
   }
 extern const char *cli_packed;
+/* The same commands: where the model computes. */
+#define CLI_DEVICE                                                                                                \
+  {                                                                                                               \
+    "device", 0, CLI_TEXT, &cli_device, 0, 0, "DEVICE", "where the model computes: cpu, auto, cuda, cuda:N (cpu)" \
+  }
+extern const char *cli_device;
+/* The same commands: whether mpirun started several processes of this one. */
+#define CLI_RANKS                                                                                   \
+  {                                                                                                 \
+    "ranks", 0, CLI_TEXT, &cli_ranks, 0, 0, "mpi", "each process of mpirun has a part of the model" \
+  }
+extern const char *cli_ranks;
 
 int cli_runtime_open(int64_t threads, aiinfra_runtime **out);
 /* Only the runtime and the model; kv and batcher stay NULL. */

@@ -204,6 +204,8 @@ int cmd_run(int argc, char **argv)
        "what the model thinks, on stderr; a terminal has it anyway"},
       CLI_KV_TYPE(o.kv_type),
       CLI_PACKED,
+      CLI_DEVICE,
+      CLI_RANKS,
       {"stats", 0, CLI_FLAG, &o.stats, 0, 0, NULL, "tell tokens and speed on stderr"},
       {0}};
   const cli_command command = {"run", "MODEL [-p TEXT] [OPTIONS]", "Continues a text, or chats.", options, 1, 1};

@@ -58,6 +58,8 @@ int cmd_serve(int argc, char **argv)
       {"threads", 't', CLI_INT, &threads, 0, 1024, "N", "compute threads; 0: one for each core"},
       CLI_KV_TYPE(kv_type),
       CLI_PACKED,
+      CLI_DEVICE,
+      CLI_RANKS,
       {0}};
   const cli_command command = {
       "serve", "[--model FILE] [OPTIONS]", "Serves a model over HTTP, as OpenAI does.", options, 0, 0};

@@ -82,6 +82,17 @@ AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_model_open(aiinfra_runtime *
 AIINFRA_API void aiinfra_model_free(aiinfra_model *model);
 
 /**
+ * On a rank other than 0: computes this rank's part of what rank 0 does with the model, and returns when rank 0 has freed
+ * it. No other call uses the model meanwhile. See aiinfra_runtime_rank().
+ *
+ * @return AIINFRA_EINVAL   the runtime has no ranks, or this is rank 0
+ *         AIINFRA_EDEVICE  the ranks lost each other
+ *         AIINFRA_ENOMEM
+ * Thread: any.  Since: 0.1.
+ */
+AIINFRA_API aiinfra_status aiinfra_model_follow(aiinfra_model *model, aiinfra_error *err);
+
+/**
  * Fills *info, whose struct_size the caller has set.
  * @return AIINFRA_EINVAL, AIINFRA_ENOTSUP
  * Thread: any.  Since: 0.1.

@@ -27,6 +27,20 @@ typedef enum aiinfra_isa {
   AIINFRA_ISA_AVXVNNI = 4   /**< AVX-VNNI besides AVX2: clients without AVX-512 */
 } aiinfra_isa;
 
+/** Where models compute. */
+typedef enum aiinfra_device {
+  AIINFRA_DEVICE_DEFAULT = 0, /**< the CPU */
+  AIINFRA_DEVICE_AUTO = 1,    /**< a GPU where there is one, else the CPU; aiinfra_runtime_describe() tells why */
+  AIINFRA_DEVICE_CPU = 2,     /**< the CPU */
+  AIINFRA_DEVICE_CUDA = 3     /**< a GPU of NVIDIA, through libaiinfra-cuda.so; without one ENOTSUP */
+} aiinfra_device;
+
+/** How processes that compute one model together reach each other. */
+typedef enum aiinfra_ranks {
+  AIINFRA_RANKS_NONE = 0, /**< this process computes alone */
+  AIINFRA_RANKS_MPI = 1   /**< MPI, through libaiinfra-mpi.so: the processes that mpirun started */
+} aiinfra_ranks;
+
 /** Options of a runtime. Zero is the default of every field. */
 typedef struct aiinfra_runtime_opts {
   size_t struct_size;                 /**< sizeof this struct; set by AIINFRA_RUNTIME_OPTS_INIT */
@@ -39,10 +53,16 @@ typedef struct aiinfra_runtime_opts {
   int32_t n_threads;                  /**< compute threads; 0: one for each core this process may use, the most that compute */
   int32_t isa;                        /**< an aiinfra_isa, to force a lesser one; one the CPU lacks is ENOTSUP */
   int32_t pin_threads;                /**< bind each compute thread to a core: 0: default (off), 1: on, -1: off */
+  int32_t device;                     /**< an aiinfra_device: where all models of this runtime compute */
+  int32_t device_index;               /**< which GPU, as CUDA counts those that this process sees */
+  const char *cuda_path;              /**< absolute path of the plug-in; NULL: libaiinfra-cuda.so beside this library */
+  const char *ranks_path;             /**< the same for ranks; NULL: libaiinfra-mpi.so beside this library */
+  int32_t ranks;                      /**< an aiinfra_ranks: each rank has a part of every model of this runtime */
+  int32_t reserved;                   /**< 0 */
 } aiinfra_runtime_opts;
 
 /** Initialiser of aiinfra_runtime_opts. */
-#define AIINFRA_RUNTIME_OPTS_INIT {sizeof(aiinfra_runtime_opts), NULL, NULL, NULL, NULL, 0, 0, 0, 0, 0}
+#define AIINFRA_RUNTIME_OPTS_INIT {sizeof(aiinfra_runtime_opts), NULL, NULL, NULL, NULL, 0, 0, 0, 0, 0, 0, 0, NULL, NULL, 0, 0}
 
 /**
  * Creates a runtime. The calling thread becomes the loop's thread.
@@ -51,12 +71,25 @@ typedef struct aiinfra_runtime_opts {
  * *out is NULL and nothing is held.
  *
  * @return AIINFRA_EINVAL   out is NULL or an option is out of range
- *         AIINFRA_ENOTSUP  the CPU lacks the demanded instruction set, or an option is newer than this library
+ *         AIINFRA_ENOTSUP  the CPU lacks the demanded instruction set, there is no GPU where one was demanded, or an
+ *                          option is newer than this library
  *         AIINFRA_ENOMEM   memory ran out
  * Thread: any (it becomes the loop thread).  Since: 0.1.
  */
 AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_runtime_create(const aiinfra_runtime_opts *opts,
                                                                    aiinfra_runtime **out, aiinfra_error *err);
+
+/**
+ * Which of the processes this is that compute together, from 0, and how many there are. Alone: 0 and 1.
+ *
+ * Rank 0 uses its models like any others. Every other rank opens the same models with the same options, one at a time,
+ * and calls aiinfra_model_follow() on each.
+ *
+ * @return AIINFRA_EINVAL
+ * Thread: any.  Since: 0.1.
+ */
+AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_runtime_rank(const aiinfra_runtime *runtime, uint32_t *rank,
+                                                                 uint32_t *n_ranks, aiinfra_error *err);
 
 /**
  * Runs the loop until nothing is left to do or aiinfra_runtime_stop() is called.
@@ -87,7 +120,8 @@ AIINFRA_API void aiinfra_runtime_close(aiinfra_runtime *runtime, aiinfra_close_c
 AIINFRA_API void aiinfra_runtime_free(aiinfra_runtime *runtime);
 
 /**
- * What this runtime is and has, as a JSON object: version, isa, n_threads, devices, bytes in use.
+ * What this runtime is and has, as a JSON object: version, isa, n_threads, devices, bytes in use; no_cuda tells
+ * why there is no GPU where one was looked for.
  * @return AIINFRA_EINVAL, AIINFRA_ENOMEM
  * Thread: any.  Since: 0.1.
  */

@@ -85,6 +85,8 @@ typedef struct aii_kv_view {
   aii_dtype type; /* F32, F16 or Q8_0 */
   uint32_t n_layers, n_kv_heads, head_dim, value_dim, block_tokens, n_blocks;
   size_t block_bytes, layer_bytes, value_offset;
+  uint32_t id; /* among the ranks of a split model, once they were told of it (model/ranks.c) */
+  bool told;
 } aii_kv_view;
 
 /* Sets the last three by the others; each run of keys or values begins on a cache line. False: keys or values are no
@@ -248,5 +250,32 @@ void aii_pool_run(aii_pool *pool, uint32_t n_parts, void (*fn)(void *arg, uint32
 /* The CPU backend on a pool (borrowed). isa: aiinfra_isa, 0 the best; ENOTSUP when the CPU lacks it. */
 aiinfra_status aii_cpu_backend_create(aii_mem *mem, aii_pool *pool, int32_t isa, aii_backend **out, aiinfra_error *err);
 int32_t aii_cpu_best_isa(void); /* an aiinfra_isa */
+
+/* Processes that compute one model together: rank 0 leads, each has a part of every matrix. A communicator carries what
+ * they tell each other; its calls are made by all ranks in the same order, by one thread at a time, in host memory. */
+typedef struct aii_comm aii_comm;
+typedef struct aii_comm_ops {
+  const char *name; /* "mpi" */
+  void (*destroy)(aii_comm *comm);
+  /* Rank 0's bytes become everybody's. */
+  aiinfra_status (*tell)(aii_comm *comm, void *bytes, size_t n, aiinfra_error *err);
+  /* x [n] becomes the sum of all ranks' x, in the order of ranks: the same bits everywhere. */
+  aiinfra_status (*sum)(aii_comm *comm, float *x, size_t n, aiinfra_error *err);
+  /* counts[rank] numbers of each rank, one behind the other, to out of rank 0; other ranks' out is not used. */
+  aiinfra_status (*collect)(aii_comm *comm, const float *x, const size_t *counts, float *out, aiinfra_error *err);
+} aii_comm_ops;
+struct aii_comm {
+  const aii_comm_ops *ops;
+  uint32_t rank, size;
+};
+
+/* The communicator over MPI, through the plug-in at path (NULL: beside this library). ENOTSUP with the reason when there is
+ * no plug-in or MPI does not start. (plugin.c) */
+aiinfra_status aii_mpi_comm_create(aii_mem *mem, const char *path, aii_comm **out, aiinfra_error *err);
+
+/* The CUDA backend, through the plug-in at path (NULL: beside this library); pool is borrowed. ENOTSUP with the reason
+ * when there is no plug-in, no driver, no device or one that is too old. (plugin.c) */
+aiinfra_status aii_cuda_backend_create(aii_mem *mem, aii_pool *pool, const char *path, int32_t device,
+                                       aii_backend **out, aiinfra_error *err);
 
 #endif

@@ -66,11 +66,10 @@ aiinfra_status aii_pass_want_hidden(aiinfra_batcher *b, aiinfra_error *err)
 
 static aiinfra_status copy_blocks(aiinfra_batcher *b, aiinfra_error *err)
 {
-  aii_backend *be = b->rt->backend;
   const aii_plan *plan = b->pass.plan;
   aiinfra_status rc = AIINFRA_OK;
   for (uint32_t i = 0; rc == AIINFRA_OK && i < plan->n_copies; i++)
-    rc = be->ops->copy_block(be, &b->kv->view, plan->copies[i].from, plan->copies[i].to, err);
+    rc = aii_model_copy_block(b->model, &b->kv->view, plan->copies[i].from, plan->copies[i].to, err);
   return rc;
 }
 

@@ -12,6 +12,7 @@ static void destroy(aiinfra_kv *kv)
 {
   aiinfra_model *model = kv->model;
   aii_backend *be = model->rt->backend;
+  aii_ranks_cache_free(model, &kv->view);
   aii_kv_pool_free(kv->pool);
   if (kv->view.base != NULL) be->ops->release(be, kv->view.base, kv->slab_bytes);
   aii_del(&model->rt->mem, kv, sizeof *kv);
@@ -97,7 +98,8 @@ static aiinfra_status reserve(aiinfra_kv *kv, const aiinfra_kv_opts *o, uint32_t
     kv->view.base = NULL;
     return aii_wrap(err, rc, "reserve %u KV blocks", kv->view.n_blocks);
   }
-  return aii_kv_pool_create(&kv->model->rt->mem, kv->view.n_blocks, o->block_tokens, true, &kv->pool, err);
+  rc = aii_kv_pool_create(&kv->model->rt->mem, kv->view.n_blocks, o->block_tokens, true, &kv->pool, err);
+  return rc == AIINFRA_OK ? aii_ranks_cache(kv->model, &kv->view, err) : rc;
 }
 
 aiinfra_status aii_kv_create(aiinfra_model *model, const aiinfra_kv_opts *opts, uint32_t n_tokens, aiinfra_kv **out,

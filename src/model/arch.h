@@ -113,6 +113,16 @@ aiinfra_status aii_tensors_bind(aiinfra_model *model, aiinfra_error *err);
 /* Weight i of the model, in the order of layers; NULL behind the last. Absent ones and the tied output are left out. */
 aii_weight *aii_tensors_at(aiinfra_model *model, size_t *cursor);
 
+/* Leaves this rank's part of the model, where there are several (split.c). Copies that the backend needs no more, or all,
+ * are freed by the other one. */
+aiinfra_status aii_split_model(aiinfra_model *model, aiinfra_error *err);
+void aii_split_forget(aiinfra_model *model, bool all);
+
+/* All ranks say whether they have the model, and whether it is the same (ranks.c). `mine`: how it went here; model NULL: it
+ * did not. */
+aiinfra_status aii_ranks_meet(aiinfra_runtime *rt, aiinfra_model *model, aiinfra_status mine, aiinfra_error *err);
+void aii_ranks_end(aiinfra_model *model);
+
 /* The head of a reranker, if the file has one (head.c): fills model->head and counts its tensors. */
 aiinfra_status aii_head_bind(aiinfra_model *model, size_t *found, aiinfra_error *err);
 bool aii_head_owns(const aii_gguf_tensor *tensor);

@@ -58,7 +58,20 @@ static void lay_out(aii_workspace *ws)
   ws->weights = cut(ws, rows, hp->n_used_experts);
   ws->ids = cut(ws, rows, hp->n_used_experts);
   ws->each = cut(ws, rows, (uint64_t)hp->n_used_experts * hp->n_embd);
-  if (!ws->model->rt->backend->ops->in_place) ws->logits = cut(ws, ws->max_logits, hp->n_vocab);
+  bool elsewhere = !ws->model->rt->backend->ops->in_place || aii_is_split(ws->model);
+  if (elsewhere) ws->logits = cut(ws, ws->max_logits, ws->model->output.n_out);
+}
+
+/* Host memory that some models want besides. */
+static aiinfra_status reserve_host(aii_workspace *ws, aiinfra_error *err)
+{
+  aiinfra_model *m = ws->model;
+  bool types = m->type_embd.n_out != 0, pieces = aii_is_split(m) && m->rt->comm->rank == 0 && ws->max_logits > 0;
+  if (types) ws->zeros = aii_new_array(&m->rt->mem, ws->max_rows, sizeof *ws->zeros);
+  if (pieces) ws->pieces = aii_new_array(&m->rt->mem, ws->max_logits, m->hp.n_vocab * sizeof *ws->pieces);
+  if ((types && ws->zeros == NULL) || (pieces && ws->pieces == NULL))
+    return aii_fail(err, AIINFRA_ENOMEM, "no memory for a workspace of %u rows", ws->max_rows);
+  return AIINFRA_OK;
 }
 
 aiinfra_status aii_workspace_create(aiinfra_model *m, uint32_t max_rows, uint32_t max_logits, aii_workspace **out,
@@ -85,14 +98,12 @@ aiinfra_status aii_workspace_create(aiinfra_model *m, uint32_t max_rows, uint32_
   }
   ws->base = base;
   lay_out(ws);
-  if (m->type_embd.n_out != 0 && (ws->zeros = aii_new_array(&m->rt->mem, max_rows, sizeof *ws->zeros)) == NULL) {
-    be->ops->release(be, ws->base, ws->bytes);
-    aii_del(&m->rt->mem, ws, sizeof *ws);
-    return aii_fail(err, AIINFRA_ENOMEM, "no memory for a workspace of %u rows", max_rows);
-  }
   aii_model_ref(m);
-  *out = ws;
-  return AIINFRA_OK;
+  rc = reserve_host(ws, err);
+  if (rc == AIINFRA_OK) rc = aii_ranks_workspace(m, max_rows, max_logits, err);
+  if (rc == AIINFRA_OK) *out = ws;
+  else aii_workspace_free(ws);
+  return rc;
 }
 
 void aii_workspace_free(aii_workspace *ws)
@@ -100,7 +111,8 @@ void aii_workspace_free(aii_workspace *ws)
   if (ws == NULL) return;
   aiinfra_model *m = ws->model;
   m->rt->backend->ops->release(m->rt->backend, ws->base, ws->bytes);
-  if (ws->zeros != NULL) aii_del(&m->rt->mem, ws->zeros, ws->max_rows * sizeof *ws->zeros);
+  aii_del(&m->rt->mem, ws->zeros, ws->max_rows * sizeof *ws->zeros);
+  aii_del(&m->rt->mem, ws->pieces, (size_t)ws->max_logits * m->hp.n_vocab * sizeof *ws->pieces);
   aii_del(&m->rt->mem, ws, sizeof *ws);
   aii_model_unref(m);
 }
@@ -124,10 +136,21 @@ const float *aii_forward_input(const pass *p, const aii_weight *norm, const aii_
   return p->ws->h;
 }
 
+/* ws->t is a rank's term: it becomes the sum. */
+static void sum_ranks(const pass *p)
+{
+  aii_workspace *ws = p->ws;
+  if (!aii_is_split(p->m) || ws->failed != AIINFRA_OK) return;
+  aii_comm *comm = p->m->rt->comm;
+  ws->failed = p->ops->sync(p->be, &ws->failure);
+  if (ws->failed == AIINFRA_OK) ws->failed = comm->ops->sum(comm, ws->t, (size_t)p->n * p->m->hp.n_embd, &ws->failure);
+}
+
 void aii_forward_add(const pass *p, const aii_weight *post_norm)
 {
   const aii_hparams *hp = &p->m->hp;
   float *t = p->ws->t;
+  sum_ranks(p);
   if (post_norm->n_out != 0) aii_forward_norm(p, t, post_norm, NULL, p->n, hp->n_embd, t);
   p->ops->add(p->be, p->ws->x, t, hp->residual_scale, (size_t)p->n * hp->n_embd);
 }
@@ -135,7 +158,7 @@ void aii_forward_add(const pass *p, const aii_weight *post_norm)
 void aii_forward_add_product(const pass *p, const aii_weight *w, const aii_weight *bias, const float *y,
                              const aii_weight *post_norm)
 {
-  bool plain = post_norm->n_out == 0 && p->m->hp.residual_scale == 1.0f;
+  bool plain = post_norm->n_out == 0 && p->m->hp.residual_scale == 1.0f && !aii_is_split(p->m);
   p->ops->matmul(p->be, w, bias, y, p->n, plain, plain ? p->ws->x : p->ws->t);
   if (!plain) aii_forward_add(p, post_norm);
 }
@@ -179,26 +202,47 @@ static void norm_rows(const pass *p, const uint32_t *list, uint32_t n)
   }
 }
 
+/* The ranks' columns of the vocabulary, put together. */
+static aiinfra_status collect(const pass *p, const aii_forward *f, aiinfra_error *err)
+{
+  aii_comm *comm = p->m->rt->comm;
+  uint32_t n_vocab = p->m->hp.n_vocab;
+  size_t counts[AII_MAX_RANKS];
+  for (uint32_t r = 0; r < comm->size; r++)
+    counts[r] = (size_t)f->n_logits * (aii_part_end(n_vocab, r, comm->size) - aii_part_end(n_vocab, r - 1, comm->size));
+  aiinfra_status rc = comm->ops->collect(comm, p->ws->logits, counts, p->ws->pieces, err);
+  const float *from = p->ws->pieces;
+  for (uint32_t r = 0; rc == AIINFRA_OK && comm->rank == 0 && r < comm->size; r++) {
+    size_t first = aii_part_end(n_vocab, r - 1, comm->size), width = aii_part_end(n_vocab, r, comm->size) - first;
+    for (uint32_t i = 0; i < f->n_logits; i++, from += width)
+      memcpy(f->logits + (size_t)i * n_vocab + first, from, width * sizeof *from);
+  }
+  return rc;
+}
+
 static aiinfra_status hand_out(const pass *p, const aii_forward *f, aiinfra_error *err)
 {
   const aii_hparams *hp = &p->m->hp;
-  aiinfra_status rc = AIINFRA_OK;
+  aiinfra_status rc = p->ws->failed;
+  if (rc != AIINFRA_OK) return aii_fail(err, rc, "%s", p->ws->failure.message);
   if (f->n_hidden > 0) {
     norm_rows(p, f->hidden_rows, f->n_hidden);
     rc = p->ops->sync(p->be, err);
-    if (rc == AIINFRA_OK) {
+    if (rc == AIINFRA_OK && f->hidden != NULL) {
       rc = p->ops->to_host(p->be, f->hidden, p->ws->h, (size_t)f->n_hidden * hp->n_embd * sizeof(float), err);
     }
   }
   if (rc == AIINFRA_OK && f->n_logits > 0) {
     norm_rows(p, f->logit_rows, f->n_logits);
-    size_t n = (size_t)f->n_logits * hp->n_vocab;
+    size_t n = (size_t)f->n_logits * p->m->output.n_out;
     float *logits = p->ws->logits != NULL ? p->ws->logits : f->logits;
     p->ops->matmul(p->be, &p->m->output, NULL, p->ws->h, f->n_logits, false, logits);
     if (hp->logit_scale != 1.0f) p->ops->scale(p->be, logits, 1 / hp->logit_scale, n);
     if (hp->logit_softcap != 0) p->ops->softcap(p->be, logits, hp->logit_softcap, n);
     rc = p->ops->sync(p->be, err);
-    if (rc == AIINFRA_OK && logits != f->logits) rc = p->ops->to_host(p->be, f->logits, logits, n * sizeof(float), err);
+    if (rc == AIINFRA_OK && aii_is_split(p->m)) rc = collect(p, f, err);
+    else if (rc == AIINFRA_OK && logits != f->logits)
+      rc = p->ops->to_host(p->be, f->logits, logits, n * sizeof(float), err);
   }
   return rc == AIINFRA_OK ? p->ops->sync(p->be, err) : rc;
 }
@@ -256,7 +300,9 @@ aiinfra_status aii_model_forward(aiinfra_model *m, aii_workspace *ws, const aii_
                                  aiinfra_error *err)
 {
   aiinfra_status rc = check(m, ws, kv, f, err);
+  if (rc == AIINFRA_OK) rc = aii_ranks_forward(m, kv, f, err);
   if (rc != AIINFRA_OK) return aii_wrap(err, rc, "forward pass");
+  ws->failed = AIINFRA_OK;
   aii_backend *be = m->rt->backend;
   pass p = {.m = m,
             .ws = ws,

@@ -23,6 +23,9 @@ struct aii_workspace {
   int32_t *ids;                   /* [n_used] */
   float *logits;                  /* [max_logits][n_vocab]; NULL: they go where the host wants them */
   aiinfra_token *zeros;           /* [max_rows], host: every row is of type 0 */
+  float *pieces;                  /* [max_logits][n_vocab] of rank 0: the ranks' logits, one behind the other */
+  aiinfra_status failed;          /* of a sum over ranks in this pass */
+  aiinfra_error failure;
 };
 
 typedef struct pass {
@@ -35,6 +38,11 @@ typedef struct pass {
   const aiinfra_token *types; /* of the rows' tokens */
   uint32_t n;                 /* rows */
 } pass;
+
+/* What the other ranks do for a workspace and for a pass (ranks.c). */
+aiinfra_status aii_ranks_workspace(aiinfra_model *model, uint32_t max_rows, uint32_t max_logits, aiinfra_error *err);
+aiinfra_status aii_ranks_forward(aiinfra_model *model, const aii_kv_view *kv, const aii_forward *pass,
+                                 aiinfra_error *err);
 
 static inline const aii_weight *aii_or_null(const aii_weight *w)
 {

@@ -187,6 +187,9 @@ aiinfra_status aiinfra_imatrix_create(aiinfra_model *model, aiinfra_imatrix **ou
   *out = NULL;
   if (model == NULL) return aii_fail(err, AIINFRA_EINVAL, "model is NULL");
   if (model->vocab_only) return aii_fail(err, AIINFRA_ENOTSUP, "the model was opened vocab_only: it cannot run");
+  if (!model->rt->backend->ops->in_place)
+    return aii_fail(err, AIINFRA_ENOTSUP,
+                    "an importance matrix reads activations in host memory: use a runtime on the CPU");
   aiinfra_imatrix *im = aii_new(&model->rt->mem, sizeof *im);
   if (im == NULL) return aii_fail(err, AIINFRA_ENOMEM, "no memory for an importance matrix");
   im->model = model;

@@ -21,9 +21,12 @@ static void destroy(aiinfra_model *m)
   aiinfra_runtime *rt = m->rt;
   aii_mem *mem = &rt->mem;
   size_t cursor = 0;
+  aii_ranks_end(m);
   for (size_t i = 0; i < m->n_uploaded; i++) rt->backend->ops->unload(rt->backend, aii_tensors_at(m, &cursor));
   if (m->slab != NULL) rt->backend->ops->release(rt->backend, m->slab, m->slab_bytes);
   aii_packed_free(m->packed);
+  aii_split_forget(m, true);
+  aii_del(mem, m->order_words, m->order_words_cap * sizeof *m->order_words);
   aii_head_free(mem, m->head);
   aii_layers_free(m);
   aii_template_free(m->tmpl);
@@ -144,7 +147,9 @@ static aiinfra_status load_weights(aiinfra_model *m, const aiinfra_model_opts *o
   if (rc == AIINFRA_OK) rc = aii_layers_plan(m, err);
   if (rc == AIINFRA_OK) rc = make_tensors(m, opts, err);
   if (rc == AIINFRA_OK) rc = aii_tensors_bind(m, err);
+  if (rc == AIINFRA_OK) rc = aii_split_model(m, err);
   if (rc == AIINFRA_OK) rc = aii_model_upload(m, opts, err);
+  aii_split_forget(m, false);
   return rc;
 }
 

@@ -161,6 +161,14 @@ typedef struct aii_arch aii_arch; /* a row of data: see arch.c */
 typedef struct aii_rope_table aii_rope_table;
 typedef struct aii_packed aii_packed;
 
+/* A part of a matrix that is not one piece of the file; bytes 0: freed. */
+typedef struct aii_weight_copy {
+  const aii_weight *weight;
+  void *copy;
+  size_t bytes;
+} aii_weight_copy;
+#define AII_MAX_CACHES 64 /* of a split model */
+
 struct aiinfra_model {
   aiinfra_runtime *rt;
   _Atomic uint32_t refs;
@@ -187,6 +195,13 @@ struct aiinfra_model {
   aii_packed *packed; /* NULL: no weight lies in a packed file */
   void *slab;         /* of the device, where packed weights lie that are in no file; or NULL */
   size_t slab_bytes;
+  /* of a model that is split over ranks */
+  aii_weight_copy *copies;
+  size_t n_copies, copies_cap;
+  bool met;              /* all ranks have it */
+  uint64_t cache_ids;    /* those in use */
+  uint32_t *order_words; /* lists of orders */
+  size_t order_words_cap;
   aii_rope_table *rope; /* [2]: of most layers, and of those with a window where they differ */
 };
 
@@ -211,6 +226,31 @@ typedef struct aii_forward {
 } aii_forward;
 aiinfra_status aii_model_forward(aiinfra_model *model, aii_workspace *ws, const aii_kv_view *kv,
                                  const aii_forward *pass, aiinfra_error *err);
+
+/* ---- several processes with a part of the model each (split.c, ranks.c) --------------------------------------- */
+
+static inline bool aii_has_ranks(const aiinfra_runtime *rt)
+{
+  return rt->comm != NULL && rt->comm->size > 1;
+}
+enum { AII_MAX_RANKS = 64 };
+/* Where part `rank` of n ends, in `size` parts; rank (uint32_t)-1: 0. */
+static inline uint32_t aii_part_end(uint32_t n, uint32_t rank, uint32_t size)
+{
+  return (uint32_t)((uint64_t)n * (uint32_t)(rank + 1) / size);
+}
+static inline bool aii_is_split(const aiinfra_model *m)
+{
+  return aii_has_ranks(m->rt) && !m->vocab_only;
+}
+/* Rank 0 is told to the others; without ranks these do nothing. Not under the device's lock. A cache's view gets an id. */
+aiinfra_status aii_ranks_cache(aiinfra_model *model, aii_kv_view *kv, aiinfra_error *err);
+void aii_ranks_cache_free(aiinfra_model *model, aii_kv_view *kv);
+/* Copies a block of the cache, on every rank. Under the device's lock. */
+aiinfra_status aii_model_copy_block(aiinfra_model *model, const aii_kv_view *kv, uint32_t from, uint32_t to,
+                                    aiinfra_error *err);
+/* A rank other than 0: does what rank 0 says until its model is freed. */
+aiinfra_status aii_ranks_follow(aiinfra_model *model, aiinfra_error *err);
 
 /* Renders chat messages: see aii_template_render(). guarded: control tokens that the texts spell are marked for
  * AII_TOKENIZE_GUARDED. Any thread. */

@@ -38,6 +38,11 @@ static aiinfra_status open_model(aiinfra_runtime *runtime, const char *path, aii
     if (rc != AIINFRA_OK) rc = aii_wrap(err, rc, "open '%s'", path);
   }
   aii_buf_free(&packed);
+  if (o->vocab_only != 1) {
+    rc = aii_ranks_meet(runtime, *out, rc, err);
+    if (rc != AIINFRA_OK && *out != NULL) aii_model_unref(*out);
+    if (rc != AIINFRA_OK) *out = NULL;
+  }
   return rc;
 }
 
@@ -51,6 +56,15 @@ aiinfra_status aiinfra_model_open(aiinfra_runtime *runtime, const char *path, co
   aiinfra_status rc = AII_OPTS_LOAD(&o, opts, vocab_only, err);
   if (rc == AIINFRA_OK) rc = check_opts(&o, err);
   return rc == AIINFRA_OK ? open_model(runtime, path, &o, out, err) : rc;
+}
+
+aiinfra_status aiinfra_model_follow(aiinfra_model *model, aiinfra_error *err)
+{
+  if (model == NULL) return aii_fail(err, AIINFRA_EINVAL, "model is NULL");
+  if (!aii_is_split(model)) return aii_fail(err, AIINFRA_EINVAL, "this model is in one process alone");
+  if (model->rt->comm->rank == 0)
+    return aii_fail(err, AIINFRA_EINVAL, "rank 0 leads: use the model, the others follow");
+  return aii_ranks_follow(model, err);
 }
 
 void aiinfra_model_free(aiinfra_model *model)

@@ -144,10 +144,12 @@ static void write_packed(aiinfra_model *m, const char *path)
 aiinfra_status aii_model_upload(aiinfra_model *m, const aiinfra_model_opts *opts, aiinfra_error *err)
 {
   aiinfra_status rc = check_fits(m, err);
-  if (rc == AIINFRA_OK && opts->packed_path != NULL) rc = aii_packed_plan(m, &m->packed, err);
+  bool keeps = opts->packed_path != NULL && !aii_is_split(m);
+  if (rc == AIINFRA_OK && keeps) rc = aii_packed_plan(m, &m->packed, err);
   if (rc != AIINFRA_OK) return rc;
   if (m->packed == NULL && opts->packed_path != NULL) {
-    aii_logf(&m->rt->log, AIINFRA_LOG_INFO, "model '%s': this device keeps no packed weights", m->name);
+    aii_logf(&m->rt->log, AIINFRA_LOG_INFO,
+             "model '%s': this device, or a model of several ranks, keeps no packed weights", m->name);
   }
   bool write = m->packed != NULL && find_packed(m, opts->packed_path);
   if (m->packed == NULL || m->packed->file.bytes == NULL) rc = make_slab(m, err);

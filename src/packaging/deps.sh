@@ -18,6 +18,8 @@ pc:libutf8proc libutf8proc-dev
 pc:libpcre2-8 libpcre2-dev
 pc:libmicrohttpd libmicrohttpd-dev" ;;
     test) echo "cmake cmake
+mpicc libopenmpi-dev
+mpirun openmpi-bin
 pc:cmocka libcmocka-dev
 file:/usr/include/simde/x86/avx512.h libsimde-dev" ;;
     lint) echo "clang-format-14 clang-format-14" ;;

@@ -20,9 +20,11 @@ void aii_runtime_ref(aiinfra_runtime *rt)
 static void free_parts(aiinfra_runtime *rt)
 {
   aii_worker_free(rt->worker);
+  if (rt->comm != NULL) rt->comm->ops->destroy(rt->comm);
   if (rt->backend != NULL) rt->backend->ops->destroy(rt->backend);
   aii_pool_free(rt->pool);
   aii_metrics_free(rt->metrics);
+  aii_strfree(&rt->mem, rt->no_cuda);
 }
 
 static void free_object(void *user)
@@ -74,6 +76,12 @@ static aiinfra_status check_opts(const aiinfra_runtime_opts *opts, aiinfra_error
   if (opts->pin_threads < -1 || opts->pin_threads > 1) {
     return aii_fail(err, AIINFRA_EINVAL, "pin_threads is %d; it may be -1, 0 or 1", opts->pin_threads);
   }
+  if (opts->device < 0 || opts->device > AIINFRA_DEVICE_CUDA) {
+    return aii_fail(err, AIINFRA_EINVAL, "device is %d; it may be 0 to %d", opts->device, AIINFRA_DEVICE_CUDA);
+  }
+  if (opts->ranks < 0 || opts->ranks > AIINFRA_RANKS_MPI) {
+    return aii_fail(err, AIINFRA_EINVAL, "ranks is %d; it may be 0 or %d", opts->ranks, AIINFRA_RANKS_MPI);
+  }
   if (a != NULL && (a->alloc == NULL || a->resize == NULL || a->release == NULL)) {
     return aii_fail(err, AIINFRA_EINVAL, "the allocator lacks one of its three functions");
   }
@@ -96,13 +104,30 @@ static aiinfra_runtime *new_object(const aiinfra_runtime_opts *opts)
   return rt;
 }
 
+static aiinfra_status choose_device(aiinfra_runtime *rt, const aiinfra_runtime_opts *opts, aiinfra_error *err)
+{
+  if (opts->device == AIINFRA_DEVICE_CUDA || opts->device == AIINFRA_DEVICE_AUTO) {
+    aiinfra_error why;
+    aiinfra_status rc =
+        aii_cuda_backend_create(&rt->mem, rt->pool, opts->cuda_path, opts->device_index, &rt->backend, &why);
+    if (rc == AIINFRA_OK) return rc;
+    if (opts->device == AIINFRA_DEVICE_CUDA || rc != AIINFRA_ENOTSUP) return aii_fail(err, rc, "%s", why.message);
+    aii_logf(&rt->log, AIINFRA_LOG_INFO, "computing on the CPU: %s", why.message);
+    if ((rt->no_cuda = aii_strdup(&rt->mem, why.message)) == NULL)
+      return aii_fail(err, AIINFRA_ENOMEM, "no memory for the runtime");
+  }
+  return aii_cpu_backend_create(&rt->mem, rt->pool, opts->isa, &rt->backend, err);
+}
+
 static aiinfra_status build(aiinfra_runtime *rt, const aiinfra_runtime_opts *opts, aiinfra_error *err)
 {
   uint32_t n_threads = opts->n_threads > 0 ? (uint32_t)opts->n_threads : usable_cores();
   aiinfra_status rc = aii_metrics_create(&rt->mem, &rt->metrics, err);
   if (rc == AIINFRA_OK)
     rc = aii_pool_create(&rt->mem, n_threads, opts->pin_threads > 0 ? AII_POOL_PIN : 0, &rt->pool, err);
-  if (rc == AIINFRA_OK) rc = aii_cpu_backend_create(&rt->mem, rt->pool, opts->isa, &rt->backend, err);
+  if (rc == AIINFRA_OK) rc = choose_device(rt, opts, err);
+  if (rc == AIINFRA_OK && opts->ranks == AIINFRA_RANKS_MPI)
+    rc = aii_mpi_comm_create(&rt->mem, opts->ranks_path, &rt->comm, err);
   if (rc == AIINFRA_OK) rc = aii_worker_create(&rt->mem, &rt->worker, err);
   if (rc == AIINFRA_OK) rc = aii_loop_create(&rt->mem, opts->uv_loop, &rt->loop, err);
   return rc;

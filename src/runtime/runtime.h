@@ -20,7 +20,9 @@ struct aiinfra_runtime {
   aii_log log;
   aii_loop *loop;
   aii_pool *pool;       /* compute threads */
-  aii_backend *backend; /* the CPU */
+  aii_backend *backend; /* the CPU, or a GPU */
+  aii_comm *comm;       /* to the other processes that compute with this one; NULL: alone */
+  char *no_cuda;        /* why there is no GPU where one was looked for; NULL: it was not, or there is */
   aii_worker *worker;   /* the one thread that drives the backend */
   aii_metrics *metrics;
   int32_t isa; /* aiinfra_isa in use */

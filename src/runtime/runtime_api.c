@@ -11,6 +11,16 @@ aiinfra_status aiinfra_runtime_create(const aiinfra_runtime_opts *opts, aiinfra_
   return rc;
 }
 
+aiinfra_status aiinfra_runtime_rank(const aiinfra_runtime *runtime, uint32_t *rank, uint32_t *n_ranks,
+                                    aiinfra_error *err)
+{
+  if (runtime == NULL || rank == NULL || n_ranks == NULL)
+    return aii_fail(err, AIINFRA_EINVAL, "runtime, rank or n_ranks is NULL");
+  *rank = runtime->comm != NULL ? runtime->comm->rank : 0;
+  *n_ranks = runtime->comm != NULL ? runtime->comm->size : 1;
+  return AIINFRA_OK;
+}
+
 aiinfra_status aiinfra_runtime_run(aiinfra_runtime *runtime, aiinfra_error *err)
 {
   if (runtime == NULL) return aii_fail(err, AIINFRA_EINVAL, "runtime is NULL");
@@ -49,9 +59,14 @@ aiinfra_status aiinfra_runtime_describe(const aiinfra_runtime *runtime, char **o
   aii_buf_init(&buf, &rt->mem, 0);
   aii_buf_fmt(&buf,
               "{\"version\": \"%s\", \"isa\": \"%s\", \"n_threads\": %u, \"devices\": [\"%s\"], "
-              "\"used_bytes\": %zu, \"peak_bytes\": %zu}",
+              "\"used_bytes\": %zu, \"peak_bytes\": %zu",
               AIINFRA_VERSION_STRING, isa_names[rt->isa], aii_pool_threads(rt->pool), rt->backend->ops->name,
               (size_t)atomic_load(&rt->mem.used_bytes), (size_t)atomic_load(&rt->mem.peak_bytes));
+  if (rt->no_cuda != NULL) {
+    aii_buf_str(&buf, ", \"no_cuda\": ");
+    aii_buf_json(&buf, rt->no_cuda, strlen(rt->no_cuda));
+  }
+  aii_buf_char(&buf, '}');
   return aii_buf_export(&buf, out_json, err);
 }
 

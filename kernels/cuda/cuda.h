@@ -1,0 +1,131 @@
+/* kernels/cuda/cuda.h - what kernels/cuda can launch: the operations of a GPU, queued on a stream.
+ *
+ * Every kernel computes what kernels.h states, to the bit: sums run in the stated order, products of integers are exact,
+ * nothing is contracted, and division and square roots are those of IEEE 754. So a model answers on a GPU what it
+ * answers on a CPU, and tests compare with memcmp. The one exception is the exact gelu, as the device has an erf of its
+ * own.
+ *
+ * Pointers are device memory unless said otherwise. Weights lie in the panels of kernels/panel.h. Sizes are those of
+ * backend.h, checked by the caller. nvcc compiles the .cu files; tests/support/cuda_on_cpu compiles the same lines for
+ * the CPU, which runs the threads of a block as fibres.
+ */
+#ifndef AII_KERNELS_CUDA_H
+#define AII_KERNELS_CUDA_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef void *aii_cuda_stream; /* a cudaStream_t */
+
+enum {
+  AII_CUDA_MAX_HEAD = 1024, /* dims of a key or value that attention takes */
+  AII_CUDA_SPLIT = 512      /* positions of a part of attention: as cpu_attention.c has it */
+};
+
+/* Rows of a pass, in device memory. */
+typedef struct aii_cuda_rows {
+  uint32_t n_rows, table_stride;
+  const uint32_t *pos, *seq, *ends; /* [n_rows]; ends: tokens of the row's sequence here */
+  const uint32_t *tables;           /* [n_seqs][table_stride] */
+} aii_cuda_rows;
+
+/* ---- rows.cu ---- */
+
+/* Activations for quantised weights: q [n_rows][n], d and s [n_rows][n / 32] as quant_q8 makes them. */
+typedef struct aii_cuda_q8 {
+  int8_t *q;
+  float *d, *s;
+} aii_cuda_q8;
+void aii_cuda_quant_q8(aii_cuda_stream stream, const float *x, uint32_t n_rows, uint32_t n, aii_cuda_q8 out);
+void aii_cuda_rms_norm(aii_cuda_stream stream, const float *x, const float *w, uint32_t n_rows, uint32_t n, float eps,
+                       float *out);
+void aii_cuda_layer_norm(aii_cuda_stream stream, const float *x, const float *w, const float *b, uint32_t n_rows,
+                         uint32_t n, float eps, float *out);
+/* angles [position][n_rot]: cosines, then sines */
+typedef struct aii_cuda_rope {
+  const float *angles;
+  uint32_t n_rot;
+  bool neox;
+} aii_cuda_rope;
+void aii_cuda_rotate(aii_cuda_stream stream, const aii_cuda_rope *rope, const aii_cuda_rows *rows, uint32_t n_heads,
+                     uint32_t head_dim, float *x);
+
+/* ---- elements.cu ---- */
+
+/* act: an aii_act */
+void aii_cuda_activate(aii_cuda_stream stream, int act, const float *gate, const float *up, size_t n, float *out);
+void aii_cuda_add(aii_cuda_stream stream, float *x, const float *y, float f, size_t n);
+void aii_cuda_scale(aii_cuda_stream stream, float *x, float f, size_t n);
+void aii_cuda_softcap(aii_cuda_stream stream, float *x, float cap, size_t n);
+void aii_cuda_copy(aii_cuda_stream stream, const float *x, size_t x_stride, uint32_t repeat, size_t n, uint32_t width,
+                   float *out, size_t out_stride);
+void aii_cuda_gate_rows(aii_cuda_stream stream, float *x, const float *gate, uint32_t n_rows, uint32_t width);
+void aii_cuda_combine(aii_cuda_stream stream, const float *y, const float *weights, uint32_t n_rows, uint32_t n_used,
+                      uint32_t width, float *out);
+
+/* ---- products.cu ---- */
+
+/* y[i][0..n_out) = W x[i / repeat] (+ bias) (+ y[i]) for i < n; W is matrix ids[i], or i % n_mats when ids is NULL. */
+typedef struct aii_cuda_product {
+  int fmt; /* an aii_fmt with panels */
+  const void *w;
+  size_t mat_bytes;
+  uint32_t n_in, n_out, n_mats, n, repeat;
+  const int32_t *ids;
+  const float *bias; /* [n_mats][n_out] or NULL */
+  const float *x;    /* [n / repeat][n_in]: of float formats */
+  aii_cuda_q8 x_q8;  /* of the others */
+  bool accumulate;
+  float *y;
+} aii_cuda_product;
+void aii_cuda_multiply(aii_cuda_stream stream, const aii_cuda_product *p);
+/* The same with matrices of one row, as floats w [n_mats][n_in]. */
+void aii_cuda_dot_rows(aii_cuda_stream stream, const aii_cuda_product *p);
+
+/* ---- attention.cu ---- */
+
+typedef struct aii_cuda_kv {
+  char *base;
+  int fmt; /* F32, F16 or Q8_0 */
+  uint32_t n_kv_heads, head_dim, value_dim, block_tokens;
+  size_t block_bytes, layer_at, value_offset; /* layer_at: of the layer within a block */
+  size_t key_bytes, value_bytes;              /* of a row */
+} aii_cuda_kv;
+void aii_cuda_kv_write(aii_cuda_stream stream, const aii_cuda_kv *kv, const aii_cuda_rows *rows, const float *k,
+                       const float *v);
+
+typedef struct aii_cuda_attn {
+  aii_cuda_kv kv;
+  aii_cuda_rows rows;
+  uint32_t n_heads, window;
+  bool both_ways;
+  float scale, softcap;
+  const float *slopes, *sinks; /* [n_heads] or NULL; slopes: of ALiBi */
+  const float *q;
+  float *out;
+  uint32_t first_row, n_rows, n_splits; /* those to compute now; parts has room for them */
+  float *parts;                         /* [n_rows][n_heads][n_splits][value_dim + 2] */
+} aii_cuda_attn;
+void aii_cuda_attend(aii_cuda_stream stream, const aii_cuda_attn *a);
+
+/* ---- experts.cu ---- */
+
+typedef struct aii_cuda_routing {
+  uint32_t n_experts, n_used, n_groups, n_groups_used;
+  bool sigmoid, normalise;
+  float scale;
+  const float *bias;
+} aii_cuda_routing;
+/* choice [n_rows][n_experts] is scratch. */
+void aii_cuda_route(aii_cuda_stream stream, const aii_cuda_routing *how, float *scores, float *choice, uint32_t n_rows,
+                    int32_t *ids, float *weights);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,97 @@
+/* src/backend/cuda/cuda_backend.h - the CUDA backend inside: its state, and how its parts fit.
+ *
+ *   device.c   life, memory, copies, weights: matrices go to the device in the panels that the CPU has
+ *   stage.c    what the host knows of a pass, brought to the device: rows, tables, angles, slopes
+ *   ops.c      the table of operations: checks, then a launch
+ *
+ * Tables of embeddings stay on the host: their few rows of a pass are decoded there. Everything is queued on one stream.
+ * Operations that return nothing remember their first failure for sync(). Weights of formats without panels take four
+ * bytes an element on the device.
+ */
+#ifndef AII_BACKEND_CUDA_H
+#define AII_BACKEND_CUDA_H
+
+#include <cuda_runtime_api.h>
+
+#include "kernels/cuda/cuda.h"
+#include "kernels/kernels.h"
+#include "src/backend/backend.h"
+
+/* A piece of memory that grows and never shrinks. */
+typedef struct aii_cuda_piece {
+  void *ptr;
+  size_t bytes;
+} aii_cuda_piece;
+
+enum { AII_CUDA_ROPES = 4 };
+
+/* Angles of the positions below n_pos, by the frequencies they were made of. */
+typedef struct aii_cuda_angles {
+  const float *inv_freq; /* NULL: unused */
+  float factor;
+  uint32_t n_rot, n_pos;
+  aii_cuda_piece device;
+} aii_cuda_angles;
+
+typedef struct aii_cuda {
+  aii_backend base;
+  aii_pool *pool; /* borrowed */
+  int device;
+  cudaStream_t stream;
+  aii_cuda_piece scratch;           /* of one operation */
+  aii_cuda_piece staged;            /* the rows of the pass: pos, seq, ends, tables */
+  aii_cuda_piece pinned, host_rows; /* host memory: embeddings; and rows as they were staged */
+  size_t staged_words, staged_rows; /* rows 0: nothing is staged */
+  aii_cuda_angles ropes[AII_CUDA_ROPES];
+  uint32_t next_rope;
+  aii_cuda_piece slopes;
+  float alibi;
+  uint32_t n_slopes;
+  aiinfra_status failed;
+  int code;
+  char failure[160];
+} aii_cuda;
+
+static inline aii_cuda *aii_cuda_of(aii_backend *be)
+{
+  return AII_CONTAINER(be, aii_cuda, base);
+}
+
+/* Chooses the device for this thread; the backend, or NULL when it failed before: then nothing is queued. */
+aii_cuda *aii_cuda_enter(aii_backend *be);
+void aii_cuda_fail(aii_cuda *cuda, aiinfra_status status, int code, const char *what);
+/* False, and told by sync(), when the call failed. */
+bool aii_cuda_check(aii_cuda *cuda, cudaError_t rc, const char *what);
+/* At least so many bytes; waits for what uses the old ones. NULL: told by sync(). */
+void *aii_cuda_grow(aii_cuda *cuda, aii_cuda_piece *piece, size_t bytes, const char *what);
+void *aii_cuda_grow_host(aii_cuda *cuda, aii_cuda_piece *piece, size_t bytes, const char *what);
+
+aii_fmt aii_cuda_fmt(aii_dtype type);
+/* As it lies on the device: F32 for formats without panels. */
+aii_fmt aii_cuda_panel_fmt(const aii_weight *w);
+size_t aii_cuda_mat_bytes(const aii_weight *w);
+/* NULL for NULL. */
+const float *aii_cuda_vector_of(const aii_weight *w);
+aiinfra_status aii_cuda_upload(aii_backend *be, aii_weight *w, aiinfra_error *err);
+void aii_cuda_unload(aii_backend *be, aii_weight *w);
+
+/* Rows of a pass, on the device; block_tokens 0: their tables are not needed. False: told by sync(). */
+bool aii_cuda_stage(aii_cuda *cuda, const aii_rows *rows, uint32_t block_tokens, aii_cuda_rows *out);
+/* Angles for rotating those rows. NULL: told by sync(). */
+const float *aii_cuda_stage_angles(aii_cuda *cuda, const aii_rope *rope, const aii_rows *rows);
+/* Slopes of ALiBi of each head. NULL: told by sync(). */
+const float *aii_cuda_stage_slopes(aii_cuda *cuda, float alibi, uint32_t n_heads);
+void aii_cuda_stage_free(aii_cuda *cuda);
+
+extern const aii_backend_ops aii_cuda_ops;
+/* The parts of it that device.c has. */
+void aii_cuda_destroy(aii_backend *be);
+aiinfra_status aii_cuda_alloc(aii_backend *be, size_t bytes, void **out, aiinfra_error *err);
+void aii_cuda_release(aii_backend *be, void *ptr, size_t bytes);
+uint64_t aii_cuda_free_bytes(aii_backend *be);
+aiinfra_status aii_cuda_to_host(aii_backend *be, void *host, const void *device, size_t bytes, aiinfra_error *err);
+aiinfra_status aii_cuda_copy_block(aii_backend *be, const aii_kv_view *kv, uint32_t from, uint32_t to,
+                                   aiinfra_error *err);
+aiinfra_status aii_cuda_sync(aii_backend *be, aiinfra_error *err);
+
+#endif

@@ -1,0 +1,342 @@
+/* ops.c - the CUDA backend's table of operations: each checks what it was given, then launches. */
+#include "src/backend/cuda/cuda_backend.h"
+
+#define PART_BYTES ((size_t)64 << 20) /* of parts of attention at a time */
+
+/* ---- embeddings: decoded on the host ---- */
+
+typedef struct embed_job {
+  const aii_weight *w;
+  aii_fmt fmt;
+  const aii_rows *rows;
+  float scale, *out;
+} embed_job;
+
+static void embed_part(void *arg, uint32_t part, uint32_t n_parts)
+{
+  const embed_job *job = arg;
+  size_t n = job->w->n_in, rows = job->rows->n_rows, row_bytes = aii_fmt_row_bytes(job->fmt, n);
+  for (size_t r = rows * part / n_parts; r < rows * (part + 1) / n_parts; r++) {
+    float *out = job->out + r * n;
+    aii_kernels_ref.dequant[job->fmt]((const char *)job->w->source + (size_t)job->rows->tokens[r] * row_bytes, n, out);
+    if (job->scale != 1.0f) aii_kernels_ref.scale(out, job->scale, n);
+  }
+}
+
+static void embed(aii_backend *be, const aii_weight *w, const aii_rows *rows, float scale, float *out)
+{
+  aii_cuda *cuda = aii_cuda_enter(be);
+  if (cuda == NULL) return;
+  for (uint32_t r = 0; r < rows->n_rows; r++)
+    if (rows->tokens[r] < 0 || (uint32_t)rows->tokens[r] >= w->n_out) {
+      aii_cuda_fail(cuda, AIINFRA_EINVAL, 0, "a token lies outside the vocabulary");
+      return;
+    }
+  size_t bytes = (size_t)rows->n_rows * w->n_in * sizeof(float);
+  float *host = aii_cuda_grow_host(cuda, &cuda->pinned, bytes, "host memory for embeddings");
+  if (host == NULL || !aii_cuda_check(cuda, cudaStreamSynchronize(cuda->stream), "a kernel")) return;
+  embed_job job = {w, aii_cuda_fmt(w->type), rows, scale, host};
+  aii_pool_run(cuda->pool, rows->n_rows < 16 ? 1 : aii_pool_threads(cuda->pool), embed_part, &job);
+  (void)aii_cuda_check(cuda, cudaMemcpyAsync(out, host, bytes, cudaMemcpyHostToDevice, cuda->stream), "embeddings");
+}
+
+/* ---- norms ---- */
+
+static void rms_norm(aii_backend *be, const float *x, const aii_weight *w, uint32_t n_rows, uint32_t width, float eps,
+                     float *out)
+{
+  aii_cuda *cuda = aii_cuda_enter(be);
+  if (cuda != NULL && n_rows > 0) aii_cuda_rms_norm(cuda->stream, x, aii_cuda_vector_of(w), n_rows, width, eps, out);
+}
+
+static void layer_norm(aii_backend *be, const float *x, const aii_weight *w, const aii_weight *bias, uint32_t n_rows,
+                       uint32_t width, float eps, float *out)
+{
+  aii_cuda *cuda = aii_cuda_enter(be);
+  if (cuda != NULL && n_rows > 0)
+    aii_cuda_layer_norm(cuda->stream, x, aii_cuda_vector_of(w), aii_cuda_vector_of(bias), n_rows, width, eps, out);
+}
+
+/* ---- products ---- */
+
+static aii_cuda_product product_of(const aii_weight *w, const aii_weight *bias, uint32_t n, float *y)
+{
+  return (aii_cuda_product){.fmt = (int)aii_cuda_panel_fmt(w),
+                            .w = w->device,
+                            .mat_bytes = w->n_out == 1 ? w->n_in * sizeof(float) : aii_cuda_mat_bytes(w),
+                            .n_in = w->n_in,
+                            .n_out = w->n_out,
+                            .n_mats = AII_MAX(w->n_mats, 1u),
+                            .n = n,
+                            .repeat = 1,
+                            .bias = aii_cuda_vector_of(bias),
+                            .y = y};
+}
+
+static bool takes_q8(const aii_weight *w)
+{
+  return w->n_out > 1 && aii_fmt_takes_q8(aii_cuda_panel_fmt(w));
+}
+
+/* Rows of activations as q8 rows, in scratch. */
+static bool quantise(aii_cuda *cuda, const float *x, uint32_t n_rows, uint32_t n, aii_cuda_q8 *out)
+{
+  size_t elements = (size_t)n_rows * n, scales = elements / AII_QBLOCK;
+  char *p = aii_cuda_grow(cuda, &cuda->scratch, elements + 2 * scales * sizeof(float), "scratch memory for a product");
+  if (p == NULL) return false;
+  out->d = (float *)(void *)p;
+  out->s = out->d + scales;
+  out->q = (int8_t *)(out->s + scales);
+  aii_cuda_quant_q8(cuda->stream, x, n_rows, n, *out);
+  return true;
+}
+
+static void multiply(aii_cuda *cuda, aii_cuda_product p)
+{
+  if (p.n_out == 1) aii_cuda_dot_rows(cuda->stream, &p);
+  else aii_cuda_multiply(cuda->stream, &p);
+}
+
+/* Products of the same rows; these are quantised at most once. */
+static void multiply_all(aii_cuda *cuda, const aii_mul *muls, uint32_t n, const float *x, uint32_t n_rows,
+                         bool accumulate)
+{
+  aii_cuda_q8 q8 = {NULL, NULL, NULL};
+  if (n_rows == 0) return;
+  for (uint32_t m = 0; m < n; m++) {
+    const aii_weight *w = muls[m].w;
+    aii_cuda_product p = product_of(w, muls[m].bias, n_rows, muls[m].y);
+    p.accumulate = accumulate;
+    p.x = x;
+    p.n_mats = 1;
+    if (takes_q8(w) && q8.q == NULL && !quantise(cuda, x, n_rows, w->n_in, &q8)) return;
+    if (takes_q8(w)) p.x_q8 = q8;
+    multiply(cuda, p);
+  }
+}
+
+static void matmul(aii_backend *be, const aii_weight *w, const aii_weight *bias, const float *x, uint32_t n_rows,
+                   bool accumulate, float *y)
+{
+  aii_cuda *cuda = aii_cuda_enter(be);
+  if (cuda != NULL) multiply_all(cuda, &(aii_mul){w, bias, y}, 1, x, n_rows, accumulate);
+}
+
+static void matmuls(aii_backend *be, const aii_mul *muls, uint32_t n, const float *x, uint32_t n_rows)
+{
+  aii_cuda *cuda = aii_cuda_enter(be);
+  if (cuda != NULL) multiply_all(cuda, muls, n, x, n_rows, false);
+}
+
+static void gated(aii_backend *be, aii_act act, const aii_mul *gate, const aii_mul *up, const float *x, uint32_t n_rows)
+{
+  const aii_mul both[] = {*gate, *up};
+  aii_cuda *cuda = aii_cuda_enter(be);
+  if (cuda == NULL || n_rows == 0) return;
+  multiply_all(cuda, both, 2, x, n_rows, false);
+  aii_cuda_activate(cuda->stream, (int)act, gate->y, up->y, (size_t)n_rows * gate->w->n_out, gate->y);
+}
+
+static void matmul_ids(aii_backend *be, const aii_weight *w, const aii_weight *bias, const int32_t *ids, const float *x,
+                       uint32_t repeat, uint32_t n, float *y)
+{
+  aii_cuda *cuda = aii_cuda_enter(be);
+  if (cuda == NULL || n == 0) return;
+  aii_cuda_product p = product_of(w, bias, n, y);
+  p.ids = ids;
+  p.repeat = repeat;
+  p.x = x;
+  if (takes_q8(w) && !quantise(cuda, x, (n - 1) / repeat + 1, w->n_in, &p.x_q8)) return;
+  multiply(cuda, p);
+}
+
+/* ---- positions and the cache ---- */
+
+static void rope(aii_backend *be, const aii_rope *how, const aii_rows *rows, uint32_t n_heads, uint32_t n_kv_heads,
+                 uint32_t head_dim, float *q, float *k)
+{
+  aii_cuda *cuda = aii_cuda_enter(be);
+  if (cuda == NULL || rows->n_rows == 0) return;
+  if (how->n_rot > head_dim || how->n_rot % 2 != 0) {
+    aii_cuda_fail(cuda, AIINFRA_EINVAL, 0, "rope rotates an odd number of dims, or more than a head has");
+    return;
+  }
+  aii_cuda_rows where;
+  aii_cuda_rope r = {NULL, how->n_rot, how->kind == AII_ROPE_NEOX};
+  if (how->n_rot == 0 || !aii_cuda_stage(cuda, rows, 0, &where)) return;
+  if ((r.angles = aii_cuda_stage_angles(cuda, how, rows)) == NULL) return;
+  if (q != NULL) aii_cuda_rotate(cuda->stream, &r, &where, n_heads, head_dim, q);
+  if (k != NULL) aii_cuda_rotate(cuda->stream, &r, &where, n_kv_heads, head_dim, k);
+}
+
+/* False: told by sync(). */
+static bool cache_of(aii_cuda *cuda, const aii_kv_view *kv, uint32_t layer, aii_cuda_kv *out)
+{
+  aii_fmt fmt = aii_cuda_fmt(kv->type);
+  bool whole = kv->head_dim % AII_QBLOCK == 0 && kv->value_dim % AII_QBLOCK == 0;
+  bool takes = kv->type == AII_F32 || kv->type == AII_F16 || (kv->type == AII_Q8_0 && whole);
+  if (!takes || layer >= kv->n_layers || kv->head_dim > AII_CUDA_MAX_HEAD || kv->value_dim > AII_CUDA_MAX_HEAD) {
+    aii_cuda_fail(cuda, AIINFRA_ENOTSUP, 0, "a KV cache of this type, shape or layer");
+    return false;
+  }
+  *out = (aii_cuda_kv){.base = kv->base,
+                       .fmt = (int)fmt,
+                       .n_kv_heads = kv->n_kv_heads,
+                       .head_dim = kv->head_dim,
+                       .value_dim = kv->value_dim,
+                       .block_tokens = kv->block_tokens,
+                       .block_bytes = kv->block_bytes,
+                       .layer_at = layer * kv->layer_bytes,
+                       .value_offset = kv->value_offset,
+                       .key_bytes = aii_fmt_row_bytes(fmt, kv->head_dim),
+                       .value_bytes = aii_fmt_row_bytes(fmt, kv->value_dim)};
+  return true;
+}
+
+static void kv_write(aii_backend *be, const aii_kv_view *kv, uint32_t layer, const aii_rows *rows, const float *k,
+                     const float *v)
+{
+  aii_cuda *cuda = aii_cuda_enter(be);
+  aii_cuda_kv cache;
+  aii_cuda_rows where;
+  if (cuda == NULL || rows->n_rows == 0 || !cache_of(cuda, kv, layer, &cache)) return;
+  for (uint32_t r = 0; r < rows->n_rows; r++)
+    if (rows->tables[rows->seq[r]][rows->pos[r] / kv->block_tokens] >= kv->n_blocks) {
+      aii_cuda_fail(cuda, AIINFRA_EINTERNAL, 0, "a block table names a block outside the KV cache");
+      return;
+    }
+  if (aii_cuda_stage(cuda, rows, kv->block_tokens, &where)) aii_cuda_kv_write(cuda->stream, &cache, &where, k, v);
+}
+
+static void attention(aii_backend *be, const aii_kv_view *kv, uint32_t layer, const aii_rows *rows, const aii_attn *how,
+                      const float *q, float *out)
+{
+  aii_cuda *cuda = aii_cuda_enter(be);
+  if (cuda == NULL || rows->n_rows == 0) return;
+  if (kv->n_kv_heads == 0 || how->n_heads == 0 || how->n_heads % kv->n_kv_heads != 0) {
+    aii_cuda_fail(cuda, AIINFRA_ENOTSUP, 0, "attention of query heads that are no multiple of the KV heads");
+    return;
+  }
+  aii_cuda_attn a = {.n_heads = how->n_heads,
+                     .window = how->window,
+                     .both_ways = how->both_ways,
+                     .scale = how->scale,
+                     .softcap = how->softcap,
+                     .sinks = aii_cuda_vector_of(how->sinks),
+                     .q = q,
+                     .out = out};
+  if (!cache_of(cuda, kv, layer, &a.kv) || !aii_cuda_stage(cuda, rows, kv->block_tokens, &a.rows)) return;
+  if (how->alibi > 0 && (a.slopes = aii_cuda_stage_slopes(cuda, how->alibi, how->n_heads)) == NULL) return;
+  uint32_t longest = 0;
+  for (uint32_t r = 0; r < rows->n_rows; r++) longest = AII_MAX(longest, rows->pos[r] + 1);
+  a.n_splits = (longest - 1) / AII_CUDA_SPLIT + 1;
+  size_t row_bytes = (size_t)how->n_heads * a.n_splits * (kv->value_dim + 2) * sizeof(float);
+  uint32_t each = (uint32_t)AII_MIN(AII_MAX(PART_BYTES / row_bytes, (size_t)1), (size_t)rows->n_rows);
+  a.parts = aii_cuda_grow(cuda, &cuda->scratch, each * row_bytes, "scratch memory for attention");
+  for (; a.parts != NULL && a.first_row < rows->n_rows; a.first_row += a.n_rows) {
+    a.n_rows = AII_MIN(each, rows->n_rows - a.first_row);
+    aii_cuda_attend(cuda->stream, &a);
+  }
+}
+
+/* ---- elements ---- */
+
+static void activate(aii_backend *be, aii_act act, const float *gate, const float *up, size_t n, float *out)
+{
+  aii_cuda *cuda = aii_cuda_enter(be);
+  if (cuda != NULL && n > 0) aii_cuda_activate(cuda->stream, (int)act, gate, up, n, out);
+}
+
+static void add(aii_backend *be, float *x, const float *y, float f, size_t n)
+{
+  aii_cuda *cuda = aii_cuda_enter(be);
+  if (cuda != NULL && n > 0) aii_cuda_add(cuda->stream, x, y, f, n);
+}
+
+static void scale(aii_backend *be, float *x, float f, size_t n)
+{
+  aii_cuda *cuda = aii_cuda_enter(be);
+  if (cuda != NULL && n > 0) aii_cuda_scale(cuda->stream, x, f, n);
+}
+
+static void softcap(aii_backend *be, float *x, float cap, size_t n)
+{
+  aii_cuda *cuda = aii_cuda_enter(be);
+  if (cuda != NULL && n > 0) aii_cuda_softcap(cuda->stream, x, cap, n);
+}
+
+static void copy(aii_backend *be, const float *x, size_t x_stride, uint32_t repeat, size_t n, uint32_t width,
+                 float *out, size_t out_stride)
+{
+  aii_cuda *cuda = aii_cuda_enter(be);
+  if (cuda != NULL && n > 0) aii_cuda_copy(cuda->stream, x, x_stride, repeat, n, width, out, out_stride);
+}
+
+/* ---- experts ---- */
+
+static void route(aii_backend *be, const aii_routing *how, float *scores, uint32_t n_rows, int32_t *ids, float *weights)
+{
+  aii_cuda *cuda = aii_cuda_enter(be);
+  if (cuda == NULL || n_rows == 0) return;
+  bool groups = how->n_groups > 1;
+  if (how->n_used > how->n_experts || (groups && (how->n_groups > AII_MAX_GROUPS || how->n_groups_used == 0))) {
+    aii_cuda_fail(cuda, AIINFRA_EINVAL, 0, "routing to more experts or groups than there are");
+    return;
+  }
+  aii_cuda_routing r = {.n_experts = how->n_experts,
+                        .n_used = how->n_used,
+                        .n_groups = how->n_groups,
+                        .n_groups_used = how->n_groups_used,
+                        .sigmoid = how->sigmoid,
+                        .normalise = how->normalise,
+                        .scale = how->scale != 0 ? how->scale : 1,
+                        .bias = aii_cuda_vector_of(how->bias)};
+  float *choice = aii_cuda_grow(cuda, &cuda->scratch, (size_t)n_rows * how->n_experts * sizeof(float),
+                                "scratch memory for routing");
+  if (choice != NULL) aii_cuda_route(cuda->stream, &r, scores, choice, n_rows, ids, weights);
+}
+
+static void combine(aii_backend *be, const float *y, const float *weights, uint32_t n_rows, uint32_t n_used,
+                    uint32_t width, float *out)
+{
+  aii_cuda *cuda = aii_cuda_enter(be);
+  if (cuda != NULL && n_rows > 0) aii_cuda_combine(cuda->stream, y, weights, n_rows, n_used, width, out);
+}
+
+static void gate_rows(aii_backend *be, float *x, const float *gate, uint32_t n_rows, uint32_t width)
+{
+  aii_cuda *cuda = aii_cuda_enter(be);
+  if (cuda != NULL && n_rows > 0) aii_cuda_gate_rows(cuda->stream, x, gate, n_rows, width);
+}
+
+const aii_backend_ops aii_cuda_ops = {
+    .name = "cuda",
+    .in_place = false,
+    .destroy = aii_cuda_destroy,
+    .alloc = aii_cuda_alloc,
+    .release = aii_cuda_release,
+    .free_bytes = aii_cuda_free_bytes,
+    .upload = aii_cuda_upload,
+    .unload = aii_cuda_unload,
+    .to_host = aii_cuda_to_host,
+    .copy_block = aii_cuda_copy_block,
+    .sync = aii_cuda_sync,
+    .embed = embed,
+    .rms_norm = rms_norm,
+    .layer_norm = layer_norm,
+    .matmul = matmul,
+    .matmuls = matmuls,
+    .gated = gated,
+    .rope = rope,
+    .kv_write = kv_write,
+    .attention = attention,
+    .activate = activate,
+    .add = add,
+    .scale = scale,
+    .softcap = softcap,
+    .copy = copy,
+    .route = route,
+    .matmul_ids = matmul_ids,
+    .combine = combine,
+    .gate_rows = gate_rows,
+};

@@ -1,0 +1,229 @@
+/* cuda_runtime.h - CUDA C++ as far as kernels/cuda speaks it, on the CPU.
+ *
+ * Blocks run one after the other. The threads of a block are fibres: each runs until it meets a barrier or a warp's
+ * exchange, and goes on when all living threads of the block or warp have come there. __shared__ is static memory.
+ * x86-64 only: a fibre is switched by a dozen instructions.
+ */
+#ifndef AII_TESTS_CUDA_RUNTIME_H
+#define AII_TESTS_CUDA_RUNTIME_H
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <vector>
+
+#include "cuda_runtime_api.h"
+
+#define __global__ static
+#define __device__
+#define __shared__ static
+#define __constant__ static const
+
+struct float2 {
+  float x, y;
+};
+static inline float2 make_float2(float x, float y)
+{
+  return {x, y};
+}
+struct dim3 {
+  unsigned x, y, z;
+  dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_)
+  {
+  }
+};
+
+static dim3 threadIdx, blockIdx, blockDim, gridDim;
+
+using std::max;
+using std::min;
+
+extern "C" void aii_fibre_switch(void **save, void *load);
+
+namespace cuda_on_cpu
+{
+
+enum { STACK = 256 << 10, WARP_LANES = 32 };
+
+struct barrier {
+  unsigned arrived, generation;
+};
+
+struct fibre {
+  void *sp;
+  bool done;
+  uint64_t slot[6]; /* what the other lanes of its warp may read */
+};
+
+struct machine {
+  std::vector<char> stacks;
+  std::vector<fibre> fibres;
+  std::vector<barrier> warps;
+  barrier block;
+  unsigned n, current;
+  void *scheduler;
+  const std::function<void()> *kernel;
+};
+
+static machine &it()
+{
+  static machine m;
+  return m;
+}
+
+static inline void yield()
+{
+  aii_fibre_switch(&it().fibres[it().current].sp, it().scheduler);
+}
+
+static inline unsigned living(unsigned from, unsigned to)
+{
+  unsigned n = 0;
+  for (unsigned i = from; i < std::min(to, it().n); i++) n += !it().fibres[i].done;
+  return n;
+}
+
+/* Those that end while others wait count as having come. */
+static inline void wait(barrier &b, unsigned from, unsigned to)
+{
+  unsigned generation = b.generation;
+  b.arrived++;
+  while (b.generation == generation) {
+    if (b.arrived >= living(from, to)) {
+      b.arrived = 0;
+      b.generation++;
+      return;
+    }
+    yield();
+  }
+}
+
+static inline void wait_warp()
+{
+  unsigned warp = it().current / WARP_LANES;
+  wait(it().warps[warp], warp * WARP_LANES, (warp + 1) * WARP_LANES);
+}
+
+static void run()
+{
+  (*it().kernel)();
+  it().fibres[it().current].done = true;
+  yield();
+}
+
+static inline void start(unsigned i)
+{
+  machine &m = it();
+  uint64_t *top = (uint64_t *)((uintptr_t)(m.stacks.data() + (size_t)(i + 1) * STACK) & ~(uintptr_t)63);
+  *--top = 0; /* where run() would return to: it does not */
+  *--top = (uint64_t)(uintptr_t)run;
+  for (int r = 0; r < 6; r++) *--top = 0;
+  m.fibres[i] = fibre{top, false, {0}};
+}
+
+static inline void run_block()
+{
+  machine &m = it();
+  m.block = barrier{0, 0};
+  m.warps.assign(m.n / WARP_LANES + 1, barrier{0, 0});
+  for (unsigned i = 0; i < m.n; i++) start(i);
+  for (unsigned left = m.n; left > 0;) {
+    left = 0;
+    for (unsigned i = 0; i < m.n; i++) {
+      if (m.fibres[i].done) continue;
+      m.current = i;
+      threadIdx = dim3(i, 0, 0);
+      aii_fibre_switch(&m.scheduler, m.fibres[i].sp);
+      left += !m.fibres[i].done;
+    }
+  }
+}
+
+static inline void launch(dim3 grid, dim3 block, const std::function<void()> &kernel)
+{
+  machine &m = it();
+  m.n = block.x;
+  m.kernel = &kernel;
+  m.stacks.resize((size_t)m.n * STACK);
+  m.fibres.resize(m.n);
+  blockDim = block;
+  gridDim = grid;
+  for (blockIdx.z = 0; blockIdx.z < grid.z; blockIdx.z++)
+    for (blockIdx.y = 0; blockIdx.y < grid.y; blockIdx.y++)
+      for (blockIdx.x = 0; blockIdx.x < grid.x; blockIdx.x++) run_block();
+}
+
+static inline fibre &lane_of(unsigned lane)
+{
+  return it().fibres[it().current / WARP_LANES * WARP_LANES + lane];
+}
+
+template <class T> static T exchange(T v, unsigned from)
+{
+  memcpy(it().fibres[it().current].slot, &v, sizeof v);
+  wait_warp();
+  T got;
+  memcpy(&got, lane_of(from).slot, sizeof got);
+  wait_warp();
+  return got;
+}
+
+static inline int byte_product(uint32_t a, uint32_t b)
+{
+  int sum = 0;
+  for (int i = 0; i < 32; i += 8) sum += (int)(int8_t)(a >> i) * (int)(int8_t)(b >> i);
+  return sum;
+}
+
+/* mma.m16n8k16 (halves 1) and k32 (halves 2) of int8. */
+static inline void mma_s8(int c[4], const uint32_t *a, const uint32_t *b, int halves)
+{
+  fibre &me = it().fibres[it().current];
+  unsigned lane = it().current % WARP_LANES, g = lane / 4, t = lane % 4;
+  uint32_t mine[6] = {0};
+  memcpy(mine, a, 8 * (size_t)halves);
+  memcpy(mine + 4, b, 4 * (size_t)halves);
+  memcpy(me.slot, mine, sizeof mine);
+  wait_warp();
+  for (int i = 0; i < 4; i++)
+    for (int h = 0; h < halves; h++)
+      for (unsigned k = 0; k < 4; k++) {
+        uint32_t row[6], col[6];
+        memcpy(row, lane_of(g * 4 + k).slot, sizeof row);
+        memcpy(col, lane_of((2 * t + i % 2) * 4 + k).slot, sizeof col);
+        c[i] += byte_product(row[2 * h + i / 2], col[4 + h]);
+      }
+  wait_warp();
+}
+
+} // namespace cuda_on_cpu
+
+static inline void __syncthreads()
+{
+  cuda_on_cpu::wait(cuda_on_cpu::it().block, 0, cuda_on_cpu::it().n);
+}
+template <class T> static T __shfl_sync(unsigned, T v, int lane)
+{
+  return cuda_on_cpu::exchange(v, (unsigned)lane);
+}
+template <class T> static T __shfl_xor_sync(unsigned, T v, int mask)
+{
+  return cuda_on_cpu::exchange(v, cuda_on_cpu::it().current % 32 ^ (unsigned)mask);
+}
+template <class T> static T __shfl_down_sync(unsigned, T v, int by)
+{
+  unsigned lane = cuda_on_cpu::it().current % 32;
+  return cuda_on_cpu::exchange(v, lane + (unsigned)by < 32 ? lane + (unsigned)by : lane);
+}
+static inline int __dp4a(int a, int b, int c)
+{
+  return c + cuda_on_cpu::byte_product((uint32_t)a, (uint32_t)b);
+}
+static inline uint32_t __vsub4(uint32_t a, uint32_t b)
+{
+  uint32_t out = 0;
+  for (int i = 0; i < 32; i += 8) out |= (uint32_t)(uint8_t)((a >> i) - (b >> i)) << i;
+  return out;
+}
+
+#endif

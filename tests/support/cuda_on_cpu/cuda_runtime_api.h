@@ -1,0 +1,149 @@
+/* cuda_runtime_api.h - the part of CUDA's runtime that src/backend/cuda uses, on a machine without a GPU.
+ *
+ * Device memory is host memory with red zones that freeing checks, a stream does at once what it is told. AIINFRA_FAKE_CUDA
+ * chooses what there is: unset or "ok" one device, "none" no device, "old" a driver that is too old, "small" a device
+ * with 64 KiB of memory.
+ */
+#ifndef AII_TESTS_CUDA_RUNTIME_API_H
+#define AII_TESTS_CUDA_RUNTIME_API_H
+
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef int cudaError_t;
+typedef void *cudaStream_t;
+enum {
+  cudaSuccess = 0,
+  cudaErrorInvalidValue = 1,
+  cudaErrorMemoryAllocation = 2,
+  cudaErrorInsufficientDriver = 35,
+  cudaErrorNoDevice = 100
+};
+enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2, cudaMemcpyDeviceToDevice = 3 };
+struct cudaDeviceProp {
+  char name[256];
+  size_t totalGlobalMem;
+  int major, minor;
+};
+
+enum { FAKE_CUDA_GUARD = 64, FAKE_CUDA_FILL = 0xa5 };
+static const size_t fake_cuda_small = (size_t)64 << 10;
+
+static inline int fake_cuda_is(const char *what)
+{
+  const char *have = getenv("AIINFRA_FAKE_CUDA");
+  return strcmp(have != NULL ? have : "ok", what) == 0;
+}
+
+static inline cudaError_t cudaGetDeviceCount(int *n)
+{
+  *n = 0;
+  if (fake_cuda_is("none")) return cudaErrorNoDevice;
+  if (fake_cuda_is("old")) return cudaErrorInsufficientDriver;
+  *n = 1;
+  return cudaSuccess;
+}
+
+static inline cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int device)
+{
+  if (device != 0) return cudaErrorInvalidValue;
+  memset(p, 0, sizeof *p);
+  strcpy(p->name, "an emulated GPU");
+  p->totalGlobalMem = fake_cuda_is("small") ? fake_cuda_small : (size_t)4 << 30;
+  p->major = 9;
+  return cudaSuccess;
+}
+
+static inline cudaError_t cudaSetDevice(int device)
+{
+  return device == 0 ? cudaSuccess : cudaErrorInvalidValue;
+}
+
+static inline cudaError_t cudaGetLastError(void)
+{
+  return cudaSuccess;
+}
+
+static inline const char *cudaGetErrorString(cudaError_t e)
+{
+  if (e == cudaErrorNoDevice) return "no CUDA-capable device is detected";
+  if (e == cudaErrorInsufficientDriver) return "CUDA driver version is insufficient for CUDA runtime version";
+  return e == cudaErrorMemoryAllocation ? "out of memory" : "invalid argument";
+}
+
+static inline cudaError_t cudaMalloc(void **out, size_t n)
+{
+  *out = NULL;
+  if (fake_cuda_is("small") && n > fake_cuda_small) return cudaErrorMemoryAllocation;
+  char *p = (char *)aligned_alloc(64, (n + 2 * FAKE_CUDA_GUARD + 63) / 64 * 64);
+  if (p == NULL) return cudaErrorMemoryAllocation;
+  memset(p, FAKE_CUDA_FILL, n + 2 * FAKE_CUDA_GUARD);
+  memcpy(p, &n, sizeof n);
+  *out = p + FAKE_CUDA_GUARD;
+  return cudaSuccess;
+}
+
+static inline cudaError_t cudaFree(void *ptr)
+{
+  if (ptr == NULL) return cudaSuccess;
+  char *p = (char *)ptr - FAKE_CUDA_GUARD;
+  size_t n;
+  memcpy(&n, p, sizeof n);
+  for (size_t i = sizeof n; i < FAKE_CUDA_GUARD; i++)
+    if ((unsigned char)p[i] != FAKE_CUDA_FILL ||
+        (unsigned char)p[FAKE_CUDA_GUARD + n + i - sizeof n] != FAKE_CUDA_FILL) {
+      fprintf(stderr, "a kernel wrote outside of its %zu bytes\n", n);
+      abort();
+    }
+  free(p);
+  return cudaSuccess;
+}
+
+static inline cudaError_t cudaMallocHost(void **out, size_t n)
+{
+  *out = malloc(n);
+  return *out != NULL ? cudaSuccess : cudaErrorMemoryAllocation;
+}
+
+static inline cudaError_t cudaFreeHost(void *p)
+{
+  free(p);
+  return cudaSuccess;
+}
+
+static inline cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total)
+{
+  *total = *free_bytes = fake_cuda_is("small") ? fake_cuda_small : (size_t)4 << 30;
+  return cudaSuccess;
+}
+
+static inline cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t n, enum cudaMemcpyKind kind,
+                                          cudaStream_t s)
+{
+  (void)kind;
+  (void)s;
+  memcpy(to, from, n);
+  return cudaSuccess;
+}
+
+static inline cudaError_t cudaStreamCreate(cudaStream_t *s)
+{
+  *s = (cudaStream_t)1;
+  return cudaSuccess;
+}
+
+static inline cudaError_t cudaStreamDestroy(cudaStream_t s)
+{
+  (void)s;
+  return cudaSuccess;
+}
+
+static inline cudaError_t cudaStreamSynchronize(cudaStream_t s)
+{
+  (void)s;
+  return cudaSuccess;
+}
+
+#endif
