@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 VOCAB = 1536
 HIDDEN = 256
-LAYERS = 6
+LAYERS = 5
 HEADS = 4
 HEAD_DIM = HIDDEN // HEADS
 FEED_FORWARD = 512
@@ -155,7 +155,7 @@ def of(state):
 
 
 @torch.no_grad()
-def grow(model, after, layers=LAYERS):
+def grow(model, layers, after):
     """A deeper network that computes the same: twins of layer `after` behind it, whose outputs are zero until training finds a use."""
     deeper = Nano(layers)
     added = layers - len(model.blk)

@@ -106,10 +106,10 @@ def start(args):
         saved = torch.load(args.out)
         return m.of(saved["raw"]), saved
     if not args.start:
-        return m.Nano(), None
+        return m.Nano(args.layers), None
     model, old = export.read(args.start), tok.from_gguf(args.start)
-    if len(model.blk) < m.LAYERS:
-        model = m.grow(model, after=len(model.blk) // 2)
+    if len(model.blk) < args.layers:
+        model = m.grow(model, args.layers, after=len(model.blk) // 2)
     if os.path.exists(args.tokenizer):
         change_vocabulary(model.token_embd.weight.data, old, Tokenizer.from_file(args.tokenizer))
     else:
@@ -191,6 +191,7 @@ def main():
     p.add_argument("--tokens", type=float, default=12e6)
     p.add_argument("--minutes", type=float, default=0, help="end after so many, whatever --tokens says")
     p.add_argument("--seed", type=int, default=1)
+    p.add_argument("--layers", type=int, default=m.LAYERS, help="with --start: make the network so deep first, if it is not")
     p.add_argument("--threads", type=int, default=2)
     p.add_argument("--save-every", type=float, default=240, help="seconds")
     p.add_argument("--lr", type=float, default=MATRIX_RATE, help="of the weight matrices")
