@@ -281,7 +281,7 @@ run-bench: all
 bench-cpu: deps
 	$(Q)$(MAKE) --no-print-directory -j$(JOBS) run-bench-cpu
 run-bench-cpu: all $(BUILD)/bench/machine
-	$(Q)peer=$$(tests/support/peer.sh $(BUILD)) && PYTHONDONTWRITEBYTECODE=1 python3 tests/bench/cpu/run.py $(BUILD) "$$peer"
+	$(Q)peer=$$(tests/support/peer.sh $(BUILD) $(ISA)) && PYTHONDONTWRITEBYTECODE=1 python3 tests/bench/cpu/run.py $(BUILD) "$$peer"
 $(BUILD)/bench/machine: tests/bench/cpu/machine.c
 	$(say) CC $<
 	@mkdir -p $(@D)

@@ -104,7 +104,7 @@ size_t aii_q8_row_bytes(size_t n);
 /* Weights are multiplied in panels: 16 rows, repacked so that a vector register holds one element, or four, of each
  * row. kernels/panel.h has the layout. The last panel of a matrix is filled up with rows of zeros. */
 #define AII_PANEL 16
-#define AII_PANEL_LAYOUT 1                     /* of files that hold panels: another number when any byte moves */
+#define AII_PANEL_LAYOUT 2                     /* of files that hold panels: another number when any byte moves */
 size_t aii_panel_bytes(aii_fmt fmt, size_t n); /* of rows of n elements; 0: a format that is not packed */
 /* n_rows <= 16 rows of n elements, `stride` bytes apart, to one panel. */
 void aii_panel_pack(aii_fmt fmt, const void *rows, size_t stride, uint32_t n_rows, size_t n, void *panel);
@@ -117,7 +117,8 @@ void aii_panel_pack(aii_fmt fmt, const void *rows, size_t stride, uint32_t n_row
  *   Q8_0 Q4_0 Q5_0 IQ4_NL MXFP4:  sum = fma((float)(sum of q * xq), d * dx, sum)        q with its zero point taken off
  *   Q4_1 Q5_1:                    sum = fma((float)(sum of q * xq), d * dx, sum), sum = fma(m, s, sum)
  *   Q4_K Q5_K:                    the same with d * scale for d and -(dmin * min) for m
- *   Q6_K:                         sum = fma((float)(sum of q * xq), (d * scale) * dx, sum) for the first, then the last 16 */
+ *   Q6_K:                         t = (float)(sum of q * xq) * (d * scale) of the first 16 of them, t = fma(the same of the
+ *                                 last 16, t), sum = fma(t, dx, sum) */
 typedef struct aii_product {
   const void *w;   /* panels, one behind the other; rows, of a format that is not packed */
   size_t w_stride; /* bytes of a panel, or from row to row */
@@ -162,6 +163,8 @@ typedef struct aii_attn_state {
   float *scores;       /* [n_q][stride], then weights */
   size_t stride;
   float *m, *l, *acc; /* [n_q], [n_q][16], [n_q][dim] */
+  const void *next;   /* NULL, or next_bytes that will be read soon: worth a prefetch while nothing else is read */
+  size_t next_bytes;
 } aii_attn_state;
 
 typedef struct aii_kernels {

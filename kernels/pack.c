@@ -79,7 +79,10 @@ static void read_block(aii_fmt f, const unsigned char *p, uint32_t s, uint32_t r
                        unsigned char *head)
 {
   switch (f) {
-    case AII_FMT_Q8_0: to_words(p + 2, c->low); break;
+    case AII_FMT_Q8_0:
+      to_words(p + 2, c->low);
+      for (uint32_t g = 0; g < 8; g++) c->low[g] ^= BYTES(0x80);
+      break;
     case AII_FMT_Q4_0:
     case AII_FMT_IQ4_NL: nibbles(p + 2, c); break;
     case AII_FMT_Q4_1: nibbles(p + 4, c); break;

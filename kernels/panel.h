@@ -2,8 +2,8 @@
  *
  * Floats: element k of all 16 rows, then element k + 1: [n][16] of F32, F16 or BF16.
  *
- * Quantised formats: blocks of 32 elements. A block holds the codes of the 16 rows, unsigned but for Q8_0, in groups of
- * four elements; byte 4 * row + i of a group's 64 bytes is element 4 * group + i of the row:
+ * Quantised formats: blocks of 32 elements. A block holds the codes of the 16 rows, unsigned (those of Q8_0 count 128
+ * more than they mean), in groups of four elements; byte 4 * row + i of a group's 64 bytes is element 4 * group + i of the row:
  *
  *   codes   Q8_0: 8 groups of 64 bytes. The others: 4 vectors of 64 bytes with the low four bits of groups g and g + 4
  *   fifth   Q5_0, Q5_1, Q5_K: 64 bytes, bit g is the fifth of group g.   Q6_K: 2 x 64 bytes, two bits a group

@@ -260,12 +260,23 @@ static int measure_both(bench *b, const test *pp, const test *tg, int64_t rounds
   return code;
 }
 
+static bool find_isa(const char *name)
+{
+  static const char *const names[] = {"ref", "avx2", "avx512", "avxvnni"};
+  static const int32_t isas[] = {AIINFRA_ISA_REF, AIINFRA_ISA_AVX2, AIINFRA_ISA_AVX512, AIINFRA_ISA_AVXVNNI};
+  for (size_t i = 0; name != NULL && i < sizeof isas / sizeof isas[0]; i++)
+    if (strcmp(name, names[i]) == 0) cli_isa = isas[i];
+  if (name == NULL || cli_isa != 0) return true;
+  cli_fail("--isa is '%.20s', must be ref, avx2, avx512 or avxvnni", name);
+  return false;
+}
+
 int cmd_bench(int argc, char **argv)
 {
   test pp = {.tokens = 512, .sequences = 1}, tg = {.generate = true, .tokens = 128, .sequences = 1};
   bench b = {.info.struct_size = sizeof b.info};
   int64_t rounds = 3;
-  const char *kv_type = NULL;
+  const char *kv_type = NULL, *isa = NULL;
   bool from_stdin = false;
   const cli_option options[] = {
       {"pp", 0, CLI_INT, &pp.tokens, 0, 1e6, "N", "tokens of the prompt; 0: leave out (512)"},
@@ -273,6 +284,7 @@ int cmd_bench(int argc, char **argv)
       {"depth", 'd', CLI_INT, &tg.depth, 0, 1e6, "N", "tokens that stand before the generated ones (0)"},
       {"sequences", 's', CLI_INT, &tg.sequences, 1, MAX_SEQUENCES, "N", "sequences to generate at once (1)"},
       {"threads", 't', CLI_INT, &b.threads, 0, 1024, "N", "compute threads; 0: one for each core"},
+      {"isa", 0, CLI_TEXT, &isa, 0, 0, "ISA", "instructions to use: ref, avx2, avx512, avxvnni; without it: the best"},
       CLI_KV_TYPE(kv_type),
       CLI_PACKED,
       CLI_DEVICE,
@@ -289,7 +301,7 @@ int cmd_bench(int argc, char **argv)
   if (!cli_parse(&command, argc, argv, &n, &code)) return code;
   b.model = argv[0];
   cli_catch_interrupts();
-  if (!cli_kv_type(kv_type, &b.kv_type)) return CLI_USAGE;
+  if (!cli_kv_type(kv_type, &b.kv_type) || !find_isa(isa)) return CLI_USAGE;
   start = now();
   code = cli_model_open(b.model, b.threads, &b.engine);
   if (code != CLI_OK) return code;

@@ -161,6 +161,7 @@ static void log_line(void *user, aiinfra_log_level level, const char *message)
 }
 
 const char *cli_packed;
+int32_t cli_isa;
 
 const char *cli_device, *cli_ranks;
 
@@ -185,6 +186,7 @@ int cli_runtime_open(int64_t threads, aiinfra_runtime **out)
   aiinfra_runtime_opts opts = AIINFRA_RUNTIME_OPTS_INIT;
   aiinfra_error err;
   opts.n_threads = (int32_t)threads;
+  opts.isa = cli_isa;
   opts.log = log_line;
   opts.cuda_path = getenv("AIINFRA_CUDA_PLUGIN");
   if (!choose_device(cli_device, &opts)) {

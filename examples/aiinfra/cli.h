@@ -89,6 +89,8 @@ extern const char *cli_device;
     "ranks", 0, CLI_TEXT, &cli_ranks, 0, 0, "mpi", "each process of mpirun has a part of the model" \
   }
 extern const char *cli_ranks;
+/* An aiinfra_isa for the runtimes that are opened from now on; 0: the best. */
+extern int32_t cli_isa;
 
 int cli_runtime_open(int64_t threads, aiinfra_runtime **out);
 /* Only the runtime and the model; kv and batcher stay NULL. */

@@ -28,7 +28,7 @@ __constant__ int8_t fp4_levels[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4
 template <aii_fmt F> __device__ inline uint32_t levels(const uint32_t *block, uint32_t row, uint32_t g)
 {
   const uint32_t bits = aii_panel_bits(F);
-  if (bits == 8) return block[16 * g + row];
+  if (bits == 8) return block[16 * g + row] ^ 0x80808080u;
   uint32_t code = block[16 * (g % 4) + row] >> (4 * (g / 4)) & 0x0f0f0f0fu;
   if (bits == 5) code |= (block[64 + row] >> g & 0x01010101u) << 4;
   if (bits == 6) code |= (block[64 + 16 * (g / 4) + row] >> (2 * (g % 4)) & 0x03030303u) << 4;
@@ -83,9 +83,9 @@ __device__ inline void put(const aii_cuda_product &p, const matrix &m, uint32_t 
 
 /* ---- few rows of activations ---- */
 
-/* Terms of a block: two with a minimum, or with two scales. */
+/* Terms of a block. */
 template <aii_fmt F> struct terms {
-  static const int count = aii_panel_has_min(F) || F == AII_FMT_Q6_K ? 2 : 1;
+  static const int count = aii_panel_has_min(F) ? 2 : 1;
 };
 
 template <aii_fmt F>
@@ -96,14 +96,16 @@ __device__ inline void quant_terms(const aii_cuda_product &p, const unsigned cha
                       *scales = block + aii_panel_codes(F);
   const uint32_t *x = (const uint32_t *)(p.x_q8.q + col * p.n_in) + 8 * b;
   size_t at = col * (p.n_in / AII_QBLOCK) + b;
-  const int parts = F == AII_FMT_Q6_K ? 2 : 1, each = 8 / parts;
-  float d = p.x_q8.d[at];
-  for (int h = 0; h < parts; h++) {
-    int sum = 0;
-    for (int g = h * each; g < (h + 1) * each; g++)
-      sum = __dp4a((int)levels<F>((const uint32_t *)block, row, g), (int)x[g], sum);
-    out[h * step] = make_float2((float)sum, scale_of<F>(head, scales, row, h) * d);
+  float both = 0;
+  int sum = 0;
+  for (int g = 0; g < 8; g++) {
+    sum = __dp4a((int)levels<F>((const uint32_t *)block, row, g), (int)x[g], sum);
+    if (F != AII_FMT_Q6_K || g % 4 != 3) continue;
+    both = fmaf((float)sum, scale_of<F>(head, scales, row, g / 4), both);
+    sum = 0;
   }
+  out[0] = F == AII_FMT_Q6_K ? make_float2(both, p.x_q8.d[at])
+                             : make_float2((float)sum, scale_of<F>(head, scales, row, 0) * p.x_q8.d[at]);
   if (aii_panel_has_min(F)) out[step] = make_float2(min_of<F>(head, scales, row), p.x_q8.s[at]);
 }
 
@@ -195,8 +197,8 @@ __device__ inline void add_block(const aii_cuda_product &p, uint32_t b, uint32_t
     mma_k16(low, a, xs[0]);
     mma_k16(high, a + 2, xs[1]);
     for (int i = 0; i < 4; i++) {
-      sum[i] = fmaf((float)low[i], scales[0][i / 2] * d[i % 2], sum[i]);
-      sum[i] = fmaf((float)high[i], scales[1][i / 2] * d[i % 2], sum[i]);
+      float both = fmaf((float)high[i], scales[1][i / 2], (float)low[i] * scales[0][i / 2]);
+      sum[i] = fmaf(both, d[i % 2], sum[i]);
     }
     return;
   }

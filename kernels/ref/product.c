@@ -29,7 +29,7 @@ static float float_dot(aii_fmt f, const unsigned char *w, size_t step, const flo
 static int level(aii_fmt f, const unsigned char *block, uint32_t row, uint32_t k)
 {
   uint32_t g = k / 4, at = 4 * row + k % 4, bits = aii_panel_bits(f);
-  if (bits == 8) return (int8_t)block[64 * g + at];
+  if (bits == 8) return block[64 * g + at] - 128;
   int code = block[64 * (g % 4) + at] >> 4 * (g / 4) & 15;
   if (bits == 5) code |= (block[256 + at] >> g & 1) << 4;
   if (bits == 6) code |= (block[256 + 64 * (g / 4) + at] >> 2 * (g % 4) & 3) << 4;
@@ -59,13 +59,15 @@ static float q8_dot(aii_fmt f, const void *panel, uint32_t row, const int8_t *x,
   for (size_t b = 0; b < n / AII_QBLOCK; b++) {
     const unsigned char *block = aii_panel_at(f, panel, b), *scales = block + aii_panel_codes(f);
     uint32_t parts = f == AII_FMT_Q6_K ? 2 : 1, each = AII_QBLOCK / parts;
-    float min = 0;
+    float min = 0, both = 0;
     for (uint32_t h = 0; h < parts; h++) {
       int isum = 0;
       for (uint32_t k = h * each; k < (h + 1) * each; k++) isum += level(f, block, row, k) * x[AII_QBLOCK * b + k];
       float scale = scale_of(f, aii_panel_unit(f, panel, b), scales, row, h, &min);
-      sum = fmaf((float)isum, scale * d[b], sum);
+      if (parts == 1) sum = fmaf((float)isum, scale * d[b], sum);
+      else both = fmaf((float)isum, scale, both);
     }
+    if (parts == 2) sum = fmaf(both, d[b], sum);
     if (aii_panel_has_min(f)) sum = fmaf(min, s[b], sum);
   }
   return sum;

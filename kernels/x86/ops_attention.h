@@ -262,7 +262,10 @@ static __attribute__((noinline)) void rescale(const aii_attn_state *s, uint32_t 
 static void attn_soften(const aii_attn_state *s)
 {
   const uint32_t from = s->first / AII_LANES * AII_LANES;
+  size_t fetched = 0;
   for (uint32_t i = 0; i < s->n_q; i++) {
+    for (; s->next != NULL && fetched < s->next_bytes / s->n_q * (i + 1); fetched += 64)
+      _mm_prefetch((const char *)s->next + fetched, AII_FETCH);
     float *x = s->scores + i * s->stride, *l = s->l + (size_t)i * AII_LANES;
     hide(x, s->first, s->end, -INFINITY);
     v16 most = v16_load(x + from);

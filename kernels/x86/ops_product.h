@@ -61,6 +61,15 @@ AII_INLINE void finish_columns(const aii_product *p, uint32_t r, uint32_t c, con
       finish(p, r + i * AII_PANEL, c + j, v16_load(waiting + j * TILE_FLOATS + i * AII_PANEL));
 }
 
+/* The lines that n columns from c on will be finished in: stores find them there. */
+AII_INLINE void fetch_columns(const aii_product *p, uint32_t r, uint32_t c, uint32_t n)
+{
+  for (uint32_t j = c; j < c + n && j < p->n_cols; j++) {
+    const float *y = p->y + (p->y_index != NULL ? p->y_index[j] : j) * p->y_stride + r;
+    for (uint32_t i = 0; i < TILE_FLOATS && r + i < p->n_rows; i += AII_PANEL) __builtin_prefetch(y + i, 1);
+  }
+}
+
 /* The panels of the tile at row r. */
 AII_INLINE void tile_panels(const aii_product *p, uint32_t r, const unsigned char **w)
 {
@@ -101,6 +110,7 @@ AII_INLINE b64 block_codes(aii_fmt f, const unsigned char *block, uint32_t g)
   if (bits == 6) q = b64_or(q, b64_and(b64_shift(b64_load(block + 256 + 64 * (g / 4)), 4 - 2 * (int)(g % 4)), 48));
   if (f == AII_FMT_IQ4_NL) q = b64_lookup(q, aii_iq4_levels);
   if (f == AII_FMT_MXFP4) q = b64_lookup(q, fp4_codes);
+  if (f == AII_FMT_Q8_0) return AII_SIGNED_ZERO != 0 ? q : b64_add(q, -128);
   return dots_of(f) == DOTS_SIGNED && AII_SIGNED_ZERO != 0 ? b64_add(q, AII_SIGNED_ZERO) : q;
 }
 
@@ -169,15 +179,13 @@ AII_INLINE b64 tile_codes(aii_fmt f, bool wide, const unsigned char *codes, uint
   return wide ? b64_load(codes + 64 * g) : block_codes(f, codes, g);
 }
 
-/* sum[j] += the groups of a part of a block times column j */
-AII_INLINE void part_product(aii_fmt f, bool wide, const tile_block *t, uint32_t part, v16 (*sum)[AII_PANELS],
-                             const uint32_t cols)
+/* dot[j] = the groups of a part of a block times column j, which dots_end() makes floats of. */
+AII_INLINE void part_dots(aii_fmt f, bool wide, const tile_block *t, uint32_t part, x4 *zeros, b64 (*dot)[AII_PANELS],
+                          const uint32_t cols)
 {
   const dot_kind kind = dots_of(f);
   const int zero = code_zero(f, wide);
   const uint32_t groups = 8 / block_parts(f);
-  b64 dot[AII_QUANT_COLS][AII_PANELS];
-  x4 zeros[AII_QUANT_COLS];
 #pragma GCC unroll 8
   for (uint32_t j = 0; j < cols; j++) {
     zeros[j] = dots_zero((const int32_t *)(const void *)(t->x[j] + t->z) + part, zero);
@@ -197,12 +205,46 @@ AII_INLINE void part_product(aii_fmt f, bool wide, const tile_block *t, uint32_t
       for (uint32_t i = 0; i < AII_PANELS; i++) dot[j][i] = dots_add(kind, dot[j][i], w0[i], w1[i], x0, x1);
     }
   }
+}
+
+/* sum[j] += a block times column j */
+AII_INLINE void block_product(aii_fmt f, bool wide, const tile_block *t, v16 (*sum)[AII_PANELS], const uint32_t cols)
+{
+  const dot_kind kind = dots_of(f);
+  const bool zero = code_zero(f, wide) != 0;
+  b64 dot[AII_QUANT_COLS][AII_PANELS];
+  x4 zeros[AII_QUANT_COLS];
+  part_dots(f, wide, t, 0, zeros, dot, cols);
   for (uint32_t i = 0; i < AII_PANELS; i++) {
-    v16 d = tile_scale(f, wide, t, i, part);
+    v16 d = tile_scale(f, wide, t, i, 0);
 #pragma GCC unroll 8
     for (uint32_t j = 0; j < cols; j++)
-      sum[j][i] =
-          v16_fma(dots_end(kind, dot[j][i], zero != 0, zeros[j]), v16_mul(d, x_float(t->x[j], t->d)), sum[j][i]);
+      sum[j][i] = v16_fma(dots_end(kind, dot[j][i], zero, zeros[j]), v16_mul(d, x_float(t->x[j], t->d)), sum[j][i]);
+  }
+}
+
+/* The same of two parts with scales of their own. */
+AII_INLINE void halves_product(aii_fmt f, bool wide, const tile_block *t, v16 (*sum)[AII_PANELS], const uint32_t cols)
+{
+  const dot_kind kind = dots_of(f);
+  const bool zero = code_zero(f, wide) != 0;
+  b64 dot[AII_QUANT_COLS][AII_PANELS];
+  v16 first[AII_QUANT_COLS][AII_PANELS];
+  x4 zeros[AII_QUANT_COLS];
+  part_dots(f, wide, t, 0, zeros, dot, cols);
+  for (uint32_t i = 0; i < AII_PANELS; i++) {
+    v16 d = tile_scale(f, wide, t, i, 0);
+#pragma GCC unroll 8
+    for (uint32_t j = 0; j < cols; j++) first[j][i] = v16_mul(dots_end(kind, dot[j][i], zero, zeros[j]), d);
+  }
+  part_dots(f, wide, t, 1, zeros, dot, cols);
+  for (uint32_t i = 0; i < AII_PANELS; i++) {
+    v16 d = tile_scale(f, wide, t, i, 1);
+#pragma GCC unroll 8
+    for (uint32_t j = 0; j < cols; j++) {
+      v16 both = v16_fma(dots_end(kind, dot[j][i], zero, zeros[j]), d, first[j][i]);
+      sum[j][i] = v16_fma(both, x_float(t->x[j], t->d), sum[j][i]);
+    }
   }
 }
 
@@ -229,8 +271,8 @@ AII_INLINE void quant_tile(aii_fmt f, bool wide, const aii_product *p, const uns
       for (size_t at = 0; !wide && at < aii_panel_block(f); at += 64)
         _mm_prefetch((const char *)ahead_of(p, w[i], t.codes[i]) + at, _MM_HINT_T0);
     }
-#pragma GCC unroll 2
-    for (uint32_t part = 0; part < block_parts(f); part++) part_product(f, wide, &t, part, sum, cols);
+    if (block_parts(f) == 2) halves_product(f, wide, &t, sum, cols);
+    else block_product(f, wide, &t, sum, cols);
     for (uint32_t i = 0; aii_panel_has_min(f) && i < AII_PANELS; i++) {
       v16 m = tile_min(f, wide, &t, i);
       for (uint32_t j = 0; j < cols; j++) sum[j][i] = v16_fma(m, x_float(x[j], t.s), sum[j][i]);
@@ -263,6 +305,19 @@ AII_INLINE void quant_wide(aii_fmt f, const aii_product *p, const unsigned char 
     for (uint32_t i = 0; i < AII_PANELS; i++) v16_store(waiting + j * TILE_FLOATS + i * AII_PANEL, sum[j][i]);
 }
 
+/* A slice ahead of the one from block `first` on, while that is multiplied: the share from column c on of n. Behind a
+ * panel's last slice it is the first one of the next tile's. */
+AII_INLINE void fetch_slice(aii_fmt f, const aii_product *p, const unsigned char *const *w, size_t first, uint32_t c,
+                            uint32_t n)
+{
+  size_t bytes = SLICE_BLOCKS * (aii_panel_block(f) + aii_panel_head(f) / 8), at = (first / SLICE_BLOCKS + 1) * bytes;
+  for (uint32_t i = 0; i < AII_PANELS; i++) {
+    const unsigned char *next = w[i] + (at < p->w_stride ? at : AII_PANELS * p->w_stride);
+    for (size_t k = bytes * c / n / 64 * 64; k < bytes * (c + AII_QUANT_COLS) / n; k += 64)
+      _mm_prefetch((const char *)next + k, _MM_HINT_T1);
+  }
+}
+
 /* A tile's panels times n <= GROUP_COLS columns from c on. */
 AII_INLINE void quant_group(aii_fmt f, const aii_product *p, const unsigned char *const *w, uint32_t r, uint32_t c,
                             uint32_t n)
@@ -279,23 +334,36 @@ AII_INLINE void quant_group(aii_fmt f, const aii_product *p, const unsigned char
       for (size_t b = first; b < end; b++, to += wide_bytes(f))
         widen_block(f, aii_panel_at(f, w[i], b), aii_panel_unit(f, w[i], b), to);
     }
-    uint32_t j = 0;
-    for (; j + AII_QUANT_COLS <= n; j += AII_QUANT_COLS)
+    uint32_t j = 0, last = end == blocks;
+    for (; j + AII_QUANT_COLS <= n; j += AII_QUANT_COLS) {
+      if (last) fetch_columns(p, r, c + j, AII_QUANT_COLS);
+      fetch_slice(f, p, w, first, j, n);
       quant_wide(f, p, wide, c + j, first, end, waiting + j * TILE_FLOATS, AII_QUANT_COLS);
+      if (last) finish_columns(p, r, c + j, waiting + j * TILE_FLOATS, AII_QUANT_COLS);
+    }
+    const uint32_t rest = j;
     for (; j + 2 <= n; j += 2) quant_wide(f, p, wide, c + j, first, end, waiting + j * TILE_FLOATS, 2);
     for (; j < n; j++) quant_wide(f, p, wide, c + j, first, end, waiting + j * TILE_FLOATS, 1);
+    if (last) finish_columns(p, r, c + rest, waiting + rest * TILE_FLOATS, n - rest);
   }
-  finish_columns(p, r, c, waiting, n);
 }
 
+/* A few columns read the panels once; so many that panels are worth widening stay in the second-level cache while all
+ * panels pass. */
 AII_INLINE void quant_product(aii_fmt f, const aii_product *p)
 {
-  for (uint32_t r = 0; r < p->n_rows; r += TILE_FLOATS) {
-    const unsigned char *w[AII_PANELS];
-    uint32_t c = 0, left = p->n_cols;
+  const unsigned char *w[AII_PANELS];
+  uint32_t done = 0;
+  for (uint32_t n; p->n_cols - done > 2 * AII_QUANT_COLS; done += n) {
+    n = GROUP_COLS < p->n_cols - done ? GROUP_COLS : p->n_cols - done;
+    for (uint32_t r = 0; r < p->n_rows; r += TILE_FLOATS) {
+      tile_panels(p, r, w);
+      quant_group(f, p, w, r, done, n);
+    }
+  }
+  for (uint32_t r = 0; r < p->n_rows && done < p->n_cols; r += TILE_FLOATS) {
+    uint32_t c = done, left = p->n_cols - done;
     tile_panels(p, r, w);
-    for (; left > 2 * AII_QUANT_COLS; c += GROUP_COLS < left ? GROUP_COLS : left, left = p->n_cols - c)
-      quant_group(f, p, w, r, c, GROUP_COLS < left ? GROUP_COLS : left);
     for (; left >= AII_QUANT_COLS; c += AII_QUANT_COLS, left -= AII_QUANT_COLS)
       quant_direct(f, p, w, r, c, AII_QUANT_COLS);
     for (; AII_QUANT_COLS > 4 && left >= 4; c += 4, left -= 4) quant_direct(f, p, w, r, c, 4);
@@ -327,8 +395,8 @@ AII_INLINE void float_tile(aii_fmt f, const aii_product *p, const unsigned char 
       v16 wv[AII_PANELS];
       for (uint32_t i = 0; i < AII_PANELS; i++) {
         wv[i] = panel_floats(f, w[i], at - base);
-        if (cols <= 4 && at % 2 == 0)
-          _mm_prefetch((const char *)w[i] + (at - base) * (f == AII_FMT_F32 ? 64 : 32) + PREFETCH_AHEAD, _MM_HINT_T0);
+        if (cols <= 4 && (f == AII_FMT_F32 || at % 2 == 0))
+          _mm_prefetch((const char *)ahead_of(p, w[i], w[i] + (at - base) * (f == AII_FMT_F32 ? 64 : 32)), _MM_HINT_T0);
       }
 #pragma GCC unroll 12
       for (uint32_t j = 0; j < cols; j++) {
@@ -345,13 +413,15 @@ AII_INLINE void float_tile(aii_fmt f, const aii_product *p, const unsigned char 
 }
 
 /* A slice of a tile's panels times n columns from c on. */
-AII_INLINE void float_columns(aii_fmt f, const aii_product *p, const unsigned char *const *w, size_t base, uint32_t c,
-                              uint32_t n, size_t first, size_t end)
+AII_INLINE void float_columns(aii_fmt f, const aii_product *p, const unsigned char *const *w, size_t base, uint32_t r,
+                              uint32_t c, uint32_t n, size_t first, size_t end)
 {
   float *waiting = p->work;
   uint32_t j = 0;
-  for (; j + AII_FLOAT_COLS <= n; j += AII_FLOAT_COLS)
+  for (; j + AII_FLOAT_COLS <= n; j += AII_FLOAT_COLS) {
+    if (end == p->n_in) fetch_columns(p, r, c + j, AII_FLOAT_COLS);
     float_tile(f, p, w, base, c + j, first, end, waiting + j * TILE_FLOATS, AII_FLOAT_COLS);
+  }
   for (; j + 4 <= n; j += 4) float_tile(f, p, w, base, c + j, first, end, waiting + j * TILE_FLOATS, 4);
   for (; j + 2 <= n; j += 2) float_tile(f, p, w, base, c + j, first, end, waiting + j * TILE_FLOATS, 2);
   for (; j < n; j++) float_tile(f, p, w, base, c + j, first, end, waiting + j * TILE_FLOATS, 1);
@@ -372,13 +442,13 @@ AII_INLINE void float_group(aii_fmt f, const aii_product *p, const unsigned char
 {
   float *slice = (float *)p->work + WAITING_FLOATS;
   if (n <= AII_FLOAT_COLS) {
-    float_columns(f, p, w, 0, c, n, 0, p->n_in);
+    float_columns(f, p, w, 0, r, c, n, 0, p->n_in);
   } else {
     for (size_t k = 0; k < p->n_in; k += SLICE_FLOATS) {
       size_t end = k + SLICE_FLOATS < p->n_in ? k + SLICE_FLOATS : p->n_in;
       const unsigned char *wide[AII_PANELS];
       widen_floats(f, w, k, end, wide, slice);
-      float_columns(AII_FMT_F32, p, wide, k, c, n, k, end);
+      float_columns(AII_FMT_F32, p, wide, k, r, c, n, k, end);
     }
   }
   finish_columns(p, r, c, p->work, n);
@@ -422,7 +492,7 @@ static void decoded_product(void (*decode)(const void *row, size_t n, float *out
           w[i] = (const unsigned char *)panel;
           decode_slice(decode, f, p, r + i * AII_PANEL, k, end - k, panel);
         }
-        float_columns(AII_FMT_F32, p, w, k, c, n, k, end);
+        float_columns(AII_FMT_F32, p, w, k, r, c, n, k, end);
       }
       finish_columns(p, r, c, p->work, n);
     }

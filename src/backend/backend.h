@@ -234,7 +234,7 @@ struct aii_backend {
 };
 
 /* Threads of the CPU: a pool that runs one parallel section at a time. fn(arg, part, n_parts) runs for every part.
- * Workers spin for some microseconds after a section, then sleep on a futex. n_threads counts the caller; it is cut to the
+ * Workers spin for a while after a section, then sleep on a futex. n_threads counts the caller; it is cut to the
  * number of CPUs that the creating thread may use. */
 typedef struct aii_pool aii_pool;
 enum {

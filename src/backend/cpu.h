@@ -28,11 +28,20 @@ static inline aii_cpu *aii_cpu_of(aii_backend *be)
 
 /* The cache has a type and a shape that the CPU can work with. */
 bool aii_cpu_kv_takes(const aii_kv_view *kv);
+/* A layer of the cache, and what its groups measure. */
+typedef struct aii_cpu_kv {
+  const aii_kv_view *view;
+  aii_fmt fmt;
+  uint32_t width; /* positions of a group as it lies there: AII_ATTN_GROUP, or all of a smaller block's */
+  char *base;     /* of block 0 */
+  size_t keys_bytes, group_bytes, head_bytes; /* a group's keys, these and its values, a head of a block */
+  size_t work_bytes;                          /* that aii_cpu_kv_group() needs */
+} aii_cpu_kv;
+aii_cpu_kv aii_cpu_kv_of(const aii_kv_view *kv, uint32_t layer);
 /* The 16 positions from `first`, a multiple of 16, of a head's keys or values, as kernels take them; the block table
- * reaches to position end at least. In the cache itself, or put together in work, aii_cpu_kv_group_work() bytes. */
-const void *aii_cpu_kv_group(const aii_kv_view *kv, aii_attn_part part, uint32_t layer, uint32_t head,
-                             const uint32_t *table, uint32_t first, uint32_t end, void *work);
-size_t aii_cpu_kv_group_work(const aii_kv_view *kv, aii_attn_part part);
+ * reaches to position end at least. In the cache itself, or put together in work. */
+const void *aii_cpu_kv_group(const aii_cpu_kv *kv, aii_attn_part part, uint32_t head, const uint32_t *table,
+                             uint32_t first, uint32_t end, void *work);
 
 /* At least `bytes`, aligned to 64, valid until the next call. NULL when memory is out, which sync() will tell. */
 void *aii_cpu_scratch(aii_cpu *cpu, size_t bytes);

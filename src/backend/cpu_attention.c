@@ -40,10 +40,11 @@ typedef struct part {
 typedef struct attention_job {
   aii_cpu *cpu;
   const aii_kv_view *kv;
+  aii_cpu_kv cache;
   const aii_rows *rows;
   const aii_attn *how;
-  const float *sinks;           /* NULL: none */
-  uint32_t layer, group, max_q; /* group: query heads of a KV head; max_q: queries of a unit, at most */
+  const float *sinks;    /* NULL: none */
+  uint32_t group, max_q; /* group: query heads of a KV head; max_q: queries of a unit, at most */
   aii_fmt fmt;
   const float *q;
   float *out;
@@ -96,24 +97,18 @@ static size_t lines(size_t bytes)
   return (bytes + LINE - 1) / LINE * LINE;
 }
 
-/* Bytes of a group of keys and one of values, put together. */
-static size_t group_work(const attention_job *job)
-{
-  return lines(aii_cpu_kv_group_work(job->kv, AII_ATTN_KEYS)) + lines(aii_cpu_kv_group_work(job->kv, AII_ATTN_VALUES));
-}
-
 static size_t unit_bytes(const attention_job *job)
 {
   size_t floats = job->max_q * ((size_t)job->kv->head_dim + AII_ATTN_TILE + AII_ATTN_GROUP) + open_floats(job) +
                   2 * part_floats(job);
-  return lines(floats * sizeof(float)) + 2 * GROUPS * group_work(job);
+  return lines(floats * sizeof(float)) + 2 * GROUPS * 2 * lines(job->cache.work_bytes);
 }
 
 /* Scores and floats come first: they are aligned to lines. */
 static void unit_layout(const attention_job *job, unit *u, char *p)
 {
   u->groups = p;
-  u->scores = (float *)(void *)(p + 2 * GROUPS * group_work(job));
+  u->scores = (float *)(void *)(p + 2 * GROUPS * 2 * lines(job->cache.work_bytes));
   u->lanes = u->scores + (size_t)job->max_q * AII_ATTN_TILE;
   u->floats = u->lanes + (size_t)job->max_q * AII_ATTN_GROUP;
   u->q = u->floats + open_floats(job);
@@ -140,13 +135,13 @@ static void find_tile(const attention_job *job, unit *u, uint32_t at, uint32_t w
 {
   tile *t = &u->tiles[which];
   uint32_t from = AII_MAX(at, u->from), last = AII_MIN(at + AII_ATTN_TILE, u->end) - 1;
-  char *work = u->groups + which * GROUPS * group_work(job);
+  const size_t each = lines(job->cache.work_bytes);
+  char *work = u->groups + which * GROUPS * 2 * each;
   t->first = at;
-  for (uint32_t g = (from - at) / AII_ATTN_GROUP; g <= (last - at) / AII_ATTN_GROUP; g++, work += group_work(job)) {
+  for (uint32_t g = (from - at) / AII_ATTN_GROUP; g <= (last - at) / AII_ATTN_GROUP; g++, work += 2 * each) {
     uint32_t p = at + g * AII_ATTN_GROUP;
-    t->keys[g] = aii_cpu_kv_group(job->kv, AII_ATTN_KEYS, job->layer, u->head, u->table, p, u->end, work);
-    t->values[g] = aii_cpu_kv_group(job->kv, AII_ATTN_VALUES, job->layer, u->head, u->table, p, u->end,
-                                    work + lines(aii_cpu_kv_group_work(job->kv, AII_ATTN_KEYS)));
+    t->keys[g] = aii_cpu_kv_group(&job->cache, AII_ATTN_KEYS, u->head, u->table, p, u->end, work);
+    t->values[g] = aii_cpu_kv_group(&job->cache, AII_ATTN_VALUES, u->head, u->table, p, u->end, work + each);
   }
   for (uint32_t g = 0; g < GROUPS; g++) {
     uint32_t other = AII_MIN(AII_MAX(g, (from - at) / AII_ATTN_GROUP), (last - at) / AII_ATTN_GROUP);
@@ -263,6 +258,8 @@ static void visit_tile(const attention_job *job, const unit *u, const tile *t, c
     if (first >= end) continue;
     aii_attn_state s = state_of(job, u, t, r, step, first, end);
     if (bent(job->how)) bend(job, u, t, r, &s);
+    s.next = values.next != NULL ? *values.next : NULL;
+    s.next_bytes = job->cache.keys_bytes;
     job->cpu->k->attn_soften(&s);
     job->cpu->k->attn_values(&values, &s);
     values.next = NULL;
@@ -497,10 +494,10 @@ void aii_cpu_attention(aii_backend *be, const aii_kv_view *kv, uint32_t layer, c
   }
   attention_job job = {.cpu = cpu,
                        .kv = kv,
+                       .cache = aii_cpu_kv_of(kv, layer),
                        .rows = rows,
                        .how = how,
                        .sinks = aii_cpu_vector_of(how->sinks),
-                       .layer = layer,
                        .group = how->n_heads / kv->n_kv_heads,
                        .fmt = aii_cpu_fmt(kv->type),
                        .q = q,

@@ -19,51 +19,52 @@ static uint32_t width_of(const aii_kv_view *kv)
   return AII_MIN(kv->block_tokens, AII_ATTN_GROUP);
 }
 
+aii_cpu_kv aii_cpu_kv_of(const aii_kv_view *kv, uint32_t layer)
+{
+  aii_fmt fmt = aii_cpu_fmt(kv->type);
+  uint32_t width = width_of(kv);
+  size_t keys = aii_fmt_row_bytes(fmt, kv->head_dim), values = aii_fmt_row_bytes(fmt, kv->value_dim);
+  return (aii_cpu_kv){.view = kv,
+                      .fmt = fmt,
+                      .width = width,
+                      .base = (char *)kv->base + layer * kv->layer_bytes,
+                      .keys_bytes = width * keys,
+                      .group_bytes = width * (keys + values),
+                      .head_bytes = kv->block_tokens * (keys + values),
+                      .work_bytes = width == AII_ATTN_GROUP ? 0 : (AII_ATTN_GROUP + 1) * AII_MAX(keys, values)};
+}
+
 /* Where the group with position `within` of a block begins; one of values follows that of their keys. A block outside
  * the cache counts as the first: told by kv_write, never read or written. */
-static char *group_at(const aii_kv_view *kv, aii_attn_part part, uint32_t layer, uint32_t head, size_t block,
-                      uint32_t within)
+static char *group_at(const aii_cpu_kv *kv, aii_attn_part part, uint32_t head, size_t block, uint32_t within)
 {
-  aii_fmt fmt = aii_cpu_fmt(kv->type);
-  size_t keys = aii_fmt_row_bytes(fmt, kv->head_dim), both = keys + aii_fmt_row_bytes(fmt, kv->value_dim);
-  uint32_t first = within / width_of(kv) * width_of(kv);
-  if (block >= kv->n_blocks) block = 0;
-  return (char *)kv->base + block * kv->block_bytes + layer * kv->layer_bytes +
-         ((size_t)head * kv->block_tokens + first) * both + (part == AII_ATTN_KEYS ? 0 : width_of(kv) * keys);
+  if (block >= kv->view->n_blocks) block = 0;
+  return kv->base + block * kv->view->block_bytes + head * kv->head_bytes + within / kv->width * kv->group_bytes +
+         (part == AII_ATTN_KEYS ? 0 : kv->keys_bytes);
 }
 
-const void *aii_cpu_kv_group(const aii_kv_view *kv, aii_attn_part part, uint32_t layer, uint32_t head,
-                             const uint32_t *table, uint32_t first, uint32_t end, void *work)
+const void *aii_cpu_kv_group(const aii_cpu_kv *kv, aii_attn_part part, uint32_t head, const uint32_t *table,
+                             uint32_t first, uint32_t end, void *work)
 {
-  uint32_t width = width_of(kv), dim = part == AII_ATTN_KEYS ? kv->head_dim : kv->value_dim;
-  aii_fmt fmt = aii_cpu_fmt(kv->type);
-  if (width == AII_ATTN_GROUP)
-    return group_at(kv, part, layer, head, table[first / kv->block_tokens], first % kv->block_tokens);
-  char *row = (char *)work + AII_ATTN_GROUP * aii_fmt_row_bytes(fmt, dim);
+  uint32_t tokens = kv->view->block_tokens, dim = part == AII_ATTN_KEYS ? kv->view->head_dim : kv->view->value_dim;
+  if (kv->width == AII_ATTN_GROUP) return group_at(kv, part, head, table[first / tokens], first % tokens);
+  char *row = (char *)work + AII_ATTN_GROUP * aii_fmt_row_bytes(kv->fmt, dim);
   for (uint32_t p = first; p < first + AII_ATTN_GROUP; p++) {
     if (p < end) {
-      const void *from = group_at(kv, part, layer, head, table[p / kv->block_tokens], p % kv->block_tokens);
-      aii_attn_get(part, fmt, dim, from, width, p % width, row);
+      const void *from = group_at(kv, part, head, table[p / tokens], p % tokens);
+      aii_attn_get(part, kv->fmt, dim, from, kv->width, p % kv->width, row);
     }
-    aii_attn_put(part, fmt, dim, row, work, AII_ATTN_GROUP, p - first); /* behind the end: any row */
+    aii_attn_put(part, kv->fmt, dim, row, work, AII_ATTN_GROUP, p - first); /* behind the end: any row */
   }
   return work;
-}
-
-size_t aii_cpu_kv_group_work(const aii_kv_view *kv, aii_attn_part part)
-{
-  uint32_t dim = part == AII_ATTN_KEYS ? kv->head_dim : kv->value_dim;
-  if (width_of(kv) == AII_ATTN_GROUP) return 0;
-  return (AII_ATTN_GROUP + 1) * aii_fmt_row_bytes(aii_cpu_fmt(kv->type), dim);
 }
 
 /* ---- writing ---- */
 
 typedef struct write_job {
   aii_cpu *cpu;
-  const aii_kv_view *kv;
+  aii_cpu_kv kv;
   const aii_rows *rows;
-  uint32_t layer;
   const float *k, *v;
   char *row; /* [worker] of row_bytes */
   size_t row_bytes;
@@ -72,17 +73,16 @@ typedef struct write_job {
 static void write_row(const write_job *job, aii_attn_part part, uint32_t head, size_t block, uint32_t within,
                       const float *x, char *row)
 {
-  const aii_kv_view *kv = job->kv;
-  uint32_t dim = part == AII_ATTN_KEYS ? kv->head_dim : kv->value_dim, width = width_of(kv);
-  aii_fmt fmt = aii_cpu_fmt(kv->type);
-  job->cpu->k->quant[fmt](x, dim, row);
-  aii_attn_put(part, fmt, dim, row, group_at(kv, part, job->layer, head, block, within), width, within % width);
+  const aii_cpu_kv *kv = &job->kv;
+  uint32_t dim = part == AII_ATTN_KEYS ? kv->view->head_dim : kv->view->value_dim;
+  job->cpu->k->quant[kv->fmt](x, dim, row);
+  aii_attn_put(part, kv->fmt, dim, row, group_at(kv, part, head, block, within), kv->width, within % kv->width);
 }
 
 static void write_range(void *arg, uint32_t worker, size_t first, size_t end)
 {
   const write_job *job = arg;
-  const aii_kv_view *kv = job->kv;
+  const aii_kv_view *kv = job->kv.view;
   char *row = job->row + worker * job->row_bytes;
   for (size_t r = first; r < end; r++) {
     uint32_t pos = job->rows->pos[r], within = pos % kv->block_tokens;
@@ -99,11 +99,12 @@ static void write_range(void *arg, uint32_t worker, size_t first, size_t end)
 void aii_cpu_kv_write(aii_backend *be, const aii_kv_view *kv, uint32_t layer, const aii_rows *rows, const float *k,
                       const float *v)
 {
-  write_job job = {aii_cpu_of(be), kv, rows, layer, k, v, NULL, 0};
+  write_job job = {.cpu = aii_cpu_of(be), .rows = rows, .k = k, .v = v};
   if (!aii_cpu_kv_takes(kv) || layer >= kv->n_layers) {
     aii_cpu_fail(job.cpu, AIINFRA_ENOTSUP, "a KV cache of this type or layer");
     return;
   }
+  job.kv = aii_cpu_kv_of(kv, layer);
   for (uint32_t r = 0; r < rows->n_rows; r++)
     if (rows->tables[rows->seq[r]][rows->pos[r] / kv->block_tokens] >= kv->n_blocks)
       aii_cpu_fail(job.cpu, AIINFRA_EINTERNAL, "a block table names a block outside the KV cache");

@@ -11,8 +11,9 @@
  *       section after counting it down.
  *   P4  Who sleeps announces it first (`sleepers`, `waiting`) and the kernel compares the word again: no wake-up is lost.
  *
- * Workers spin for some microseconds before they sleep. There are no more threads than cores that this process may use:
- * threads that wait for each other on one core would lose a quarter of the speed. A section started while another runs
+ * Workers spin for a while before they sleep: for longer than one thread works alone between two sections of a pass,
+ * because to wake one up takes tens of microseconds on a virtual machine. There are no more threads than cores that this
+ * process may use: threads that wait for each other on one core would lose a quarter of the speed. A section started while another runs
  * (nested, or from a second thread) runs on its caller alone; results do not depend on any of it.
  * All signals are blocked in the workers: they belong to the host's threads.
  */
@@ -28,7 +29,7 @@
 #include "src/backend/backend.h"
 
 #define MAX_THREADS 1024
-#define SPINS 400                     /* with a pause each: about 5 to 15 microseconds */
+#define SPINS 4000                    /* with a pause each: about 50 to 200 microseconds */
 #define STACK_BYTES ((size_t)1 << 20) /* kernels need a few KiB */
 #define CACHE_LINE 64
 

@@ -269,6 +269,10 @@ class Run(Case):
         self.assertEqual([(f["test"], f["tokens"], f["depth"], f["sequences"]) for f in figures],
                          [("pp", 8, 0, 1), ("tg", 4, 0, 1), ("tg", 4, 20, 2)])
         self.assertTrue(all(f["tokens_per_second"] > 0 for f in figures))
+        with open(self.file("none", b""), "rb") as file:
+            asked = json.loads(self.good("bench", MODEL, "--stdin", "--isa", "ref", stdin=file)[0])
+        self.assertEqual(asked["runtime"]["isa"], "ref")
+        self.bad(2, "bench", MODEL, "--isa", "mmx", said="mmx")
         for line in (b"pp", b"tg 0", b"pp 4 4", b"tg 4 -1", b"tg 4 0 257", b"x"):
             with open(self.file("bad", line + b"\n"), "rb") as file:
                 code, out, err = call("bench", MODEL, "--stdin", stdin=file)

@@ -599,8 +599,16 @@ static void values_round(const aii_kernels *k, aii_fmt fmt, uint32_t n_q, uint32
   values.tile.next = below(2) == 0 ? NULL : values.at;
   aii_attn_state s = {n_q,          dim,  first,        first + 1 + (uint32_t)below(16 * n - first),
                       want[0].data, TILE, want[2].data, want[3].data,
-                      want[1].data};
-  aii_attn_state other = {n_q, dim, s.first, s.end, got[0].data, TILE, got[2].data, got[3].data, got[1].data};
+                      want[1].data, NULL, 0};
+  aii_attn_state other = s;
+  other.scores = got[0].data;
+  other.acc = got[1].data;
+  other.m = got[2].data;
+  other.l = got[3].data;
+  if (values.tile.next != NULL) {
+    other.next = *values.at;
+    other.next_bytes = 1 + below(1000);
+  }
   aii_kernels_ref.attn_soften(&s);
   k->attn_soften(&other);
   for (uint32_t i = 0; i < n_q; i++)
@@ -758,7 +766,7 @@ static void bench_rest(const aii_kernels *k)
                    (char *)b + (size_t)(j / AII_ATTN_GROUP) * AII_ATTN_GROUP * row, AII_ATTN_GROUP, j % AII_ATTN_GROUP);
     }
     const aii_attn_tile tile = {fmts[f], DIM, TILE_GROUPS, rows, NULL};
-    const aii_attn_state state = {Q, DIM, 0, TILE, c, TILE, m, l, acc};
+    const aii_attn_state state = {Q, DIM, 0, TILE, c, TILE, m, l, acc, NULL, 0};
     for (int i = 0; i < Q; i++) k->attn_query(fmts[f], a + i * DIM, DIM, 1, acc + i * DIM);
     BEST_OF(s, for (int i = 0; i < 200; i++) k->attn_scores(&tile, acc, Q, c, TILE));
     printf("  %-7s attn_scores %-4s: %.2f GFLOP/s\n", k->name, aii_fmt_info(fmts[f])->name,

@@ -73,7 +73,7 @@ static void test_after_sleep(void **state)
   (void)state;
   aii_pool *pool = new_pool(4);
   for (int i = 0; i < 30; i++) {
-    struct timespec nap = {0, i % 2 == 0 ? 2000000 : 20000};
+    struct timespec nap = {0, i % 2 == 0 ? 2000000 : 50000};
     nanosleep(&nap, NULL); /* beyond the spin, and around its end */
     run_and_check(pool, 8);
   }

@@ -1,6 +1,7 @@
 /* machine.c - what this machine can do at most: gigabytes read a second, and multiply-adds a second. Prints JSON.
  *
- * machine [THREADS [MEGABYTES]]   as many threads as CPUs, 1024 MB by default, which must exceed the caches
+ * machine [THREADS [MEGABYTES [avx2]]]   as many threads as CPUs, 1024 MB by default, which must exceed the caches. With
+ * avx2 nothing newer than AVX2 is used.
  *
  * Every thread stands on a CPU of its own. The best of several runs counts, because a limit is asked for. Integers are
  * products of unsigned and signed bytes in the widest instruction there is; nothing is loaded, widened or scaled, so no
@@ -179,7 +180,7 @@ static bool has_avxvnni(void)
 }
 #endif
 
-static ways find_ways(void)
+static ways find_ways(bool old)
 {
   ways w = {.read = read_portable, .int8_name = "", .f32_name = ""};
 #if defined(__x86_64__)
@@ -191,6 +192,7 @@ static ways find_ways(void)
     w.int8_name = "AVX2 vpmaddubsw";
     w.f32_name = "AVX2 vfmadd";
   }
+  if (old) return w;
   if (has_avxvnni()) {
     w.int8 = int8_avxvnni;
     w.int8_name = "AVX-VNNI vpdpbusd";
@@ -205,6 +207,7 @@ static ways find_ways(void)
   }
   if (__builtin_cpu_supports("avx512bf16")) w.bf16 = bf16_avx512;
 #endif
+  (void)old;
   return w;
 }
 
@@ -234,7 +237,7 @@ int main(int argc, char **argv)
   static job jobs[MAX_THREADS];
   int n_cpus = find_cpus(jobs), n = argc > 1 ? atoi(argv[1]) : n_cpus;
   size_t megabytes = argc > 2 ? (size_t)atoi(argv[2]) : 1024, n_words = megabytes << 17;
-  ways w = find_ways();
+  ways w = find_ways(argc > 3 && strcmp(argv[3], "avx2") == 0);
   uint64_t *memory = make_memory(n_words);
   if (n < 1 || n > n_cpus || memory == NULL) {
     fprintf(stderr, "machine: %s\n", memory == NULL ? "no memory" : "as many threads as there are CPUs, at most");

@@ -3,6 +3,7 @@
 run.py BUILD PEER_PYTHON   with, in the environment:
   QUICK=1       the half-billion shape in Q4_0 and Q8_0, without the longest prompt, in under five minutes
   SHAPES, TYPES, TESTS   names, such as SHAPES=tiny TYPES="Q4_0 F16" TESTS="prefill64 decode0": only these
+  ISA=avx2      for a CPU with nothing newer than AVX2: libaiinfra is told so, llama.cpp is one that was built so
   ROUNDS=5      how often each side runs a test; THREADS=n, by default every CPU this process may use
   JSON=file     writes the figures there too
   PAGE=file     where the tables go, between markers; docs/performance.md after a run of everything, otherwise
@@ -129,8 +130,9 @@ def limit_seconds(test, shape, kind, weight_bytes, machine):
     return max(moved / read, macs / rate + attention / f32)
 
 
-def measure_machine(program, threads):
-    done = subprocess.run([program, str(threads)], check=True, stdout=subprocess.PIPE, text=True)
+def measure_machine(program, threads, isa):
+    command = [program, str(threads)] + (["1024", isa] if isa else [])
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     machine = json.loads(done.stdout)
     print("machine: reads %(read_gbs).1f GB/s, %(int8_gmacs).0f G int8 products/s (%(int8)s), "
           "%(f32_gmacs).0f G F32 products/s (%(f32)s)" % machine, flush=True)
@@ -162,6 +164,7 @@ class Run:
         self.build = os.path.abspath(build)
         self.peer_python = peer_python
         self.quick = env("QUICK", "0") not in ("", "0")
+        self.isa = env("ISA", "")
         self.threads = int(env("THREADS") or len(cpus))
         self.rounds = int(env("ROUNDS") or (3 if self.quick else 5))
         names = self.pick("SHAPES", shapes.SHAPES, ["qwen2.5-0.5b"] + ([] if self.quick else ["llama-3.2-1b"]))
@@ -170,7 +173,7 @@ class Run:
         every = [test.name for test in TESTS]
         names = self.pick("TESTS", every, [name for name in every if not self.quick or name != "prefill2048"])
         self.tests = [test for test in TESTS if test.name in names]
-        self.whole = not self.quick and not any(env(name) for name in ("SHAPES", "TYPES", "TESTS"))
+        self.whole = not self.quick and not any(env(name) for name in ("SHAPES", "TYPES", "TESTS", "ISA"))
         self.rows = []
         if not 1 <= self.threads <= len(cpus):
             raise SystemExit("bench-cpu: THREADS is %d; there are %d CPUs" % (self.threads, len(cpus)))
@@ -200,6 +203,7 @@ class Run:
     def measure(self, shape, kind, machine):
         path = shapes.make(shape, kind, os.path.join(self.build, "bench", "models"))
         ours = [os.path.join(self.build, "aiinfra"), "bench", path, "--stdin", "--threads", str(self.threads)]
+        ours += ["--isa", self.isa] if self.isa else []
         peer = [self.peer_python, os.path.join(HERE, "peer.py"), path, str(self.threads)]
         deadline = time.monotonic() + QUICK_SECONDS_A_MODEL if self.quick else None
         print("%s %s, %.0f MB: ours, llama.cpp" % (shape.name, kind, os.path.getsize(path) / 1e6), flush=True)
@@ -235,7 +239,7 @@ class Run:
         load = os.getloadavg()[0]
         if load > 0.3:
             print("the machine is busy (load average %.1f): figures will be noise" % load, flush=True)
-        machine = measure_machine(program, self.threads)
+        machine = measure_machine(program, self.threads, self.isa)
         machine.update(cpu=cpu_name(), cache_bytes=cache_bytes(), load_average=load, rounds=self.rounds)
         for shape in self.shapes:
             for kind in self.types:
