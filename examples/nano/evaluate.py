@@ -29,9 +29,7 @@ def load(path):
     if path.endswith(".gguf"):
         import export
         return export.read(path)
-    model = m.Nano()
-    model.load_state_dict(torch.load(path)["model"])
-    return model
+    return m.of(torch.load(path)["model"])
 
 
 def expected(case):

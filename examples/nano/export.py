@@ -38,7 +38,7 @@ def write(path, state, tokenizer_path):
     w.add_quantization_version(2)
     w.add_context_length(m.CONTEXT)
     w.add_embedding_length(m.HIDDEN)
-    w.add_block_count(m.LAYERS)
+    w.add_block_count(m.layers_of(state))
     w.add_feed_forward_length(m.FEED_FORWARD)
     w.add_head_count(m.HEADS)
     w.add_head_count_kv(m.HEADS)
@@ -81,9 +81,7 @@ def read(path):
         shape = tuple(int(n) for n in reversed(t.shape))
         data = gguf.quants.dequantize(t.data, t.tensor_type) if t.tensor_type != gguf.GGMLQuantizationType.F32 else t.data
         state[t.name] = torch.from_numpy(np.array(data, dtype=np.float32).reshape(shape))
-    model = m.Nano()
-    model.load_state_dict(state)
-    return model
+    return m.of(state)
 
 
 @torch.no_grad()
@@ -103,8 +101,7 @@ def main():
     args = p.parse_args()
     saved = torch.load(args.checkpoint)
     write(args.out + ".tmp", saved["model"], args.tokenizer)
-    model = m.Nano()
-    model.load_state_dict(saved["model"])
+    model = m.of(saved["model"])
     far, same = compare(model, read(args.out + ".tmp"), Tokenizer.from_file(args.tokenizer))
     os.replace(args.out + ".tmp", args.out)
     print("%s: %d bytes after %.2fM tokens; Q8_0 moves logits by at most %.3f, %.1f %% of best tokens equal" % (

@@ -62,7 +62,7 @@ class Conversation:
         self.w, self.level = w, level
         self.turns, self.expect = [], None
         p = w.r.random()
-        has_passages = want in ("passage", "unknown") and (want == "passage" or w.chance(0.7)) or (want is None and p < 0.62) or w.chance(0.1)
+        has_passages = want in ("passage", "unknown") and (want == "passage" or w.chance(0.7)) or (want is None and p < 0.8) or w.chance(0.1)
         has_memory = want == "memory" or w.chance(0.3) or (want == "unknown" and not has_passages)
         has_tools = want == "tool" or w.chance(0.35 if want else 0.55)
         self.lines, self.items, self.spare = passages(w, level) if has_passages else ([], [], [])
@@ -164,7 +164,7 @@ def training(w, level, echoes=0.02):
     kinds = ["passage"] * min(len(c.items), 12) + ["memory"] * min(len(c.known), 6) + ["tool"] * len(c.cases)
     kinds += ["unknown"] * w.pick([1, 2, 3, 4] if c.lines else [0, 1, 2]) + ["chat"] * w.pick([0, 0, 1, 1] if kinds else [2, 3, 4])
     w.r.shuffle(kinds)
-    for kind in kinds[:w.r.randrange(4, 17)]:
+    for kind in kinds[:w.r.randrange(4, 19)]:
         if kind == "memory" and not c.known:
             continue
         getattr(c, kind)()

@@ -85,10 +85,10 @@ class Cache:
 
 
 class Nano(nn.Module):
-    def __init__(self):
+    def __init__(self, layers=LAYERS):
         super().__init__()
         self.token_embd = nn.Embedding(VOCAB, HIDDEN)
-        self.blk = nn.ModuleList(Block() for _ in range(LAYERS))
+        self.blk = nn.ModuleList(Block() for _ in range(layers))
         self.output_norm = RMSNorm()
         self.register_buffer("rope", rope_table(CONTEXT), persistent=False)
         for block in self.blk:
@@ -141,6 +141,32 @@ class Nano(nn.Module):
 
     def forward(self, tokens, start=0):
         return F.linear(self.hidden(tokens, start), self.token_embd.weight)
+
+
+def layers_of(state):
+    return len({name.split(".")[1] for name in state if name.startswith("blk.")})
+
+
+def of(state):
+    """The network with these weights."""
+    model = Nano(layers_of(state))
+    model.load_state_dict(state)
+    return model
+
+
+@torch.no_grad()
+def grow(model, layers, after):
+    """A deeper network that computes the same: twins of layer `after` behind it, whose outputs are zero until training finds a use."""
+    deeper = Nano(layers)
+    added = layers - len(model.blk)
+    for name in ("token_embd", "output_norm"):
+        getattr(deeper, name).load_state_dict(getattr(model, name).state_dict())
+    for i, block in enumerate(deeper.blk):
+        block.load_state_dict(model.blk[i if i <= after else max(after, i - added)].state_dict())
+        if after < i <= after + added:
+            nn.init.zeros_(block.attn_output.weight)
+            nn.init.zeros_(block.ffn_down.weight)
+    return deeper
 
 
 @torch.no_grad()

@@ -4,16 +4,17 @@
     train.py --tokenizer tokenizer.json --out nano.pt --tokens 16e6      resumes when nano.pt exists
     train.py --start nano.gguf --tokenizer new.json --out more.pt        goes on from a finished file
 
-Two processes generate, tokenise, group conversations of like length, and learn, in step.
+Generates, tokenises, lays conversations end to end in rows of ROW tokens, and learns from ROWS rows a step.
 The curriculum lengthens with the tokens seen: pure copying and single sentences first, then a few
-passages, then contexts of up to some 1,800 tokens. All tokens count in the loss, but what the
-assistant says counts 25 times as much as the rest.
+passages, then contexts of up to some 1,800 tokens. A young model learns from all tokens, what the
+assistant says counting 25 times as much as the rest; one that goes on learns from what is said alone.
 
 The learning rate rises, stays, and falls linearly over the last part, so a run may be prolonged
-by another --tokens, or told to come to its end in so many --minutes. Every few minutes the state goes to --out (written aside, then renamed).
+by another --tokens, or told to come to its end in so many --minutes. Every few minutes the state goes to --out (written
+aside, then renamed), and with it the running mean of the weights, which is what export.py takes.
 """
 import argparse
-import multiprocessing
+import ctypes
 import os
 import time
 
@@ -23,75 +24,73 @@ from tokenizers import Tokenizer
 
 import export
 import generate
+import model as m
+import packed
 import tokenizer as tok
-from model import CONTEXT, Nano
 from muon import Muon
 
 MATRIX_RATE, OTHER_RATE = 0.02, 3e-3
 CONTEXT_WEIGHT = 0.04       # of a token that the assistant did not say
-BATCH_TOKENS = 1536         # of one forward pass
-BATCHES = 4                 # of one step, whoever computes them
-SCHOOLED = 3.0e6            # tokens that a model to go on from counts as having seen
+THINNED = 4                 # one such token in so many is learnt from, to spare the output layer
+ROW, ROWS = m.CONTEXT, 4    # tokens of one forward pass; passes of one step
+SCHOOLED = 5.0e6            # tokens that a model to go on from counts as having seen
 DECAY_FROM = 0.15           # of the run
+MEAN_OVER = 100             # steps that the running mean of the weights looks back
 # Millions of tokens seen -> (share of pure copying, how often each level).
 CURRICULUM = [(0.0, 0.3, [1, 0, 0, 0, 0]), (0.5, 0.1, [3, 1, 0, 0, 0]), (1.2, 0.02, [2, 3, 1, 0, 0]),
-              (2.5, 0.01, [2, 2, 2, 1, 0]), (5.0, 0.01, [1, 2, 2, 2, 2])]
+              (2.5, 0.01, [2, 2, 2, 1, 0]), (5.0, 0.01, [1, 3, 3, 2, 2])]
 
 
 def stage(seen):
     return [s for s in CURRICULUM if s[0] * 1e6 <= seen][-1]
 
 
-def conversations(tokenizer, source, echoes, levels):
+def conversations(tokenizer, source, clock):
     while True:
+        _, echoes, levels = stage(clock.seen)
         level = source.r.choices(range(5), levels)[0]
         c = generate.training(source, level, echoes)
         ids, spoken = tok.encode(tokenizer, tok.render(c["messages"], c["tools"]))
-        if len(ids) <= CONTEXT:
+        if len(ids) <= m.CONTEXT:
             yield ids, spoken
 
 
-def batches(tokenizer, source, seen):
-    """Yields (ids, weights), padded, shortest with shortest, in random order."""
+class Clock:
+    """What a run counts, and what it decides by it."""
+
+    def __init__(self, args, seen, step):
+        self.args, self.seen, self.step, self.first, self.began = args, seen, step, seen, time.time()
+
+    def progress(self):
+        if self.args.minutes:
+            return (time.time() - self.began) / 60 / self.args.minutes
+        return self.seen / self.args.tokens
+
+    def rate(self):
+        return min(1.0, (self.step + 1) / 50, max(0.0, (1 - self.progress()) / (1 - DECAY_FROM)))
+
+    def speed(self):
+        return (self.seen - self.first) / (time.time() - self.began)
+
+
+def rows(stream, context_weight):
+    """Yields (ids, positions, lengths, where, counts, targets, weights): a row of conversations, the last one cut, and
+    the places whose next token the loss asks for, with what each must be and how much it counts."""
     while True:
-        _, echoes, levels = stage(seen.value)
-        stream = conversations(tokenizer, source, echoes, levels)
-        pool, total = [], 0
-        while total < 16 * BATCH_TOKENS:
-            pool.append(next(stream))
-            total += len(pool[-1][0])
-        pool.sort(key=lambda c: len(c[0]))
-        groups, group = [], []
-        for c in pool:
-            if group and len(c[0]) * (len(group) + 1) > BATCH_TOKENS:
-                groups.append(group)
-                group = []
-            group.append(c)
-        source.r.shuffle(groups)
-        for group in groups:
-            longest = max(len(ids) for ids, _ in group)
-            yield (torch.tensor([ids + [0] * (longest - len(ids)) for ids, _ in group]),
-                   torch.tensor([[1.0 if s else CONTEXT_WEIGHT for s in spoken] + [0.0] * (longest - len(spoken)) for _, spoken in group]))
-
-
-def loss_of(model, ids, weights):
-    """Weighted cross entropy; context tokens are thinned out to a quarter to spare the output layer."""
-    target, weight = ids[:, 1:], weights[:, 1:]
-    said = weight == 1
-    keep = said | ((weight > 0) & (torch.rand_like(weight) < 0.25))
-    w = torch.where(said, weight, weight * 4)[keep]
-    h = model.hidden(ids[:, :-1])[keep]
-    each = F.cross_entropy(F.linear(h, model.token_embd.weight), target[keep], reduction="none")
-    return (each * w).sum() / w.sum(), each.detach()[said[keep]].mean().item()
-
-
-def rate(step, progress):
-    return min(1.0, (step + 1) / 50, max(0.0, (1 - progress) / (1 - DECAY_FROM)))
-
-
-def save(path, model, optimizer_states, seen, step):
-    torch.save(dict(model=model.state_dict(), opt=optimizer_states, seen=seen, step=step), path + ".tmp")
-    os.replace(path + ".tmp", path)
+        ids, spoken, positions, lengths = [], [], [], []
+        while len(ids) < ROW:
+            new, says = next(stream)
+            n = min(len(new), ROW - len(ids))
+            ids += new[:n]
+            spoken += [False] + says[1:n]
+            positions += range(n)
+            lengths.append(n)
+        ids, said, positions = torch.tensor(ids), torch.tensor(spoken), torch.tensor(positions)
+        kept = said | ((context_weight > 0) & (positions > 0) & (torch.rand(ROW) < 1 / THINNED))
+        asked = torch.cat([kept[1:], torch.tensor([False])])
+        where = asked.nonzero()[:, 0]
+        weights = torch.where(said[where + 1], 1.0, THINNED * context_weight)
+        yield ids, positions, lengths, where, [int(part.sum()) for part in asked.split(lengths)], ids[where + 1], weights
 
 
 def change_vocabulary(embeddings, old, new):
@@ -101,89 +100,87 @@ def change_vocabulary(embeddings, old, new):
     embeddings.copy_(torch.stack([embeddings[[vocab[p] for p in each]].mean(0) for each in pieces]))
 
 
-def adopt(model, flat):
-    """Makes all parameters of model views into flat."""
-    at = 0
-    for q in model.parameters():
-        q.data = flat[at:at + q.numel()].view_as(q)
-        at += q.numel()
+def start(args):
+    """-> the model to train, what --out holds of an earlier run."""
+    if os.path.exists(args.out):
+        saved = torch.load(args.out)
+        return m.of(saved["raw"]), saved
+    if not args.start:
+        return m.Nano(args.layers), None
+    model, old = export.read(args.start), tok.from_gguf(args.start)
+    if len(model.blk) < args.layers:
+        model = m.grow(model, args.layers, after=len(model.blk) // 2)
+    if os.path.exists(args.tokenizer):
+        change_vocabulary(model.token_embd.weight.data, old, Tokenizer.from_file(args.tokenizer))
+    else:
+        old.save(args.tokenizer)
+    return model, None
 
 
-def take(taken, limit):
-    """Claims the next batch of a step; False when all are taken."""
-    with taken.get_lock():
-        mine = taken.value < limit
-        taken.value += mine
-        return mine
-
-
-def learner(rank, args, flat, grads, seen, taken, step0, optimizer_states, results, barrier):
-    """One of --learners equal processes. They share weights; each owns the update of some parameters.
-
-    A step: the learners take batches, one after the other, until BATCHES are done, and add up gradients; then each
-    one averages and applies what belongs to the parameters it owns. Nothing waits except at the two barriers.
-    """
-    torch.set_num_threads(1)
-    torch.manual_seed(args.seed * 77 + rank + int(step0))
-    model = Nano()
-    adopt(model, flat)
-    views, at = [], 0
-    for q in model.parameters():
-        views.append([g[at:at + q.numel()].view_as(q) for g in grads])
-        q.grad = views[-1][rank]
-        at += q.numel()
+def optimizers_for(model, args):
+    matrix = lambda name, q: q.ndim == 2 and "embd" not in name
     named = list(model.named_parameters())
-    matrix = lambda n, q: q.ndim == 2 and "embd" not in n
-    matrices = [(q, v) for (n, q), v in zip(named, views) if matrix(n, q)]
-    others = [(q, v) for (n, q), v in zip(named, views) if not matrix(n, q)]
-    share = len(matrices) * rank // args.learners, len(matrices) * (rank + 1) // args.learners
-    mine = matrices[share[0]:share[1]] + (others if rank == args.learners - 1 else [])
-    optimizers = [Muon([q for q, _ in matrices[share[0]:share[1]]], lr=args.lr)]
-    if rank == args.learners - 1:
-        optimizers.append(torch.optim.AdamW([q for q, _ in others], lr=OTHER_RATE, betas=(0.9, 0.95), weight_decay=0.0))
-    for o, state in zip(optimizers, optimizer_states.get(rank, [])):
+    return [Muon([q for n, q in named if matrix(n, q)], lr=args.lr),
+            torch.optim.AdamW([q for n, q in named if not matrix(n, q)], lr=args.other_lr, betas=(0.9, 0.95), weight_decay=0.0)]
+
+
+def learn(model, forward, stream, clock):
+    """Adds up the gradients of one step; -> the mean loss of a token that the assistant says."""
+    total = 0.0
+    for _ in range(ROWS):
+        ids, positions, lengths, where, counts, targets, weights = next(stream)
+        h = forward(model, ids, positions, lengths, where, counts)
+        each = F.cross_entropy(F.linear(h, model.token_embd.weight), targets, reduction="none")
+        ((each * weights).sum() / weights.sum() / ROWS).backward()
+        total += each.detach()[weights == 1].mean().item() / ROWS
+        clock.seen += ROW
+    return total
+
+
+def keep_memory():
+    """Tells glibc's allocator not to give freed tensors back to the system: their pages would come back as zeros, at a price."""
+    try:
+        libc = ctypes.CDLL(None)
+        libc.mallopt(-3, 1 << 30)       # M_MMAP_THRESHOLD
+        libc.mallopt(-1, (1 << 31) - 1)     # M_TRIM_THRESHOLD
+    except AttributeError:
+        pass
+
+
+def save(path, model, mean, optimizers, clock):
+    torch.save(dict(model=mean, raw=model.state_dict(), opt=[o.state_dict() for o in optimizers], seen=clock.seen, step=clock.step), path + ".tmp")
+    os.replace(path + ".tmp", path)
+
+
+def run(args):
+    model, saved = start(args)
+    clock = Clock(args, saved["seen"] if saved else SCHOOLED if args.start else 0.0, saved["step"] if saved else 0)
+    optimizers = optimizers_for(model, args)
+    for o, state in zip(optimizers, saved["opt"] if saved else []):
         o.load_state_dict(state)
-    base = [args.lr, OTHER_RATE]
-    tokenizer, source = Tokenizer.from_file(args.tokenizer), generate.Source(args.seed * 1000003 + int(step0) * 31 + rank)
-    stream, step = batches(tokenizer, source, seen), int(step0)
-    began, saved, first, running = time.time(), time.time(), seen.value, None
-    progress = first / args.tokens
-    while progress < 1:
-        grads[rank].zero_()
-        while take(taken, (step - int(step0) + 1) * BATCHES):
-            ids, weights = next(stream)
-            loss, said = loss_of(model, ids, weights)
-            loss.backward()
-            running = said if running is None else 0.98 * running + 0.02 * said
-            with seen.get_lock():
-                seen.value += int((weights > 0).sum())
-        barrier.wait()
-        if rank == 0:
-            results["progress"] = seen.value / args.tokens if not args.minutes else (
-                first / args.tokens + (1 - first / args.tokens) * (time.time() - began) / 60 / args.minutes)
-        for q, each in mine:
-            q.grad = sum(each) / BATCHES
-        factor = rate(step, progress)
-        for o, b in zip(optimizers, base):
+    mean = saved["model"] if saved else {k: v.clone() for k, v in model.state_dict().items()}
+    source = generate.Source(args.seed * 1000003 + clock.step * 31)
+    stream = rows(conversations(Tokenizer.from_file(args.tokenizer), source, clock), args.context_weight)
+    forward, running, written = packed.Forward(not args.eager), None, time.time()
+    while clock.progress() < 1:
+        loss = learn(model, forward, stream, clock)
+        running = loss if running is None else 0.95 * running + 0.05 * loss
+        factor = clock.rate()
+        for o, base in zip(optimizers, (args.lr, args.other_lr)):
             for group in o.param_groups:
-                group["lr"] = b * factor
+                group["lr"] = base * factor
             o.step()
-        if rank == 0:
-            results["due"] = results["progress"] >= 1 or time.time() - saved > args.save_every
-        barrier.wait()
-        progress = results["progress"]
-        for (q, v) in zip(model.parameters(), views):
-            q.grad = v[rank]
-        step += 1
-        if results["due"]:
-            results[rank] = [o.state_dict() for o in optimizers]
-            barrier.wait()
-            if rank == 0:
-                save(args.out, model, {r: results[r] for r in range(args.learners)}, seen.value, step)
-                saved = time.time()
-        if rank == 0 and step % 10 == 0 and running is not None:
-            print("%s step %d  %.2fM tokens  spoken loss %.4f  %.0f tokens/s" % (
-                time.strftime("%H:%M:%S"), step, seen.value / 1e6, running, (seen.value - first) / (time.time() - began)) + "  rate %.2f" % factor, flush=True)
+            o.zero_grad()
+        clock.step += 1
+        with torch.no_grad():
+            for name, value in model.state_dict().items():
+                mean[name].lerp_(value, max(1 / MEAN_OVER, 1 / (clock.step + 1)))
+        if clock.progress() >= 1 or time.time() - written > args.save_every:
+            save(args.out, model, mean, optimizers, clock)
+            written = time.time()
+        if clock.step % 10 == 0:
+            print("%s step %d  %.2fM tokens  spoken loss %.4f  %.0f tokens/s  rate %.2f" % (
+                time.strftime("%H:%M:%S"), clock.step, clock.seen / 1e6, running, clock.speed(), factor), flush=True)
 
 
 def main():
@@ -194,35 +191,18 @@ def main():
     p.add_argument("--tokens", type=float, default=12e6)
     p.add_argument("--minutes", type=float, default=0, help="end after so many, whatever --tokens says")
     p.add_argument("--seed", type=int, default=1)
-    p.add_argument("--learners", type=int, default=2, help="processes, each on one core")
+    p.add_argument("--layers", type=int, default=m.LAYERS, help="with --start: make the network so deep first, if it is not")
+    p.add_argument("--threads", type=int, default=2)
     p.add_argument("--save-every", type=float, default=240, help="seconds")
-    p.add_argument("--lr", type=float, default=MATRIX_RATE)
+    p.add_argument("--lr", type=float, default=MATRIX_RATE, help="of the weight matrices")
+    p.add_argument("--other-lr", type=float, default=OTHER_RATE, help="of embeddings and norms")
+    p.add_argument("--context-weight", type=float, default=CONTEXT_WEIGHT, help="of a token that the assistant does not say; 0 is fastest")
+    p.add_argument("--eager", action="store_true", help="do without torch.compile, which wants a C++ compiler")
     args = p.parse_args()
+    keep_memory()
+    torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
-    model = Nano()
-    seen, step, states = 0.0, 0, {}
-    if os.path.exists(args.out):
-        saved = torch.load(args.out)
-        model.load_state_dict(saved["model"])
-        seen, step, states = saved["seen"], saved["step"], saved["opt"]
-    elif args.start:
-        model.load_state_dict(export.read(args.start).state_dict())
-        seen, old = SCHOOLED, tok.from_gguf(args.start)
-        if os.path.exists(args.tokenizer):
-            change_vocabulary(model.token_embd.weight.data, old, Tokenizer.from_file(args.tokenizer))
-        else:
-            old.save(args.tokenizer)
-    size = sum(q.numel() for q in model.parameters())
-    flat = torch.cat([q.detach().flatten() for q in model.parameters()]).share_memory_()
-    grads = [torch.zeros(size).share_memory_() for _ in range(args.learners)]
-    shared, taken = multiprocessing.Value("d", seen), multiprocessing.Value("q", 0)
-    barrier, results = multiprocessing.Barrier(args.learners), multiprocessing.Manager().dict()
-    team = [multiprocessing.Process(target=learner, args=(r, args, flat, grads, shared, taken, step, states, results, barrier))
-            for r in range(args.learners)]
-    for process in team:
-        process.start()
-    for process in team:
-        process.join()
+    run(args)
 
 
 if __name__ == "__main__":
