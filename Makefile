@@ -101,6 +101,7 @@ NVCC     ?= $(firstword $(wildcard $(shell command -v nvcc 2>/dev/null) /usr/loc
 CUDA_LIB := $(if $(NVCC),$(BUILD)/libaiinfra-cuda.so)
 MPICC    ?= $(shell command -v mpicc 2>/dev/null)
 MPI_LIB  := $(if $(MPICC),$(BUILD)/libaiinfra-mpi.so)
+NO_PLUGINS := NVCC= MPICC= # for builds whose tests use none
 
 # ---- build ---------------------------------------------------------------------------------------------------
 .PHONY: all libs static shared examples FORCE
@@ -217,7 +218,7 @@ gpu-bundle: deps
 
 # The same lines for the CPU, for tests: tests/support/cuda_on_cpu.
 FAKE_CUDA := tests/support/cuda_on_cpu
-FAKE_CUDA_LIB = $(BUILD)/libaiinfra-cuda-on-cpu.so
+FAKE_CUDA_LIB := $(if $(filter x86_64,$(MACHINE)),$(BUILD)/libaiinfra-cuda-on-cpu.so)
 $(BUILD)/libaiinfra-cuda-on-cpu.so: $(CU_SRCS) $(CUDA_SRCS) $(wildcard $(FAKE_CUDA)/*) $(wildcard kernels/cuda/*.h \
   src/backend/cuda/*.h) $(BUILD)/libaiinfra.a
 	$(say) LD $@
@@ -249,23 +250,25 @@ RUN_TESTS = python3 tests/support/run_tests.py --build-dir $(BUILD) --jobs $(JOB
             --cflags '$(OPT) $(PKG_CFLAGS) $(EXTRA)' --libs '$(LIBS) $(EXTRA)'
 test: deps
 	$(Q)$(MAKE) --no-print-directory -j$(JOBS) run-tests
-run-tests: $(if $(filter command,$(origin MODULES)),static,all $(if $(filter x86_64,$(MACHINE)),$(FAKE_CUDA_LIB)))
+# Tests of the CUDA plug-in use its kernels on the CPU.
+WANTS_CUDA = $(or $(if $(T),,all),$(findstring gpu,$(T)),$(findstring cuda,$(T)),$(findstring e2e,$(T)))
+run-tests: $(if $(filter command,$(origin MODULES)),static,all $(if $(WANTS_CUDA),$(FAKE_CUDA_LIB)))
 	$(Q)$(RUN_TESTS) $(if $(T),--match '$(T)')
 
 # Torture under ctest samples large scenarios; here every fallible call fails, once and from then on.
 torture: deps
-	$(Q)AIINFRA_TORTURE_FULL=1 $(MAKE) --no-print-directory -j$(JOBS) DEBUG=1 BUILD=$(BUILD)/torture T='^torture' run-tests
+	$(Q)AIINFRA_TORTURE_FULL=1 $(MAKE) --no-print-directory -j$(JOBS) DEBUG=1 BUILD=$(BUILD)/torture $(NO_PLUGINS) T='^torture' run-tests
 
 ASAN := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 TSAN := -fsanitize=thread -fno-omit-frame-pointer
 sanitize: deps
-	$(Q)$(MAKE) --no-print-directory -j$(JOBS) BUILD=$(BUILD)/asan DEBUG=1 OPT=-O1 EXTRA='$(ASAN)' \
+	$(Q)$(MAKE) --no-print-directory -j$(JOBS) BUILD=$(BUILD)/asan $(NO_PLUGINS) DEBUG=1 OPT=-O1 EXTRA='$(ASAN)' \
 	  T='^(unit|api|sim|kernels|torture|fuzz)\.' run-tests
-	$(Q)$(MAKE) --no-print-directory -j$(JOBS) BUILD=$(BUILD)/tsan DEBUG=1 OPT=-O1 EXTRA='$(TSAN)' \
+	$(Q)$(MAKE) --no-print-directory -j$(JOBS) BUILD=$(BUILD)/tsan $(NO_PLUGINS) DEBUG=1 OPT=-O1 EXTRA='$(TSAN)' \
 	  T='^(unit|api|sim)\.' run-tests
 
 fuzz: deps-build-fuzz
-	$(Q)$(MAKE) --no-print-directory -j$(JOBS) BUILD=$(BUILD)/fuzz CC=clang DEBUG=1 OPT=-O1 WARN=-Wall \
+	$(Q)$(MAKE) --no-print-directory -j$(JOBS) BUILD=$(BUILD)/fuzz $(NO_PLUGINS) CC=clang DEBUG=1 OPT=-O1 WARN=-Wall \
 	  EXTRA='-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined' run-fuzz
 run-fuzz: static
 	$(Q)CC='$(CC)' CFLAGS='$(CSTD) -g -O1 -Iinclude -I. $(PKG_CFLAGS) $(EXTRA)' LIBS='$(LIBS)' \
