@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 VOCAB = 1536
 HIDDEN = 256
-LAYERS = 5
+LAYERS = 6
 HEADS = 4
 HEAD_DIM = HIDDEN // HEADS
 FEED_FORWARD = 512
