@@ -25,7 +25,8 @@ static bool in_memory(const char *path)
 static aiinfra_status fail_open(aii_sql *sql, int code, const aii_sql_opts *opts, aiinfra_error *err)
 {
   struct stat st;
-  if ((code & 0xFF) != SQLITE_CANTOPEN) return aii_sql_fail(sql, code, err);
+  int why_not = sql->db != NULL ? sqlite3_system_errno(sql->db) : 0;
+  if ((code & 0xFF) != SQLITE_CANTOPEN || why_not == ENOSPC || why_not == EDQUOT) return aii_sql_fail(sql, code, err);
   if (stat(sql->path, &st) != 0 && errno == ENOENT) {
     const char *why = opts->must_exist || opts->read_only ? "the file does not exist" : "its folder does not exist";
     return aii_fail_code(err, AIINFRA_ENOENT, code, "%s: %s; check the path", sql->path, why);
