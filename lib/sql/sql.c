@@ -9,6 +9,7 @@
  * fails (no memory), the next begin tries again. Any thread; see the lock's rules in sql.h.
  */
 #include <errno.h>
+#include <limits.h>
 #include <sys/stat.h>
 
 #include "lib/sql/sql_internal.h"
@@ -22,13 +23,28 @@ static bool in_memory(const char *path)
 }
 
 /* SQLite says only that it cannot open; the file system says why. */
+static bool has_folder(const char *path)
+{
+  char folder[PATH_MAX] = ".";
+  struct stat st;
+  const char *slash = strrchr(path, '/');
+  size_t n = slash != NULL ? (size_t)(slash - path) + 1 : 0;
+  if (n >= sizeof folder) return false;
+  if (n > 0) memcpy(folder, path, n);
+  if (n > 0) folder[n] = '\0';
+  return stat(folder, &st) == 0;
+}
+
 static aiinfra_status fail_open(aii_sql *sql, int code, const aii_sql_opts *opts, aiinfra_error *err)
 {
   struct stat st;
-  int why_not = sql->db != NULL ? sqlite3_system_errno(sql->db) : 0;
-  if ((code & 0xFF) != SQLITE_CANTOPEN || why_not == ENOSPC || why_not == EDQUOT) return aii_sql_fail(sql, code, err);
+  if ((code & 0xFF) != SQLITE_CANTOPEN) return aii_sql_fail(sql, code, err);
   if (stat(sql->path, &st) != 0 && errno == ENOENT) {
-    const char *why = opts->must_exist || opts->read_only ? "the file does not exist" : "its folder does not exist";
+    bool must = opts->must_exist || opts->read_only;
+    const char *why = must ? "the file does not exist" : "its folder does not exist";
+    if (!must && has_folder(sql->path))
+      return aii_fail_code(err, AIINFRA_EIO, code,
+                           "%s: cannot be created; check the disk's room and the folder's permissions", sql->path);
     return aii_fail_code(err, AIINFRA_ENOENT, code, "%s: %s; check the path", sql->path, why);
   }
   return aii_fail_code(err, AIINFRA_EIO, code, "%s: cannot be opened; check that it is a file and its permissions",

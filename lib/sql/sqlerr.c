@@ -21,7 +21,7 @@ static int errno_of(aii_sql *sql)
 static bool is_write(int code)
 {
   return code == SQLITE_IOERR_WRITE || code == SQLITE_IOERR_FSYNC || code == SQLITE_IOERR_TRUNCATE ||
-         code == SQLITE_IOERR_SHMSIZE || code == SQLITE_IOERR_DIR_FSYNC || (code & 0xFF) == SQLITE_CANTOPEN;
+         code == SQLITE_IOERR_SHMSIZE || code == SQLITE_IOERR_DIR_FSYNC;
 }
 
 static aiinfra_status fail_io(aii_sql *sql, int code, aiinfra_error *err)
