@@ -1,54 +1,5 @@
 /* test_facts.c - memory and the disk fail while facts are told, corrected, moved and forgotten, and answers cached. */
-#include "tests/torture/scene.h"
-
-#include <unistd.h>
-
-typedef struct store {
-  aiinfra_runtime *runtime;
-  aiinfra_db *db;
-  aiinfra_memory *memory, *other;
-  aiinfra_cache *cache;
-} store;
-
-static aiinfra_memory *open_memory(aiinfra_db *db, const char *user, aiinfra_status *rc)
-{
-  aiinfra_memory_opts opts = AIINFRA_MEMORY_OPTS_INIT;
-  aiinfra_memory *memory = NULL;
-  opts.user = user;
-  *rc = torture_made(aiinfra_memory_open(db, &opts, &memory, NULL), &memory, "memory_open");
-  return memory;
-}
-
-static aiinfra_status open_store(store *s, const char *path)
-{
-  aiinfra_status rc;
-  memset(s, 0, sizeof *s);
-  torture_pause("runtime and database");
-  rc = scene_runtime(&s->runtime);
-  if (rc == AIINFRA_OK) rc = aiinfra_db_open(s->runtime, path, NULL, &s->db, NULL);
-  torture_resume();
-  if (rc == AIINFRA_OK) s->memory = open_memory(s->db, "ann", &rc);
-  return rc;
-}
-
-static void close_store(store *s)
-{
-  aiinfra_cache_free(s->cache);
-  aiinfra_memory_free(s->memory);
-  aiinfra_memory_free(s->other);
-  aiinfra_db_free(s->db);
-  aiinfra_runtime_free(s->runtime);
-}
-
-/* What a call gave must be the whole of it: `word` is in it. */
-static aiinfra_status told(aiinfra_status rc, char **text, const char *word)
-{
-  if (rc == AIINFRA_OK && word != NULL) torture_check(strstr(*text, word) != NULL, word);
-  if (rc != AIINFRA_OK) torture_check(*text == NULL, "no text on failure");
-  aiinfra_string_free(*text);
-  *text = NULL;
-  return rc;
-}
+#include "tests/torture/store.h"
 
 static aiinfra_status change_facts(store *s, int64_t *last)
 {
@@ -126,80 +77,6 @@ static aiinfra_status cache(void *ctx)
   return rc;
 }
 
-static aiinfra_status change_blocks(aiinfra_memory *memory)
-{
-  aiinfra_block_opts opts = AIINFRA_BLOCK_OPTS_INIT;
-  aiinfra_block_edit edit = AIINFRA_BLOCK_EDIT_INIT;
-  char *text = NULL;
-  opts.limit_bytes = 100;
-  opts.description = "the user";
-  edit.text = "Likes tea.";
-  aiinfra_status rc = aiinfra_memory_define_block(memory, "user", &opts, NULL);
-  if (rc == AIINFRA_OK) rc = told(aiinfra_memory_edit_block(memory, "user", &edit, &text, NULL), &text, "Likes tea.");
-  edit.find = "tea";
-  edit.text = "rum";
-  if (rc == AIINFRA_OK) rc = told(aiinfra_memory_edit_block(memory, "user", &edit, &text, NULL), &text, "Likes rum.");
-  return rc == AIINFRA_OK ? told(aiinfra_memory_list_blocks(memory, &text, NULL), &text, "the user") : rc;
-}
-
-static aiinfra_status talk(aiinfra_memory *memory)
-{
-  aiinfra_summarise_opts opts = AIINFRA_SUMMARISE_OPTS_INIT;
-  char *text = NULL;
-  aiinfra_status rc = AIINFRA_OK;
-  uint64_t n = 0;
-  for (int i = 0; i < 3 && rc == AIINFRA_OK; i++)
-    rc = aiinfra_memory_append(memory, "c", "{\"role\":\"user\",\"content\":\"The boat is red.\"}", NULL);
-  opts.keep_last = 1;
-  opts.chunk = 2;
-  if (rc == AIINFRA_OK) rc = aiinfra_memory_summarise(memory, "c", &opts, &n, NULL);
-  if (rc == AIINFRA_OK) torture_check(n == 1, "one summary");
-  if (rc == AIINFRA_OK) rc = told(aiinfra_memory_summaries(memory, "c", &text, NULL), &text, "The boat is red.");
-  return rc == AIINFRA_OK ? aiinfra_memory_add_summary(memory, "c", 1, 2, "A boat.", NULL) : rc;
-}
-
-/* Whatever fails, no fact is lost, and doing it again ends where it would have ended. */
-static aiinfra_status care(void *ctx)
-{
-  static const char *const facts[] = {"Ann lives in Rome.", "Ann lives in Oslo.", "Bob has a boat.",
-                                      "Bob really has a boat."};
-  aiinfra_fact_opts opts = AIINFRA_FACT_OPTS_INIT;
-  store s;
-  char *text = NULL;
-  aiinfra_status rc = open_store(&s, ctx);
-  for (int i = 0; i < 4 && rc == AIINFRA_OK; i++) {
-    opts.valid_from_ms = 1000 + i;
-    rc = aiinfra_memory_add_fact(s.memory, facts[i], &opts, NULL, NULL);
-  }
-  bool complete = rc == AIINFRA_OK;
-  if (rc == AIINFRA_OK)
-    rc = told(aiinfra_memory_consolidate(s.memory, NULL, &text, NULL), &text, "\"merged\":1,\"superseded\":1");
-  if (complete && rc != AIINFRA_OK) {
-    torture_pause("what is left can be cared for");
-    aiinfra_error err;
-    if (aiinfra_memory_consolidate(s.memory, NULL, NULL, &err) != AIINFRA_OK) torture_check(false, err.message);
-    torture_check(aiinfra_memory_facts(s.memory, NULL, &text, NULL) == AIINFRA_OK, "lists");
-    torture_check(strstr(text, "Oslo") != NULL && strstr(text, "Rome") == NULL && strstr(text, "boat") != NULL,
-                  "the facts that hold are there");
-    aiinfra_string_free(text);
-    torture_resume();
-  }
-  if (rc == AIINFRA_OK) rc = change_blocks(s.memory);
-  if (rc == AIINFRA_OK) rc = talk(s.memory);
-  close_store(&s);
-  return rc;
-}
-
-static void remove_files(const char *path)
-{
-  static const char *const endings[] = {"", "-wal", "-shm"};
-  char name[600];
-  for (size_t i = 0; i < 3; i++) {
-    snprintf(name, sizeof name, "%s%s", path, endings[i]);
-    unlink(name);
-  }
-}
-
 /* What was written while the disk failed must still be a database. */
 static aiinfra_status on_disk(void *ctx)
 {
@@ -221,7 +98,6 @@ static void memory_fails(void **state)
   (void)state;
   static const torture_opts opts = {.max_calls = 120};
   assert_int_equal(torture_run("facts.memory", facts, (void *)":memory:", &opts), 0);
-  assert_int_equal(torture_run("care.memory", care, (void *)":memory:", &opts), 0);
   assert_int_equal(torture_run("cache.memory", cache, (void *)":memory:", &opts), 0);
 }
 
