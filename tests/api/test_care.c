@@ -1,43 +1,10 @@
 /* test_care.c - a memory cared for as a host does it: blocks with limits, facts brought together, conversations in short. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-#include <jansson.h>
+#include "facts.h"
+
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "aiinfra/memory.h"
-#include "support/support.h"
-
-static aiinfra_runtime *rt;
-static aiinfra_db *db;
-static aiinfra_error err;
-
-static void must(aiinfra_status rc)
-{
-  if (rc != AIINFRA_OK) fail_msg("%s", err.message);
-}
-
-static aiinfra_memory *must_open(const char *scope)
-{
-  aiinfra_memory_opts opts = AIINFRA_MEMORY_OPTS_INIT;
-  aiinfra_memory *memory;
-  opts.scope = scope;
-  must(aiinfra_memory_open(db, &opts, &memory, &err));
-  return memory;
-}
-
-static json_t *parse(char *text)
-{
-  json_t *value = json_loads(text, 0, NULL);
-  if (value == NULL) fail_msg("no JSON: %s", text);
-  aiinfra_string_free(text);
-  return value;
-}
 
 static json_int_t number(const json_t *object, const char *key)
 {
