@@ -60,24 +60,23 @@ static aiinfra_status damaged(const char *what, aiinfra_error *err)
                   what);
 }
 
-/* A query whose first row names what is wrong; a row "ok" or none: nothing is. Frees stmt. */
-static aiinfra_status expect_none(aii_stmt *stmt, aiinfra_error *err)
-{
-  bool row;
-  aiinfra_status rc = aii_stmt_step(stmt, &row, err);
-  if (rc == AIINFRA_OK && row) {
-    const char *what = aii_stmt_get_text(stmt, 0, NULL);
-    if (strcmp(what, "ok") != 0) rc = damaged(what, err);
-  }
-  aii_stmt_free(stmt);
-  return rc;
-}
-
+/* A query whose first row names what is wrong; a row "ok" or none: nothing is. SQLite also tells memory that runs out, or
+ * a read that fails, as damage to the page at hand: only what a second look finds too is damage. */
 static aiinfra_status expect(aii_sql *sql, const char *query, aiinfra_error *err)
 {
   aii_stmt *stmt;
+  bool sound = false;
   aiinfra_status rc = aii_sql_prepare_once(sql, query, &stmt, err);
-  return rc == AIINFRA_OK ? expect_none(stmt, err) : rc;
+  if (rc != AIINFRA_OK) return rc;
+  for (int look = 0; look < 2 && rc == AIINFRA_OK && !sound; look++) {
+    bool row;
+    aii_stmt_reset(stmt);
+    rc = aii_stmt_step(stmt, &row, err);
+    sound = !row || strcmp(aii_stmt_get_text(stmt, 0, NULL), "ok") == 0;
+  }
+  if (rc == AIINFRA_OK && !sound) rc = damaged(aii_stmt_get_text(stmt, 0, NULL), err);
+  aii_stmt_free(stmt);
+  return rc;
 }
 
 aiinfra_status aii_db_check_pages(aii_sql *sql, bool quick, aiinfra_error *err)
