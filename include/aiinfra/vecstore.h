@@ -59,7 +59,7 @@ typedef enum aiinfra_search_mode {
 } aiinfra_search_mode;
 
 /**
- * A query. At least one of vector, text and the option "recommend" is set. Zero is the default of every field.
+ * A query. At least one of vector, text and the options "recommend", "prefetch" and "query" is set. Zero is the default of every field.
  *
  * The options:
  *   {"offset": 20}                                hits to skip
@@ -69,6 +69,9 @@ typedef enum aiinfra_search_mode {
  *                                                 the other; cap must be at least k times size
  *   {"recommend": {"positive": [1], "negative": [2], "strategy": "average" or "best_score"}}
  *                                                 like some rows and unlike others, in place of a vector
+ *   {"prefetch": [...], "query": {...}}           stages and what becomes of their hits, as aiinfra_vecstore_query() has
+ *                                                 them; the query's own vector, text, filter and k are the outermost
+ *                                                 stage's
  */
 typedef struct aiinfra_query {
   size_t struct_size;      /**< sizeof this struct; set by AIINFRA_QUERY_INIT */
@@ -155,6 +158,40 @@ AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_vecstore_remove(aiinfra_vecs
 AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_vecstore_search(aiinfra_vecstore *store,
                                                                     const aiinfra_query *query, aiinfra_hit *hits,
                                                                     size_t cap, size_t *n, aiinfra_error *err);
+
+/**
+ * Searches by a request in JSON, whose names are those of Qdrant's query API where it has them. Every member may be left
+ * out:
+ *
+ *   {"vector": [0.1, ...] or {"row": 7}, "text": "words", "filter": {...}, "limit": 10, "offset": 0,
+ *    "score_threshold": 0.5, "mmr": {...}, "group": {...}, "params": {"exact": true, "hnsw_ef": 64},
+ *    "prefetch": [STAGE, ...], "query": VARIANT, "with_payload": true, "with_text": true, "explain": true}
+ *       {"hits": [{"id": 3, "score": 0.8, "vector_score": 0.8, "text": "...", "payload": {...}}], "explain": {...}}
+ *   {"searches": [{...}, {...}]}     several such requests, answered over the same rows; each filter is evaluated once
+ *       {"results": [{"hits": [...]}, {"hits": [...]}]}
+ *
+ * A stage of "prefetch" is such a request without the last three members and without "group". A stage finds rows that
+ * pass its filter and the filters of the stages around it. With prefetches it finds them among their hits. A VARIANT is
+ * one of
+ *   [0.1, ...], 7, {"row": 7} or {"nearest": ...}     as "vector"
+ *   {"recommend": {"positive": [...], "negative": [...], "strategy": "average" or "best_score"}}
+ *   {"discover": {"target": EXAMPLE, "context": [{"positive": EXAMPLE, "negative": EXAMPLE}]}}
+ *   {"context": [{"positive": EXAMPLE, "negative": EXAMPLE}]}
+ *   {"fusion": "rrf" or "dbsf"}, {"rrf": {"k": 60, "weights": [2, 1]}},
+ *   {"weighted": {"weights": [0.7, 0.3], "norm": "minmax", "dbsf" or "none"}}     one list of the prefetches' lists
+ *   {"formula": EXPRESSION, "defaults": {"price": 0}}     a score from the prefetches' scores and the payload
+ * where an EXAMPLE is a vector, an id or {"row": id}; rows named so are no hits. Without prefetches a fusion or a formula
+ * is about the request's own vector and text, and a formula scores all rows that pass.
+ *
+ * On success *out_json is freed with aiinfra_string_free(); on failure it is NULL.
+ * @return AIINFRA_EINVAL  a request that is not understood, or a formula without a finite result; the message names what
+ *         AIINFRA_ENOENT  a row that is named is not there
+ *         AIINFRA_ELIMIT  a filter takes too many steps on this collection
+ *         AIINFRA_EIO, AIINFRA_EBUSY, AIINFRA_EFORMAT, AIINFRA_ENOMEM
+ * Thread: any.  Since: 0.1.
+ */
+AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_vecstore_query(aiinfra_vecstore *store, const char *request_json,
+                                                                   char **out_json, aiinfra_error *err);
 
 /**
  * A row's text and payload.

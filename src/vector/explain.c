@@ -22,7 +22,15 @@ static void add_rank(aii_buf *json, const char *name, uint32_t rank)
   else aii_buf_fmt(json, ",\"%s\":null", name);
 }
 
-static void add_hit(const aii_search *s, const aii_ranked *r, aii_buf *json)
+void aii_explain_group(const aii_search *s, const aii_ranked *r, aii_buf *json)
+{
+  if (r->group == AII_NO_SLOT) return;
+  const aii_key_name *value = &s->column.values.names[s->groups[r->group]];
+  aii_buf_str(json, ",\"group\":");
+  aii_buf_add(json, value->s, value->n - 1);
+}
+
+void aii_explain_hit(const aii_search *s, const aii_ranked *r, aii_buf *json)
 {
   aii_buf_fmt(json, "{\"id\":%lld", (long long)r->hit.id);
   add_score(json, "score", r->hit.score);
@@ -30,21 +38,16 @@ static void add_hit(const aii_search *s, const aii_ranked *r, aii_buf *json)
   add_score(json, "vector_score", r->hit.vector_score);
   add_rank(json, "word_rank", r->word_rank);
   add_score(json, "text_score", r->hit.text_score);
-  if (r->group != AII_NO_SLOT) {
-    const aii_key_name *value = &s->column.values.names[s->groups[r->group]];
-    aii_buf_str(json, ",\"group\":");
-    aii_buf_add(json, value->s, value->n - 1);
-  }
-  aii_buf_char(json, '}');
+  aii_explain_group(s, r, json);
 }
 
-static void add_plan(const aii_search *s, aii_buf *json)
+void aii_explain_plan(const aii_search *s, aii_buf *json)
 {
   static const char *const payloads[] = {"unread", "memory", "rows"};
   if (s->wants_vectors) {
-    aii_buf_fmt(json, "{\"plan\":\"%s\",\"why\":\"%s\"", aii_searchplan_name(&s->plan), s->plan.why);
+    aii_buf_fmt(json, "\"plan\":\"%s\",\"why\":\"%s\"", aii_searchplan_name(&s->plan), s->plan.why);
   } else {
-    aii_buf_str(json, "{\"plan\":\"words\",\"why\":\"there is no vector\"");
+    aii_buf_str(json, "\"plan\":\"words\",\"why\":\"there is no vector\"");
   }
   if (s->wants_vectors || s->filter != NULL) aii_buf_fmt(json, ",\"passing\":%u", s->mask.n_passing);
   aii_buf_fmt(json, ",\"scanned\":%llu,\"ef\":%u", (unsigned long long)s->plan.n_scanned, s->plan.ef);
@@ -56,11 +59,13 @@ aiinfra_status aii_explain(const aii_search *s, char **out, aiinfra_error *err)
 {
   aii_buf json;
   aii_buf_init(&json, s->store->index.mem, 0);
-  add_plan(s, &json);
+  aii_buf_char(&json, '{');
+  aii_explain_plan(s, &json);
   aii_buf_str(&json, ",\"hits\":[");
   for (size_t i = 0; i < s->n_ranked; i++) {
     if (i > 0) aii_buf_char(&json, ',');
-    add_hit(s, &s->ranked[i], &json);
+    aii_explain_hit(s, &s->ranked[i], &json);
+    aii_buf_char(&json, '}');
   }
   aii_buf_str(&json, "]}");
   aiinfra_status rc = aii_buf_export(&json, out, err);

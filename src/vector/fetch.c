@@ -97,19 +97,26 @@ static aiinfra_status settle(const aiinfra_vecstore *store, const aii_query_vect
   return rc;
 }
 
-aiinfra_status aii_finds_fetch(aiinfra_vecstore *store, const aii_query_vector *q, const aii_finds *finds,
-                               aii_near *heap, size_t *n, size_t cap, aiinfra_error *err)
+aiinfra_status aii_finds_read(const aiinfra_vecstore *store, const aii_query_vector *q, const aii_finds *finds,
+                              aii_near *heap, size_t *n, size_t cap, aiinfra_error *err)
 {
   size_t bytes = store->index.dims * sizeof(float);
   float *buffer = aii_new_aligned(store->index.mem, bytes);
   if (buffer == NULL) return aii_fail(err, AIINFRA_ENOMEM, "no memory for a search");
+  aiinfra_status rc = settle(store, q, finds, buffer, heap, n, cap, err);
+  aii_del_aligned(store->index.mem, buffer, bytes);
+  return rc;
+}
+
+aiinfra_status aii_finds_fetch(aiinfra_vecstore *store, const aii_query_vector *q, const aii_finds *finds,
+                               aii_near *heap, size_t *n, size_t cap, aiinfra_error *err)
+{
   aii_sql_lock(store->db->sql);
   aiinfra_status rc = aii_sql_begin_read(store->db->sql, err);
   if (rc == AIINFRA_OK) {
-    rc = settle(store, q, finds, buffer, heap, n, cap, err);
+    rc = aii_finds_read(store, q, finds, heap, n, cap, err);
     aii_sql_rollback(store->db->sql); /* nothing was written */
   }
   aii_sql_unlock(store->db->sql);
-  aii_del_aligned(store->index.mem, buffer, bytes);
   return rc;
 }

@@ -153,6 +153,9 @@ static inline aii_operand *aii_operands_of(const aii_filter *filter, const aii_f
 int aii_operand_compare(const aii_operand *a, const aii_operand *b);
 bool aii_shape_holds(const aii_filter *filter, const aii_shape *shape, aii_point point, uint64_t *steps);
 bool aii_point_valid(aii_point point);
+double aii_geo_distance(aii_point a, aii_point b); /* in metres */
+/* The place that a cell is, by the keys of a filter that is bound. */
+bool aii_cell_point(const aii_filter *filter, const aii_cell *cell, aii_point *point, uint64_t *steps);
 /* The next code point of UTF-8 text in lower case; bad bytes are themselves. */
 uint32_t aii_lower_next(const char *s, size_t n, size_t *at);
 

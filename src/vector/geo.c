@@ -82,7 +82,7 @@ static bool in_box(const aii_shape *box, aii_point p)
 }
 
 /* By the haversine formula, which stays exact for small distances. */
-static double distance(aii_point a, aii_point b)
+double aii_geo_distance(aii_point a, aii_point b)
 {
   const double rad = 0.017453292519943295;
   double lat = sin((b.lat - a.lat) * rad / 2), lon = sin((b.lon - a.lon) * rad / 2);
@@ -239,7 +239,7 @@ bool aii_shape_holds(const aii_filter *filter, const aii_shape *shape, aii_point
   if (!aii_point_valid(p)) return false;
   switch (shape->kind) {
     case AII_SHAPE_BOX: return in_box(shape, p);
-    case AII_SHAPE_CIRCLE: return distance(shape->a, p) <= shape->radius;
+    case AII_SHAPE_CIRCLE: return aii_geo_distance(shape->a, p) <= shape->radius;
     default: return in_polygon(filter, shape, p, steps);
   }
 }

@@ -112,16 +112,23 @@ static bool counts(const match *m, const aii_filter_node *node, const aii_cell *
   return within(m, node, &n);
 }
 
-static bool is_place(match *m, const aii_filter_node *node, const aii_cell *cell)
+bool aii_cell_point(const aii_filter *filter, const aii_cell *cell, aii_point *point, uint64_t *steps)
 {
-  const aii_cell *lon = aii_cell_member(cell, m->filter->lon, m->steps);
-  const aii_cell *lat = aii_cell_member(cell, m->filter->lat, m->steps);
+  const aii_cell *lon = aii_cell_member(cell, filter->lon, steps);
+  const aii_cell *lat = aii_cell_member(cell, filter->lat, steps);
   if (lon == NULL || lat == NULL || !is_number((aii_cell_type)lon->type) || !is_number((aii_cell_type)lat->type)) {
     return false;
   }
-  aii_point point = {lon->type == AII_CELL_INT ? (double)lon->u.i : lon->u.d,
-                     lat->type == AII_CELL_INT ? (double)lat->u.i : lat->u.d};
-  return aii_shape_holds(m->filter, &m->filter->shapes[node->first], point, m->steps);
+  point->lon = lon->type == AII_CELL_INT ? (double)lon->u.i : lon->u.d;
+  point->lat = lat->type == AII_CELL_INT ? (double)lat->u.i : lat->u.d;
+  return true;
+}
+
+static bool is_place(match *m, const aii_filter_node *node, const aii_cell *cell)
+{
+  aii_point point;
+  return aii_cell_point(m->filter, cell, &point, m->steps) &&
+         aii_shape_holds(m->filter, &m->filter->shapes[node->first], point, m->steps);
 }
 
 /* ---- text ------------------------------------------------------------------------------------------------------ */

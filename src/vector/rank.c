@@ -26,6 +26,8 @@ static void add_vector_hits(aii_search *s)
     r->hit = (aiinfra_hit){.id = s->by_vector[i].id, .text_score = NAN};
     r->hit.vector_score = aii_index_score(&s->store->index, s->by_vector[i].dist);
     r->hit.score = s->q->text == NULL ? r->hit.vector_score : 1.0f / (float)(RRF_K + i + 1);
+    if (s->scored) r->hit.score = -s->by_vector[i].dist;
+    if (s->scored) r->hit.vector_score = NAN;
   }
 }
 
@@ -116,9 +118,12 @@ static aiinfra_status read_vectors(aii_search *s, const aii_ranked *hits, size_t
 static aiinfra_status vectors_of(aii_search *s, size_t n, float *vectors, aiinfra_error *err)
 {
   const aii_index *index = &s->store->index;
-  if (!s->in_memory) return read_vectors(s, s->ranked, n, vectors, err);
+  if (!s->in_memory && !s->open) return read_vectors(s, s->ranked, n, vectors, err);
   for (size_t i = 0; i < n; i++) {
     float *to = vectors + i * index->code_bytes;
+    aiinfra_status rc = s->open ? aii_fetch_slot(s->store, s->ranked[i].slot, to, err) : AIINFRA_OK;
+    if (rc != AIINFRA_OK) return rc;
+    if (s->open) continue;
     if (index->floats) memcpy(to, aii_vector_of(index, s->ranked[i].slot), index->dims * sizeof *to);
     else aii_code_vector(index, s->ranked[i].slot, to);
   }
@@ -136,7 +141,8 @@ static aiinfra_status diversify(aii_search *s, size_t wanted, aiinfra_error *err
   if (rc == AIINFRA_OK) {
     for (size_t i = 0; i < n; i++) {
       const float *v = vectors + i * index->code_bytes;
-      list[i] = (candidate){s->ranked[i], score_of(s, s->vector, v), 0, v};
+      bool by_score = s->scored || s->vector == NULL;
+      list[i] = (candidate){s->ranked[i], by_score ? (double)s->ranked[i].hit.score : score_of(s, s->vector, v), 0, v};
     }
     for (size_t i = 0; i < AII_MIN(wanted, n); i++) pick(s, list, n, i);
     for (size_t i = 0; i < n; i++) s->ranked[i] = list[i].ranked;

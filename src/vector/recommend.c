@@ -8,39 +8,13 @@
 
 #include "src/vector/search.h"
 
-static aiinfra_status slot_of(const aii_search *s, const json_t *id, uint32_t *slot, aiinfra_error *err)
-{
-  const aii_index *index = &s->store->index;
-  *slot = aii_idmap_get(&index->map, json_integer_value(id));
-  if (*slot != AII_NO_SLOT && !aii_is_dead(index, *slot)) return AIINFRA_OK;
-  return aii_fail(err, AIINFRA_ENOENT, "recommend: no row has the id %lld", (long long)json_integer_value(id));
-}
-
-/* A mask of all live slots, where there was none. */
-static aiinfra_status need_mask(aii_search *s, aiinfra_error *err)
-{
-  const aii_index *index = &s->store->index;
-  if (s->mask.bits != NULL) return AIINFRA_OK;
-  s->mask.n_words = (size_t)index->n / 64 + 1;
-  s->mask.bits = aii_new_array(index->mem, s->mask.n_words, sizeof *s->mask.bits);
-  if (s->mask.bits == NULL) return aii_fail(err, AIINFRA_ENOMEM, "no memory for a search");
-  for (uint32_t slot = 0; slot < index->n; slot++) {
-    if (!aii_is_dead(index, slot)) s->mask.bits[slot / 64] |= (uint64_t)1 << slot % 64;
-  }
-  return AIINFRA_OK;
-}
-
 /* Takes the examples out of the mask, reads their vectors to `to` and adds them up. */
-static aiinfra_status take(aii_search *s, const json_t *ids, float *to, double *sum, aiinfra_error *err)
+static aiinfra_status take(aii_search *s, const json_t *examples, float *to, double *sum, aiinfra_error *err)
 {
   const aii_index *index = &s->store->index;
-  for (size_t i = 0; i < json_array_size(ids); i++, to += index->dims) {
-    uint32_t slot;
-    aiinfra_status rc = slot_of(s, json_array_get(ids, i), &slot, err);
-    if (rc == AIINFRA_OK) rc = aii_fetch_slot(s->store, slot, to, err);
+  for (size_t i = 0; i < json_array_size(examples); i++, to += index->dims) {
+    aiinfra_status rc = aii_example_read(s, json_array_get(examples, i), "recommend", to, err);
     if (rc != AIINFRA_OK) return rc;
-    if (aii_bit(s->mask.bits, slot)) s->mask.n_passing--;
-    s->mask.bits[slot / 64] &= ~((uint64_t)1 << slot % 64);
     for (uint32_t d = 0; d < index->dims; d++) sum[d] += (double)to[d];
   }
   return AIINFRA_OK;
@@ -74,7 +48,7 @@ aiinfra_status aii_recommend_prepare(aii_search *s, aiinfra_error *err)
   s->n_examples = n_positive + json_array_size(s->o.negative);
   s->examples = aii_new_array(mem, s->n_examples * dims, sizeof *s->examples);
   bool ok = sums != NULL && vector != NULL && s->examples != NULL;
-  aiinfra_status rc = ok ? need_mask(s, err) : aii_fail(err, AIINFRA_ENOMEM, "no memory for a search");
+  aiinfra_status rc = ok ? aii_search_own_mask(s, err) : aii_fail(err, AIINFRA_ENOMEM, "no memory for a search");
   if (rc == AIINFRA_OK) rc = take(s, s->o.positive, s->examples, sums, err);
   if (rc == AIINFRA_OK) rc = take(s, s->o.negative, s->examples + n_positive * dims, sums + dims, err);
   if (rc == AIINFRA_OK && !s->o.best_score) rc = average(s, sums, sums + dims, vector, err);

@@ -43,8 +43,7 @@ static bool is_recommendation(const aii_search *s)
   return s->o.positive != NULL || s->o.negative != NULL;
 }
 
-/* How deep each ranking must be, now that the number of rows that pass is known; with the arrays for it. */
-static aiinfra_status make_room(aii_search *s, aiinfra_error *err)
+aiinfra_status aii_search_room(aii_search *s, aiinfra_error *err)
 {
   aii_mem *mem = s->store->index.mem;
   size_t wanted = (size_t)s->o.offset + s->q->k;
@@ -52,7 +51,8 @@ static aiinfra_status make_room(aii_search *s, aiinfra_error *err)
   if (s->wants_vectors && s->q->text != NULL) s->depth = AII_MAX(4 * wanted, (size_t)FUSE_DEPTH);
   if (s->o.mmr) s->depth = AII_MAX(s->depth, AII_MAX(4 * wanted, (size_t)MMR_DEPTH));
   if (s->o.candidates > 0) s->depth = AII_MAX(wanted, (size_t)s->o.candidates);
-  if (s->o.group_by != NULL) s->depth = AII_MAX((size_t)s->mask.n_passing, (size_t)1);
+  if (s->o.group_by != NULL || s->all) s->depth = AII_MAX((size_t)s->mask.n_passing, (size_t)1);
+  if (s->open) s->depth = AII_MIN(s->depth, AII_MAX((size_t)s->mask.n_passing, (size_t)1));
   s->by_vector = aii_new_array(mem, s->depth, sizeof *s->by_vector);
   s->by_words = aii_new_array(mem, s->depth, sizeof *s->by_words);
   return s->by_vector != NULL && s->by_words != NULL ? AIINFRA_OK : no_memory(err);
@@ -72,7 +72,7 @@ static aiinfra_status read_rows(aii_search *s, aiinfra_error *err)
     (void)pthread_rwlock_rdlock(&s->store->index.lock);
   }
   if (is_recommendation(s)) rc = aii_recommend_prepare(s, err);
-  if (rc == AIINFRA_OK) rc = make_room(s, err);
+  if (rc == AIINFRA_OK) rc = aii_search_room(s, err);
   if (rc == AIINFRA_OK && s->o.group_by != NULL) {
     rc = aii_column_make(s->store, s->o.group_by, &s->mask, &s->column, err);
   }
@@ -85,7 +85,7 @@ static aiinfra_status read_rows(aii_search *s, aiinfra_error *err)
 
 /* ---- vectors --------------------------------------------------------------------------------------------------- */
 
-static aiinfra_status search_vectors(aii_search *s, aiinfra_error *err)
+aiinfra_status aii_search_vectors(aii_search *s, aiinfra_error *err)
 {
   aii_index *index = &s->store->index;
   size_t wanted = AII_MIN(s->depth, (size_t)s->mask.n_passing);
@@ -95,6 +95,10 @@ static aiinfra_status search_vectors(aii_search *s, aiinfra_error *err)
     s->plan.kind = AII_PLAN_EXACT;
     s->plan.why = "groups are made of all rows that pass";
   }
+  if (s->all) {
+    s->plan.kind = AII_PLAN_EXACT;
+    s->plan.why = "a formula has a score of every row that passes";
+  }
   if (wanted == 0) return AIINFRA_OK;
   if (!aii_searchplan_run(index, s->vector, &s->mask, &s->plan, s->depth, &s->finds)) return no_memory(err);
   s->in_memory = index->floats || s->plan.kind != AII_PLAN_EXACT;
@@ -103,11 +107,11 @@ static aiinfra_status search_vectors(aii_search *s, aiinfra_error *err)
   return ok ? AIINFRA_OK : no_memory(err);
 }
 
-/* Extends the graph when this query, or the collection's size, wants one. No lock held. */
-static aiinfra_status prepare_graph(aiinfra_vecstore *store, const aiinfra_query *q, aiinfra_error *err)
+/* Extends the graph when this query, or the collection's size, wants one. */
+aiinfra_status aii_search_graph(aiinfra_vecstore *store, int32_t mode, aiinfra_error *err)
 {
   aii_index *index = &store->index;
-  if (q->mode == AIINFRA_SEARCH_EXACT) return AIINFRA_OK;
+  if (mode == AIINFRA_SEARCH_EXACT) return AIINFRA_OK;
   (void)pthread_rwlock_rdlock(&index->lock);
   bool complete = index->n_graph > 0 && index->n_graph == index->n; /* newer rows are the next search's */
   (void)pthread_rwlock_unlock(&index->lock);
@@ -120,11 +124,11 @@ static aiinfra_status prepare_graph(aiinfra_vecstore *store, const aiinfra_query
   bool large = (uint64_t)(index->n - index->n_dead) * index->dims > SCAN_FLOATS;
   bool begun = index->n_graph > 0;
   (void)pthread_rwlock_unlock(&index->lock);
-  uint32_t step = q->mode == AIINFRA_SEARCH_GRAPH ? UINT32_MAX : large || begun ? BUILD_STEP : 0;
+  uint32_t step = mode == AIINFRA_SEARCH_GRAPH ? UINT32_MAX : large || begun ? BUILD_STEP : 0;
   bool built = step == 0 || aii_hnsw_build(index, step);
   aii_keep_grown(store);
   if (built) return AIINFRA_OK;
-  return q->mode == AIINFRA_SEARCH_GRAPH ? aii_fail(err, AIINFRA_ENOMEM, "no memory for the graph") : AIINFRA_OK;
+  return mode == AIINFRA_SEARCH_GRAPH ? aii_fail(err, AIINFRA_ENOMEM, "no memory for the graph") : AIINFRA_OK;
 }
 
 /* ---- the whole ------------------------------------------------------------------------------------------------- */
@@ -133,7 +137,7 @@ static aiinfra_status prepare_graph(aiinfra_vecstore *store, const aiinfra_query
 static aiinfra_status find(aii_search *s, aiinfra_error *err)
 {
   aii_index *index = &s->store->index;
-  aiinfra_status rc = s->wants_vectors && !s->o.best_score ? search_vectors(s, err) : AIINFRA_OK;
+  aiinfra_status rc = s->wants_vectors && !s->o.best_score ? aii_search_vectors(s, err) : AIINFRA_OK;
   if (!s->in_memory) {
     aii_query_vector q = {s->vector, index->seq};
     (void)pthread_rwlock_unlock(&index->lock);
@@ -190,15 +194,13 @@ static aiinfra_status check(const aii_search *s, size_t cap, aiinfra_error *err)
 static aiinfra_status prepare(aii_search *s, size_t cap, aiinfra_error *err)
 {
   aii_index *index = &s->store->index;
-  aiinfra_status rc = aii_query_opts_read(s->q->options_json, &s->o, err);
-  if (rc != AIINFRA_OK) return rc;
   s->wants_vectors = s->q->vector != NULL || is_recommendation(s);
   if (s->o.group_by == NULL) s->o.group_size = 1;
-  rc = check(s, cap, err);
+  aiinfra_status rc = check(s, cap, err);
   if (rc == AIINFRA_OK && s->q->filter_json != NULL) {
     rc = aii_filter_compile(index->mem, s->q->filter_json, &s->filter, err);
   }
-  if (rc == AIINFRA_OK && s->wants_vectors) rc = prepare_graph(s->store, s->q, err);
+  if (rc == AIINFRA_OK && s->wants_vectors) rc = aii_search_graph(s->store, s->q->mode, err);
   if (rc == AIINFRA_OK && s->q->vector != NULL) {
     s->vector = aii_index_new_query(index, s->q->vector);
     if (s->vector == NULL) rc = no_memory(err);
@@ -206,7 +208,7 @@ static aiinfra_status prepare(aii_search *s, size_t cap, aiinfra_error *err)
   return rc;
 }
 
-static void free_search(aii_search *s)
+void aii_search_free(aii_search *s)
 {
   aii_mem *mem = s->store->index.mem;
   json_decref(s->o.source);
@@ -228,14 +230,19 @@ aiinfra_status aii_vecstore_search_into(aiinfra_vecstore *store, const aiinfra_q
   aii_search s = {.store = store, .q = query};
   *n = 0;
   if (query->explain != NULL) *query->explain = NULL;
-  aiinfra_status rc = prepare(&s, cap, err);
+  aiinfra_status rc = aii_query_opts_read(query->options_json, &s.o, err);
+  if (rc == AIINFRA_OK && s.o.tree) {
+    aii_search_free(&s);
+    return aii_vecstore_search_tree(store, query, hits, cap, n, err);
+  }
+  if (rc == AIINFRA_OK) rc = prepare(&s, cap, err);
   if (rc == AIINFRA_OK) rc = run(&s, err);
   for (size_t i = 0; rc == AIINFRA_OK && i < s.n_ranked; i++) {
     hits[i] = s.ranked[i].hit;
     hits[i].rank = (uint32_t)i + 1;
     *n = i + 1;
   }
-  free_search(&s);
+  aii_search_free(&s);
   return rc;
 }
 

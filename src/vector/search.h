@@ -1,5 +1,5 @@
-/* src/vector/search.h - a query on its way, shared by search.c, which finds, rank.c, which orders, recommend.c and
- * explain.c.
+/* src/vector/search.h - a query on its way, shared by search.c, which finds, rank.c, which orders, recommend.c,
+ * examples.c and explain.c. A stage of a tree of queries (tree.h) is one, too.
  */
 #ifndef AII_VECTOR_SEARCH_H
 #define AII_VECTOR_SEARCH_H
@@ -12,10 +12,21 @@ typedef struct aii_query_opts {
   int64_t offset, candidates, group_size;
   double score_threshold, lambda;
   bool has_threshold, mmr, best_score;
+  bool tree;                         /* it has stages: tree.h */
   const char *group_by;              /* NULL: no groups */
-  const json_t *positive, *negative; /* ids; both NULL: no recommendation */
+  const json_t *positive, *negative; /* examples; both NULL: no recommendation */
 } aii_query_opts;
 aiinfra_status aii_query_opts_read(const char *json, aii_query_opts *o, aiinfra_error *err);
+/* The members of one object that lies at a path, whatever else it has: offset, score_threshold, mmr and group;
+ * recommend. */
+aiinfra_status aii_query_opts_take(const json_t *obj, const char *path, aii_query_opts *o, aiinfra_error *err);
+aiinfra_status aii_query_opts_recommend(const json_t *obj, const char *path, aii_query_opts *o, aiinfra_error *err);
+/* Refuses members whose names are not in the list, which ends with NULL. */
+aiinfra_status aii_check_names(const json_t *obj, const char *path, const char *const *names, aiinfra_error *err);
+/* An integer of a range; one that is missing stays as it is, and must be in the range. */
+aiinfra_status aii_json_within(const json_t *obj, const char *path, const char *name, int64_t least, int64_t most,
+                               int64_t *value, aiinfra_error *err);
+bool aii_json_has(const json_t *obj, const char *name); /* and it is not null */
 
 /* A hit and where it comes from. */
 typedef struct aii_ranked {
@@ -33,6 +44,9 @@ typedef struct aii_search {
   aii_searchplan plan;
   bool wants_vectors; /* by a vector, or by examples */
   bool in_memory;     /* the index is locked, and its memory is enough to answer */
+  bool open;          /* a stage: the caller has a read transaction with the index locked, for all of it */
+  bool scored;        /* by_vector has minus the scores of hits that no vector alone decides */
+  bool all;           /* a stage whose hits are all rows that pass */
   aii_docs_state payloads;
   float *vector;
   aii_finds finds;
@@ -48,6 +62,20 @@ typedef struct aii_search {
   size_t n_groups, groups_cap;
 } aii_search;
 
+/* search.c: how deep each ranking must be, now that the number of rows that pass is known; with the arrays for it. */
+aiinfra_status aii_search_room(aii_search *s, aiinfra_error *err);
+/* search.c: finds by the vector; without s->in_memory afterwards the rows must settle what was found. */
+aiinfra_status aii_search_vectors(aii_search *s, aiinfra_error *err);
+/* search.c: extends the graph when a search with this mode wants one. No lock held. */
+aiinfra_status aii_search_graph(aiinfra_vecstore *store, int32_t mode, aiinfra_error *err);
+void aii_search_free(aii_search *s);
+/* examples.c: a mask of all live slots, where there was none. */
+aiinfra_status aii_search_own_mask(aii_search *s, aiinfra_error *err);
+/* A row or a vector in JSON: 7, {"row": 7} or [0.1, 0.2, ...]. */
+bool aii_example_valid(const json_t *example);
+/* Writes its vector to `to`, [dims], as the index wants it. A row that is named leaves the mask, since it is no hit. Lock
+ * held, index locked for reading. */
+aiinfra_status aii_example_read(aii_search *s, const json_t *example, const char *what, float *to, aiinfra_error *err);
 /* recommend.c: with the connection's lock held and the index locked for reading. Takes the examples out of the mask; makes the vector, or ranks. */
 aiinfra_status aii_recommend_prepare(aii_search *s, aiinfra_error *err);
 aiinfra_status aii_recommend_best(aii_search *s, aiinfra_error *err);
@@ -56,5 +84,9 @@ aiinfra_status aii_recommend_best(aii_search *s, aiinfra_error *err);
 aiinfra_status aii_rank(aii_search *s, aiinfra_error *err);
 /* explain.c: how the query was answered, as JSON. */
 aiinfra_status aii_explain(const aii_search *s, char **out, aiinfra_error *err);
+/* Its parts: members of the plan; the members of a hit with the bracket before them. */
+void aii_explain_plan(const aii_search *s, aii_buf *json);
+void aii_explain_hit(const aii_search *s, const aii_ranked *r, aii_buf *json);
+void aii_explain_group(const aii_search *s, const aii_ranked *r, aii_buf *json);
 
 #endif

@@ -153,6 +153,16 @@ aiinfra_status aiinfra_vecstore_read(aiinfra_vecstore *store, const char *reques
   return rc == AIINFRA_OK ? rc : aii_wrap(err, rc, "read collection '%s'", store->name);
 }
 
+aiinfra_status aiinfra_vecstore_query(aiinfra_vecstore *store, const char *request_json, char **out_json,
+                                      aiinfra_error *err)
+{
+  if (out_json == NULL) return aii_fail(err, AIINFRA_EINVAL, "out_json is NULL");
+  *out_json = NULL;
+  if (store == NULL || request_json == NULL) return aii_fail(err, AIINFRA_EINVAL, "store or request_json is NULL");
+  aiinfra_status rc = aii_vecstore_query(store, request_json, out_json, err);
+  return rc == AIINFRA_OK ? rc : aii_wrap(err, rc, "search collection '%s'", store->name);
+}
+
 aiinfra_status aiinfra_vecstore_change(aiinfra_vecstore *store, const char *request_json, uint64_t *n_changed,
                                        aiinfra_error *err)
 {

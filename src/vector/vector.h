@@ -10,7 +10,9 @@
  *   filter.c    compiles filters, with field.c, path.c, geo.c; match.c evaluates them
  *   doc.c       payloads as filters read them; docs.c keeps those of all slots, when.c reads dates
  *   mask.c      the slots that pass a filter
- *   query_opts.c, rank.c, recommend.c, explain.c belong to search.c
+ *   query_opts.c, rank.c, recommend.c, examples.c, explain.c belong to search.c
+ *   tree.c      queries of several stages, with tree_parse.c, stage.c, fuse.c, formula.c, formula_run.c, discover.c,
+ *               tree_explain.c; query.c has them in JSON
  *   read.c      scrolls, counts, facets     change.c  deletes and changes payloads by filter
  *   column.c    the values of a field     keep.c, snapshot.c  the index as a file
  *   near.c      nearest so far              idmap.c   row id to slot
@@ -420,6 +422,10 @@ aiinfra_status aii_vecstore_search(aiinfra_vecstore *store, const aiinfra_query 
                                    aiinfra_error *err);
 aiinfra_status aii_vecstore_search_into(aiinfra_vecstore *store, const aiinfra_query *query, aiinfra_hit *hits,
                                         size_t cap, size_t *n, aiinfra_error *err);
+/* The options have stages (tree.c). */
+aiinfra_status aii_vecstore_search_tree(aiinfra_vecstore *store, const aiinfra_query *query, aiinfra_hit *hits,
+                                        size_t cap, size_t *n, aiinfra_error *err);
+aiinfra_status aii_vecstore_query(aiinfra_vecstore *store, const char *request, char **out, aiinfra_error *err);
 aiinfra_status aii_vecstore_read(aiinfra_vecstore *store, const char *request, char **out, aiinfra_error *err);
 aiinfra_status aii_vecstore_change(aiinfra_vecstore *store, const char *request, uint64_t *n, aiinfra_error *err);
 aiinfra_status aii_vecstore_get(aiinfra_vecstore *store, int64_t id, char **text, char **payload, aiinfra_error *err);
@@ -441,6 +447,9 @@ typedef struct aii_query_vector {
 /* Offers the finds to the heap by their vectors, which are read from the rows. No lock held. */
 aiinfra_status aii_finds_fetch(aiinfra_vecstore *store, const aii_query_vector *q, const aii_finds *finds,
                                aii_near *heap, size_t *n, size_t cap, aiinfra_error *err);
+/* The same in the caller's transaction, lock held. */
+aiinfra_status aii_finds_read(const aiinfra_vecstore *store, const aii_query_vector *q, const aii_finds *finds,
+                              aii_near *heap, size_t *n, size_t cap, aiinfra_error *err);
 /* Reads the payloads into the index, unless they are there. Lock held, in a transaction after a sync; index unlocked. */
 aiinfra_status aii_docs_load(aiinfra_vecstore *store, aiinfra_error *err);
 /* Calls for each row in the order of seq and id, payload NULL when there is none. Lock held. */
