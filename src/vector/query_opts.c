@@ -34,7 +34,7 @@ aiinfra_status aii_json_within(const json_t *obj, const char *path, const char *
 {
   aiinfra_status rc = aii_json_get_int(obj, path, name, false, value, err);
   if (rc != AIINFRA_OK || (*value >= least && *value <= most)) return rc;
-  return aii_fail(err, AIINFRA_EINVAL, "%s: %s is not %lld to %lld", path, name, (long long)least, (long long)most);
+  return aii_fail(err, AIINFRA_EINVAL, "%s.%s is not %lld to %lld", path, name, (long long)least, (long long)most);
 }
 
 static aiinfra_status read_mmr(const json_t *obj, const char *path, aii_query_opts *o, aiinfra_error *err)
@@ -50,7 +50,7 @@ static aiinfra_status read_mmr(const json_t *obj, const char *path, aii_query_op
   if (rc == AIINFRA_OK) rc = aii_json_get_num(mmr, at, "lambda", false, &o->lambda, err);
   if (rc == AIINFRA_OK) rc = aii_json_within(mmr, at, "candidates", 0, MAX_CANDIDATES, &o->candidates, err);
   if (rc == AIINFRA_OK && !(o->lambda >= 0 && o->lambda <= 1)) {
-    rc = aii_fail(err, AIINFRA_EINVAL, "%s: lambda is not 0 to 1", at);
+    rc = aii_fail(err, AIINFRA_EINVAL, "%s.lambda is not 0 to 1", at);
   }
   return rc;
 }

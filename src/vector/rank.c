@@ -243,7 +243,7 @@ aiinfra_status aii_rank(aii_search *s, aiinfra_error *err)
   }
   if (s->o.group_by != NULL) return make_groups(s, err);
   if (s->o.mmr) rc = diversify(s, wanted, err);
-  if (rc != AIINFRA_OK) return rc;
+  if (rc != AIINFRA_OK || s->all) return rc;
   s->n_ranked = AII_MIN(s->n_ranked, wanted);
   size_t skip = AII_MIN(offset, s->n_ranked);
   s->n_ranked -= skip;
