@@ -1,0 +1,324 @@
+/* test_query_requests.c - queries in JSON: the examples of docs/vector.md, executed; what is refused, and with which words;
+ * what an answer has besides ids.
+ */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "src/vector/vector.h"
+#include "support/support.h"
+
+static aiinfra_runtime *rt;
+static aiinfra_error err;
+
+static json_t *ask(aiinfra_vecstore *store, const char *request)
+{
+  char *out;
+  if (aiinfra_vecstore_query(store, request, &out, &err) != AIINFRA_OK) fail_msg("%s: %s", request, err.message);
+  json_t *answer = json_loads(out, 0, NULL);
+  if (answer == NULL) fail_msg("%s is no JSON", out);
+  aiinfra_string_free(out);
+  return answer;
+}
+
+static long long id_at(const json_t *hits, size_t i)
+{
+  return json_integer_value(json_object_get(json_array_get(hits, i), "id"));
+}
+
+static double number_at(const json_t *hits, size_t i, const char *name)
+{
+  return json_number_value(json_object_get(json_array_get(hits, i), name));
+}
+
+static aiinfra_vecstore *must_open(aiinfra_db **db)
+{
+  aiinfra_vecstore_opts opts = AIINFRA_VECSTORE_OPTS_INIT;
+  aiinfra_vecstore *store;
+  opts.dims = 2;
+  assert_int_equal(aiinfra_db_open(rt, ":memory:", NULL, db, &err), AIINFRA_OK);
+  assert_int_equal(aiinfra_vecstore_open(*db, "page", &opts, &store, &err), AIINFRA_OK);
+  return store;
+}
+
+/* ---- the page -------------------------------------------------------------------------------------------------- */
+
+/* The cells of a table's line, without quotes of code; how many. */
+static size_t cells_of(char *line, char *cells[4])
+{
+  size_t n = 0;
+  for (char *at = strstr(line, "| "); at != NULL && n < 4; at = strstr(at, " | ")) {
+    at += *at == '|' ? 2 : 3;
+    cells[n++] = at;
+  }
+  for (size_t i = 0; i < n; i++) {
+    char *end = i + 1 < n ? cells[i + 1] - 3 : strstr(cells[i], " |");
+    if (end != NULL) *end = '\0';
+    if (cells[i][0] == '`') {
+      cells[i]++;
+      cells[i][strlen(cells[i]) - 1] = '\0';
+    }
+  }
+  return n;
+}
+
+static void put_of_page(aiinfra_vecstore *store, char *cells[4])
+{
+  json_t *numbers = json_loads(cells[1], 0, NULL);
+  float v[2] = {(float)json_number_value(json_array_get(numbers, 0)),
+                (float)json_number_value(json_array_get(numbers, 1))};
+  aiinfra_record record = {atoi(cells[0]), v, cells[2], cells[3]};
+  if (aiinfra_vecstore_upsert(store, &record, 1, &err) != AIINFRA_OK) fail_msg("%s", err.message);
+  json_decref(numbers);
+}
+
+static void check_of_page(aiinfra_vecstore *store, const char *request, const char *want)
+{
+  json_t *answer = ask(store, request);
+  const json_t *hits = json_object_get(answer, "hits");
+  size_t n = 0;
+  for (const char *at = want; at != NULL; at = strchr(at, ','), at = at != NULL ? at + 2 : NULL, n++) {
+    long id = atol(at);
+    double score = atof(strchr(at, ':') + 1);
+    if (n >= json_array_size(hits) || id_at(hits, n) != id || fabs(number_at(hits, n, "score") - score) > 1e-6) {
+      char *text = json_dumps(hits, 0);
+      fail_msg("%s: %s instead of %s", request, text, want);
+    }
+  }
+  assert_int_equal(json_array_size(hits), n);
+  json_decref(answer);
+}
+
+/* The rows and the queries of docs/vector.md. */
+static void test_page(void **state)
+{
+  aiinfra_db *db;
+  aiinfra_vecstore *store = must_open(&db);
+  char *page = test_read_file(test_path("docs/vector.md"), NULL), *cells[4], *next;
+  size_t n_rows = 0, n_queries = 0;
+  (void)state;
+  assert_non_null(page);
+  char *section = strstr(page, "## Queries of several stages");
+  assert_non_null(section);
+  *strstr(section, "\n## Reading") = '\0';
+  for (char *line = section; line != NULL; line = next) {
+    next = strchr(line, '\n');
+    if (next != NULL) *next++ = '\0';
+    bool row = line[0] == '|' && line[2] >= '0' && line[2] <= '9';
+    bool query = strncmp(line, "| `{\"", 5) == 0 && strstr(line, "` | ") != NULL;
+    if (query) query = strstr(line, "` | ")[4] >= '0' && strstr(line, "` | ")[4] <= '9' && strstr(line, ": ") != NULL;
+    if (!row && !query) continue;
+    size_t n = cells_of(line, cells);
+    if (row && n == 4) put_of_page(store, cells);
+    n_rows += row && n == 4;
+    if (!query || n != 2 || cells[1][1] != ':') continue;
+    check_of_page(store, cells[0], cells[1]);
+    n_queries++;
+  }
+  assert_int_equal(n_rows, 4);
+  assert_int_equal(n_queries, 17);
+  free(page);
+  aiinfra_vecstore_free(store);
+  aiinfra_db_free(db);
+}
+
+/* ---- what is refused ------------------------------------------------------------------------------------------- */
+
+static const struct {
+  const char *request, *names;
+} REFUSED[] = {
+    {"[]", "query: expected an object"},
+    {"{\"near\":1}", "'near'"},
+    {"{}", "neither vector nor text nor query"},
+    {"{\"searches\":{}}", "searches"},
+    {"{\"searches\":[],\"limit\":1}", "'limit'"},
+    {"{\"searches\":[{\"vector\":[1,0]},{\"text\":1}]}", "searches[1].text"},
+    {"{\"vector\":[1]}", "1 elements instead of 2"},
+    {"{\"vector\":[0,0]}", "zero"},
+    {"{\"vector\":[1,1e39]}", "finite"},
+    {"{\"vector\":[]}", "a vector is an array"},
+    {"{\"vector\":[1,\"a\"]}", "a vector is an array"},
+    {"{\"vector\":{\"row\":1,\"col\":2}}", "a vector is an array"},
+    {"{\"vector\":[1,0],\"query\":[1,0]}", "has a vector already"},
+    {"{\"vector\":[1,0],\"limit\":0}", "query.limit"},
+    {"{\"vector\":[1,0],\"offset\":-1}", "query.offset"},
+    {"{\"vector\":[1,0],\"score_threshold\":\"1\"}", "query.score_threshold"},
+    {"{\"vector\":[1,0],\"params\":{\"ef\":1}}", "'ef'"},
+    {"{\"vector\":[1,0],\"explain\":1}", "query.explain"},
+    {"{\"vector\":[1,0],\"filter\":{\"$near\":1}}", "$near"},
+    {"{\"vector\":[1,0],\"group\":{\"by\":\"a\"},\"offset\":1}", "neither mmr nor offset"},
+    {"{\"prefetch\":[{\"vector\":[1,0]}]}", "nothing says what becomes of prefetch"},
+    {"{\"prefetch\":7,\"query\":{\"fusion\":\"rrf\"}}", "query.prefetch"},
+    {"{\"prefetch\":[{\"vector\":[1,0],\"group\":{\"by\":\"a\"}}],\"query\":{\"fusion\":\"rrf\"}}", "outermost"},
+    {"{\"prefetch\":[{\"vector\":[1,0],\"explain\":true}],\"query\":{\"fusion\":\"rrf\"}}", "query.prefetch[0]"},
+    {"{\"prefetch\":[{\"vector\":[1,0]}],\"vector\":[1,0],\"query\":{\"fusion\":\"rrf\"}}", "would not be used"},
+    {"{\"query\":{\"fusion\":\"rrf\"}}", "nothing to fuse"},
+    {"{\"query\":{\"fusion\":\"sum\"}}", "neither rrf nor dbsf"},
+    {"{\"query\":{\"melt\":1}}", "'melt'"},
+    {"{\"query\":{}}", "there is no query ''"},
+    {"{\"query\":{\"fusion\":\"rrf\",\"rrf\":{}}}", "alone"},
+    {"{\"query\":{\"rrf\":{\"k\":-1}}}", "k is not"},
+    {"{\"query\":{\"rrf\":{\"weights\":[-1]}}}", "weights"},
+    {"{\"query\":{\"rrf\":{\"weight\":1}}}", "'weight'"},
+    {"{\"vector\":[1,0],\"text\":\"a\",\"query\":{\"rrf\":{\"weights\":[1]}}}", "1 weights for 2 lists"},
+    {"{\"query\":{\"weighted\":{\"norm\":\"max\"}}}", "norm"},
+    {"{\"query\":{\"recommend\":{}}}", "no example"},
+    {"{\"query\":{\"recommend\":null}}", "found null"},
+    {"{\"query\":{\"recommend\":{\"positive\":[\"a\"]}}}", "positive"},
+    {"{\"query\":{\"discover\":{\"context\":[]}}}", "target"},
+    {"{\"query\":{\"discover\":{\"target\":1,\"context\":[{\"positive\":1}]}}}", "context[0]"},
+    {"{\"query\":{\"context\":[]}}", "no pairs"},
+    {"{\"query\":{\"context\":[{\"positive\":1,\"negative\":1,\"else\":1}]}}", "'else'"},
+    {"{\"query\":{\"formula\":\"$score\"}}", "there are 0 prefetches"},
+    {"{\"vector\":[1,0],\"query\":{\"formula\":\"$score[1]\"}}", "there are 1 prefetches"},
+    {"{\"vector\":[1,0],\"query\":{\"formula\":\"$rank\"}}", "'$rank'"},
+    {"{\"query\":{\"formula\":[1]}}", "query.formula: expected a number"},
+    {"{\"query\":{\"formula\":{\"sum\":[1,{\"sin\":1}]}}}", "query.formula.sum[1]: there is no operator 'sin'"},
+    {"{\"query\":{\"formula\":{\"sum\":[],\"mult\":[]}}}", "alone"},
+    {"{\"query\":{\"formula\":{\"gauss_decay\":{\"x\":1,\"scale\":0}}}}", "scale"},
+    {"{\"query\":{\"formula\":{\"gauss_decay\":{\"x\":1,\"midpoint\":1}}}}", "midpoint"},
+    {"{\"query\":{\"formula\":{\"lin_decay\":{\"y\":1}}}}", "'y'"},
+    {"{\"query\":{\"formula\":{\"div\":{\"left\":1}}}}", "query.formula.div.right"},
+    {"{\"query\":{\"formula\":{\"datetime\":\"soon\"}}}", "a date"},
+    {"{\"query\":{\"formula\":{\"geo_distance\":{\"origin\":{\"lon\":0,\"lat\":91},\"to\":\"p\"}}}}", "degrees"},
+    {"{\"query\":{\"formula\":\"a..b\"}}", "'a..b'"},
+    {"{\"query\":{\"formula\":{\"key\":\"a\",\"match\":{\"near\":1}}}}", "query.formula: filter"},
+    {"{\"query\":{\"formula\":1,\"defaults\":{\"n\":1}}}", "nothing needs the default of 'n'"},
+    {"{\"query\":{\"formula\":\"n\",\"defaults\":{\"n\":\"1\"}}}", "a number as the default"},
+    {"{\"query\":{\"formula\":\"price\"}}", "row 4 has no number at 'price'"},
+    {"{\"query\":{\"formula\":{\"datetime_key\":\"price\"}}}", "has no date at 'price'"},
+    {"{\"query\":{\"formula\":{\"ln\":0}}}", "ln of row 1 is not a finite number"},
+    {"{\"query\":{\"formula\":{\"div\":{\"left\":1,\"right\":0}}}}", "div of row 1"},
+    {"{\"query\":{\"formula\":1e39}}", "not a finite number"},
+};
+
+static void check_refused(aiinfra_vecstore *store, const char *request, aiinfra_status status, const char *names)
+{
+  char *out = (char *)1;
+  assert_int_equal(aiinfra_vecstore_query(store, request, &out, &err), status);
+  assert_null(out);
+  if (strstr(err.message, names) == NULL) fail_msg("%s: %s", request, err.message);
+}
+
+/* begin, then open and close around the inner, depth times, then end. */
+static void check_deep(aiinfra_vecstore *store, const char *const parts[5], int depth, const char *names)
+{
+  static char text[1 << 14];
+  size_t n = (size_t)snprintf(text, sizeof text, "%s", parts[0]);
+  for (int i = 0; i < depth; i++) n += (size_t)snprintf(text + n, sizeof text - n, "%s", parts[1]);
+  n += (size_t)snprintf(text + n, sizeof text - n, "%s", parts[2]);
+  for (int i = 0; i < depth; i++) n += (size_t)snprintf(text + n, sizeof text - n, "%s", parts[3]);
+  n += (size_t)snprintf(text + n, sizeof text - n, "%s", parts[4]);
+  if (names != NULL) {
+    check_refused(store, text, AIINFRA_EINVAL, names);
+  } else {
+    json_decref(ask(store, text));
+  }
+}
+
+static void test_bounds(void **state)
+{
+  static const char *const stages[] = {"", "{\"prefetch\":", "{\"text\":\"one\"}", ",\"query\":{\"formula\":1}}", ""};
+  static const char *const terms[] = {"{\"query\":{\"formula\":", "{\"neg\":", "1", "}", "}}"};
+  static const char *const many[] = {"{\"query\":{\"formula\":{\"sum\":[", "2,", "1", "", "]}}}"};
+  static const char *const lists[] = {"{\"query\":{\"fusion\":\"rrf\"},\"prefetch\":[", "{\"query\":1},",
+                                      "{\"query\":1}", "", "]}"};
+  aiinfra_db *db;
+  aiinfra_vecstore *store = must_open(&db);
+  float v[2] = {1, 0};
+  (void)state;
+  aiinfra_record record = {1, v, "one", NULL};
+  assert_int_equal(aiinfra_vecstore_upsert(store, &record, 1, &err), AIINFRA_OK);
+  check_deep(store, stages, 7, NULL);
+  check_deep(store, stages, 8, "deeper than 8");
+  check_deep(store, terms, 23, NULL);
+  check_deep(store, terms, 24, "deeper than 24");
+  check_deep(store, many, 510, NULL);
+  check_deep(store, many, 511, "more than 512 terms");
+  check_deep(store, lists, 31, NULL);
+  check_deep(store, lists, 32, "up to 32 stages");
+  aiinfra_vecstore_free(store);
+  aiinfra_db_free(db);
+}
+
+/* What is not understood is refused with its place, before anything is answered. */
+static void test_refused(void **state)
+{
+  static const float v[2] = {1, 0};
+  aiinfra_db *db;
+  aiinfra_vecstore *store = must_open(&db);
+  (void)state;
+  aiinfra_record records[] = {{1, v, "one", "{\"price\":1}"}, {4, v, NULL, NULL}};
+  assert_int_equal(aiinfra_vecstore_upsert(store, records, 2, &err), AIINFRA_OK);
+  for (size_t i = 0; i < AII_COUNT(REFUSED); i++) {
+    check_refused(store, REFUSED[i].request, AIINFRA_EINVAL, REFUSED[i].names);
+  }
+  check_refused(store, "{\"vector\":{\"row\":9}}", AIINFRA_ENOENT, "no row has the id 9");
+  check_refused(store, "{\"searches\":[{\"query\":1},{\"query\":9}]}", AIINFRA_ENOENT, "searches[1]");
+  aiinfra_vecstore_free(store);
+  aiinfra_db_free(db);
+}
+
+/* ---- what an answer has ---------------------------------------------------------------------------------------- */
+
+static void test_answer(void **state)
+{
+  static const float v[3][2] = {{1, 0}, {0, 1}, {1, 1}};
+  aiinfra_db *db;
+  aiinfra_vecstore *store = must_open(&db);
+  (void)state;
+  aiinfra_record records[] = {{1, v[0], "red", "{\"a\":[1,null]}"}, {2, v[1], NULL, NULL}, {3, v[2], "blue \"", NULL}};
+  assert_int_equal(aiinfra_vecstore_upsert(store, records, 3, &err), AIINFRA_OK);
+  json_t *answer =
+      ask(store, "{\"vector\":[1,0],\"text\":\"blue\",\"limit\":3,\"with_payload\":true,\"with_text\":true,"
+                 "\"query\":{\"weighted\":{\"norm\":\"none\",\"weights\":[1,0]}}}");
+  json_t *hits = json_object_get(answer, "hits"), *want = json_loads("{\"a\":[1,null]}", 0, NULL);
+  assert_int_equal(json_array_size(hits), 3);
+  assert_int_equal(id_at(hits, 0), 1);
+  assert_true(json_equal(json_object_get(json_array_get(hits, 0), "payload"), want));
+  assert_string_equal(json_string_value(json_object_get(json_array_get(hits, 0), "text")), "red");
+  assert_null(json_object_get(json_array_get(hits, 0), "text_score")); /* the words are not in it */
+  assert_string_equal(json_string_value(json_object_get(json_array_get(hits, 1), "text")), "blue \"");
+  assert_true(number_at(hits, 1, "text_score") > 0);
+  assert_true(fabs(number_at(hits, 1, "vector_score") - sqrt(0.5)) < 1e-6);
+  assert_string_equal(json_string_value(json_object_get(json_array_get(hits, 2), "text")), "");
+  assert_int_equal(json_object_size(json_object_get(json_array_get(hits, 2), "payload")), 0);
+  json_decref(want);
+  json_decref(answer);
+  answer = ask(store, "{\"searches\":[]}");
+  assert_int_equal(json_array_size(json_object_get(answer, "results")), 0);
+  json_decref(answer);
+  aiinfra_vecstore_free(store);
+  aiinfra_db_free(db);
+}
+
+static int set_up(void **state)
+{
+  (void)state;
+  return aiinfra_runtime_create(NULL, &rt, &err);
+}
+
+static int tear_down(void **state)
+{
+  (void)state;
+  bool leaked = rt->refs != 1;
+  aiinfra_runtime_free(rt);
+  return leaked;
+}
+
+int main(void)
+{
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_page),
+      cmocka_unit_test(test_refused),
+      cmocka_unit_test(test_bounds),
+      cmocka_unit_test(test_answer),
+  };
+  return cmocka_run_group_tests(tests, set_up, tear_down);
+}
