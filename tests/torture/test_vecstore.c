@@ -48,6 +48,37 @@ static aiinfra_status ask(aiinfra_vecstore *store, const char *request, const ch
   return rc;
 }
 
+static aiinfra_status query(aiinfra_vecstore *store, const char *request, const char *want)
+{
+  char *answer = NULL;
+  aiinfra_status rc = torture_made(aiinfra_vecstore_query(store, request, &answer, NULL), &answer, request);
+  if (rc == AIINFRA_OK) torture_check(strncmp(answer, want, strlen(want)) == 0, want);
+  aiinfra_string_free(answer);
+  return rc;
+}
+
+/* Stages that fuse and score, pairs of examples, two queries over the same rows. */
+static aiinfra_status use_stages(aiinfra_vecstore *store)
+{
+  static const char FUSED[] =
+      "{\"searches\":[{\"filter\":{\"n\":{\"$gt\":0}},\"prefetch\":[{\"vector\":[1,0],\"limit\":2},{\"text\":\"two\"}],"
+      "\"query\":{\"rrf\":{\"weights\":[1,2]}},\"explain\":true,\"with_text\":true},{\"filter\":{\"n\":{\"$gt\":0}},"
+      "\"prefetch\":{\"query\":{\"context\":[{\"positive\":1,\"negative\":[0,1]}]}},\"mmr\":{},\"query\":{\"formula\":"
+      "{\"sum\":[\"$score\",{\"mult\":[\"n\",{\"key\":\"group\",\"match\":{\"value\":\"a\"}}]},{\"exp_decay\":{\"x\":"
+      "{\"geo_distance\":{\"origin\":{\"lon\":5,\"lat\":2},\"to\":\"loc\"}}}}]},\"defaults\":{\"loc\":1e9}}}]}";
+  aiinfra_status rc = query(store, FUSED, "{\"results\":[{\"hits\":[{\"id\":2,");
+  if (rc == AIINFRA_OK) {
+    rc = query(store,
+               "{\"vector\":{\"row\":1},\"text\":\"two\",\"query\":{\"fusion\":\"dbsf\"},\"group\":{\"by\":\"group\"}}",
+               "{\"hits\":[{\"id\":2,");
+  }
+  if (rc == AIINFRA_OK) {
+    rc = query(store, "{\"query\":{\"discover\":{\"target\":1,\"context\":[{\"positive\":3,\"negative\":2}]}}}",
+               "{\"hits\":[");
+  }
+  return rc;
+}
+
 static aiinfra_status change(aiinfra_vecstore *store, const char *request, uint64_t want)
 {
   uint64_t n = 9;
@@ -62,6 +93,8 @@ static aiinfra_status use(aiinfra_vecstore *store)
   if (rc == AIINFRA_OK) rc = search(store, NULL, true, 3);
   if (rc == AIINFRA_OK) rc = search(store, "{\"group\":{\"by\":\"group\",\"size\":2}}", true, 3);
   if (rc == AIINFRA_OK) rc = search(store, "{\"mmr\":{\"lambda\":0.3},\"offset\":1}", false, 2);
+  if (rc == AIINFRA_OK) rc = search(store, "{\"prefetch\":[],\"query\":{\"fusion\":\"rrf\"}}", true, 3);
+  if (rc == AIINFRA_OK) rc = use_stages(store);
   if (rc == AIINFRA_OK) rc = ask(store, "{\"count\":{\"filter\":{\"n\":{\"$gt\":1}}}}", "{\"count\":2}");
   if (rc == AIINFRA_OK) {
     rc = ask(store, "{\"facet\":{\"key\":\"group\",\"limit\":1}}", "{\"values\":[{\"value\":\"a\",\"count\":2}]}");
