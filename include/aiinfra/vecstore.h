@@ -222,6 +222,8 @@ AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_vecstore_count(aiinfra_vecst
  *   {"scroll": {"filter": {...}, "after": 17, "limit": 10}}     rows with ids above "after", in the order of ids
  *       {"rows": [{"id": 18, "text": "...", "payload": {...}}, ...], "next": 27 or null}
  *       "next" is the "after" of the next request; null: there are no more rows
+ *   {"scroll": {"order_by": {"key": "price", "direction": "asc" or "desc"}, "filter": {...}, "limit": 10}}
+ *       rows in the order of a field, those without a value last; "next" is {"value": 12.5, "id": 27} or null
  *
  * On success *out_json is freed with aiinfra_string_free(); on failure it is NULL.
  * @return AIINFRA_EINVAL  a request that is not understood; the message names what

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "lib/json/json.h"
+#include "src/vector/order.h"
 #include "src/vector/request.h"
 
 enum { LIMIT = 10, MAX_LIMIT = 1 << 20 };
@@ -75,14 +76,16 @@ static aiinfra_status read_facet(reading *r, aiinfra_error *err)
 
 /* ---- pages ----------------------------------------------------------------------------------------------------- */
 
-static aiinfra_status write_row(reading *r, int64_t id, int64_t row, aiinfra_error *err)
+static aiinfra_status write_row(reading *r, int64_t id, aiinfra_error *err)
 {
   aii_stmt *stmt;
   bool found;
   size_t n;
-  aiinfra_status rc = aii_sql_prepare(r->store->db->sql, "SELECT text, payload FROM rows WHERE row = ?1", &stmt, err);
+  aiinfra_status rc = aii_sql_prepare(r->store->db->sql,
+                                      "SELECT text, payload FROM rows WHERE collection = ?1 AND id = ?2", &stmt, err);
   if (rc != AIINFRA_OK) return rc;
-  aii_stmt_int(stmt, 1, row);
+  aii_stmt_int(stmt, 1, r->store->collection);
+  aii_stmt_int(stmt, 2, id);
   rc = aii_stmt_step(stmt, &found, err);
   if (rc == AIINFRA_OK && found) {
     const char *text = aii_stmt_get_text(stmt, 0, &n);
@@ -119,11 +122,34 @@ static aiinfra_status write_page(reading *r, aii_stmt *stmt, aiinfra_error *err)
     more = n == r->limit;
     if (more) break;
     if (n++ > 0) aii_buf_char(&r->json, ',');
-    rc = write_row(r, id, aii_stmt_get_int(stmt, 1), err);
+    rc = write_row(r, id, err);
     last = id;
   }
   if (more) aii_buf_fmt(&r->json, "],\"next\":%lld}", (long long)last);
   else aii_buf_str(&r->json, "],\"next\":null}");
+  return rc;
+}
+
+/* A page in the order of a field. */
+static aiinfra_status read_ordered(reading *r, aiinfra_error *err)
+{
+  aii_order *order;
+  size_t at = 0, n = 0;
+  aiinfra_status rc = read_limit(r, err);
+  if (rc != AIINFRA_OK) return rc;
+  rc = aii_order_make(r->store, json_object_get(r->request.body, "order_by"), &r->mask, &order, err);
+  if (rc != AIINFRA_OK) return rc;
+  rc = aii_order_after(order, json_object_get(r->request.body, "after"), &at, err);
+  aii_buf_str(&r->json, "{\"rows\":[");
+  for (; rc == AIINFRA_OK && n < (size_t)r->limit && at < aii_order_size(order); at++) {
+    if (n++ > 0) aii_buf_char(&r->json, ',');
+    rc = write_row(r, aii_order_id(order, at), err);
+  }
+  aii_buf_str(&r->json, "],\"next\":");
+  if (n > 0 && at < aii_order_size(order)) aii_order_next(order, at - 1, &r->json);
+  else aii_buf_str(&r->json, "null");
+  aii_buf_char(&r->json, '}');
+  aii_order_free(order);
   return rc;
 }
 
@@ -135,8 +161,8 @@ static aiinfra_status read_scroll(reading *r, aiinfra_error *err)
   aiinfra_status rc = aii_json_get_int(r->request.body, "scroll", "after", false, &after, err);
   if (rc == AIINFRA_OK) rc = read_limit(r, err);
   if (rc == AIINFRA_OK) {
-    rc = aii_sql_prepare(r->store->db->sql,
-                         "SELECT id, row FROM rows WHERE collection = ?1 AND (id > ?2 OR ?3) ORDER BY id", &stmt, err);
+    rc = aii_sql_prepare(r->store->db->sql, "SELECT id FROM rows WHERE collection = ?1 AND (id > ?2 OR ?3) ORDER BY id",
+                         &stmt, err);
   }
   if (rc != AIINFRA_OK) return rc;
   aii_stmt_int(stmt, 1, r->store->collection);
@@ -154,14 +180,16 @@ static aiinfra_status read_scroll(reading *r, aiinfra_error *err)
 static aiinfra_status read_rows(reading *r, aiinfra_error *err)
 {
   aii_index *index = &r->store->index;
-  bool is_facet = aii_request_is(&r->request, "facet");
+  bool is_facet = aii_request_is(&r->request, "facet"), is_scroll = aii_request_is(&r->request, "scroll");
+  bool ordered = is_scroll && aii_json_has(r->request.body, "order_by");
   aiinfra_status rc = AIINFRA_OK;
-  if (is_facet) rc = aii_vecstore_sync(r->store, err);
-  if (rc == AIINFRA_OK && is_facet) rc = aii_docs_load(r->store, err);
+  if (is_facet || ordered) rc = aii_vecstore_sync(r->store, err);
+  if (rc == AIINFRA_OK && (is_facet || ordered)) rc = aii_docs_load(r->store, err);
   if (rc == AIINFRA_OK) rc = aii_select(r->store, r->request.filter, r->request.filter_text, &r->mask, err);
   if (rc != AIINFRA_OK) return rc;
   if (is_facet) rc = read_facet(r, err);
-  else if (aii_request_is(&r->request, "scroll")) rc = read_scroll(r, err);
+  else if (ordered) rc = read_ordered(r, err);
+  else if (is_scroll) rc = read_scroll(r, err);
   else aii_buf_fmt(&r->json, "{\"count\":%u}", r->mask.n_passing);
   (void)pthread_rwlock_unlock(&index->lock);
   return rc;
@@ -170,7 +198,7 @@ static aiinfra_status read_rows(reading *r, aiinfra_error *err)
 aiinfra_status aii_vecstore_read(aiinfra_vecstore *store, const char *request, char **out, aiinfra_error *err)
 {
   static const char *const count[] = {"filter", NULL}, *const values[] = {"filter", "key", "limit", NULL};
-  static const char *const scroll[] = {"filter", "after", "limit", NULL};
+  static const char *const scroll[] = {"filter", "after", "limit", "order_by", NULL};
   static const aii_verb verbs[] = {{"count", count}, {"facet", values}, {"scroll", scroll}, {NULL, NULL}};
   aii_sql *sql = store->db->sql;
   reading r = {.store = store};

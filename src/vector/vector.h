@@ -13,7 +13,7 @@
  *   query_opts.c, rank.c, recommend.c, examples.c, explain.c belong to search.c
  *   tree.c      queries of several stages, with tree_parse.c, stage.c, fuse.c, formula.c, formula_run.c, discover.c,
  *               tree_explain.c; query.c has them in JSON
- *   read.c      scrolls, counts, facets     change.c  deletes and changes payloads by filter
+ *   read.c      scrolls (order.c), counts, facets     change.c  deletes and changes payloads by filter
  *   column.c    the values of a field     keep.c, snapshot.c  the index as a file
  *   near.c      nearest so far              idmap.c   row id to slot
  *

@@ -99,6 +99,12 @@ static aiinfra_status use(aiinfra_vecstore *store)
   if (rc == AIINFRA_OK) {
     rc = ask(store, "{\"facet\":{\"key\":\"group\",\"limit\":1}}", "{\"values\":[{\"value\":\"a\",\"count\":2}]}");
   }
+  if (rc == AIINFRA_OK) {
+    rc = ask(
+        store, "{\"scroll\":{\"order_by\":\"n\",\"limit\":1}}",
+        "{\"rows\":[{\"id\":1,\"text\":\"one\",\"payload\":{\"n\":1,\"text\":\"The red fox\",\"at\":\"2020-01-31\"}}],"
+        "\"next\":{\"value\":1,\"id\":1}}");
+  }
   if (rc == AIINFRA_OK)
     rc = change(store, "{\"set_payload\":{\"payload\":{\"x\":[1]},\"filter\":{\"n\":{\"$lt\":3}}}}", 2);
   if (rc == AIINFRA_OK) rc = change(store, "{\"delete\":{\"filter\":{\"x\":1,\"n\":1}}}", 1);

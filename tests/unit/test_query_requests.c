@@ -298,6 +298,130 @@ static void test_answer(void **state)
   aiinfra_db_free(db);
 }
 
+/* ---- pages in an order ----------------------------------------------------------------------------------------- */
+
+/* Values upwards, with their place; the last ones are none. */
+static const struct {
+  const char *json;
+  int place;
+} ORDERED[] = {
+    {"false", 0},
+    {"[true,7]", 1},
+    {"-5", 2},
+    {"1", 3},
+    {"1.0", 3},
+    {"[1,-9]", 3},
+    {"1.5", 4},
+    {"9007199254740992", 5},
+    {"9007199254740993", 6},
+    {"9223372036854775807", 7},
+    {"9223372036854775808.0", 8},
+    {"\"2026-01-01\"", 9},
+    {"\"2026-01-01T01:00:00+01:00\"", 9},
+    {"\"2026-01-01T00:00:01Z\"", 10},
+    {"\"\"", 11},
+    {"\"2026-01-32\"", 12},
+    {"\"a\"", 13},
+    {"\"ab\"", 14},
+    {"\"b\"", 15},
+    {"null", 99},
+    {"{\"x\":1}", 99},
+    {"[]", 99},
+};
+
+enum { N_ORDERED = (int)(sizeof ORDERED / sizeof ORDERED[0]), ORDERED_ROWS = 60 };
+
+static int place_at(int id)
+{
+  return ORDERED[id * 7 % N_ORDERED].place;
+}
+
+static bool is_behind(int a, int b, bool down)
+{
+  int x = place_at(a), y = place_at(b);
+  if (x != y) return x == 99 || (y != 99 && (down ? x < y : x > y));
+  return a > b;
+}
+
+/* All pages of a size: each row once, in the order. */
+static void check_pages(aiinfra_vecstore *store, bool down, int limit, int least)
+{
+  char request[300], after[120] = "null";
+  int last = -1, n = 0;
+  bool more = true;
+  while (more) {
+    snprintf(
+        request, sizeof request,
+        "{\"scroll\":{\"order_by\":{\"key\":\"v\",\"direction\":\"%s\"},\"limit\":%d,\"after\":%s,\"filter\":{\"i\":{"
+        "\"$gte\":%d}}}}",
+        down ? "desc" : "asc", limit, after, least);
+    char *out;
+    if (aiinfra_vecstore_read(store, request, &out, &err) != AIINFRA_OK) fail_msg("%s: %s", request, err.message);
+    json_t *page = json_loads(out, 0, NULL), *rows = json_object_get(page, "rows"),
+           *next = json_object_get(page, "next");
+    for (size_t i = 0; i < json_array_size(rows); i++, n++) {
+      int id = (int)id_at(rows, i);
+      if (last >= 0 && !is_behind(id, last, down)) fail_msg("%s: %d behind %d", request, id, last);
+      last = id;
+    }
+    more = !json_is_null(next);
+    assert_true(!more || json_array_size(rows) == (size_t)limit);
+    char *text = json_dumps(next, JSON_ENCODE_ANY | JSON_COMPACT);
+    snprintf(after, sizeof after, "%s", text);
+    free(text);
+    json_decref(page);
+    aiinfra_string_free(out);
+  }
+  assert_int_equal(n, ORDERED_ROWS - least);
+}
+
+static void test_order(void **state)
+{
+  static const struct {
+    const char *request, *names;
+  } bad[] = {
+      {"{\"scroll\":{\"order_by\":1}}", "order_by"},
+      {"{\"scroll\":{\"order_by\":{\"direction\":\"asc\"}}}", "order_by.key"},
+      {"{\"scroll\":{\"order_by\":{\"key\":\"v\",\"direction\":\"up\"}}}", "neither asc nor desc"},
+      {"{\"scroll\":{\"order_by\":{\"key\":\"v\",\"from\":1}}}", "'from'"},
+      {"{\"scroll\":{\"order_by\":\"a..b\"}}", "'a..b'"},
+      {"{\"scroll\":{\"order_by\":\"v\",\"after\":7}}", "scroll.after"},
+      {"{\"scroll\":{\"order_by\":\"v\",\"after\":{\"id\":7}}}", "scroll.after"},
+      {"{\"scroll\":{\"order_by\":\"v\",\"after\":{\"id\":7,\"value\":1,\"x\":1}}}", "'x'"},
+      {"{\"count\":{\"order_by\":\"v\"}}", "'order_by'"},
+  };
+  static const float v[2] = {1, 0};
+  char payload[80], *out;
+  (void)state;
+  for (int rows = 0; rows < 2; rows++) { /* payloads in memory, then read */
+    aiinfra_vecstore_opts opts = AIINFRA_VECSTORE_OPTS_INIT;
+    aiinfra_db *db;
+    aiinfra_vecstore *store;
+    opts.dims = 2;
+    opts.payload_bytes = (uint64_t)rows;
+    assert_int_equal(aiinfra_db_open(rt, ":memory:", NULL, &db, &err), AIINFRA_OK);
+    assert_int_equal(aiinfra_vecstore_open(db, "ordered", &opts, &store, &err), AIINFRA_OK);
+    for (int i = 0; i < ORDERED_ROWS; i++) {
+      int id = i * 13 % ORDERED_ROWS;
+      snprintf(payload, sizeof payload, "{\"i\":%d,\"v\":%s}", id, ORDERED[id * 7 % N_ORDERED].json);
+      aiinfra_record record = {id, v, NULL, payload};
+      assert_int_equal(aiinfra_vecstore_upsert(store, &record, 1, &err), AIINFRA_OK);
+    }
+    for (int limit = 1; limit < 70; limit = limit * 2 + 1) {
+      check_pages(store, false, limit, 0);
+      check_pages(store, true, limit, 10);
+      check_pages(store, true, limit, ORDERED_ROWS);
+    }
+    for (size_t i = 0; i < AII_COUNT(bad); i++) {
+      assert_int_equal(aiinfra_vecstore_read(store, bad[i].request, &out, &err), AIINFRA_EINVAL);
+      if (strstr(err.message, bad[i].names) == NULL) fail_msg("%s: %s", bad[i].request, err.message);
+      assert_null(out);
+    }
+    aiinfra_vecstore_free(store);
+    aiinfra_db_free(db);
+  }
+}
+
 static int set_up(void **state)
 {
   (void)state;
@@ -315,10 +439,8 @@ static int tear_down(void **state)
 int main(void)
 {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_page),
-      cmocka_unit_test(test_refused),
-      cmocka_unit_test(test_bounds),
-      cmocka_unit_test(test_answer),
+      cmocka_unit_test(test_page),   cmocka_unit_test(test_refused), cmocka_unit_test(test_bounds),
+      cmocka_unit_test(test_answer), cmocka_unit_test(test_order),
   };
   return cmocka_run_group_tests(tests, set_up, tear_down);
 }
