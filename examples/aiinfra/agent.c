@@ -10,7 +10,7 @@
 typedef struct agent_options {
   const char *db, *model, *conversation, *scope, *instructions, *kv_type;
   bool events, resume, no_tools, no_recall, quiet;
-  int64_t threads, seed, max_steps, max_tokens, run;
+  int64_t threads, seed, max_steps, recall_tokens, max_tokens, run;
   double temperature;
 } agent_options;
 
@@ -185,6 +185,7 @@ static int with_agent(const cli_engine *e, agent_options *o, const char *questio
   opts.max_tokens = (uint32_t)o->max_tokens;
   opts.temperature = (float)o->temperature;
   opts.recall = o->no_recall ? -1 : 0;
+  opts.recall_tokens = (uint32_t)o->recall_tokens;
   if (aiinfra_agent_create(e->batcher, db, memory, &opts, &agent, &err) != AIINFRA_OK ||
       (!o->no_tools && aiinfra_agent_add_builtin_tools(agent, &err) != AIINFRA_OK))
     code = cli_error("agent", &err);
@@ -209,6 +210,8 @@ int cmd_agent(int argc, char **argv)
       {"events", 0, CLI_FLAG, &o.events, 0, 0, NULL, "all events as JSON lines on stdout"},
       {"no-tools", 0, CLI_FLAG, &o.no_tools, 0, 0, NULL, "without calculator, clock and memory tools"},
       {"no-recall", 0, CLI_FLAG, &o.no_recall, 0, 0, NULL, "without looking into memory first"},
+      {"recall-tokens", 0, CLI_INT, &o.recall_tokens, 1, 1e6, "N",
+       "pack passages into so many tokens, neighbours as one"},
       {"max-steps", 0, CLI_INT, &o.max_steps, 0, 1000, "N", "generations at most (8)"},
       {"max-tokens", 'n', CLI_INT, &o.max_tokens, 0, 1e6, "N", "tokens of one generation (512)"},
       {"temp", 0, CLI_REAL, &o.temperature, 0, 100, "T", "temperature; 0: greedy (0)"},

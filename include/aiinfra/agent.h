@@ -40,14 +40,18 @@ typedef struct aiinfra_agent_opts {
   const char *instructions; /**< the system prompt; NULL: a short general one */
   uint32_t max_steps;      /**< generations in a run; 0: 8 */
   uint32_t max_tokens;     /**< of one generation; 0: 512 */
-  uint32_t recall_k;       /**< passages put before the model, beside at most 8 facts; 0: 3 */
+  uint32_t recall_k;       /**< passages put before the model, beside at most 8 facts; 0: 3. With recall_tokens: those that
+                                are looked at; 0: 20 */
   uint32_t tool_timeout_ms; /**< 0: 30000 */
   float temperature;       /**< 0: greedy */
   int32_t recall;          /**< look into memory before answering: 0: default (on), 1: on, -1: off */
+  uint32_t recall_tokens;  /**< passages are packed into so many tokens, as aiinfra_memory_pack() does: those that follow
+                                each other in their document are one, what says the same is left out; 0: recall_k passages */
+  uint32_t reserved;       /**< must be 0 */
 } aiinfra_agent_opts;
 
 /** Initialiser of aiinfra_agent_opts. */
-#define AIINFRA_AGENT_OPTS_INIT {sizeof(aiinfra_agent_opts), NULL, NULL, 0, 0, 0, 0, 0.0f, 0}
+#define AIINFRA_AGENT_OPTS_INIT {sizeof(aiinfra_agent_opts), NULL, NULL, 0, 0, 0, 0, 0.0f, 0, 0, 0}
 
 /**
  * Runs a tool. Called on the loop's thread; must return soon and end the call with aiinfra_tool_call_finish() or

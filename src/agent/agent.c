@@ -9,6 +9,7 @@
 #include "src/memory/memory.h"
 
 #define MAX_NAME_BYTES 64
+#define PACK_FROM 20u /* passages that are looked at for a budget */
 
 static const char DEFAULT_INSTRUCTIONS[] = "You are a helpful assistant. Use the passages and the memory. If the "
                                            "answer is not there, say that you don't know.";
@@ -54,7 +55,8 @@ aiinfra_status aii_agent_create(const aii_generator *gen, aiinfra_db *db, aiinfr
   if (gen->keep != NULL) gen->keep(gen->impl);
   agent->max_steps = opts->max_steps > 0 ? opts->max_steps : 8;
   agent->max_tokens = opts->max_tokens > 0 ? opts->max_tokens : 512;
-  agent->recall_k = opts->recall_k > 0 ? opts->recall_k : 3;
+  agent->recall_k = opts->recall_k > 0 ? opts->recall_k : opts->recall_tokens > 0 ? PACK_FROM : 3;
+  agent->recall_tokens = opts->recall_tokens;
   agent->tool_timeout_ms = opts->tool_timeout_ms > 0 ? opts->tool_timeout_ms : 30000;
   agent->temperature = opts->temperature;
   agent->recall = opts->recall >= 0;

@@ -38,8 +38,9 @@ typedef struct aii_generator {
                              aiinfra_result_cb on_result, void *user, aiinfra_request **request, aiinfra_error *err);
   void (*keep)(void *impl); /* the agent's reference; both NULL: the creator keeps it alive */
   void (*release)(void *impl);
-  uint32_t max_context;     /* tokens; bounds what recall puts into the prompt */
-  aii_output_syntax syntax; /* in which the model writes calls */
+  uint32_t max_context;       /* tokens; bounds what recall puts into the prompt */
+  const aiinfra_model *model; /* whose tokens a budget counts, kept alive as impl is; NULL: four bytes are a token */
+  aii_output_syntax syntax;   /* in which the model writes calls */
 } aii_generator;
 
 typedef struct aii_tool {
@@ -57,7 +58,7 @@ struct aiinfra_agent {
   aiinfra_memory *memory; /* may be NULL */
   aii_generator gen;
   char *name, *instructions;
-  uint32_t max_steps, max_tokens, recall_k, tool_timeout_ms;
+  uint32_t max_steps, max_tokens, recall_k, recall_tokens, tool_timeout_ms;
   float temperature;
   bool recall;
   aii_tool *tools;
@@ -210,8 +211,9 @@ aiinfra_status aii_journal_list(aiinfra_db *db, const char *agent, bool unfinish
 typedef struct aii_recall {
   aiinfra_memory *memory;                          /* NULL: nothing is recalled */
   const char *instructions, *input, *conversation; /* conversation may be NULL */
-  uint32_t k, max_bytes;
-  bool search; /* look for passages and facts */
+  const aiinfra_model *model;                      /* whose tokens are counted; NULL: four bytes are a token */
+  uint32_t k, max_bytes, budget_tokens;            /* budget: passages are packed to fit it; 0: each stands alone */
+  bool search;                                     /* look for passages and facts */
 } aii_recall;
 /* On the thread pool. Adds `recalled`, and `remembered` before it when the input is a statement about the user. */
 aiinfra_status aii_recall_run(aiinfra_db *db, const aii_recall *recall, aii_events *events, aiinfra_error *err);

@@ -37,6 +37,7 @@ static aiinfra_status check_agent_opts(const aiinfra_agent_opts *o, aiinfra_erro
     rc = aii_fail(err, AIINFRA_EINVAL, "temperature is %g, must be 0 (greedy) or more", (double)o->temperature);
   if (rc == AIINFRA_OK && (o->recall < -1 || o->recall > 1))
     rc = aii_fail(err, AIINFRA_EINVAL, "recall is %d, must be -1, 0 or 1", o->recall);
+  if (rc == AIINFRA_OK && o->reserved != 0) rc = aii_fail(err, AIINFRA_ENOTSUP, "reserved must be 0");
   return rc;
 }
 
@@ -56,6 +57,7 @@ aiinfra_status aiinfra_agent_create(aiinfra_batcher *batcher, aiinfra_db *db, ai
   if (rc == AIINFRA_OK) rc = aiinfra_model_get_info(aiinfra_batcher_model(batcher), &info, err);
   if (rc != AIINFRA_OK) return rc;
   gen.max_context = info.max_context;
+  gen.model = aiinfra_batcher_model(batcher);
   gen.syntax = batcher->model->syntax;
   return aii_agent_create(&gen, db, memory, &o, out, err);
 }

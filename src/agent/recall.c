@@ -1,11 +1,14 @@
 /* recall.c - what a run knows before the model is asked: history, facts, passages, and the system message of these.
  *
  * Happy path, as one job: read the conversation's last messages; look for passages and facts that fit the input; keep
- * the input as a fact when it is a statement (after the search, so that it is not told back); compose the message.
+ * the input as a fact when it is a statement (after the search, so that it is not told back); compose the message. With a
+ * budget of tokens passages are packed: neighbours in a document become one, and as many stay as fit.
  * Possible failures: the disk, memory. Keeping the same fact twice is one fact, so a repeated recall does no harm.
  * Thread: the pool.
  */
 #include "src/agent/agent.h"
+
+#include "src/memory/memory.h"
 
 #define MAX_HISTORY 24u /* messages of the conversation put before the input */
 #define MAX_FACTS 8u
@@ -54,6 +57,51 @@ static aiinfra_status search(const aii_recall *r, int32_t kind, uint32_t k, json
   opts.max_bytes = r->max_bytes;
   rc = aiinfra_memory_recall(r->memory, r->input, &opts, &text, err);
   return rc == AIINFRA_OK ? parse(text, "recalled items", out, err) : rc;
+}
+
+/* A packed source as an item that was recalled; NULL: memory ran out. */
+static json_t *item_of(const json_t *source)
+{
+  const char *document = json_string_value(json_object_get(source, "document"));
+  json_int_t begin = json_integer_value(json_object_get(source, "begin"));
+  return json_pack("{ss, sI, sI, sO, sO}", "source", document != NULL ? document : "", "first_byte", begin, "n_bytes",
+                   json_integer_value(json_object_get(source, "end")) - begin, "score",
+                   json_object_get(source, "score"), "text", json_object_get(source, "text"));
+}
+
+/* Passages within the budget, neighbours as one. */
+static aiinfra_status pack(aiinfra_db *db, const aii_recall *r, json_t **out, aiinfra_error *err)
+{
+  aii_pack how = {.recall = AIINFRA_RECALL_OPTS_INIT, .budget = r->budget_tokens, .model = r->model, .texts = true};
+  json_t *packed = NULL, *source;
+  aii_buf json;
+  size_t i;
+  how.recall.k = r->k;
+  how.recall.kind = AIINFRA_MEMORY_PASSAGE;
+  how.recall.max_bytes = r->max_bytes;
+  aii_buf_init(&json, &db->rt->mem, 0);
+  aiinfra_status rc = aii_memory_check_text("the question", r->input, AII_FACT_BYTES, err);
+  if (rc == AIINFRA_OK) rc = aii_memory_pack(r->memory, r->input, &how, &json, err);
+  if (rc == AIINFRA_OK && json.failed) rc = aii_fail(err, AIINFRA_ENOMEM, "recall");
+  if (rc == AIINFRA_OK) rc = aii_json_parse(aii_buf_cstr(&json), json.len, "packed passages", 0, &packed, err);
+  aii_buf_free(&json);
+  if (rc != AIINFRA_OK) return rc;
+  *out = json_array();
+  json_array_foreach(json_object_get(packed, "sources"), i, source)
+  {
+    if (json_array_append_new(*out, item_of(source)) == 0) continue;
+    json_decref(*out);
+    *out = NULL;
+    break;
+  }
+  json_decref(packed);
+  return *out != NULL ? AIINFRA_OK : aii_fail(err, AIINFRA_ENOMEM, "recall");
+}
+
+static aiinfra_status load_passages(aiinfra_db *db, const aii_recall *r, json_t **out, aiinfra_error *err)
+{
+  bool looks = r->memory != NULL && r->search && r->input[0] != '\0';
+  return looks && r->budget_tokens > 0 ? pack(db, r, out, err) : search(r, AIINFRA_MEMORY_PASSAGE, r->k, out, err);
 }
 
 static aiinfra_status load_blocks(const aii_recall *r, json_t **out, aiinfra_error *err)
@@ -133,7 +181,7 @@ aiinfra_status aii_recall_run(aiinfra_db *db, const aii_recall *r, aii_events *e
   aiinfra_status rc;
   aii_buf_init(&system, &db->rt->mem, 0);
   rc = load_history(r, &history, err);
-  if (rc == AIINFRA_OK) rc = search(r, AIINFRA_MEMORY_PASSAGE, r->k, &passages, err);
+  if (rc == AIINFRA_OK) rc = load_passages(db, r, &passages, err);
   if (rc == AIINFRA_OK) rc = search(r, AIINFRA_MEMORY_FACT, MAX_FACTS, &facts, err);
   if (rc == AIINFRA_OK) rc = load_blocks(r, &blocks, err);
   if (rc == AIINFRA_OK) rc = keep_statement(db, r, events, err);

@@ -167,6 +167,8 @@ static void begin_recall(aii_run *run)
   r->input = json_string_value(run->fold.input);
   r->conversation = json_string_value(run->fold.conversation);
   r->k = agent->recall_k;
+  r->budget_tokens = agent->recall_tokens;
+  r->model = agent->gen.model;
   r->max_bytes = AII_MIN(AII_MAX(agent->gen.max_context, MIN_CONTEXT), MAX_CONTEXT) * 3 / 2;
   r->search = agent->recall;
   aii_job_submit(run, AII_JOB_RECALL);

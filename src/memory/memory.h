@@ -274,6 +274,7 @@ typedef struct aii_pack {
   const aiinfra_model *model; /* NULL: four bytes are a token */
   aiinfra_rerank_fn rerank;   /* NULL: none */
   void *rerank_user;
+  bool texts; /* each source has its "text" beside what aiinfra_memory_pack() tells */
 } aii_pack;
 aiinfra_status aii_memory_pack(aiinfra_memory *memory, const char *question, const aii_pack *how, aii_buf *json,
                                aiinfra_error *err);

@@ -130,7 +130,7 @@ static aiinfra_status load_pack(aii_pack *how, const aiinfra_pack_opts *opts, ai
 aiinfra_status aiinfra_memory_pack(aiinfra_memory *memory, const char *question, const aiinfra_pack_opts *opts,
                                    char **out_json, aiinfra_error *err)
 {
-  aii_pack how;
+  aii_pack how = {.texts = false};
   aii_buf json;
   if (out_json == NULL) return aii_fail(err, AIINFRA_EINVAL, "out_json is NULL");
   *out_json = NULL;

@@ -197,13 +197,9 @@ static size_t repeated(const entry *a, const entry *b)
   return 0;
 }
 
-static void write_run(packer *p, entry *first, size_t number)
+/* The text of passages that follow each other. */
+static void write_texts(entry *first, aii_buf *out)
 {
-  aii_buf *out = &p->text;
-  aii_buf_fmt(out, "%s[%zu]", number > 1 ? "\n\n" : "", number);
-  if (*first->source != '\0') aii_buf_fmt(out, " %s", first->source);
-  if (*first->headings != '\0') aii_buf_fmt(out, " > %s", first->headings);
-  aii_buf_char(out, '\n');
   const entry *before = NULL;
   for (entry *e = first; e != NULL; before = e, e = e->next) {
     size_t skip = before != NULL ? repeated(before, e) : 0;
@@ -212,6 +208,16 @@ static void write_run(packer *p, entry *first, size_t number)
     aii_buf_add(out, e->text + skip, e->n - skip);
     e->told = true;
   }
+}
+
+static void write_run(packer *p, entry *first, size_t number)
+{
+  aii_buf *out = &p->text;
+  aii_buf_fmt(out, "%s[%zu]", number > 1 ? "\n\n" : "", number);
+  if (*first->source != '\0') aii_buf_fmt(out, " %s", first->source);
+  if (*first->headings != '\0') aii_buf_fmt(out, " > %s", first->headings);
+  aii_buf_char(out, '\n');
+  write_texts(first, out);
 }
 
 /* Writes all that is chosen and counts it. */
@@ -290,11 +296,21 @@ static aiinfra_status choose(packer *p, aiinfra_error *err)
 
 /* ---- telling ------------------------------------------------------------------------------------------------------- */
 
-static void tell_run(packer *p, const entry *first, double score, size_t number, aii_buf *json)
+static void tell_text(packer *p, entry *first, aii_buf *json)
+{
+  aii_buf text;
+  aii_buf_init(&text, p->text.mem, 0);
+  write_texts(first, &text);
+  aii_buf_str(json, ",\"text\":");
+  aii_buf_json(json, aii_buf_cstr(&text), text.len);
+  if (text.failed) json->failed = true;
+  aii_buf_free(&text);
+}
+
+static void tell_run(packer *p, entry *first, double score, size_t number, aii_buf *json)
 {
   size_t end = first->end;
   bool was_cut = false;
-  (void)p;
   aii_buf_fmt(json, "%s{\"n\":%zu,\"kind\":\"%s\",\"ids\":[", number > 1 ? "," : "", number,
               first->fact ? "fact" : "passage");
   for (const entry *e = first; e != NULL; e = e->next) {
@@ -310,6 +326,7 @@ static void tell_run(packer *p, const entry *first, double score, size_t number,
   if (!first->fact) aii_buf_fmt(json, ",\"begin\":%zu,\"end\":%zu", first->first, end);
   aii_buf_str(json, ",\"headings\":");
   aii_buf_json(json, first->headings, strlen(first->headings));
+  if (p->how->texts) tell_text(p, first, json);
   aii_buf_char(json, '}');
 }
 
