@@ -145,6 +145,7 @@ int cmd_memory(int argc, char **argv);
 int cmd_migrate(int argc, char **argv);
 int cmd_perplexity(int argc, char **argv);
 int cmd_quantize(int argc, char **argv);
+int cmd_query(int argc, char **argv);
 int cmd_remember(int argc, char **argv);
 int cmd_run(int argc, char **argv);
 int cmd_search(int argc, char **argv);

@@ -1,4 +1,5 @@
 """The aiinfra program from outside: what goes to stdout and what to stderr, exit codes, mistakes, Ctrl-C."""
+import ctypes
 import json
 import math
 import os
@@ -18,7 +19,7 @@ ROOT = os.environ.get("AIINFRA_ROOT", ".")
 AIINFRA = os.path.join(os.environ.get("AIINFRA_BUILD", "build"), "aiinfra")
 NANO = os.path.join(ROOT, "examples/nano/nano.gguf")
 STORIES = os.path.join(os.environ.get("AIINFRA_SHARED_DATA", ""), "models/stories260K")
-COMMANDS = "agent ingest search remember forget memory migrate db cache run serve bench inspect tokenize template logits perplexity kld imatrix".split()
+COMMANDS = "agent ingest search remember forget memory migrate db query cache run serve bench inspect tokenize template logits perplexity kld imatrix".split()
 
 
 def call(*args, stdin=subprocess.DEVNULL, env=None):
@@ -513,6 +514,42 @@ class Memory(Case):
         self.bad(1, *search, "--filter", '{"must": [{"key": "kind", "match": {"near": 1}}]}', said="must[0].match.near")
         self.bad(1, *search, "--filter", "{", said="filter")
         self.bad(2, *search, "--filter", said="needs a value: JSON")
+
+    def collection(self, name, rows):
+        """Writes a collection of two dimensions as a program does: rows of id, vector, text and payload."""
+        class Opts(ctypes.Structure):
+            _fields_ = [("struct_size", ctypes.c_size_t), ("dims", ctypes.c_uint32), ("rest", ctypes.c_uint8 * 60)]
+
+        class Record(ctypes.Structure):
+            _fields_ = [("id", ctypes.c_int64), ("vector", ctypes.POINTER(ctypes.c_float)), ("text", ctypes.c_char_p),
+                        ("payload", ctypes.c_char_p)]
+        lib = ctypes.CDLL(os.path.join(os.path.dirname(AIINFRA), "libaiinfra.so"))
+        rt, db, store = ctypes.c_void_p(), ctypes.c_void_p(), ctypes.c_void_p()
+        self.assertEqual(lib.aiinfra_runtime_create(None, ctypes.byref(rt), None), 0)
+        self.assertEqual(lib.aiinfra_db_open(rt, self.db.encode(), None, ctypes.byref(db), None), 0)
+        opts = Opts(ctypes.sizeof(Opts), 2)
+        self.assertEqual(lib.aiinfra_vecstore_open(db, name.encode(), ctypes.byref(opts), ctypes.byref(store), None), 0)
+        for number, vector, text, payload in rows:
+            record = Record(number, (ctypes.c_float * 2)(*vector), text.encode(), json.dumps(payload).encode())
+            self.assertEqual(lib.aiinfra_vecstore_upsert(store, ctypes.byref(record), ctypes.c_size_t(1), None), 0)
+        lib.aiinfra_vecstore_free(store)
+        lib.aiinfra_db_free(db)
+        lib.aiinfra_runtime_free(rt)
+
+    def test_query(self):
+        self.collection("boats", [(1, (1, 0), "red boat", {"n": 3}), (2, (0, 1), "blue boat", {"n": 5})])
+        query = ["query", "--db", self.db, "--collection", "boats"]
+        request = {"prefetch": [{"vector": [1, 0]}, {"text": "blue"}], "with_payload": True,
+                   "query": {"formula": {"sum": ["$score[0]", {"mult": ["n", 0.5]}]}}}
+        hits = json.loads(self.good(*query, json.dumps(request))[0])["hits"]
+        self.assertEqual([(hit["id"], round(hit["score"], 6), hit["payload"]) for hit in hits],
+                         [(1, 2.5, {"n": 3}), (2, 2.5, {"n": 5})])
+        self.assertEqual(json.loads(self.good(*query, "--read", '{"count": {}}')[0]), {"count": 2})
+        self.bad(1, *query, '{"near": 1}', said="there is no member 'near'")
+        self.bad(1, "query", "--db", self.db, "--collection", "trains", "{}", said="trains")
+        self.bad(1, "query", "--db", self.db + "x", "--collection", "boats", "{}", said="a.dbx")
+        self.bad(2, "query", "--db", self.db, "{}", said="--collection")
+        self.bad(2, "query", "--collection", "boats", "{}", said="--db FILE is missing")
 
     def test_search_modes(self):
         for text in ("We saw boats.", "Trains run at night."):
