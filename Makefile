@@ -234,7 +234,7 @@ $(BUILD)/libaiinfra-cuda-on-cpu.so: $(CU_SRCS) $(CUDA_SRCS) $(wildcard $(FAKE_CU
 $(BUILD)/nccl-on-cpu/libnccl.so.2: $(FAKE_CUDA)/nccl.c
 	$(say) LD $@
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(CSTD) -D_GNU_SOURCE -O2 -g $(WARN) -fPIC -fvisibility=hidden -shared $< -lrt -o $@
+	$(Q)$(CC) $(CSTD) -D_GNU_SOURCE -O2 -g $(WARN) -fPIC -fvisibility=hidden -shared -Wl,-soname,libnccl.so.2 $< -lrt -o $@
 
 # ---- what a machine needs ------------------------------------------------------------------------------------
 .PHONY: deps

@@ -130,7 +130,13 @@ static aiinfra_status choose_device(aiinfra_runtime *rt, const aiinfra_runtime_o
 static aiinfra_status join_devices(aiinfra_runtime *rt, aiinfra_status mine, aiinfra_error *err)
 {
   aiinfra_status rc = aii_comm_agree(rt->comm, mine, err);
-  if (rc != AIINFRA_OK || rt->backend->ops->join == NULL) return rc;
+  if (rc != AIINFRA_OK) return rc;
+  float joining = rt->backend->ops->join != NULL;
+  rc = rt->comm->ops->sum(rt->comm, &joining, 1, err);
+  if (rc != AIINFRA_OK || joining == 0) return rc;
+  if (joining < (float)rt->comm->size)
+    return aii_fail(err, AIINFRA_ENOTSUP, "%.0f of %u ranks found a GPU: choose the CPU, or have one for each",
+                    (double)joining, rt->comm->size);
   return rt->backend->ops->join(rt->backend, rt->comm, err);
 }
 

@@ -48,7 +48,7 @@ typedef struct aii_cuda {
   aii_cuda_piece slopes;
   float alibi;
   uint32_t n_slopes;
-  void *nccl;           /* ncclComm_t; NULL: this GPU has the whole model */
+  void *nccl; /* ncclComm_t; NULL: this GPU has the whole model */
   uint32_t n_ranks;
   aii_cuda_piece terms; /* of all ranks */
   aiinfra_status failed;
