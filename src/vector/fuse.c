@@ -8,6 +8,7 @@
  *       none     the scores themselves
  * A list that does not have a hit adds nothing to it. Weights are 1 by default, and at least 0.
  */
+#include <float.h>
 #include <math.h>
 
 #include "lib/json/json.h"
@@ -83,19 +84,25 @@ typedef struct scale {
   double from, span, flat; /* span 0: it counts as flat */
 } scale;
 
+/* A distance may be beyond floats: that is as bad as it gets. */
+static double score_at(const aii_search *list, size_t i)
+{
+  return fmax((double)list->ranked[i].hit.score, -(double)FLT_MAX);
+}
+
 static scale scale_of(const aii_fuse *fuse, const aii_search *list)
 {
   double n = (double)list->n_ranked, sum = 0, squares = 0, least = INFINITY, most = -INFINITY;
   if (fuse->norm == AII_FUSE_SCORES || list->n_ranked == 0) return (scale){0, 1, 0};
   for (size_t i = 0; i < list->n_ranked; i++) {
-    double score = (double)list->ranked[i].hit.score;
+    double score = score_at(list, i);
     sum += score;
     least = fmin(least, score);
     most = fmax(most, score);
   }
   if (fuse->norm == AII_FUSE_MINMAX) return (scale){least, most - least, 1};
   for (size_t i = 0; i < list->n_ranked; i++) {
-    double off = (double)list->ranked[i].hit.score - sum / n;
+    double off = score_at(list, i) - sum / n;
     squares += off * off;
   }
   double deviation = list->n_ranked > 1 && most > least ? sqrt(squares / (n - 1)) : 0;
@@ -113,7 +120,7 @@ void aii_fuse_scores(const aii_stage *stage, double *scores)
     for (size_t i = 0; i < stage->n; i++) {
       uint32_t rank = stage->ranks[i * stage->n_children + at];
       if (rank == 0) continue;
-      double score = (double)list->s.ranked[rank - 1].hit.score;
+      double score = score_at(&list->s, rank - 1);
       if (fuse->norm == AII_FUSE_RANKS) scores[i] += weight / (fuse->k + rank);
       else scores[i] += weight * (by.span > 0 ? (score - by.from) / by.span : by.flat);
     }

@@ -42,9 +42,9 @@ static aiinfra_status parse(querying *q, const json_t *one, const char *path, ai
 
 static void add_score(aii_buf *json, const char *name, float score)
 {
-  if (!isfinite(score)) return;
   aii_buf_fmt(json, ",\"%s\":", name);
-  aii_buf_double(json, (double)score, 9);
+  if (isfinite(score)) aii_buf_double(json, (double)score, 9);
+  else aii_buf_str(json, "null"); /* a distance beyond floats */
 }
 
 static aiinfra_status add_row(querying *q, int64_t id, aiinfra_error *err)
@@ -82,8 +82,8 @@ static aiinfra_status write_result(querying *q, aiinfra_error *err)
     const aii_ranked *r = &outermost->s.ranked[i];
     aii_buf_fmt(&q->json, "%s{\"id\":%lld", i > 0 ? "," : "", (long long)r->hit.id);
     add_score(&q->json, "score", r->hit.score);
-    add_score(&q->json, "vector_score", r->hit.vector_score);
-    add_score(&q->json, "text_score", r->hit.text_score);
+    if (!isnan(r->hit.vector_score)) add_score(&q->json, "vector_score", r->hit.vector_score);
+    if (!isnan(r->hit.text_score)) add_score(&q->json, "text_score", r->hit.text_score);
     aii_explain_group(&outermost->s, r, &q->json);
     if (q->payload || q->text) rc = add_row(q, r->hit.id, err);
     aii_buf_char(&q->json, '}');

@@ -204,16 +204,22 @@ static bool join_all(aii_search *s, aii_ranked *out, size_t *counts)
 static aiinfra_status make_groups(aii_search *s, aiinfra_error *err)
 {
   aii_mem *mem = s->store->index.mem;
-  size_t size = (size_t)s->o.group_size, room = size * s->q->k;
+  size_t n_groups = AII_MIN((size_t)s->q->k, s->column.values.n);
+  size_t size = AII_MIN((size_t)s->o.group_size, s->n_ranked), room = size * n_groups;
+  if (room == 0) {
+    s->n_ranked = 0;
+    return AIINFRA_OK;
+  }
+  s->o.group_size = (int64_t)size; /* more than there are fit in no group */
   aii_ranked *out = aii_new_array(mem, room, sizeof *out);
-  size_t *counts = aii_new_array(mem, s->q->k, sizeof *counts);
+  size_t *counts = aii_new_array(mem, n_groups, sizeof *counts);
   bool ok = out != NULL && counts != NULL && join_all(s, out, counts);
   size_t n = 0;
   for (size_t g = 0; ok && g < s->n_groups; g++) {
     memmove(out + n, out + g * size, counts[g] * sizeof *out);
     n += counts[g];
   }
-  aii_del(mem, counts, s->q->k * sizeof *counts);
+  aii_del(mem, counts, n_groups * sizeof *counts);
   if (!ok) {
     aii_del(mem, out, room * sizeof *out);
     return no_memory(err);

@@ -95,9 +95,9 @@ aiinfra_status aii_search_vectors(aii_search *s, aiinfra_error *err)
     s->plan.kind = AII_PLAN_EXACT;
     s->plan.why = "groups are made of all rows that pass";
   }
-  if (s->all) {
+  if (s->exact != NULL) {
     s->plan.kind = AII_PLAN_EXACT;
-    s->plan.why = "a formula has a score of every row that passes";
+    s->plan.why = s->exact;
   }
   if (wanted == 0) return AIINFRA_OK;
   if (!aii_searchplan_run(index, s->vector, &s->mask, &s->plan, s->depth, &s->finds)) return no_memory(err);

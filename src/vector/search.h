@@ -47,6 +47,7 @@ typedef struct aii_search {
   bool open;          /* a stage: the caller has a read transaction with the index locked, for all of it */
   bool scored;        /* by_vector has minus the scores of hits that no vector alone decides */
   bool all;           /* a stage whose hits are all rows that pass */
+  const char *exact;  /* why every row that passes is compared; NULL: as plan.c wants it */
   aii_docs_state payloads;
   float *vector;
   aii_finds finds;

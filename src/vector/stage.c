@@ -45,6 +45,7 @@ static aiinfra_status make_mask(aii_stage *stage, aiinfra_error *err)
   for (const aii_stage *child = stage->child; child != NULL; child = child->next) {
     for (size_t i = 0; i < child->s.n_ranked; i++) {
       uint32_t slot = child->s.ranked[i].slot;
+      if (slot >= s->store->index.n) continue; /* found by its words alone */
       s->mask.n_passing += !aii_bit(s->mask.bits, slot);
       s->mask.bits[slot / 64] |= (uint64_t)1 << slot % 64;
     }

@@ -136,13 +136,6 @@ static aiinfra_status read_vector(aii_stage *stage, const json_t *example, const
   return aii_fail(err, AIINFRA_EINVAL, "%s: a vector is an array of numbers, the id of a row, or {\"row\": id}", path);
 }
 
-static aiinfra_status read_formula(aii_stage *stage, aiinfra_error *err)
-{
-  (void)err;
-  stage->kind = AII_STAGE_FORMULA; /* compiled when the stages are known whose scores it may use */
-  return AIINFRA_OK;
-}
-
 static const char *const VARIANTS[] = {"nearest", "recommend", "discover", "context",
                                        "fusion",  "rrf",       "weighted", "formula"};
 
@@ -171,7 +164,10 @@ static aiinfra_status read_query(aii_stage *stage, const json_t *query, const ch
   aiinfra_status rc = find_variant(query, path, &name, err);
   if (rc != AIINFRA_OK) return rc;
   if (strcmp(name, "nearest") == 0) return read_vector(stage, json_object_get(query, name), at, err);
-  if (strcmp(name, "formula") == 0) return read_formula(stage, err);
+  if (strcmp(name, "formula") == 0) {
+    stage->kind = AII_STAGE_FORMULA; /* compiled when the lists are known whose scores it may use */
+    return AIINFRA_OK;
+  }
   if (strcmp(name, "discover") == 0 || strcmp(name, "context") == 0) return aii_discover_parse(stage, query, at, err);
   if (strcmp(name, "recommend") != 0) return aii_fuse_parse(stage, query, at, err);
   if (stage->s.o.positive != NULL || stage->s.o.negative != NULL) {
@@ -191,11 +187,13 @@ static aiinfra_status read_params(aii_stage *stage, const json_t *obj, const cha
   json_t *params = NULL;
   bool exact = false;
   int64_t ef = 0;
+  char at[160];
   aiinfra_status rc = aii_json_get_object(obj, path, "params", false, &params, err);
   if (rc != AIINFRA_OK || params == NULL) return rc;
-  rc = aii_check_names(params, path, names, err);
-  if (rc == AIINFRA_OK) rc = aii_json_get_bool(params, path, "exact", false, &exact, err);
-  if (rc == AIINFRA_OK) rc = aii_json_within(params, path, "hnsw_ef", 0, MAX_EF, &ef, err);
+  (void)snprintf(at, sizeof at, "%.140s.params", path);
+  rc = aii_check_names(params, at, names, err);
+  if (rc == AIINFRA_OK) rc = aii_json_get_bool(params, at, "exact", false, &exact, err);
+  if (rc == AIINFRA_OK) rc = aii_json_within(params, at, "hnsw_ef", 0, MAX_EF, &ef, err);
   stage->q.mode = exact ? AIINFRA_SEARCH_EXACT : AIINFRA_SEARCH_AUTO;
   stage->q.ef = (uint32_t)ef;
   return rc;
@@ -226,6 +224,7 @@ static aiinfra_status add_implicit(aii_tree *tree, aii_stage *stage, bool words,
   child->q.k = (uint32_t)depth;
   child->s.all = stage->kind == AII_STAGE_FORMULA || o->group_by != NULL;
   child->s.wants_vectors = !words;
+  if (child->s.all) child->s.exact = "a formula, or groups, want every row that passes";
   return AIINFRA_OK;
 }
 
@@ -261,7 +260,12 @@ static aiinfra_status complete(aii_tree *tree, aii_stage *stage, const json_t *q
                                aiinfra_error *err)
 {
   bool vector = has_vector(stage), text = stage->q.text != NULL;
+  bool examples = stage->s.o.positive != NULL || stage->s.o.negative != NULL;
   stage->narrowed = stage->n_children > 0;
+  if (stage->narrowed) stage->s.exact = "the hits of its prefetches are compared";
+  if (examples && stage->kind != AII_STAGE_RECOMMEND) {
+    return aii_fail(err, AIINFRA_EINVAL, "%s: a recommendation beside this query would not be used", path);
+  }
   if (stage->kind == AII_STAGE_FUSION || stage->kind == AII_STAGE_FORMULA) {
     return complete_combination(tree, stage, query, path, err);
   }

@@ -231,6 +231,11 @@ static void test_bad_options(void **state)
       {"{\"group\":{\"by\":\"a..b\"}}", "'a..b'"},
       {"{\"group\":{\"by\":\"lang\"},\"offset\":1}", "neither mmr nor offset"},
       {"{\"recommend\":{\"positive\":[1]}}", "a vector already"},
+      {"{\"recommend\":{\"positive\":[1]},\"query\":{\"formula\":1}}", "a recommendation beside this query"},
+      {"{\"query\":{\"melt\":1}}", "options.query: there is no query 'melt'"},
+      {"{\"prefetch\":[{}],\"query\":{\"fusion\":\"rrf\"}}", "options.prefetch[0]"},
+      {"{\"prefetch\":[{\"text\":\"a\"}],\"query\":{\"fusion\":\"rrf\"}}", "would not be used"},
+      {"{\"query\":{\"fusion\":\"rrf\"}}", "nothing to fuse"},
   };
   aiinfra_vecstore *store = must_open("options");
   aiinfra_query q = AIINFRA_QUERY_INIT;

@@ -291,6 +291,13 @@ static void test_answer(void **state)
   assert_int_equal(json_object_size(json_object_get(json_array_get(hits, 2), "payload")), 0);
   json_decref(want);
   json_decref(answer);
+  answer = ask(store, "{\"vector\":[1,0],\"limit\":1048576,\"group\":{\"by\":\"a\",\"size\":1024}}");
+  assert_int_equal(json_array_size(json_object_get(answer, "hits")), 1);
+  assert_int_equal(json_integer_value(json_object_get(json_array_get(json_object_get(answer, "hits"), 0), "group")), 1);
+  json_decref(answer);
+  answer = ask(store, "{\"vector\":[1,0],\"group\":{\"by\":\"b\"}}"); /* a field that no row has */
+  assert_int_equal(json_array_size(json_object_get(answer, "hits")), 0);
+  json_decref(answer);
   answer = ask(store, "{\"searches\":[]}");
   assert_int_equal(json_array_size(json_object_get(answer, "results")), 0);
   json_decref(answer);
@@ -422,6 +429,110 @@ static void test_order(void **state)
   }
 }
 
+/* ---- large collections, and writers beside --------------------------------------------------------------------- */
+
+enum { MANY = 6000, MANY_DIMS = 8, WRITES = 400 };
+
+static void many_vector(int id, float v[MANY_DIMS])
+{
+  unsigned long long seed = (unsigned long long)id + 1;
+  for (int d = 0; d < MANY_DIMS; d++) v[d] = (float)(test_random(&seed) % 2001) / 1000.0f - 1.0f;
+}
+
+static aiinfra_vecstore *must_fill(aiinfra_db **db, const char *path)
+{
+  static float v[MANY][MANY_DIMS];
+  static char payloads[MANY][40];
+  static aiinfra_record records[MANY];
+  aiinfra_vecstore_opts opts = AIINFRA_VECSTORE_OPTS_INIT;
+  aiinfra_vecstore *store;
+  opts.dims = MANY_DIMS;
+  assert_int_equal(aiinfra_db_open(rt, path, NULL, db, &err), AIINFRA_OK);
+  assert_int_equal(aiinfra_vecstore_open(*db, "many", &opts, &store, &err), AIINFRA_OK);
+  for (int id = 0; id < MANY; id++) {
+    many_vector(id, v[id]);
+    snprintf(payloads[id], sizeof payloads[id], "{\"n\":%d}", id % 100);
+    records[id] = (aiinfra_record){id, v[id], id % 2 == 0 ? "even" : NULL, payloads[id]};
+  }
+  assert_int_equal(aiinfra_vecstore_upsert(store, records, MANY, &err), AIINFRA_OK);
+  return store;
+}
+
+/* A stage walks over the graph as a query alone does, and its hits are those. */
+static void test_graph(void **state)
+{
+  static const char options[] =
+      "{\"prefetch\":[{\"vector\":[0.5,0.25,-0.5,0.75,0,1,-1,0.125],\"limit\":10,\"params\":{\"hnsw_ef\":24}}],"
+      "\"query\":{\"formula\":{\"sum\":[\"$score\",1]}}}";
+  aiinfra_db *db;
+  aiinfra_vecstore *store = must_fill(&db, ":memory:");
+  aiinfra_query q = AIINFRA_QUERY_INIT;
+  aiinfra_hit plain[10], staged[10];
+  float v[MANY_DIMS] = {0.5f, 0.25f, -0.5f, 0.75f, 0, 1, -1, 0.125f};
+  char *explain;
+  size_t n;
+  (void)state;
+  q.vector = v;
+  q.ef = 24;
+  q.mode = AIINFRA_SEARCH_GRAPH;
+  assert_int_equal(aiinfra_vecstore_search(store, &q, plain, 10, &n, &err), AIINFRA_OK);
+  assert_int_equal(n, 10);
+  q = (aiinfra_query)AIINFRA_QUERY_INIT;
+  q.options_json = options;
+  q.explain = &explain;
+  assert_int_equal(aiinfra_vecstore_search(store, &q, staged, 10, &n, &err), AIINFRA_OK);
+  assert_int_equal(n, 10);
+  for (size_t i = 0; i < n; i++) {
+    assert_int_equal(staged[i].id, plain[i].id);
+    assert_true(fabs((double)staged[i].score - 1 - (double)plain[i].score) < 1e-6);
+  }
+  assert_non_null(strstr(explain, "\"plan\":\"graph\""));
+  assert_null(strstr(explain, "\"plan\":\"exact\""));
+  aiinfra_string_free(explain);
+  aiinfra_vecstore_free(store);
+  aiinfra_db_free(db);
+}
+
+static void *write_rows(void *store)
+{
+  float v[MANY_DIMS];
+  for (int i = 0; i < WRITES; i++) {
+    many_vector(i * 31 % MANY, v);
+    aiinfra_record record = {MANY + i, v, NULL, i % 2 == 0 ? "{\"n\":7}" : "{\"n\":200}"};
+    int64_t gone = i * 3;
+    if (aiinfra_vecstore_upsert(store, &record, 1, NULL) != AIINFRA_OK) abort();
+    if (aiinfra_vecstore_remove(store, &gone, 1, NULL, NULL) != AIINFRA_OK) abort();
+  }
+  return NULL;
+}
+
+/* Two queries of one request see the same rows, whoever writes meanwhile: all rows, once by a formula, once by stages. */
+static void test_one_view(void **state)
+{
+  static const char request[] =
+      "{\"searches\":[{\"filter\":{\"n\":{\"$gte\":0}},\"query\":{\"formula\":1},\"limit\":20000},"
+      "{\"prefetch\":[{\"filter\":{\"n\":{\"$lt\":50}},\"query\":{\"formula\":1},\"limit\":20000},"
+      "{\"filter\":{\"n\":{\"$gte\":50}},\"query\":{\"formula\":1},\"limit\":20000}],\"query\":{\"weighted\":{"
+      "\"norm\":\"none\"}},\"limit\":20000}]}";
+  aiinfra_db *db;
+  aiinfra_vecstore *store = must_fill(&db, test_tmp("view.db"));
+  pthread_t writer;
+  (void)state;
+  assert_int_equal(pthread_create(&writer, NULL, write_rows, store), 0);
+  for (int i = 0; i < 12; i++) {
+    json_t *answer = ask(store, request), *results = json_object_get(answer, "results");
+    assert_true(json_array_size(json_object_get(json_array_get(results, 0), "hits")) >= MANY - WRITES);
+    assert_true(json_equal(json_array_get(results, 0), json_array_get(results, 1)));
+    json_decref(answer);
+  }
+  assert_int_equal(pthread_join(writer, NULL), 0);
+  json_t *answer = ask(store, request), *results = json_object_get(answer, "results");
+  assert_int_equal(json_array_size(json_object_get(json_array_get(results, 0), "hits")), MANY);
+  json_decref(answer);
+  aiinfra_vecstore_free(store);
+  aiinfra_db_free(db);
+}
+
 static int set_up(void **state)
 {
   (void)state;
@@ -439,8 +550,9 @@ static int tear_down(void **state)
 int main(void)
 {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_page),   cmocka_unit_test(test_refused), cmocka_unit_test(test_bounds),
-      cmocka_unit_test(test_answer), cmocka_unit_test(test_order),
+      cmocka_unit_test(test_page),     cmocka_unit_test(test_refused), cmocka_unit_test(test_bounds),
+      cmocka_unit_test(test_answer),   cmocka_unit_test(test_order),   cmocka_unit_test(test_graph),
+      cmocka_unit_test(test_one_view),
   };
   return cmocka_run_group_tests(tests, set_up, tear_down);
 }
