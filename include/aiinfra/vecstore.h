@@ -25,6 +25,15 @@ typedef enum aiinfra_metric {
   AIINFRA_METRIC_L2 = 3       /**< score is minus the squared distance, 0 is best */
 } aiinfra_metric;
 
+/** How a collection stores the elements of its vectors. Scores and exact searches follow from what is stored. */
+typedef enum aiinfra_element {
+  AIINFRA_ELEMENT_DEFAULT = 0, /**< f32 */
+  AIINFRA_ELEMENT_F32 = 1,     /**< as they are given; 4 bytes */
+  AIINFRA_ELEMENT_F16 = 2,     /**< halves, up to 65504; 2 bytes */
+  AIINFRA_ELEMENT_INT8 = 3,    /**< multiples of a 127th of the vector's largest one; 1 byte */
+  AIINFRA_ELEMENT_BINARY = 4   /**< 1 for what is above 0, else -1; 1 bit */
+} aiinfra_element;
+
 /** Options of aiinfra_vecstore_open(). Zero is the default of every field. */
 typedef struct aiinfra_vecstore_opts {
   size_t struct_size;       /**< sizeof this struct; set by AIINFRA_VECSTORE_OPTS_INIT */
@@ -38,10 +47,15 @@ typedef struct aiinfra_vecstore_opts {
   int32_t snapshot;         /**< whether the graph is kept in a file beside the database, so that the next opening need
                                  not make it again: 0: default (from 4096 rows on), 1: of any size, -1: off */
   uint32_t reserved;        /**< must be 0 */
+  int32_t element;          /**< an aiinfra_element; must agree with an existing collection or be 0 */
+  uint32_t reserved2;       /**< must be 0 */
 } aiinfra_vecstore_opts;
 
 /** Initialiser of aiinfra_vecstore_opts. */
-#define AIINFRA_VECSTORE_OPTS_INIT {sizeof(aiinfra_vecstore_opts), 0, 0, 0, 0, 0, 0, 0, 0}
+#define AIINFRA_VECSTORE_OPTS_INIT                              \
+  {                                                             \
+    sizeof(aiinfra_vecstore_opts), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 \
+  }
 
 /** One row to write. */
 typedef struct aiinfra_record {
@@ -80,20 +94,23 @@ typedef struct aiinfra_query {
   int32_t mode;            /**< an aiinfra_search_mode */
   uint32_t reserved;       /**< must be 0 */
   const char *options_json; /**< a JSON object that says more, see below; NULL: nothing more */
-  char **explain;          /**< receives how the query was answered, as JSON, freed with aiinfra_string_free(); NULL on
+  char **explain;           /**< receives how the query was answered, as JSON, freed with aiinfra_string_free(); NULL on
                                 failure; may be NULL */
 } aiinfra_query;
 
 /** Initialiser of aiinfra_query. */
-#define AIINFRA_QUERY_INIT {sizeof(aiinfra_query), NULL, NULL, NULL, 0, 0, 0, 0, NULL, NULL}
+#define AIINFRA_QUERY_INIT                                          \
+  {                                                                 \
+    sizeof(aiinfra_query), NULL, NULL, NULL, 0, 0, 0, 0, NULL, NULL \
+  }
 
 /** One hit, best first. */
 typedef struct aiinfra_hit {
-  int64_t id;            /**< the row */
-  float score;           /**< fused score when both searches ran, else that of the one that did */
-  float vector_score;    /**< by the metric; NaN when the vector search did not find it */
-  float text_score;      /**< BM25, larger is better; NaN when the keyword search did not find it */
-  uint32_t rank;         /**< from 1 */
+  int64_t id;         /**< the row */
+  float score;        /**< fused score when both searches ran, else that of the one that did */
+  float vector_score; /**< by the metric; NaN when the vector search did not find it */
+  float text_score;   /**< BM25, larger is better; NaN when the keyword search did not find it */
+  uint32_t rank;      /**< from 1 */
 } aiinfra_hit;
 
 /**
@@ -121,7 +138,8 @@ AIINFRA_API void aiinfra_vecstore_free(aiinfra_vecstore *store);
 /**
  * Writes n rows in one transaction: all or none.
  *
- * @return AIINFRA_EINVAL  a vector with NaN, infinity or (cosine) zero length, or a bad payload; names the row
+ * @return AIINFRA_EINVAL  a vector with NaN, infinity, (cosine) zero length or elements that cannot be stored, or a
+ *                         bad payload; names the row
  *         AIINFRA_EIO, AIINFRA_EBUSY, AIINFRA_ENOSPC, AIINFRA_ENOMEM
  * Thread: any.  Since: 0.1.
  */
@@ -152,9 +170,9 @@ AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_vecstore_remove(aiinfra_vecs
  *         AIINFRA_EIO, AIINFRA_EBUSY, AIINFRA_ENOTSUP, AIINFRA_ENOMEM
  * Thread: any.  Since: 0.1.
  */
-AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_vecstore_search(aiinfra_vecstore *store,
-                                                                    const aiinfra_query *query, aiinfra_hit *hits,
-                                                                    size_t cap, size_t *n, aiinfra_error *err);
+AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_vecstore_search(aiinfra_vecstore *store, const aiinfra_query *query,
+                                                                    aiinfra_hit *hits, size_t cap, size_t *n,
+                                                                    aiinfra_error *err);
 
 /**
  * A row's text and payload.

@@ -18,11 +18,12 @@ static const char *const PROMISES[] = {
     " c.seq) FROM collections c JOIN rows r ON r.collection = c.id WHERE r.seq > c.seq OR r.seq < 1",
 
     "SELECT printf('collection %.120s has impossible numbers', name) FROM collections"
-    " WHERE removed_seq > seq OR removed_seq < 0 OR dims NOT BETWEEN 1 AND 65536 OR metric NOT BETWEEN 1 AND 3",
+    " WHERE removed_seq > seq OR removed_seq < 0 OR dims NOT BETWEEN 1 AND 65536 OR metric NOT BETWEEN 1 AND 3"
+    " OR element NOT BETWEEN 1 AND 4",
 
     "SELECT printf('row %d of collection %.120s has a vector of %d bytes instead of %d', r.id, c.name,"
-    " coalesce(length(v.vector), 0), 4 * c.dims) FROM collections c JOIN rows r ON r.collection = c.id"
-    " LEFT JOIN vectors v ON v.row = r.row WHERE coalesce(length(v.vector), 0) <> 4 * c.dims",
+    " coalesce(length(v.vector), 0), " AII_DB_VECTOR_BYTES ") FROM collections c JOIN rows r ON r.collection = c.id"
+    " LEFT JOIN vectors v ON v.row = r.row WHERE coalesce(length(v.vector), 0) <> " AII_DB_VECTOR_BYTES,
 
     "SELECT printf('row %d of collection %.120s has a payload that is no JSON', r.id, c.name) FROM collections c"
     " JOIN rows r ON r.collection = c.id WHERE r.payload IS NOT NULL AND NOT json_valid(r.payload)",

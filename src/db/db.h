@@ -23,6 +23,9 @@ struct aiinfra_db {
 };
 /* Bytes "aii1" in the file's header. */
 #define AII_DB_APPLICATION_ID 0x61696931u
+/* SQL: the bytes of a vector of collection c, by its aiinfra_element. */
+#define AII_DB_VECTOR_BYTES \
+  "(CASE c.element WHEN 2 THEN 2 * c.dims WHEN 3 THEN c.dims + 4 WHEN 4 THEN (c.dims + 7) / 8 ELSE 4 * c.dims END)"
 
 aiinfra_status aii_db_open(aiinfra_runtime *rt, const char *path, const aii_sql_opts *opts, aiinfra_db **out,
                            aiinfra_error *err);

@@ -47,7 +47,7 @@ static const char *const MIGRATIONS[] = {
 
     "CREATE TABLE vectors("
     " row INTEGER PRIMARY KEY REFERENCES rows(row) ON DELETE CASCADE,"
-    " vector BLOB NOT NULL" /* float32, little endian */
+    " vector BLOB NOT NULL" /* as the collection's element says; numbers are little endian */
     ") STRICT;"
 
     "CREATE TABLE scopes("
@@ -227,6 +227,10 @@ static const char *const MIGRATIONS[] = {
     " bytes INTEGER NOT NULL DEFAULT 0"
     ") STRICT;"
     "PRAGMA user_version=5;",
+
+    /* vectors in fewer bytes */
+    "ALTER TABLE collections ADD COLUMN element INTEGER NOT NULL DEFAULT 1;" /* an aiinfra_element */
+    "PRAGMA user_version=6;",
 };
 
 uint32_t aii_db_version(void)

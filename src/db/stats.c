@@ -18,7 +18,7 @@ static const char TABLES_WITHOUT_BYTES[] =
     "SELECT name, NULL FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'words\\_%' ESCAPE '\\'"
     " AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name";
 static const char COLLECTIONS[] =
-    "SELECT c.id, c.name, c.dims, count(r.row), c.seq, 4 * c.dims * count(r.row),"
+    "SELECT c.id, c.name, c.dims, count(r.row), c.seq, " AII_DB_VECTOR_BYTES " * count(r.row),"
     " coalesce(sum(length(CAST(r.text AS BLOB))), 0) + coalesce(sum(length(CAST(r.keywords AS BLOB))), 0),"
     " coalesce(sum(length(CAST(r.payload AS BLOB))), 0),"
     " (SELECT s.bytes FROM snapshots s WHERE s.collection = c.id AND s.gen > 0),"

@@ -34,11 +34,12 @@ static aiinfra_status add_row(aiinfra_vecstore *store, aii_stmt *stmt, aiinfra_e
   size_t n;
   int64_t id = aii_stmt_get_int(stmt, 0);
   const void *vector = aii_stmt_get_blob(stmt, 1, &n);
-  if (vector == NULL || n != store->index.dims * sizeof(float)) {
+  size_t want = aii_element_bytes(store->index.element, store->index.dims);
+  if (vector == NULL || n != want) {
     return aii_fail(err, AIINFRA_EFORMAT,
                     "the vector of row %lld has %zu bytes instead of %zu; the database is damaged: restore it from a "
                     "backup",
-                    (long long)id, n, store->index.dims * sizeof(float));
+                    (long long)id, n, want);
   }
   uint32_t n_before = store->index.n;
   if (!aii_index_add(&store->index, id, vector)) {

@@ -12,12 +12,13 @@ static aiinfra_status find(aiinfra_vecstore *store, aiinfra_vecstore_opts *opts,
 {
   aii_stmt *stmt;
   aiinfra_status rc = aii_sql_prepare(
-      store->db->sql, "SELECT id, dims, metric, m, ef_construction FROM collections WHERE name = ?1", &stmt, err);
+      store->db->sql, "SELECT id, dims, metric, m, ef_construction, element FROM collections WHERE name = ?1", &stmt,
+      err);
   if (rc != AIINFRA_OK) return rc;
   aii_stmt_text(stmt, 1, store->name, strlen(store->name));
   rc = aii_stmt_step(stmt, found, err);
   if (rc == AIINFRA_OK && *found) {
-    int64_t dims = aii_stmt_get_int(stmt, 1), metric = aii_stmt_get_int(stmt, 2);
+    int64_t dims = aii_stmt_get_int(stmt, 1), metric = aii_stmt_get_int(stmt, 2), element = aii_stmt_get_int(stmt, 5);
     if (opts->dims != 0 && (int64_t)opts->dims != dims) {
       rc = aii_fail(err, AIINFRA_EINVAL, "the collection has %lld dims, not %u; open it with dims 0, or name another",
                     (long long)dims, opts->dims);
@@ -25,12 +26,17 @@ static aiinfra_status find(aiinfra_vecstore *store, aiinfra_vecstore_opts *opts,
       rc = aii_fail(err, AIINFRA_EINVAL,
                     "the collection has metric %lld, not %d; open it with metric 0, or name another", (long long)metric,
                     opts->metric);
+    } else if (opts->element != 0 && opts->element != (int32_t)element) {
+      rc = aii_fail(err, AIINFRA_EINVAL,
+                    "the collection has element %lld, not %d; open it with element 0, or name another",
+                    (long long)element, opts->element);
     }
     store->collection = aii_stmt_get_int(stmt, 0);
     opts->dims = (uint32_t)dims;
     opts->metric = (int32_t)metric;
     opts->m = (uint32_t)aii_stmt_get_int(stmt, 3);
     opts->ef_construction = (uint32_t)aii_stmt_get_int(stmt, 4);
+    opts->element = (int32_t)element;
   }
   aii_stmt_reset(stmt);
   return rc;
@@ -42,13 +48,15 @@ static aiinfra_status insert(aiinfra_vecstore *store, const aiinfra_vecstore_opt
   aii_stmt *stmt;
   char create[192];
   aiinfra_status rc = aii_sql_prepare(
-      sql, "INSERT INTO collections(name, dims, metric, m, ef_construction) VALUES(?1, ?2, ?3, ?4, ?5)", &stmt, err);
+      sql, "INSERT INTO collections(name, dims, metric, m, ef_construction, element) VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
+      &stmt, err);
   if (rc != AIINFRA_OK) return rc;
   aii_stmt_text(stmt, 1, store->name, strlen(store->name));
   aii_stmt_int(stmt, 2, opts->dims);
   aii_stmt_int(stmt, 3, opts->metric);
   aii_stmt_int(stmt, 4, opts->m);
   aii_stmt_int(stmt, 5, opts->ef_construction);
+  aii_stmt_int(stmt, 6, opts->element);
   rc = aii_stmt_run(stmt, err);
   if (rc != AIINFRA_OK) return rc;
   store->collection = aii_sql_last_id(sql);
@@ -64,6 +72,7 @@ static aiinfra_status create(aiinfra_vecstore *store, aiinfra_vecstore_opts *opt
   bool found;
   if (opts->dims == 0) { return aii_fail(err, AIINFRA_ENOENT, "no such collection; give dims to create it"); }
   if (opts->metric == 0) opts->metric = AIINFRA_METRIC_COSINE;
+  if (opts->element == 0) opts->element = AIINFRA_ELEMENT_F32;
   if (opts->m == 0) opts->m = 16;
   if (opts->ef_construction == 0) opts->ef_construction = 200;
   aiinfra_status rc = aii_sql_begin(store->db->sql, err);
@@ -116,6 +125,7 @@ aiinfra_status aii_vecstore_open(aiinfra_db *db, const char *name, const aiinfra
     aii_del(mem, store, sizeof *store);
     return rc;
   }
+  store->index.element = o.element;
   store->index.docs.limit_bytes =
       (size_t)AII_MIN(o.payload_bytes != 0 ? o.payload_bytes : AII_PAYLOAD_BYTES, SIZE_MAX / 2);
   if (o.vector_bytes != 0) store->index.vector_bytes = (size_t)AII_MIN(o.vector_bytes, (uint64_t)SIZE_MAX / 2);

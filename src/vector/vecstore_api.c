@@ -22,7 +22,10 @@ static aiinfra_status check_opts(const aiinfra_vecstore_opts *o, aiinfra_error *
     return aii_fail(err, AIINFRA_EINVAL, "metric %d is not an aiinfra_metric", o->metric);
   }
   if (o->snapshot < -1 || o->snapshot > 1) return aii_fail(err, AIINFRA_EINVAL, "snapshot is -1, 0 or 1");
-  if (o->reserved != 0) return aii_fail(err, AIINFRA_ENOTSUP, "reserved must be 0");
+  if (o->element < 0 || o->element > AIINFRA_ELEMENT_BINARY) {
+    return aii_fail(err, AIINFRA_EINVAL, "element %d is not an aiinfra_element", o->element);
+  }
+  if (o->reserved != 0 || o->reserved2 != 0) return aii_fail(err, AIINFRA_ENOTSUP, "reserved must be 0");
   if (o->m == 1 || o->m > AII_MAX_M) return aii_fail(err, AIINFRA_EINVAL, "m is %u, not 2 to %d", o->m, AII_MAX_M);
   if (o->ef_construction > MAX_EF_CONSTRUCTION) {
     return aii_fail(err, AIINFRA_EINVAL, "ef_construction is %u, at most %d", o->ef_construction, MAX_EF_CONSTRUCTION);

@@ -1,7 +1,7 @@
 /* src/vector/vector.h - collections of vectors: rows in the database, an index in memory, search over both.
  *
  *   vecstore.c  opens a collection          rows.c    writes, removes and reads rows
- *   sync.c      brings the index up to them index.c   slots in memory
+ *   sync.c      brings the index up to them index.c   slots in memory    element.c  how rows store vectors
  *   code.c      vectors in 8 bits           scan.c    the exact search over these
  *   hnsw.c      walks over the graph        hnsw_build.c  makes it    heal.c  takes dead slots out
  *   fetch.c     vectors from their rows
@@ -154,6 +154,7 @@ typedef struct aii_index {
   const aii_kernels *kernels;
   uint32_t dims, code_bytes, fine_bytes, m, ef_construction;
   int32_t metric;        /* an aiinfra_metric */
+  int32_t element;       /* an aiinfra_element: what rows store */
   pthread_rwlock_t lock; /* everything below */
   pthread_mutex_t build; /* held by the one thread that changes the graph, before `lock` */
   aii_block **blocks;
@@ -180,9 +181,9 @@ aiinfra_status aii_index_init(aii_index *index, aii_mem *mem, const aii_kernels 
 void aii_index_destroy(aii_index *index);
 void aii_index_clear(aii_index *index);     /* empty again, seq -1; write lock held */
 bool aii_index_add_block(aii_index *index); /* room for 1024 slots more, not filled; write lock held */
-/* Adds a slot for a row, whose older slot dies; a row whose vector is as it was keeps its slot. Write lock held.
- * false: no memory, nothing changed. */
-bool aii_index_add(aii_index *index, int64_t id, const float *vector);
+/* Adds a slot for a row, whose older slot dies; a row whose vector is as it was keeps its slot. The vector is as the row
+ * stores it, of aii_element_bytes(). Write lock held. false: no memory, nothing changed. */
+bool aii_index_add(aii_index *index, int64_t id, const void *stored);
 void aii_index_kill(aii_index *index, uint32_t slot);                        /* write lock held */
 void aii_index_note(aii_index *index, float scale, float norm, float error); /* of a new slot, for most_... */
 void aii_index_trim(aii_index *index); /* frees blocks behind the last slot; write lock held */
@@ -193,6 +194,16 @@ void aii_index_free_query(aii_index *index, float *query);
 void aii_index_take(const aii_index *index, float *to, const float *vector);
 float aii_index_dist(const aii_index *index, const float *query, const float *vector);
 float aii_index_score(const aii_index *index, float dist); /* as aiinfra_hit.vector_score tells it */
+
+/* ---- elements (element.c): how a row stores its vector ----------------------------------------------------------- */
+
+size_t aii_element_bytes(int32_t element, uint32_t dims);
+/* A vector that was checked, to aii_element_bytes(). */
+void aii_element_encode(const aii_index *index, const float *vector, uint8_t *out);
+/* A stored vector as the index wants it: [dims]. false: it has not the bytes that it should have. */
+bool aii_element_take(const aii_index *index, const void *stored, size_t n, float *out);
+/* EINVAL: it is not finite, or cannot be stored, or compared, so. */
+aiinfra_status aii_element_check(const aii_index *index, const float *vector, aiinfra_error *err);
 
 static inline aii_block *aii_block_of(const aii_index *index, uint32_t slot)
 {
