@@ -49,12 +49,14 @@ typedef struct aiinfra_vecstore_opts {
   uint32_t reserved;        /**< must be 0 */
   int32_t element;          /**< an aiinfra_element; must agree with an existing collection or be 0 */
   uint32_t reserved2;       /**< must be 0 */
+  const char *vectors_json; /**< vectors that rows may have beside the first one, by name; see
+                                 aiinfra_vecstore_upsert_named(). Names that are new are added; NULL: those there are */
 } aiinfra_vecstore_opts;
 
 /** Initialiser of aiinfra_vecstore_opts. */
-#define AIINFRA_VECSTORE_OPTS_INIT                              \
-  {                                                             \
-    sizeof(aiinfra_vecstore_opts), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 \
+#define AIINFRA_VECSTORE_OPTS_INIT                                    \
+  {                                                                   \
+    sizeof(aiinfra_vecstore_opts), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, NULL \
   }
 
 /** One row to write. */
@@ -73,7 +75,7 @@ typedef enum aiinfra_search_mode {
 } aiinfra_search_mode;
 
 /**
- * A query. At least one of vector, text and the option "recommend" is set. Zero is the default of every field.
+ * A query. At least one of vector, text and the options "recommend" and "sparse" is set. Zero is the default of every field.
  *
  * The options:
  *   {"offset": 20}                                hits to skip
@@ -83,10 +85,14 @@ typedef enum aiinfra_search_mode {
  *                                                 the other; cap must be at least k times size
  *   {"recommend": {"positive": [1], "negative": [2], "strategy": "average" or "best_score"}}
  *                                                 like some rows and unlike others, in place of a vector
+ *   {"using": "image"}                            the vector, or the examples, are those under this name
+ *   {"sparse": {"using": "words", "indices": [4, 9], "values": [0.5, 2]}}
+ *                                                 one ranking more, fused with the others: rows that share an index, by
+ *                                                 inner product
  */
 typedef struct aiinfra_query {
   size_t struct_size;      /**< sizeof this struct; set by AIINFRA_QUERY_INIT */
-  const float *vector;     /**< dims floats, all finite; NULL: keywords only */
+  const float *vector;     /**< dims floats, all finite, of the vectors that "using" names; NULL: none */
   const char *text;        /**< words to look for; NULL: vector only */
   const char *filter_json; /**< rows must pass, e.g. {"must": [{"key": "lang", "match": {"value": "en"}}]}; NULL: all */
   uint32_t k;              /**< hits wanted; 0: 10 */
@@ -146,6 +152,34 @@ AIINFRA_API void aiinfra_vecstore_free(aiinfra_vecstore *store);
 AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_vecstore_upsert(aiinfra_vecstore *store,
                                                                     const aiinfra_record *records, size_t n,
                                                                     aiinfra_error *err);
+
+/** A vector of a row under a name. */
+typedef struct aiinfra_named_vector {
+  int64_t id;              /**< of a row that is there */
+  const char *name;        /**< one of vectors_json */
+  const float *values;     /**< n floats, all finite; NULL with n 0: the row loses this vector */
+  const uint32_t *indices; /**< sparse: n indices of the values, in any order, none twice; else NULL */
+  size_t n;                /**< dims; multi: so many for each vector, one behind the other; sparse: of the values */
+} aiinfra_named_vector;
+
+/**
+ * Writes vectors of rows under names, in one transaction: all or none. What a row has under a name is replaced. A row
+ * that is written again keeps its named vectors, and one that is removed takes them along.
+ *
+ * The names and kinds are those of vectors_json, when the collection was opened:
+ *   {"image": {"dims": 512, "metric": "l2", "element": "f16"},   one vector a row; cosine and f32 by default
+ *    "tokens": {"dims": 128, "multi": true},                      many vectors a row, for late interaction
+ *    "words": {"sparse": true}}                                   indices with values, compared by inner product
+ *
+ * @return AIINFRA_EINVAL  a name that is not there, a wrong number of floats, indices where there should be none or none
+ *                         where there should be, or a vector as aiinfra_vecstore_upsert() refuses it; names the vector
+ *         AIINFRA_ENOENT  no row has the id
+ *         AIINFRA_EIO, AIINFRA_EBUSY, AIINFRA_ENOSPC, AIINFRA_ENOMEM
+ * Thread: any.  Since: 0.1.
+ */
+AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_vecstore_upsert_named(aiinfra_vecstore *store,
+                                                                          const aiinfra_named_vector *vectors, size_t n,
+                                                                          aiinfra_error *err);
 
 /**
  * Removes rows in one transaction; ids that are not there are ignored.

@@ -88,7 +88,8 @@ static aiinfra_status read_recommend(const json_t *obj, aii_query_opts *o, aiinf
 
 static aiinfra_status read_all(aii_query_opts *o, aiinfra_error *err)
 {
-  static const char *const names[] = {"offset", "score_threshold", "mmr", "group", "recommend", NULL};
+  static const char *const names[] = {"offset", "score_threshold", "mmr",   "group", "recommend",
+                                      "using",  "sparse",          "multi", NULL};
   const json_t *obj = o->source;
   if (!json_is_object(obj)) {
     return aii_fail(err, AIINFRA_EINVAL, "options: expected an object, found %s", aii_json_type(obj));
@@ -102,6 +103,7 @@ static aiinfra_status read_all(aii_query_opts *o, aiinfra_error *err)
   if (rc == AIINFRA_OK) rc = read_mmr(obj, o, err);
   if (rc == AIINFRA_OK) rc = read_group(obj, o, err);
   if (rc == AIINFRA_OK) rc = read_recommend(obj, o, err);
+  if (rc == AIINFRA_OK) rc = aii_using_read(obj, o, err);
   if (rc == AIINFRA_OK && o->group_by != NULL && (o->mmr || o->offset > 0)) {
     rc = aii_fail(err, AIINFRA_EINVAL, "options: group goes with neither mmr nor offset");
   }

@@ -10,37 +10,44 @@
 
 static aiinfra_status slot_of(const aii_search *s, const json_t *id, uint32_t *slot, aiinfra_error *err)
 {
-  const aii_index *index = &s->store->index;
+  const aii_index *index = &s->target->index;
   *slot = aii_idmap_get(&index->map, json_integer_value(id));
   if (*slot != AII_NO_SLOT && !aii_is_dead(index, *slot)) return AIINFRA_OK;
   return aii_fail(err, AIINFRA_ENOENT, "recommend: no row has the id %lld", (long long)json_integer_value(id));
 }
 
 /* A mask of all live slots, where there was none. */
-static aiinfra_status need_mask(aii_search *s, aiinfra_error *err)
+static aiinfra_status need_mask(const aii_index *index, aii_mask *mask, aiinfra_error *err)
 {
-  const aii_index *index = &s->store->index;
-  if (s->mask.bits != NULL) return AIINFRA_OK;
-  s->mask.n_words = (size_t)index->n / 64 + 1;
-  s->mask.bits = aii_new_array(index->mem, s->mask.n_words, sizeof *s->mask.bits);
-  if (s->mask.bits == NULL) return aii_fail(err, AIINFRA_ENOMEM, "no memory for a search");
+  if (mask->bits != NULL) return AIINFRA_OK;
+  mask->n_words = (size_t)index->n / 64 + 1;
+  mask->bits = aii_new_array(index->mem, mask->n_words, sizeof *mask->bits);
+  if (mask->bits == NULL) return aii_fail(err, AIINFRA_ENOMEM, "no memory for a search");
   for (uint32_t slot = 0; slot < index->n; slot++) {
-    if (!aii_is_dead(index, slot)) s->mask.bits[slot / 64] |= (uint64_t)1 << slot % 64;
+    if (!aii_is_dead(index, slot)) mask->bits[slot / 64] |= (uint64_t)1 << slot % 64;
   }
   return AIINFRA_OK;
 }
 
-/* Takes the examples out of the mask, reads their vectors to `to` and adds them up. */
+static void hide(const aii_index *index, aii_mask *mask, int64_t id)
+{
+  uint32_t slot = aii_idmap_get(&index->map, id);
+  if (slot == AII_NO_SLOT || !aii_bit(mask->bits, slot)) return;
+  mask->n_passing--;
+  mask->bits[slot / 64] &= ~((uint64_t)1 << slot % 64);
+}
+
+/* Takes the examples out of the masks, reads their vectors to `to` and adds them up. */
 static aiinfra_status take(aii_search *s, const json_t *ids, float *to, double *sum, aiinfra_error *err)
 {
-  const aii_index *index = &s->store->index;
+  const aii_index *index = &s->target->index;
   for (size_t i = 0; i < json_array_size(ids); i++, to += index->dims) {
     uint32_t slot;
     aiinfra_status rc = slot_of(s, json_array_get(ids, i), &slot, err);
-    if (rc == AIINFRA_OK) rc = aii_fetch_slot(s->store, slot, to, err);
+    if (rc == AIINFRA_OK) rc = aii_fetch_slot(s->target, slot, to, err);
     if (rc != AIINFRA_OK) return rc;
-    if (aii_bit(s->mask.bits, slot)) s->mask.n_passing--;
-    s->mask.bits[slot / 64] &= ~((uint64_t)1 << slot % 64);
+    hide(&s->store->index, &s->mask, json_integer_value(json_array_get(ids, i)));
+    if (s->target != s->store) hide(index, &s->below, json_integer_value(json_array_get(ids, i)));
     for (uint32_t d = 0; d < index->dims; d++) sum[d] += (double)to[d];
   }
   return AIINFRA_OK;
@@ -51,30 +58,32 @@ static aiinfra_status average(aii_search *s, const double *positive, const doubl
 {
   size_t n_positive = json_array_size(s->o.positive), n_negative = json_array_size(s->o.negative);
   double length = 0;
-  for (uint32_t d = 0; d < s->store->index.dims; d++) {
+  for (uint32_t d = 0; d < s->target->index.dims; d++) {
     double mean = positive[d] / (double)n_positive;
     double value = n_negative == 0 ? mean : 2 * mean - negative[d] / (double)n_negative;
     vector[d] = (float)value;
     length += value * value;
   }
-  if (!(length > 0 && length < INFINITY) && s->store->index.metric == AIINFRA_METRIC_COSINE) {
+  if (!(length > 0 && length < INFINITY) && s->target->index.metric == AIINFRA_METRIC_COSINE) {
     return aii_fail(err, AIINFRA_EINVAL, "recommend: the examples cancel out; give others");
   }
-  s->vector = aii_index_new_query(&s->store->index, vector);
+  s->vector = aii_index_new_query(&s->target->index, vector);
   return s->vector != NULL ? AIINFRA_OK : aii_fail(err, AIINFRA_ENOMEM, "no memory for a search");
 }
 
 aiinfra_status aii_recommend_prepare(aii_search *s, aiinfra_error *err)
 {
   aii_mem *mem = s->store->index.mem;
-  size_t dims = s->store->index.dims;
+  size_t dims = s->target->index.dims;
   double *sums = aii_new_array(mem, 2 * dims, sizeof *sums);
   float *vector = aii_new_array(mem, dims, sizeof *vector);
   size_t n_positive = json_array_size(s->o.positive);
   s->n_examples = n_positive + json_array_size(s->o.negative);
   s->examples = aii_new_array(mem, s->n_examples * dims, sizeof *s->examples);
   bool ok = sums != NULL && vector != NULL && s->examples != NULL;
-  aiinfra_status rc = ok ? need_mask(s, err) : aii_fail(err, AIINFRA_ENOMEM, "no memory for a search");
+  aiinfra_status rc = ok ? AIINFRA_OK : aii_fail(err, AIINFRA_ENOMEM, "no memory for a search");
+  if (rc == AIINFRA_OK) rc = need_mask(&s->store->index, &s->mask, err);
+  if (rc == AIINFRA_OK && s->target != s->store) rc = need_mask(&s->target->index, &s->below, err);
   if (rc == AIINFRA_OK) rc = take(s, s->o.positive, s->examples, sums, err);
   if (rc == AIINFRA_OK) rc = take(s, s->o.negative, s->examples + n_positive * dims, sums + dims, err);
   if (rc == AIINFRA_OK && !s->o.best_score) rc = average(s, sums, sums + dims, vector, err);
@@ -86,7 +95,7 @@ aiinfra_status aii_recommend_prepare(aii_search *s, aiinfra_error *err)
 /* The best score of a vector against n examples; -INFINITY: there are none. */
 static double best(aii_search *s, const float *examples, size_t n, const float *vector)
 {
-  const aii_index *index = &s->store->index;
+  const aii_index *index = &s->target->index;
   double score = -INFINITY;
   for (size_t i = 0; i < n; i++) {
     float dist = aii_index_dist(index, examples + i * index->dims, vector);
@@ -105,7 +114,7 @@ static float squashed(double positive, double negative)
 
 aiinfra_status aii_recommend_best(aii_search *s, aiinfra_error *err)
 {
-  const aii_index *index = &s->store->index;
+  const aii_index *index = &s->target->index;
   size_t n_positive = json_array_size(s->o.positive), n_negative = s->n_examples - n_positive;
   aiinfra_status rc = AIINFRA_OK;
   float *vector = aii_new_array(index->mem, index->dims, sizeof *vector);
@@ -113,8 +122,8 @@ aiinfra_status aii_recommend_best(aii_search *s, aiinfra_error *err)
   s->plan.kind = AII_PLAN_EXACT;
   s->plan.why = "best_score compares each row with each example";
   for (uint32_t slot = 0; rc == AIINFRA_OK && slot < index->n; slot++) {
-    if (!aii_bit(s->mask.bits, slot)) continue;
-    rc = aii_fetch_slot(s->store, slot, vector, err);
+    if (!aii_bit(aii_using_mask(s)->bits, slot)) continue;
+    rc = aii_fetch_slot(s->target, slot, vector, err);
     if (rc != AIINFRA_OK) break;
     float score = squashed(best(s, s->examples, n_positive, vector),
                            best(s, s->examples + n_positive * index->dims, n_negative, vector));

@@ -159,7 +159,7 @@ static aiinfra_status write_row(writer *w, const aii_record *record, int64_t old
   return rc;
 }
 
-static aiinfra_status write_vector(writer *w, int64_t row, const float *vector, aiinfra_error *err)
+static aiinfra_status write_vector(writer *w, int64_t row, const aii_record *record, aiinfra_error *err)
 {
   aii_stmt *stmt;
   aiinfra_status rc = aii_sql_prepare(w->store->db->sql,
@@ -167,9 +167,10 @@ static aiinfra_status write_vector(writer *w, int64_t row, const float *vector, 
                                       "ON CONFLICT(row) DO UPDATE SET vector = excluded.vector",
                                       &stmt, err);
   if (rc != AIINFRA_OK) return rc;
-  aii_element_encode(&w->store->index, vector, w->stored);
+  if (record->stored == NULL) aii_element_encode(&w->store->index, record->r.vector, w->stored);
   aii_stmt_int(stmt, 1, row);
-  aii_stmt_blob(stmt, 2, w->stored, stored_bytes(w));
+  if (record->stored == NULL) aii_stmt_blob(stmt, 2, w->stored, stored_bytes(w));
+  else aii_stmt_blob(stmt, 2, record->stored, record->stored_n);
   return aii_stmt_run(stmt, err);
 }
 
@@ -180,7 +181,7 @@ static aiinfra_status upsert_one(writer *w, const aii_record *record, aiinfra_er
   int64_t old, row;
   aiinfra_status rc = find_old(w, record->r.id, &old, err);
   if (rc == AIINFRA_OK) rc = write_row(w, record, old, &row, err);
-  if (rc == AIINFRA_OK) rc = write_vector(w, row, record->r.vector, err);
+  if (rc == AIINFRA_OK) rc = write_vector(w, row, record, err);
   if (rc == AIINFRA_OK) {
     rc = write_words(w, w->store->words_insert, &w->words_insert, row, text, strlen(text), keywords, strlen(keywords),
                      err);
@@ -234,8 +235,7 @@ aiinfra_status aii_rows_purge(aiinfra_vecstore *store, aiinfra_error *err)
 
 /* ---- with a transaction of their own --------------------------------------------------------------------------- */
 
-/* After a commit: a graph that is there stays whole. What fails here, the next search does. */
-static void extend_graph(aiinfra_vecstore *store)
+void aii_vecstore_extend(aiinfra_vecstore *store)
 {
   aii_index *index = &store->index;
   (void)pthread_rwlock_rdlock(&index->lock);
@@ -265,7 +265,7 @@ aiinfra_status aii_vecstore_upsert(aiinfra_vecstore *store, const aii_record *re
     else aii_sql_rollback(sql);
   }
   aii_sql_unlock(sql);
-  if (rc == AIINFRA_OK) extend_graph(store);
+  if (rc == AIINFRA_OK) aii_vecstore_extend(store);
   return rc;
 }
 

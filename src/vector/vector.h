@@ -14,6 +14,7 @@
  *   read.c      scrolls, counts, facets     change.c  deletes and changes payloads by filter
  *   column.c    the values of a field     keep.c, snapshot.c  the index as a file
  *   near.c      nearest so far              idmap.c   row id to slot
+ *   named.c, named_write.c  vectors under names, each kind of them a collection below: sparse.c, multi.c, using.c
  *
  * Invariants:
  * 1. Rows are the truth. The index holds a copy of the rows up to `seq`; sync brings it up to the collection's seq.
@@ -392,11 +393,21 @@ typedef struct aii_keep {
   pthread_t thread;
 } aii_keep;
 
+/* What a row has in a collection. Those below another have no words, payloads or filters; their ids are the rows'. */
+typedef enum aii_kind { AII_KIND_ONE, AII_KIND_MULTI, AII_KIND_SPARSE } aii_kind;
+typedef struct aii_sparse aii_sparse;
+typedef struct aii_multi aii_multi;
+
 struct aiinfra_vecstore {
   aiinfra_db *db;
   aii_index index;
-  int64_t collection;
-  char *name;
+  int64_t collection, parent; /* parent: 0: none */
+  int32_t kind;               /* an aii_kind */
+  char *name, *label;         /* label: the name below the parent; NULL: none */
+  aiinfra_vecstore **named;   /* collections below, as they were when this was opened */
+  size_t n_named, named_cap;
+  aii_sparse *sparse; /* of that kind, else NULL */
+  aii_multi *multi;
   aii_kept_mask kept[AII_KEPT_MASKS]; /* guarded by the connection's lock */
   uint64_t kept_clock;
   aii_keep keep;
@@ -407,12 +418,24 @@ struct aiinfra_vecstore {
 typedef struct aii_record {
   aiinfra_record r;
   const char *keywords; /* may be NULL */
+  const void *stored;   /* what is written in place of r.vector; NULL: nothing */
+  size_t stored_n;
 } aii_record;
 
 /* Names that begin with '@' belong to the library. opts is complete, metric 0 or valid. */
 aiinfra_status aii_vecstore_open(aiinfra_db *db, const char *name, const aiinfra_vecstore_opts *opts,
                                  aiinfra_vecstore **out, aiinfra_error *err);
 void aii_vecstore_free(aiinfra_vecstore *store);
+/* The same for a collection below another. */
+typedef struct aii_below {
+  int64_t parent;
+  const char *label;
+  int32_t kind;
+} aii_below;
+aiinfra_status aii_vecstore_open_below(aiinfra_db *db, const char *name, const aii_below *below,
+                                       const aiinfra_vecstore_opts *opts, aiinfra_vecstore **out, aiinfra_error *err);
+/* After a commit, no lock held: a graph that is there stays whole. What fails here, the next search does. */
+void aii_vecstore_extend(aiinfra_vecstore *store);
 
 /* Inside the caller's transaction, lock held. */
 aiinfra_status aii_rows_check(const aiinfra_vecstore *store, const aii_record *record, size_t at, aiinfra_error *err);
