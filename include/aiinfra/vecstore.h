@@ -86,6 +86,8 @@ typedef enum aiinfra_search_mode {
  *   {"recommend": {"positive": [1], "negative": [2], "strategy": "average" or "best_score"}}
  *                                                 like some rows and unlike others, in place of a vector
  *   {"using": "image"}                            the vector, or the examples, are those under this name
+ *   {"using": "tokens", "multi": 32}              the vector is 32, one behind the other; a row's score is the sum over
+ *                                                 these of the best score that a vector of the row has (MaxSim)
  *   {"sparse": {"using": "words", "indices": [4, 9], "values": [0.5, 2]}}
  *                                                 one ranking more, fused with the others: rows that share an index, by
  *                                                 inner product

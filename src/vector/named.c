@@ -111,6 +111,7 @@ static aiinfra_status make_state(aiinfra_vecstore *below, aiinfra_error *err)
 {
   bool ok = true;
   if (below->kind == AII_KIND_SPARSE) ok = (below->sparse = aii_sparse_new(below->index.mem)) != NULL;
+  if (below->kind == AII_KIND_MULTI) ok = (below->multi = aii_multi_new(below->index.mem)) != NULL;
   return ok ? AIINFRA_OK : aii_fail(err, AIINFRA_ENOMEM, "no memory for an index");
 }
 
@@ -193,6 +194,7 @@ void aii_named_close(aiinfra_vecstore *store)
 {
   for (size_t i = 0; i < store->n_named; i++) {
     aii_sparse_free(store->named[i]->sparse);
+    aii_multi_free(store->named[i]->multi);
     aii_vecstore_free(store->named[i]);
   }
   aii_del(store->index.mem, store->named, store->named_cap * sizeof(aiinfra_vecstore *));

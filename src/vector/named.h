@@ -43,8 +43,25 @@ aii_sparse *aii_sparse_new(aii_mem *mem); /* NULL: no memory */
 void aii_sparse_free(aii_sparse *sparse);
 /* The `cap` rows with the largest inner products of those that share an index with the query, which is stored as above,
  * and pass: `allow` is by slots of `above`, whose index is locked for reading. Connection's lock held, in a transaction. */
-aiinfra_status aii_sparse_find(aiinfra_vecstore *store, const uint8_t *query, size_t n, const aii_index *above,
-                               const uint64_t *allow, aii_near *hits, size_t cap, size_t *n_hits, uint64_t *n_scanned,
-                               aiinfra_error *err);
+aiinfra_status aii_sparse_find(aiinfra_vecstore *store, aii_sql *sql, const uint8_t *query, size_t n,
+                               const aii_index *above, const uint64_t *allow, aii_near *hits, size_t cap,
+                               size_t *n_hits, uint64_t *n_scanned, aiinfra_error *err);
+
+/* ---- multi.c ----------------------------------------------------------------------------------------------------- */
+
+/* A row of several vectors is one row below; its vectors are slots of the index, one behind the other. */
+aii_multi *aii_multi_new(aii_mem *mem); /* NULL: no memory */
+void aii_multi_free(aii_multi *multi);
+/* What aii_vecstore_sync() does for others. */
+aiinfra_status aii_multi_sync(aiinfra_vecstore *store, aiinfra_error *err);
+/* A mask over rows below, from one over the slots of `above`; both indexes locked for reading. false: no memory. */
+bool aii_multi_mask(const aiinfra_vecstore *store, const aii_index *above, const aii_mask *mask, aii_mask *below);
+/* Takes the query's vectors, which were checked. */
+aiinfra_status aii_multi_take(aii_search *s, aiinfra_error *err);
+/* The search itself, in place of aii_searchplan_run(); without s->in_memory afterwards, s->finds are to be fetched. Both
+ * indexes locked. */
+aiinfra_status aii_multi_search(aii_search *s, aiinfra_error *err);
+/* Reads the vectors of the finds from their rows. No lock held. */
+aiinfra_status aii_multi_fetch(aii_search *s, int64_t seq, aiinfra_error *err);
 
 #endif

@@ -138,7 +138,7 @@ static aiinfra_status write_batch(const batch *b, aiinfra_error *err)
   }
   aii_sql_unlock(sql);
   for (size_t i = 0; rc == AIINFRA_OK && i < b->store->n_named; i++) {
-    if (b->store->named[i]->kind == AII_KIND_ONE) aii_vecstore_extend(b->store->named[i]);
+    if (b->store->named[i]->kind != AII_KIND_SPARSE) aii_vecstore_extend(b->store->named[i]);
   }
   return rc;
 }

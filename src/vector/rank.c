@@ -24,7 +24,8 @@ static void add_vector_hits(aii_search *s)
     aii_ranked *r = &s->ranked[s->n_ranked++];
     *r = (aii_ranked){.slot = s->by_vector[i].slot, .vector_rank = (uint32_t)i + 1, .group = AII_NO_SLOT};
     r->hit = (aiinfra_hit){.id = s->by_vector[i].id, .text_score = NAN};
-    r->hit.vector_score = aii_index_score(&s->target->index, s->by_vector[i].dist);
+    float dist = s->by_vector[i].dist;
+    r->hit.vector_score = s->target->multi != NULL ? -dist : aii_index_score(&s->target->index, dist);
     r->hit.score = s->n_rankings == 1 ? r->hit.vector_score : 1.0f / (float)(RRF_K + i + 1);
   }
 }

@@ -88,8 +88,8 @@ static aiinfra_status read_rows(aii_search *s, aiinfra_error *err)
     rc = aii_words_find(s->store, s->q->text, s->mask.bits, s->by_words, s->depth, &s->n_words, err);
   }
   if (rc == AIINFRA_OK && s->sparse != NULL) {
-    rc = aii_sparse_find(s->sparse, s->sparse_query, s->n_sparse_query, &s->store->index, s->mask.bits, s->by_sparse,
-                         s->depth, &s->n_sparse, &s->plan.n_scanned, err);
+    rc = aii_sparse_find(s->sparse, s->store->db->sql, s->sparse_query, s->n_sparse_query, &s->store->index,
+                         s->mask.bits, s->by_sparse, s->depth, &s->n_sparse, &s->plan.n_scanned, err);
   }
   if (rc != AIINFRA_OK) aii_using_unlock(s);
   return rc;
@@ -109,6 +109,7 @@ static aiinfra_status search_vectors(aii_search *s, aiinfra_error *err)
     s->plan.why = "groups are made of all rows that pass";
   }
   if (wanted == 0) return AIINFRA_OK;
+  if (s->target->multi != NULL) return aii_multi_search(s, err);
   if (!aii_searchplan_run(index, s->vector, mask, &s->plan, s->depth, &s->finds)) return no_memory(err);
   s->in_memory = index->floats || s->plan.kind != AII_PLAN_EXACT;
   if (!s->in_memory) return AIINFRA_OK;
@@ -151,7 +152,9 @@ static aiinfra_status find(aii_search *s, aiinfra_error *err)
     aii_query_vector q = {s->vector, s->target->index.seq};
     aii_using_unlock(s);
     if (rc == AIINFRA_OK && s->finds.n > 0) {
-      rc = aii_finds_fetch(s->target, &q, &s->finds, s->by_vector, &s->n_vector, s->depth, err);
+      rc = s->target->multi != NULL
+               ? aii_multi_fetch(s, q.seq, err)
+               : aii_finds_fetch(s->target, &q, &s->finds, s->by_vector, &s->n_vector, s->depth, err);
     }
   }
   aii_near_sort(s->by_vector, s->n_vector);
@@ -214,7 +217,9 @@ static aiinfra_status prepare(aii_search *s, size_t cap, aiinfra_error *err)
     rc = aii_filter_compile(s->store->index.mem, s->q->filter_json, &s->filter, err);
   }
   if (rc == AIINFRA_OK && s->wants_vectors) rc = prepare_graph(s->target, s->q, err);
-  if (rc == AIINFRA_OK && s->q->vector != NULL) {
+  if (rc == AIINFRA_OK && s->target->multi != NULL) {
+    rc = aii_multi_take(s, err);
+  } else if (rc == AIINFRA_OK && s->q->vector != NULL) {
     s->vector = aii_index_new_query(&s->target->index, s->q->vector);
     if (s->vector == NULL) rc = no_memory(err);
   }

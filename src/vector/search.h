@@ -41,6 +41,8 @@ typedef struct aii_search {
   uint8_t *sparse_query;    /* as it would be stored */
   size_t n_sparse_query;
   size_t n_rankings; /* how many are asked for */
+  float *vectors;    /* [n_vectors][code_bytes of the target] of late interaction; else NULL */
+  size_t n_vectors;
   aii_searchplan plan;
   bool wants_vectors; /* by a vector, or by examples */
   bool in_memory;     /* the index is locked, and its memory is enough to answer */

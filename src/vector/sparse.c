@@ -7,7 +7,7 @@
  * Rows are the truth, as for vectors: before a search, newer rows get new slots, older slots of theirs and those of rows
  * that are gone die. When half of the slots are dead, all rows are read anew. A failure in the middle leaves the index at
  * its old count of writes: the next search reads those rows once more. What can fail: memory, the database. Thread: any,
- * with the connection's lock held, which guards the index.
+ * with a connection's lock held; the index has a lock of its own.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -28,7 +28,8 @@ typedef struct postings {
 
 struct aii_sparse {
   aii_mem *mem;
-  aii_idmap terms; /* an index to its list */
+  pthread_rwlock_t lock; /* everything below */
+  aii_idmap terms;       /* an index to its list */
   postings *lists;
   size_t n_lists, lists_cap;
   aii_idmap map; /* an id to its newest slot */
@@ -90,6 +91,10 @@ aii_sparse *aii_sparse_new(aii_mem *mem)
 {
   aii_sparse *s = aii_new(mem, sizeof *s);
   if (s == NULL) return NULL;
+  if (pthread_rwlock_init(&s->lock, NULL) != 0) {
+    aii_del(mem, s, sizeof *s);
+    return NULL;
+  }
   s->mem = mem;
   s->seq = -1;
   aii_idmap_init(&s->terms, mem);
@@ -117,6 +122,7 @@ void aii_sparse_free(aii_sparse *s)
 {
   if (s == NULL) return;
   clear(s);
+  (void)pthread_rwlock_destroy(&s->lock);
   aii_del(s->mem, s, sizeof *s);
 }
 
@@ -166,11 +172,11 @@ static bool add(aii_sparse *s, int64_t id, const uint8_t *stored, size_t n)
 
 /* ---- from the rows ----------------------------------------------------------------------------------------------- */
 
-static aiinfra_status add_new(aiinfra_vecstore *store, aiinfra_error *err)
+static aiinfra_status add_new(aiinfra_vecstore *store, aii_sql *sql, aiinfra_error *err)
 {
   aii_stmt *stmt;
   bool row = true;
-  aiinfra_status rc = aii_sql_prepare(store->db->sql,
+  aiinfra_status rc = aii_sql_prepare(sql,
                                       "SELECT r.id, v.vector FROM rows r LEFT JOIN vectors v ON v.row = r.row "
                                       "WHERE r.collection = ?1 AND r.seq > ?2 ORDER BY r.seq, r.id",
                                       &stmt, err);
@@ -194,13 +200,13 @@ static aiinfra_status add_new(aiinfra_vecstore *store, aiinfra_error *err)
   return rc;
 }
 
-static aiinfra_status kill_removed(aiinfra_vecstore *store, aiinfra_error *err)
+static aiinfra_status kill_removed(aiinfra_vecstore *store, aii_sql *sql, aiinfra_error *err)
 {
   aii_sparse *s = store->sparse;
   aii_stmt *stmt;
   bool row = true, *there = aii_new_array(s->mem, (size_t)s->n + 1, sizeof *there);
   if (there == NULL) return no_memory(err);
-  aiinfra_status rc = aii_sql_prepare(store->db->sql, "SELECT id FROM rows WHERE collection = ?1", &stmt, err);
+  aiinfra_status rc = aii_sql_prepare(sql, "SELECT id FROM rows WHERE collection = ?1", &stmt, err);
   if (rc == AIINFRA_OK) {
     aii_stmt_int(stmt, 1, store->collection);
     while (rc == AIINFRA_OK && row) {
@@ -217,14 +223,28 @@ static aiinfra_status kill_removed(aiinfra_vecstore *store, aiinfra_error *err)
   return rc;
 }
 
-static aiinfra_status sync(aiinfra_vecstore *store, aiinfra_error *err)
+/* Reads what is newer than the index, with its write lock held. */
+static aiinfra_status read_rows(aiinfra_vecstore *store, aii_sql *sql, int64_t seq, int64_t removed_seq,
+                                aiinfra_error *err)
+{
+  aii_sparse *s = store->sparse;
+  if (s->seq >= seq) return AIINFRA_OK;
+  if (s->n_dead > KEEP_DEAD && s->n_dead > s->n / 2) clear(s);
+  bool removed = s->n > 0 && (s->seq < 0 || removed_seq > s->seq);
+  aiinfra_status rc = add_new(store, sql, err);
+  if (rc == AIINFRA_OK && removed) rc = kill_removed(store, sql, err);
+  if (rc == AIINFRA_OK) s->seq = seq;
+  return rc;
+}
+
+/* On success the index is locked for reading. */
+static aiinfra_status sync(aiinfra_vecstore *store, aii_sql *sql, aiinfra_error *err)
 {
   aii_sparse *s = store->sparse;
   aii_stmt *stmt;
   bool row;
   int64_t seq = 0, removed_seq = 0;
-  aiinfra_status rc =
-      aii_sql_prepare(store->db->sql, "SELECT seq, removed_seq FROM collections WHERE id = ?1", &stmt, err);
+  aiinfra_status rc = aii_sql_prepare(sql, "SELECT seq, removed_seq FROM collections WHERE id = ?1", &stmt, err);
   if (rc != AIINFRA_OK) return rc;
   aii_stmt_int(stmt, 1, store->collection);
   rc = aii_stmt_step(stmt, &row, err);
@@ -233,12 +253,14 @@ static aiinfra_status sync(aiinfra_vecstore *store, aiinfra_error *err)
     removed_seq = aii_stmt_get_int(stmt, 1);
   }
   aii_stmt_reset(stmt);
-  if (rc != AIINFRA_OK || s->seq == seq) return rc;
-  if (s->n_dead > KEEP_DEAD && s->n_dead > s->n / 2) clear(s);
-  bool removed = s->n > 0 && (s->seq < 0 || removed_seq > s->seq);
-  rc = add_new(store, err);
-  if (rc == AIINFRA_OK && removed) rc = kill_removed(store, err);
-  if (rc == AIINFRA_OK) s->seq = seq;
+  if (rc != AIINFRA_OK) return rc;
+  (void)pthread_rwlock_rdlock(&s->lock);
+  if (s->seq >= seq) return AIINFRA_OK;
+  (void)pthread_rwlock_unlock(&s->lock);
+  (void)pthread_rwlock_wrlock(&s->lock);
+  rc = read_rows(store, sql, seq, removed_seq, err);
+  (void)pthread_rwlock_unlock(&s->lock);
+  if (rc == AIINFRA_OK) (void)pthread_rwlock_rdlock(&s->lock);
   return rc;
 }
 
@@ -282,12 +304,12 @@ static void choose(const aii_sparse *s, const sums *sum, const aii_index *above,
   }
 }
 
-aiinfra_status aii_sparse_find(aiinfra_vecstore *store, const uint8_t *query, size_t n, const aii_index *above,
-                               const uint64_t *allow, aii_near *hits, size_t cap, size_t *n_hits, uint64_t *n_scanned,
-                               aiinfra_error *err)
+aiinfra_status aii_sparse_find(aiinfra_vecstore *store, aii_sql *sql, const uint8_t *query, size_t n,
+                               const aii_index *above, const uint64_t *allow, aii_near *hits, size_t cap,
+                               size_t *n_hits, uint64_t *n_scanned, aiinfra_error *err)
 {
   aii_sparse *s = store->sparse;
-  aiinfra_status rc = sync(store, err);
+  aiinfra_status rc = sync(store, sql, err);
   *n_hits = 0;
   if (rc != AIINFRA_OK) return rc;
   sums sum = {.n_words = (size_t)s->n / 64 + 1};
@@ -302,5 +324,6 @@ aiinfra_status aii_sparse_find(aiinfra_vecstore *store, const uint8_t *query, si
   }
   aii_del(s->mem, sum.of, ((size_t)s->n + 1) * sizeof *sum.of);
   aii_del(s->mem, sum.met, sum.n_words * sizeof *sum.met);
+  (void)pthread_rwlock_unlock(&s->lock);
   return rc;
 }

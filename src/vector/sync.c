@@ -10,6 +10,7 @@
  * more. Thread: any, with the connection's lock held.
  */
 #include "lib/json/json.h"
+#include "src/vector/named.h"
 #include "src/vector/snapshot.h"
 
 enum { KEEP_DEAD = 1024, DEAD_PART = 4 }; /* dead slots go from an index this large when more than a fourth are */
@@ -126,6 +127,7 @@ aiinfra_status aii_vecstore_sync(aiinfra_vecstore *store, aiinfra_error *err)
   aii_stmt *stmt;
   bool row;
   int64_t seq = 0, removed_seq = 0;
+  if (store->multi != NULL) return aii_multi_sync(store, err);
   aiinfra_status rc =
       aii_sql_prepare(store->db->sql, "SELECT seq, removed_seq FROM collections WHERE id = ?1", &stmt, err);
   if (rc != AIINFRA_OK) return rc;

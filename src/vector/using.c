@@ -1,6 +1,7 @@
 /* using.c - what a query wants of vectors under names.
  *
  *   "using": "image"                                              the query's vector is compared with these
+ *   "using": "tokens", "multi": 32                                 the query has so many vectors, for late interaction
  *   "sparse": {"using": "words", "indices": [], "values": []}     one ranking more
  *
  * The filter is evaluated once, on the rows of the store: what passes becomes a mask over the slots of the collection
@@ -11,6 +12,8 @@
 
 #include "lib/json/json.h"
 #include "src/vector/named.h"
+
+enum { MAX_VECTORS = 1024 }; /* of a query */
 
 /* ---- options ----------------------------------------------------------------------------------------------------- */
 
@@ -38,6 +41,10 @@ aiinfra_status aii_using_read(const json_t *obj, aii_query_opts *o, aiinfra_erro
   const char *name;
   json_t *value;
   aiinfra_status rc = aii_json_get_str(obj, "options", "using", false, &o->using_name, err);
+  if (rc == AIINFRA_OK) rc = aii_json_get_int(obj, "options", "multi", false, &o->multi, err);
+  if (rc == AIINFRA_OK && (o->multi < 0 || o->multi > MAX_VECTORS)) {
+    rc = aii_fail(err, AIINFRA_EINVAL, "options: multi is not 1 to %d", MAX_VECTORS);
+  }
   if (rc == AIINFRA_OK) rc = aii_json_get_object(obj, "options", "sparse", false, &sparse, err);
   if (rc != AIINFRA_OK || sparse == NULL) return rc;
   o->sparse = sparse;
@@ -107,6 +114,20 @@ static aiinfra_status open_sparse(aii_search *s, aiinfra_error *err)
   return rc;
 }
 
+/* What options go with late interaction. */
+static aiinfra_status check_multi(const aii_search *s, aiinfra_error *err)
+{
+  const char *label = s->target->label;
+  if (s->target->kind != AII_KIND_MULTI) {
+    if (s->o.multi == 0) return AIINFRA_OK;
+    return aii_fail(err, AIINFRA_EINVAL,
+                    "options.multi: rows have one vector here; use multi vectors by the option using");
+  }
+  if (s->q->vector == NULL) return aii_fail(err, AIINFRA_EINVAL, "options.recommend: '%s' are several a row", label);
+  if (s->o.mmr) return aii_fail(err, AIINFRA_EINVAL, "options.mmr: the vectors '%s' are several a row", label);
+  return AIINFRA_OK;
+}
+
 aiinfra_status aii_using_open(aii_search *s, aiinfra_error *err)
 {
   aiinfra_status rc = AIINFRA_OK;
@@ -116,7 +137,12 @@ aiinfra_status aii_using_open(aii_search *s, aiinfra_error *err)
     rc = find(s, s->o.using_name, false, &target, err);
     if (rc == AIINFRA_OK) s->target = target;
   }
-  if (rc == AIINFRA_OK && s->q->vector != NULL) rc = check_vector(&s->target->index, s->q->vector, err);
+  if (rc == AIINFRA_OK) rc = check_multi(s, err);
+  size_t n = s->o.multi > 0 ? (size_t)s->o.multi : 1;
+  for (size_t i = 0; rc == AIINFRA_OK && s->q->vector != NULL && i < n; i++) {
+    rc = check_vector(&s->target->index, s->q->vector + i * s->target->index.dims, err);
+    if (rc != AIINFRA_OK && s->o.multi > 0) (void)aii_wrap(err, rc, "vector %zu", i);
+  }
   if (rc == AIINFRA_OK && s->o.sparse != NULL) rc = open_sparse(s, err);
   return rc;
 }
@@ -124,6 +150,7 @@ aiinfra_status aii_using_open(aii_search *s, aiinfra_error *err)
 void aii_using_close(aii_search *s)
 {
   aii_del(s->store->index.mem, s->sparse_query, s->n_sparse_query * AII_PAIR_BYTES);
+  aii_del_aligned(s->store->index.mem, s->vectors, s->n_vectors * s->target->index.code_bytes * sizeof(float));
   if (s->target != s->store) aii_mask_free(s->target, &s->below);
 }
 
@@ -141,17 +168,21 @@ static void set_bit(aii_mask *mask, uint32_t slot)
 }
 
 /* From the side that has fewer: slots that pass, or slots below. */
-static void make_mask(const aii_search *s, aii_mask *below)
+static bool make_mask(const aii_search *s, aii_mask *below)
 {
   const aii_index *from = &s->store->index, *to = &s->target->index;
   const aii_mask *mask = &s->mask;
+  below->n_passing = 0;
+  below->n_words = (size_t)to->n / 64 + 1;
+  below->bits = aii_new_array(to->mem, below->n_words, sizeof *below->bits);
+  if (below->bits == NULL) return false;
   if (mask->n_passing > to->n) {
     for (uint32_t slot = 0; slot < to->n; slot++) {
       if (aii_is_dead(to, slot)) continue;
       uint32_t above = aii_idmap_get(&from->map, aii_block_of(to, slot)->ids[slot % AII_BLOCK_SLOTS]);
       if (above < from->n && aii_bit(mask->bits, above)) set_bit(below, slot);
     }
-    return;
+    return true;
   }
   for (size_t w = 0; w < mask->n_words; w++) {
     for (uint64_t bits = mask->bits[w]; bits != 0; bits &= bits - 1) {
@@ -160,6 +191,7 @@ static void make_mask(const aii_search *s, aii_mask *below)
       if (slot != AII_NO_SLOT && !aii_is_dead(to, slot)) set_bit(below, slot);
     }
   }
+  return true;
 }
 
 aiinfra_status aii_using_select(aii_search *s, aiinfra_error *err)
@@ -169,16 +201,12 @@ aiinfra_status aii_using_select(aii_search *s, aiinfra_error *err)
   if (s->target == s->store) return AIINFRA_OK;
   (void)pthread_rwlock_rdlock(&index->lock);
   below->n_passing = index->n - index->n_dead;
-  if (s->mask.bits == NULL) return AIINFRA_OK;
-  below->n_passing = 0;
-  below->n_words = (size_t)index->n / 64 + 1;
-  below->bits = aii_new_array(index->mem, below->n_words, sizeof *below->bits);
-  if (below->bits == NULL) {
-    (void)pthread_rwlock_unlock(&index->lock);
-    return aii_fail(err, AIINFRA_ENOMEM, "no memory for a filter");
-  }
-  make_mask(s, below);
-  return AIINFRA_OK;
+  bool ok = true;
+  if (s->target->multi != NULL) ok = aii_multi_mask(s->target, &s->store->index, &s->mask, below);
+  else if (s->mask.bits != NULL) ok = make_mask(s, below);
+  if (ok) return AIINFRA_OK;
+  (void)pthread_rwlock_unlock(&index->lock);
+  return aii_fail(err, AIINFRA_ENOMEM, "no memory for a filter");
 }
 
 void aii_using_unlock(aii_search *s)

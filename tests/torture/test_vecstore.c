@@ -125,22 +125,42 @@ static aiinfra_status search_named(aiinfra_vecstore *store, const float *v, cons
   return rc;
 }
 
+static aiinfra_status search_multi(aiinfra_vecstore *store, int32_t mode, int64_t first, size_t want)
+{
+  aiinfra_query q = AIINFRA_QUERY_INIT;
+  aiinfra_hit hits[4];
+  size_t n;
+  q.vector = NAMED;
+  q.mode = mode;
+  q.options_json = "{\"using\":\"tokens\",\"multi\":2}";
+  q.k = 4;
+  aiinfra_status rc = aiinfra_vecstore_search(store, &q, hits, 4, &n, NULL);
+  torture_check(n == (rc == AIINFRA_OK ? want : 0), "all hits or none");
+  if (rc == AIINFRA_OK && n > 0) torture_check(hits[0].id == first, "the best first");
+  return rc;
+}
+
 static aiinfra_status use_named(aiinfra_vecstore *store)
 {
   static const uint32_t indices[] = {9, 4};
-  static const aiinfra_named_vector list[] = {
-      {1, "image", NAMED, NULL, 2}, {3, "image", NAMED + 2, NULL, 2}, {2, "words", NAMED, indices, 2}};
+  static const aiinfra_named_vector list[] = {{1, "image", NAMED, NULL, 2},
+                                              {3, "image", NAMED + 2, NULL, 2},
+                                              {2, "words", NAMED, indices, 2},
+                                              {1, "tokens", NAMED, NULL, 4},
+                                              {2, "tokens", NAMED + 2, NULL, 2}};
   static const aiinfra_named_vector none = {3, "image", NULL, NULL, 0};
   static const char sparse[] = "{\"sparse\":{\"using\":\"words\",\"indices\":[4],\"values\":[2]}}";
   static const int64_t id = 2;
   aiinfra_status rc = fill(store);
-  if (rc == AIINFRA_OK) rc = aiinfra_vecstore_upsert_named(store, list, 3, NULL);
+  if (rc == AIINFRA_OK) rc = aiinfra_vecstore_upsert_named(store, list, 5, NULL);
   if (rc == AIINFRA_OK) rc = search_named(store, NAMED, NULL, "{\"using\":\"image\"}", 1, 2);
   if (rc == AIINFRA_OK) rc = search_named(store, NAMED, "{\"n\":3}", "{\"using\":\"image\"}", 3, 1);
   if (rc == AIINFRA_OK) rc = search_named(store, NULL, NULL, sparse, 2, 1);
   if (rc == AIINFRA_OK) {
     rc = search_named(store, NULL, NULL, "{\"using\":\"image\",\"recommend\":{\"positive\":[1]}}", 3, 1);
   }
+  if (rc == AIINFRA_OK) rc = search_multi(store, AIINFRA_SEARCH_EXACT, 1, 2);
+  if (rc == AIINFRA_OK) rc = search_multi(store, AIINFRA_SEARCH_GRAPH, 1, 2);
   if (rc == AIINFRA_OK) rc = aiinfra_vecstore_upsert_named(store, &none, 1, NULL);
   if (rc == AIINFRA_OK) rc = aiinfra_vecstore_remove(store, &id, 1, NULL, NULL);
   if (rc == AIINFRA_OK) rc = search_named(store, NAMED, NULL, "{\"using\":\"image\"}", 1, 1);
@@ -158,7 +178,8 @@ static aiinfra_status named_scenario(void *ctx)
   opts.dims = 2;
   opts.element = AIINFRA_ELEMENT_INT8;
   opts.vector_bytes = *(const uint64_t *)ctx;
-  opts.vectors_json = "{\"image\":{\"dims\":2,\"element\":\"f16\"},\"words\":{\"sparse\":true}}";
+  opts.vectors_json = "{\"image\":{\"dims\":2,\"element\":\"f16\"},\"words\":{\"sparse\":true},"
+                      "\"tokens\":{\"dims\":2,\"multi\":true}}";
   torture_pause("runtime and database");
   aiinfra_status rc = scene_runtime(&runtime);
   if (rc == AIINFRA_OK) rc = aiinfra_db_open(runtime, ":memory:", NULL, &db, NULL);
