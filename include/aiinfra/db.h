@@ -27,7 +27,10 @@ typedef struct aiinfra_db_opts {
 } aiinfra_db_opts;
 
 /** Initialiser of aiinfra_db_opts. */
-#define AIINFRA_DB_OPTS_INIT {sizeof(aiinfra_db_opts), 0, 0, 0, 0}
+#define AIINFRA_DB_OPTS_INIT            \
+  {                                     \
+    sizeof(aiinfra_db_opts), 0, 0, 0, 0 \
+  }
 
 /**
  * Opens or creates a database.
@@ -72,8 +75,9 @@ AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_db_describe(aiinfra_db *db, 
  * What takes how much room, as a JSON object: bytes, free_bytes (of pages without use, which new rows take),
  * wal_bytes (of the log beside the file), version; tables, an array of {name, rows, bytes} with the bytes of their
  * indexes; collections, an array of {name, dims, rows, seq, vector_bytes, text_bytes, payload_bytes, words_bytes,
- * snapshot_bytes, snapshot_seq}: the last two tell of the file beside the database that keeps the collection's graph, and
- * are null when there is none. Bytes of tables are null where SQLite was built without dbstat. Reads the whole file.
+ * snapshot_bytes, snapshot_seq, vectors}: snapshot_* tell of the file beside the database that keeps the collection's
+ * graph, and are null when there is none; vectors is an array of what the collection has under names, {name, kind ("dense",
+ * "multi" or "sparse"), dims, rows, seq, vector_bytes, snapshot_bytes}. Bytes of tables are null where SQLite was built without dbstat. Reads the whole file.
  * @return AIINFRA_EINVAL, AIINFRA_EIO, AIINFRA_EBUSY, AIINFRA_ENOMEM
  * Thread: any.  Since: 0.1.
  */
@@ -85,11 +89,14 @@ typedef struct aiinfra_db_backup_opts {
   aiinfra_progress_fn progress; /**< called on the calling thread between steps; may cancel; NULL: none */
   void *progress_user;          /**< handed to progress */
   uint32_t step_pages;          /**< pages copied between two calls of progress; 0: 256, a MiB */
-  int32_t check;                /**< whether the copy is checked before it gets its name: 0: default (on), 1: on, -1: off */
+  int32_t check; /**< whether the copy is checked before it gets its name: 0: default (on), 1: on, -1: off */
 } aiinfra_db_backup_opts;
 
 /** Initialiser of aiinfra_db_backup_opts. */
-#define AIINFRA_DB_BACKUP_OPTS_INIT {sizeof(aiinfra_db_backup_opts), NULL, NULL, 0, 0}
+#define AIINFRA_DB_BACKUP_OPTS_INIT                  \
+  {                                                  \
+    sizeof(aiinfra_db_backup_opts), NULL, NULL, 0, 0 \
+  }
 
 /**
  * Copies the database into a new file while it is used. The copy holds what was committed when the copying began;
@@ -113,12 +120,15 @@ typedef struct aiinfra_db_optimise_opts {
   size_t struct_size;           /**< sizeof this struct; set by AIINFRA_DB_OPTIMISE_OPTS_INIT */
   aiinfra_progress_fn progress; /**< called on the calling thread between steps; may cancel; NULL: none */
   void *progress_user;          /**< handed to progress */
-  int32_t rewrite;              /**< 1: write the whole file anew: needs room for it twice, and nobody else may use it */
-  uint32_t reserved;            /**< must be 0 */
+  int32_t rewrite;   /**< 1: write the whole file anew: needs room for it twice, and nobody else may use it */
+  uint32_t reserved; /**< must be 0 */
 } aiinfra_db_optimise_opts;
 
 /** Initialiser of aiinfra_db_optimise_opts. */
-#define AIINFRA_DB_OPTIMISE_OPTS_INIT {sizeof(aiinfra_db_optimise_opts), NULL, NULL, 0, 0}
+#define AIINFRA_DB_OPTIMISE_OPTS_INIT                  \
+  {                                                    \
+    sizeof(aiinfra_db_optimise_opts), NULL, NULL, 0, 0 \
+  }
 
 /**
  * Gives room back and makes searches faster: merges the word indexes, gives pages without use back to the file system,

@@ -25,6 +25,15 @@ typedef enum aiinfra_metric {
   AIINFRA_METRIC_L2 = 3       /**< score is minus the squared distance, 0 is best */
 } aiinfra_metric;
 
+/** How a collection stores the elements of its vectors. Scores and exact searches follow from what is stored. */
+typedef enum aiinfra_element {
+  AIINFRA_ELEMENT_DEFAULT = 0, /**< f32 */
+  AIINFRA_ELEMENT_F32 = 1,     /**< as they are given; 4 bytes */
+  AIINFRA_ELEMENT_F16 = 2,     /**< halves, up to 65504; 2 bytes */
+  AIINFRA_ELEMENT_INT8 = 3,    /**< multiples of a 127th of the vector's largest one; 1 byte */
+  AIINFRA_ELEMENT_BINARY = 4   /**< 1 for what is above 0, else -1; 1 bit */
+} aiinfra_element;
+
 /** Options of aiinfra_vecstore_open(). Zero is the default of every field. */
 typedef struct aiinfra_vecstore_opts {
   size_t struct_size;       /**< sizeof this struct; set by AIINFRA_VECSTORE_OPTS_INIT */
@@ -38,10 +47,17 @@ typedef struct aiinfra_vecstore_opts {
   int32_t snapshot;         /**< whether the graph is kept in a file beside the database, so that the next opening need
                                  not make it again: 0: default (from 4096 rows on), 1: of any size, -1: off */
   uint32_t reserved;        /**< must be 0 */
+  int32_t element;          /**< an aiinfra_element; must agree with an existing collection or be 0 */
+  uint32_t reserved2;       /**< must be 0 */
+  const char *vectors_json; /**< vectors that rows may have beside the first one, by name; see
+                                 aiinfra_vecstore_upsert_named(). Names that are new are added; NULL: those there are */
 } aiinfra_vecstore_opts;
 
 /** Initialiser of aiinfra_vecstore_opts. */
-#define AIINFRA_VECSTORE_OPTS_INIT {sizeof(aiinfra_vecstore_opts), 0, 0, 0, 0, 0, 0, 0, 0}
+#define AIINFRA_VECSTORE_OPTS_INIT                                    \
+  {                                                                   \
+    sizeof(aiinfra_vecstore_opts), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, NULL \
+  }
 
 /** One row to write. */
 typedef struct aiinfra_record {
@@ -59,7 +75,8 @@ typedef enum aiinfra_search_mode {
 } aiinfra_search_mode;
 
 /**
- * A query. At least one of vector, text and the options "recommend", "prefetch" and "query" is set. Zero is the default of every field.
+ * A query. At least one of vector, text and the options "recommend", "sparse", "prefetch" and "query" is set. Zero is the
+ * default of every field.
  *
  * The options:
  *   {"offset": 20}                                hits to skip
@@ -69,13 +86,19 @@ typedef enum aiinfra_search_mode {
  *                                                 the other; cap must be at least k times size
  *   {"recommend": {"positive": [1], "negative": [2], "strategy": "average" or "best_score"}}
  *                                                 like some rows and unlike others, in place of a vector
+ *   {"using": "image"}                            the vector, or the examples, are those under this name
+ *   {"using": "tokens", "multi": 32}              the vector is 32, one behind the other; a row's score is the sum over
+ *                                                 these of the best score that a vector of the row has (MaxSim)
+ *   {"sparse": {"using": "words", "indices": [4, 9], "values": [0.5, 2]}}
+ *                                                 one ranking more, fused with the others: rows that share an index, by
+ *                                                 inner product
  *   {"prefetch": [...], "query": {...}}           stages and what becomes of their hits, as aiinfra_vecstore_query() has
  *                                                 them; the query's own vector, text, filter and k are the outermost
- *                                                 stage's
+ *                                                 stage's. Not together with the three options before
  */
 typedef struct aiinfra_query {
   size_t struct_size;      /**< sizeof this struct; set by AIINFRA_QUERY_INIT */
-  const float *vector;     /**< dims floats, all finite; NULL: keywords only */
+  const float *vector;     /**< dims floats, all finite, of the vectors that "using" names; NULL: none */
   const char *text;        /**< words to look for; NULL: vector only */
   const char *filter_json; /**< rows must pass, e.g. {"must": [{"key": "lang", "match": {"value": "en"}}]}; NULL: all */
   uint32_t k;              /**< hits wanted; 0: 10 */
@@ -83,20 +106,23 @@ typedef struct aiinfra_query {
   int32_t mode;            /**< an aiinfra_search_mode */
   uint32_t reserved;       /**< must be 0 */
   const char *options_json; /**< a JSON object that says more, see below; NULL: nothing more */
-  char **explain;          /**< receives how the query was answered, as JSON, freed with aiinfra_string_free(); NULL on
+  char **explain;           /**< receives how the query was answered, as JSON, freed with aiinfra_string_free(); NULL on
                                 failure; may be NULL */
 } aiinfra_query;
 
 /** Initialiser of aiinfra_query. */
-#define AIINFRA_QUERY_INIT {sizeof(aiinfra_query), NULL, NULL, NULL, 0, 0, 0, 0, NULL, NULL}
+#define AIINFRA_QUERY_INIT                                          \
+  {                                                                 \
+    sizeof(aiinfra_query), NULL, NULL, NULL, 0, 0, 0, 0, NULL, NULL \
+  }
 
 /** One hit, best first. */
 typedef struct aiinfra_hit {
-  int64_t id;            /**< the row */
-  float score;           /**< fused score when both searches ran, else that of the one that did */
-  float vector_score;    /**< by the metric; NaN when the vector search did not find it */
-  float text_score;      /**< BM25, larger is better; NaN when the keyword search did not find it */
-  uint32_t rank;         /**< from 1 */
+  int64_t id;         /**< the row */
+  float score;        /**< fused score when both searches ran, else that of the one that did */
+  float vector_score; /**< by the metric; NaN when the vector search did not find it */
+  float text_score;   /**< BM25, larger is better; NaN when the keyword search did not find it */
+  uint32_t rank;      /**< from 1 */
 } aiinfra_hit;
 
 /**
@@ -124,13 +150,42 @@ AIINFRA_API void aiinfra_vecstore_free(aiinfra_vecstore *store);
 /**
  * Writes n rows in one transaction: all or none.
  *
- * @return AIINFRA_EINVAL  a vector with NaN, infinity or (cosine) zero length, or a bad payload; names the row
+ * @return AIINFRA_EINVAL  a vector with NaN, infinity, (cosine) zero length or elements that cannot be stored, or a
+ *                         bad payload; names the row
  *         AIINFRA_EIO, AIINFRA_EBUSY, AIINFRA_ENOSPC, AIINFRA_ENOMEM
  * Thread: any.  Since: 0.1.
  */
 AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_vecstore_upsert(aiinfra_vecstore *store,
                                                                     const aiinfra_record *records, size_t n,
                                                                     aiinfra_error *err);
+
+/** A vector of a row under a name. */
+typedef struct aiinfra_named_vector {
+  int64_t id;              /**< of a row that is there */
+  const char *name;        /**< one of vectors_json */
+  const float *values;     /**< n floats, all finite; NULL with n 0: the row loses this vector */
+  const uint32_t *indices; /**< sparse: n indices of the values, in any order, none twice; else NULL */
+  size_t n;                /**< dims; multi: so many for each vector, one behind the other; sparse: of the values */
+} aiinfra_named_vector;
+
+/**
+ * Writes vectors of rows under names, in one transaction: all or none. What a row has under a name is replaced. A row
+ * that is written again keeps its named vectors, and one that is removed takes them along.
+ *
+ * The names and kinds are those of vectors_json, when the collection was opened:
+ *   {"image": {"dims": 512, "metric": "l2", "element": "f16"},   one vector a row; cosine and f32 by default
+ *    "tokens": {"dims": 128, "multi": true},                      many vectors a row, for late interaction
+ *    "words": {"sparse": true}}                                   indices with values, compared by inner product
+ *
+ * @return AIINFRA_EINVAL  a name that is not there, a wrong number of floats, indices where there should be none or none
+ *                         where there should be, or a vector as aiinfra_vecstore_upsert() refuses it; names the vector
+ *         AIINFRA_ENOENT  no row has the id
+ *         AIINFRA_EIO, AIINFRA_EBUSY, AIINFRA_ENOSPC, AIINFRA_ENOMEM
+ * Thread: any.  Since: 0.1.
+ */
+AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_vecstore_upsert_named(aiinfra_vecstore *store,
+                                                                          const aiinfra_named_vector *vectors, size_t n,
+                                                                          aiinfra_error *err);
 
 /**
  * Removes rows in one transaction; ids that are not there are ignored.
@@ -155,9 +210,9 @@ AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_vecstore_remove(aiinfra_vecs
  *         AIINFRA_EIO, AIINFRA_EBUSY, AIINFRA_ENOTSUP, AIINFRA_ENOMEM
  * Thread: any.  Since: 0.1.
  */
-AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_vecstore_search(aiinfra_vecstore *store,
-                                                                    const aiinfra_query *query, aiinfra_hit *hits,
-                                                                    size_t cap, size_t *n, aiinfra_error *err);
+AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_vecstore_search(aiinfra_vecstore *store, const aiinfra_query *query,
+                                                                    aiinfra_hit *hits, size_t cap, size_t *n,
+                                                                    aiinfra_error *err);
 
 /**
  * Searches by a request in JSON, whose names are those of Qdrant's query API where it has them. Every member may be left

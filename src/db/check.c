@@ -18,16 +18,22 @@ static const char *const PROMISES[] = {
     " c.seq) FROM collections c JOIN rows r ON r.collection = c.id WHERE r.seq > c.seq OR r.seq < 1",
 
     "SELECT printf('collection %.120s has impossible numbers', name) FROM collections"
-    " WHERE removed_seq > seq OR removed_seq < 0 OR dims NOT BETWEEN 1 AND 65536 OR metric NOT BETWEEN 1 AND 3",
+    " WHERE removed_seq > seq OR removed_seq < 0 OR dims NOT BETWEEN 1 AND 65536 OR metric NOT BETWEEN 1 AND 3"
+    " OR element NOT BETWEEN 1 AND 4 OR kind NOT BETWEEN 0 AND 2 OR (parent IS NULL) <> (label IS NULL)",
 
     "SELECT printf('row %d of collection %.120s has a vector of %d bytes instead of %d', r.id, c.name,"
-    " coalesce(length(v.vector), 0), 4 * c.dims) FROM collections c JOIN rows r ON r.collection = c.id"
-    " LEFT JOIN vectors v ON v.row = r.row WHERE coalesce(length(v.vector), 0) <> 4 * c.dims",
+    " coalesce(length(v.vector), 0), " AII_DB_VECTOR_BYTES ") FROM collections c JOIN rows r ON r.collection = c.id"
+    " LEFT JOIN vectors v ON v.row = r.row WHERE " AII_DB_VECTOR_IS_WRONG("coalesce(length(v.vector), 0)"),
+
+    "SELECT printf('row %d of collection %.120s has the vectors of no row', r.id, c.name) FROM collections c"
+    " JOIN rows r ON r.collection = c.id WHERE c.parent IS NOT NULL AND NOT EXISTS"
+    " (SELECT 1 FROM rows p WHERE p.collection = c.parent AND p.id = r.id)",
 
     "SELECT printf('row %d of collection %.120s has a payload that is no JSON', r.id, c.name) FROM collections c"
     " JOIN rows r ON r.collection = c.id WHERE r.payload IS NOT NULL AND NOT json_valid(r.payload)",
 
-    "SELECT printf('collection %.120s has no table of words', name) FROM collections c WHERE NOT EXISTS"
+    "SELECT printf('collection %.120s has no table of words', name) FROM collections c WHERE parent IS NULL AND NOT "
+    "EXISTS"
     " (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'words_' || c.id)",
 
     "SELECT printf('the snapshot of collection %.120s is ahead of it', c.name) FROM snapshots s JOIN collections c"

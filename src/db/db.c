@@ -75,7 +75,7 @@ aiinfra_status aii_db_each_collection(aii_sql *sql, aii_collection_fn see, void 
 {
   aii_stmt *stmt;
   bool row = true;
-  aiinfra_status rc = aii_sql_prepare(sql, "SELECT id, name FROM collections", &stmt, err);
+  aiinfra_status rc = aii_sql_prepare(sql, "SELECT id, name FROM collections WHERE parent IS NULL", &stmt, err);
   while (rc == AIINFRA_OK && row) {
     rc = aii_stmt_step(stmt, &row, err);
     if (rc == AIINFRA_OK && row) rc = see(ctx, aii_stmt_get_int(stmt, 0), aii_stmt_get_text(stmt, 1, NULL), err);

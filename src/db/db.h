@@ -23,6 +23,12 @@ struct aiinfra_db {
 };
 /* Bytes "aii1" in the file's header. */
 #define AII_DB_APPLICATION_ID 0x61696931u
+/* SQL: the bytes of a vector of collection c, by its aiinfra_element; and whether so many are none. */
+#define AII_DB_VECTOR_BYTES \
+  "(CASE c.element WHEN 2 THEN 2 * c.dims WHEN 3 THEN c.dims + 4 WHEN 4 THEN (c.dims + 7) / 8 ELSE 4 * c.dims END)"
+#define AII_DB_VECTOR_IS_WRONG(bytes)                                                                 \
+  "(CASE c.kind WHEN 0 THEN " bytes " <> " AII_DB_VECTOR_BYTES " WHEN 1 THEN " bytes " = 0 OR " bytes \
+  " % " AII_DB_VECTOR_BYTES " <> 0 ELSE " bytes " = 0 OR " bytes " % 8 <> 0 END)"
 
 aiinfra_status aii_db_open(aiinfra_runtime *rt, const char *path, const aii_sql_opts *opts, aiinfra_db **out,
                            aiinfra_error *err);
@@ -42,7 +48,7 @@ aiinfra_status aii_db_stats(aiinfra_db *db, aii_buf *json, aiinfra_error *err);
 /* backup.c, optimise.c: opts are loaded to the full struct. */
 aiinfra_status aii_db_backup(aiinfra_db *db, const char *path, const aiinfra_db_backup_opts *opts, aiinfra_error *err);
 aiinfra_status aii_db_optimise(aiinfra_db *db, const aiinfra_db_optimise_opts *opts, aii_buf *json, aiinfra_error *err);
-/* Calls for every collection's id and name, lock held. */
+/* Calls for the id and name of every collection that has words, which those below others have not. Lock held. */
 typedef aiinfra_status (*aii_collection_fn)(void *ctx, int64_t id, const char *name, aiinfra_error *err);
 aiinfra_status aii_db_each_collection(aii_sql *sql, aii_collection_fn see, void *ctx, aiinfra_error *err);
 void aii_db_ref(aiinfra_db *db);

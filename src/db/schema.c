@@ -47,7 +47,7 @@ static const char *const MIGRATIONS[] = {
 
     "CREATE TABLE vectors("
     " row INTEGER PRIMARY KEY REFERENCES rows(row) ON DELETE CASCADE,"
-    " vector BLOB NOT NULL" /* float32, little endian */
+    " vector BLOB NOT NULL" /* as the collection's element says; numbers are little endian */
     ") STRICT;"
 
     "CREATE TABLE scopes("
@@ -227,6 +227,24 @@ static const char *const MIGRATIONS[] = {
     " bytes INTEGER NOT NULL DEFAULT 0"
     ") STRICT;"
     "PRAGMA user_version=5;",
+
+    /* vectors in fewer bytes */
+    "ALTER TABLE collections ADD COLUMN element INTEGER NOT NULL DEFAULT 1;" /* an aiinfra_element */
+    "PRAGMA user_version=6;",
+
+    /* named vectors: collections below a collection, whose rows have the ids of its rows and leave with them */
+    "ALTER TABLE collections ADD COLUMN parent INTEGER REFERENCES collections(id);" /* NULL: none */
+    "ALTER TABLE collections ADD COLUMN label TEXT;"                                /* its name below the parent */
+    "ALTER TABLE collections ADD COLUMN kind INTEGER NOT NULL DEFAULT 0;" /* 1: several vectors a row, 2: sparse */
+    "CREATE UNIQUE INDEX collections_by_parent ON collections(parent, label) WHERE parent IS NOT NULL;"
+    "CREATE TRIGGER rows_leave AFTER DELETE ON rows"
+    " WHEN EXISTS (SELECT 1 FROM collections WHERE parent = OLD.collection) BEGIN"
+    " UPDATE collections SET seq = seq + 1, removed_seq = seq + 1, n_rows = n_rows - 1 WHERE parent = OLD.collection"
+    " AND EXISTS (SELECT 1 FROM rows WHERE collection = collections.id AND id = OLD.id);"
+    " DELETE FROM rows WHERE id = OLD.id"
+    " AND collection IN (SELECT id FROM collections WHERE parent = OLD.collection);"
+    " END;"
+    "PRAGMA user_version=7;",
 };
 
 uint32_t aii_db_version(void)

@@ -18,12 +18,19 @@ static const char TABLES_WITHOUT_BYTES[] =
     "SELECT name, NULL FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'words\\_%' ESCAPE '\\'"
     " AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name";
 static const char COLLECTIONS[] =
-    "SELECT c.id, c.name, c.dims, count(r.row), c.seq, 4 * c.dims * count(r.row),"
+    "SELECT c.id, c.name, c.dims, count(r.row), c.seq, " AII_DB_VECTOR_BYTES " * count(r.row),"
     " coalesce(sum(length(CAST(r.text AS BLOB))), 0) + coalesce(sum(length(CAST(r.keywords AS BLOB))), 0),"
     " coalesce(sum(length(CAST(r.payload AS BLOB))), 0),"
     " (SELECT s.bytes FROM snapshots s WHERE s.collection = c.id AND s.gen > 0),"
     " (SELECT s.max_seq FROM snapshots s WHERE s.collection = c.id AND s.gen > 0)"
-    " FROM collections c LEFT JOIN rows r ON r.collection = c.id GROUP BY c.id ORDER BY c.name";
+    " FROM collections c LEFT JOIN rows r ON r.collection = c.id WHERE c.parent IS NULL GROUP BY c.id ORDER BY c.name";
+/* Of the vectors under names of one collection, whose number is put in. Sparse ones have no dims. */
+#define NAMED                                                                                               \
+  "SELECT c.label, CASE c.kind WHEN 0 THEN 'dense' WHEN 1 THEN 'multi' ELSE 'sparse' END, "                 \
+  "CASE WHEN c.kind < 2 THEN c.dims END, c.n_rows, c.seq, coalesce(sum(length(v.vector)), 0), "             \
+  "(SELECT s.bytes FROM snapshots s WHERE s.collection = c.id AND s.gen > 0) FROM collections c LEFT JOIN " \
+  "rows r ON r.collection = c.id LEFT JOIN vectors v ON v.row = r.row WHERE c.parent = %lld GROUP BY c.id " \
+  "ORDER BY c.label"
 
 static bool has_dbstat(aii_sql *sql)
 {
@@ -73,6 +80,33 @@ static aiinfra_status add_table(aii_sql *sql, aii_stmt *stmt, aii_buf *json, aii
   return rc;
 }
 
+static aiinfra_status add_named(aii_sql *sql, long long at, aii_buf *json, aiinfra_error *err)
+{
+  static const char *const keys[] = {NULL, NULL, "dims", "rows", "seq", "vector_bytes", "snapshot_bytes"};
+  char query[640];
+  aii_stmt *stmt;
+  bool row = true, first = true;
+  (void)snprintf(query, sizeof query, NAMED, at);
+  aiinfra_status rc = aii_sql_prepare_once(sql, query, &stmt, err);
+  if (rc != AIINFRA_OK) return rc;
+  aii_buf_str(json, ",\"vectors\":[");
+  while (rc == AIINFRA_OK && row) {
+    rc = aii_stmt_step(stmt, &row, err);
+    if (rc != AIINFRA_OK || !row) break;
+    aii_buf_str(json, first ? "{\"name\":" : ",{\"name\":");
+    first = false;
+    add_name(json, stmt, 0);
+    aii_buf_str(json, ",\"kind\":");
+    add_name(json, stmt, 1);
+    for (int i = 2; i < (int)AII_COUNT(keys); i++)
+      add_bytes(json, keys[i], !aii_stmt_is_null(stmt, i), aii_stmt_get_int(stmt, i));
+    aii_buf_char(json, '}');
+  }
+  aii_buf_char(json, ']');
+  aii_stmt_free(stmt);
+  return rc;
+}
+
 static aiinfra_status add_collection(aii_sql *sql, aii_stmt *stmt, bool dbstat, aii_buf *json, aiinfra_error *err)
 {
   static const char *const keys[] = {NULL,           NULL,         "dims",          "rows",           "seq",
@@ -87,6 +121,7 @@ static aiinfra_status add_collection(aii_sql *sql, aii_stmt *stmt, bool dbstat, 
   for (int i = 2; i < (int)AII_COUNT(keys); i++)
     add_bytes(json, keys[i], !aii_stmt_is_null(stmt, i), aii_stmt_get_int(stmt, i));
   add_bytes(json, "words_bytes", dbstat, words);
+  if (rc == AIINFRA_OK) rc = add_named(sql, at, json, err);
   aii_buf_char(json, '}');
   return rc;
 }

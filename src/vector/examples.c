@@ -23,36 +23,49 @@ bool aii_example_valid(const json_t *example)
   return numbers || id_of(example) != NULL;
 }
 
-aiinfra_status aii_search_own_mask(aii_search *s, aiinfra_error *err)
+static aiinfra_status need_mask(const aii_index *index, aii_mask *mask, aiinfra_error *err)
 {
-  const aii_index *index = &s->store->index;
-  if (s->mask.bits != NULL) return AIINFRA_OK;
-  s->mask.n_words = (size_t)index->n / 64 + 1;
-  s->mask.bits = aii_new_array(index->mem, s->mask.n_words, sizeof *s->mask.bits);
-  if (s->mask.bits == NULL) return aii_fail(err, AIINFRA_ENOMEM, "no memory for a search");
+  if (mask->bits != NULL) return AIINFRA_OK;
+  mask->n_words = (size_t)index->n / 64 + 1;
+  mask->bits = aii_new_array(index->mem, mask->n_words, sizeof *mask->bits);
+  if (mask->bits == NULL) return aii_fail(err, AIINFRA_ENOMEM, "no memory for a search");
   for (uint32_t slot = 0; slot < index->n; slot++) {
-    if (!aii_is_dead(index, slot)) s->mask.bits[slot / 64] |= (uint64_t)1 << slot % 64;
+    if (!aii_is_dead(index, slot)) mask->bits[slot / 64] |= (uint64_t)1 << slot % 64;
   }
   return AIINFRA_OK;
 }
 
+aiinfra_status aii_search_own_mask(aii_search *s, aiinfra_error *err)
+{
+  aiinfra_status rc = need_mask(&s->store->index, &s->mask, err);
+  return rc == AIINFRA_OK && s->target != s->store ? need_mask(&s->target->index, &s->below, err) : rc;
+}
+
+static void hide(const aii_index *index, aii_mask *mask, int64_t id)
+{
+  uint32_t slot = aii_idmap_get(&index->map, id);
+  if (slot == AII_NO_SLOT || !aii_bit(mask->bits, slot)) return;
+  mask->n_passing--;
+  mask->bits[slot / 64] &= ~((uint64_t)1 << slot % 64);
+}
+
 static aiinfra_status read_row(aii_search *s, int64_t id, const char *what, float *to, aiinfra_error *err)
 {
-  const aii_index *index = &s->store->index;
+  const aii_index *index = &s->target->index;
   uint32_t slot = aii_idmap_get(&index->map, id);
   if (slot == AII_NO_SLOT || aii_is_dead(index, slot)) {
     return aii_fail(err, AIINFRA_ENOENT, "%s: no row has the id %lld", what, (long long)id);
   }
   aiinfra_status rc = aii_search_own_mask(s, err);
   if (rc != AIINFRA_OK) return rc;
-  if (aii_bit(s->mask.bits, slot)) s->mask.n_passing--;
-  s->mask.bits[slot / 64] &= ~((uint64_t)1 << slot % 64);
-  return aii_fetch_slot(s->store, slot, to, err);
+  hide(&s->store->index, &s->mask, id);
+  if (s->target != s->store) hide(index, &s->below, id);
+  return aii_fetch_slot(s->target, slot, to, err);
 }
 
 static aiinfra_status read_vector(aii_search *s, const json_t *numbers, const char *what, float *to, aiinfra_error *err)
 {
-  const aii_index *index = &s->store->index;
+  const aii_index *index = &s->target->index;
   double length = 0;
   if (json_array_size(numbers) != index->dims) {
     return aii_fail(err, AIINFRA_EINVAL, "%s: a vector has %zu elements instead of %u", what, json_array_size(numbers),

@@ -38,6 +38,10 @@ void aii_explain_hit(const aii_search *s, const aii_ranked *r, aii_buf *json)
   add_score(json, "vector_score", r->hit.vector_score);
   add_rank(json, "word_rank", r->word_rank);
   add_score(json, "text_score", r->hit.text_score);
+  if (s->sparse != NULL) {
+    add_rank(json, "sparse_rank", r->sparse_rank);
+    add_score(json, "sparse_score", r->sparse_rank > 0 ? r->sparse_score : NAN);
+  }
   aii_explain_group(s, r, json);
 }
 
@@ -47,7 +51,11 @@ void aii_explain_plan(const aii_search *s, aii_buf *json)
   if (s->wants_vectors) {
     aii_buf_fmt(json, "\"plan\":\"%s\",\"why\":\"%s\"", aii_searchplan_name(&s->plan), s->plan.why);
   } else {
-    aii_buf_str(json, "\"plan\":\"words\",\"why\":\"there is no vector\"");
+    aii_buf_fmt(json, "\"plan\":\"%s\",\"why\":\"there is no vector\"", s->q->text != NULL ? "words" : "sparse");
+  }
+  if (s->target != s->store) {
+    aii_buf_str(json, ",\"using\":");
+    aii_buf_json(json, s->target->label, strlen(s->target->label));
   }
   if (s->wants_vectors || s->filter != NULL) aii_buf_fmt(json, ",\"passing\":%u", s->mask.n_passing);
   aii_buf_fmt(json, ",\"scanned\":%llu,\"ef\":%u", (unsigned long long)s->plan.n_scanned, s->plan.ef);

@@ -11,7 +11,7 @@ static aiinfra_status damaged(const aiinfra_vecstore *store, int64_t id, size_t 
   return aii_fail(
       err, AIINFRA_EFORMAT,
       "the vector of row %lld has %zu bytes instead of %zu; the database is damaged: restore it from a backup",
-      (long long)id, n, store->index.dims * sizeof(float));
+      (long long)id, n, aii_element_bytes(store->index.element, store->index.dims));
 }
 
 /* Steps a statement that gives one vector. */
@@ -22,8 +22,7 @@ static aiinfra_status read_vector(const aiinfra_vecstore *store, aii_stmt *stmt,
   aiinfra_status rc = aii_stmt_step(stmt, there, err);
   if (rc == AIINFRA_OK && *there) {
     const void *vector = aii_stmt_get_blob(stmt, 0, &n);
-    if (vector != NULL && n == store->index.dims * sizeof(float)) aii_index_take(&store->index, out, vector);
-    else rc = damaged(store, id, n, err);
+    if (!aii_element_take(&store->index, vector, n, out)) rc = damaged(store, id, n, err);
   }
   aii_stmt_reset(stmt);
   return rc;

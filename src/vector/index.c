@@ -17,6 +17,7 @@ aiinfra_status aii_index_init(aii_index *index, aii_mem *mem, const aii_kernels 
   index->kernels = kernels;
   index->dims = dims;
   index->metric = metric;
+  index->element = AIINFRA_ELEMENT_F32;
   index->m = m;
   index->ef_construction = ef_construction;
   index->code_bytes = (dims + AII_CODE_BLOCK - 1) / AII_CODE_BLOCK * AII_CODE_BLOCK;
@@ -174,7 +175,7 @@ static bool add(aii_index *index, int64_t id, const float *vector, const aii_cod
   return true;
 }
 
-bool aii_index_add(aii_index *index, int64_t id, const float *vector)
+bool aii_index_add(aii_index *index, int64_t id, const void *stored)
 {
   size_t floats = (size_t)index->dims * sizeof(float);
   aii_code code;
@@ -182,7 +183,7 @@ bool aii_index_add(aii_index *index, int64_t id, const float *vector)
   uint8_t *codes = aii_new_aligned(index->mem, index->code_bytes + index->fine_bytes);
   bool ok = own != NULL && codes != NULL;
   if (ok) {
-    aii_index_take(index, own, vector);
+    (void)aii_element_take(index, stored, aii_element_bytes(index->element, index->dims), own);
     aii_code_make(index, own, codes, &code);
     ok = add(index, id, own, &code);
   }

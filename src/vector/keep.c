@@ -315,15 +315,15 @@ static aiinfra_status fill_slot(aiinfra_vecstore *store, aii_stmt *stmt, int64_t
   size_t n;
   uint32_t slot = aii_idmap_get(&index->map, aii_stmt_get_int(stmt, 0));
   const void *vector = aii_stmt_get_blob(stmt, 1, &n);
-  if (vector == NULL || n != index->dims * sizeof *own) return aii_fail(err, AIINFRA_EFORMAT, "a vector is damaged");
+  if (!aii_element_take(index, vector, n, own)) return aii_fail(err, AIINFRA_EFORMAT, "a vector is damaged");
   if (slot == AII_NO_SLOT || aii_is_dead(index, slot)) return AIINFRA_OK;
-  aii_index_take(index, own, vector);
   aii_code_make(index, own, codes, &code);
   if (!aii_code_is(index, slot, &code)) {
     if (aii_stmt_get_int(stmt, 2) > max_seq) return AIINFRA_OK;
     return aii_fail(err, AIINFRA_EFORMAT, "it belongs to other vectors");
   }
-  memcpy(aii_block_of(index, slot)->vectors + (size_t)(slot % AII_BLOCK_SLOTS) * index->dims, own, n);
+  memcpy(aii_block_of(index, slot)->vectors + (size_t)(slot % AII_BLOCK_SLOTS) * index->dims, own,
+         index->dims * sizeof *own);
   return AIINFRA_OK;
 }
 

@@ -118,8 +118,8 @@ aiinfra_status aii_query_opts_take(const json_t *obj, const char *path, aii_quer
 
 static aiinfra_status read_all(aii_query_opts *o, aiinfra_error *err)
 {
-  static const char *const names[] = {"offset",    "score_threshold", "mmr",   "group",
-                                      "recommend", "prefetch",        "query", NULL};
+  static const char *const names[] = {"offset", "score_threshold", "mmr",      "group", "recommend", "using",
+                                      "sparse", "multi",           "prefetch", "query", NULL};
   const json_t *obj = o->source;
   if (!json_is_object(obj)) {
     return aii_fail(err, AIINFRA_EINVAL, "options: expected an object, found %s", aii_json_type(obj));
@@ -127,6 +127,7 @@ static aiinfra_status read_all(aii_query_opts *o, aiinfra_error *err)
   aiinfra_status rc = aii_check_names(obj, "options", names, err);
   if (rc == AIINFRA_OK) rc = aii_query_opts_take(obj, "options", o, err);
   if (rc == AIINFRA_OK) rc = aii_query_opts_recommend(obj, "options", o, err);
+  if (rc == AIINFRA_OK) rc = aii_using_read(obj, o, err);
   o->tree = aii_json_has(obj, "prefetch") || aii_json_has(obj, "query");
   return rc;
 }

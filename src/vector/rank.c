@@ -1,6 +1,6 @@
-/* rank.c - from two rankings to the hits that are wanted.
+/* rank.c - from the rankings to the hits that are wanted.
  *
- * Fusion is by reciprocal rank: 1 / (60 + rank) summed over both. Then, as the query's options want it: hits below a
+ * Fusion is by reciprocal rank: 1 / (60 + rank) summed over all rankings. Then, as the query's options want it: hits below a
  * score are cut off; the list is thinned to what is relevant and not alike (maximal marginal relevance, Carbonell and
  * Goldstein, 1998); or to the best hits of the best groups. Last, the first ones are skipped. Only memory can fail.
  */
@@ -24,31 +24,44 @@ static void add_vector_hits(aii_search *s)
     aii_ranked *r = &s->ranked[s->n_ranked++];
     *r = (aii_ranked){.slot = s->by_vector[i].slot, .vector_rank = (uint32_t)i + 1, .group = AII_NO_SLOT};
     r->hit = (aiinfra_hit){.id = s->by_vector[i].id, .text_score = NAN};
-    r->hit.vector_score = aii_index_score(&s->store->index, s->by_vector[i].dist);
-    r->hit.score = s->q->text == NULL ? r->hit.vector_score : 1.0f / (float)(RRF_K + i + 1);
-    if (s->scored) r->hit.score = -s->by_vector[i].dist;
+    float dist = s->by_vector[i].dist;
+    r->hit.vector_score = s->target->multi != NULL ? -dist : aii_index_score(&s->target->index, dist);
+    r->hit.score = s->n_rankings == 1 ? r->hit.vector_score : 1.0f / (float)(RRF_K + i + 1);
+    if (s->scored) r->hit.score = -dist;
     if (s->scored) r->hit.vector_score = NAN;
   }
 }
 
-static bool add_word_hits(aii_search *s)
+/* Where a ranking found a hit. A sparse vector that is alone is the vector. */
+static void note(const aii_search *s, aii_ranked *r, bool sparse, size_t at, float score)
+{
+  if (sparse) {
+    r->sparse_rank = (uint32_t)at + 1;
+    r->sparse_score = score;
+    if (!s->wants_vectors) r->hit.vector_score = score;
+  } else {
+    r->word_rank = (uint32_t)at + 1;
+    r->hit.text_score = score;
+  }
+  r->hit.score += s->n_rankings > 1 ? 1.0f / (float)(RRF_K + at + 1) : score;
+}
+
+/* Those of another ranking, by words or sparse. */
+static bool add_hits(aii_search *s, const aii_near *list, size_t n, bool sparse)
 {
   aii_idmap at;
   bool ok = true;
   aii_idmap_init(&at, s->store->index.mem);
   for (size_t i = 0; ok && i < s->n_ranked; i++) ok = aii_idmap_set(&at, s->ranked[i].hit.id, (uint32_t)i);
-  for (size_t i = 0; ok && i < s->n_words; i++) {
-    float text_score = -s->by_words[i].dist;
-    uint32_t old = aii_idmap_get(&at, s->by_words[i].id);
+  for (size_t i = 0; ok && i < n; i++) {
+    uint32_t old = aii_idmap_get(&at, list[i].id);
     aii_ranked *r = &s->ranked[old != AII_NO_SLOT ? old : s->n_ranked];
     if (old == AII_NO_SLOT) {
-      *r = (aii_ranked){.slot = s->by_words[i].slot, .group = AII_NO_SLOT};
-      r->hit = (aiinfra_hit){.id = s->by_words[i].id, .vector_score = NAN};
+      *r = (aii_ranked){.slot = list[i].slot, .group = AII_NO_SLOT};
+      r->hit = (aiinfra_hit){.id = list[i].id, .vector_score = NAN, .text_score = NAN};
       s->n_ranked++;
     }
-    r->word_rank = (uint32_t)i + 1;
-    r->hit.text_score = text_score;
-    r->hit.score += s->wants_vectors ? 1.0f / (float)(RRF_K + i + 1) : text_score;
+    note(s, r, sparse, i, -list[i].dist);
   }
   aii_idmap_free(&at);
   return ok;
@@ -71,7 +84,7 @@ typedef struct candidate {
 
 static double score_of(const aii_search *s, const float *query, const float *vector)
 {
-  return (double)aii_index_score(&s->store->index, aii_index_dist(&s->store->index, query, vector));
+  return (double)aii_index_score(&s->target->index, aii_index_dist(&s->target->index, query, vector));
 }
 
 /* Moves the next pick to place `at`: relevant by lambda, unlike those before it by the rest. Others keep their order. */
@@ -100,13 +113,13 @@ static void pick(const aii_search *s, candidate *list, size_t n, size_t at)
 static aiinfra_status read_vectors(aii_search *s, const aii_ranked *hits, size_t n, float *vectors, aiinfra_error *err)
 {
   aii_sql *sql = s->store->db->sql;
-  size_t stride = s->store->index.code_bytes;
+  size_t stride = s->target->index.code_bytes;
   aii_sql_lock(sql);
   aiinfra_status rc = aii_sql_begin_read(sql, err);
   if (rc == AIINFRA_OK) {
     bool there;
     for (size_t i = 0; rc == AIINFRA_OK && i < n; i++) {
-      rc = aii_fetch_id(s->store, hits[i].hit.id, INT64_MAX, vectors + i * stride, &there, err);
+      rc = aii_fetch_id(s->target, hits[i].hit.id, INT64_MAX, vectors + i * stride, &there, err);
     }
     aii_sql_rollback(sql); /* nothing was written */
   }
@@ -114,25 +127,28 @@ static aiinfra_status read_vectors(aii_search *s, const aii_ranked *hits, size_t
   return rc;
 }
 
-/* The vectors of the first n hits: [n][code_bytes]. */
+/* The vectors of the first n hits: [n][code_bytes]. One without such a vector is like nothing. */
 static aiinfra_status vectors_of(aii_search *s, size_t n, float *vectors, aiinfra_error *err)
 {
-  const aii_index *index = &s->store->index;
+  const aii_index *index = &s->target->index;
   if (!s->in_memory && !s->open) return read_vectors(s, s->ranked, n, vectors, err);
   for (size_t i = 0; i < n; i++) {
     float *to = vectors + i * index->code_bytes;
-    aiinfra_status rc = s->open ? aii_fetch_slot(s->store, s->ranked[i].slot, to, err) : AIINFRA_OK;
+    uint32_t slot = s->ranked[i].slot;
+    if (s->target != s->store) slot = aii_idmap_get(&index->map, s->ranked[i].hit.id);
+    if (slot == AII_NO_SLOT) continue;
+    aiinfra_status rc = s->open ? aii_fetch_slot(s->target, slot, to, err) : AIINFRA_OK;
     if (rc != AIINFRA_OK) return rc;
     if (s->open) continue;
-    if (index->floats) memcpy(to, aii_vector_of(index, s->ranked[i].slot), index->dims * sizeof *to);
-    else aii_code_vector(index, s->ranked[i].slot, to);
+    if (index->floats) memcpy(to, aii_vector_of(index, slot), index->dims * sizeof *to);
+    else aii_code_vector(index, slot, to);
   }
   return AIINFRA_OK;
 }
 
 static aiinfra_status diversify(aii_search *s, size_t wanted, aiinfra_error *err)
 {
-  aii_index *index = &s->store->index;
+  aii_index *index = &s->target->index;
   size_t n = AII_MIN(s->n_ranked, s->depth), n_floats = n * index->code_bytes;
   if (n == 0) return AIINFRA_OK;
   candidate *list = aii_new_array(index->mem, n, sizeof *list);
@@ -237,12 +253,14 @@ aiinfra_status aii_rank(aii_search *s, aiinfra_error *err)
 {
   size_t offset = (size_t)s->o.offset, wanted = offset + s->q->k;
   aiinfra_status rc = AIINFRA_OK;
-  s->ranked_cap = s->n_vector + s->n_words;
+  s->ranked_cap = s->n_vector + s->n_words + s->n_sparse;
   if (s->ranked_cap == 0) return AIINFRA_OK;
   s->ranked = aii_new_array(s->store->index.mem, s->ranked_cap, sizeof *s->ranked);
   if (s->ranked == NULL) return no_memory(err);
   add_vector_hits(s);
-  if (!add_word_hits(s)) return no_memory(err);
+  if (!add_hits(s, s->by_words, s->n_words, false) || !add_hits(s, s->by_sparse, s->n_sparse, true)) {
+    return no_memory(err);
+  }
   qsort(s->ranked, s->n_ranked, sizeof *s->ranked, by_score);
   while (s->o.has_threshold && s->n_ranked > 0 && (double)s->ranked[s->n_ranked - 1].hit.score < s->o.score_threshold) {
     s->n_ranked--;

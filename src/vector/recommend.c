@@ -8,10 +8,10 @@
 
 #include "src/vector/search.h"
 
-/* Takes the examples out of the mask, reads their vectors to `to` and adds them up. */
+/* Takes the examples out of the masks, reads their vectors to `to` and adds them up. */
 static aiinfra_status take(aii_search *s, const json_t *examples, float *to, double *sum, aiinfra_error *err)
 {
-  const aii_index *index = &s->store->index;
+  const aii_index *index = &s->target->index;
   for (size_t i = 0; i < json_array_size(examples); i++, to += index->dims) {
     aiinfra_status rc = aii_example_read(s, json_array_get(examples, i), "recommend", to, err);
     if (rc != AIINFRA_OK) return rc;
@@ -25,23 +25,23 @@ static aiinfra_status average(aii_search *s, const double *positive, const doubl
 {
   size_t n_positive = json_array_size(s->o.positive), n_negative = json_array_size(s->o.negative);
   double length = 0;
-  for (uint32_t d = 0; d < s->store->index.dims; d++) {
+  for (uint32_t d = 0; d < s->target->index.dims; d++) {
     double mean = positive[d] / (double)n_positive;
     double value = n_negative == 0 ? mean : 2 * mean - negative[d] / (double)n_negative;
     vector[d] = (float)value;
     length += value * value;
   }
-  if (!(length > 0 && length < INFINITY) && s->store->index.metric == AIINFRA_METRIC_COSINE) {
+  if (!(length > 0 && length < INFINITY) && s->target->index.metric == AIINFRA_METRIC_COSINE) {
     return aii_fail(err, AIINFRA_EINVAL, "recommend: the examples cancel out; give others");
   }
-  s->vector = aii_index_new_query(&s->store->index, vector);
+  s->vector = aii_index_new_query(&s->target->index, vector);
   return s->vector != NULL ? AIINFRA_OK : aii_fail(err, AIINFRA_ENOMEM, "no memory for a search");
 }
 
 aiinfra_status aii_recommend_prepare(aii_search *s, aiinfra_error *err)
 {
   aii_mem *mem = s->store->index.mem;
-  size_t dims = s->store->index.dims;
+  size_t dims = s->target->index.dims;
   double *sums = aii_new_array(mem, 2 * dims, sizeof *sums);
   float *vector = aii_new_array(mem, dims, sizeof *vector);
   size_t n_positive = json_array_size(s->o.positive);
@@ -60,7 +60,7 @@ aiinfra_status aii_recommend_prepare(aii_search *s, aiinfra_error *err)
 /* The best score of a vector against n examples; -INFINITY: there are none. */
 static double best(aii_search *s, const float *examples, size_t n, const float *vector)
 {
-  const aii_index *index = &s->store->index;
+  const aii_index *index = &s->target->index;
   double score = -INFINITY;
   for (size_t i = 0; i < n; i++) {
     float dist = aii_index_dist(index, examples + i * index->dims, vector);
@@ -79,7 +79,7 @@ static float squashed(double positive, double negative)
 
 aiinfra_status aii_recommend_best(aii_search *s, aiinfra_error *err)
 {
-  const aii_index *index = &s->store->index;
+  const aii_index *index = &s->target->index;
   size_t n_positive = json_array_size(s->o.positive), n_negative = s->n_examples - n_positive;
   aiinfra_status rc = AIINFRA_OK;
   float *vector = aii_new_array(index->mem, index->dims, sizeof *vector);
@@ -87,8 +87,8 @@ aiinfra_status aii_recommend_best(aii_search *s, aiinfra_error *err)
   s->plan.kind = AII_PLAN_EXACT;
   s->plan.why = "best_score compares each row with each example";
   for (uint32_t slot = 0; rc == AIINFRA_OK && slot < index->n; slot++) {
-    if (!aii_bit(s->mask.bits, slot)) continue;
-    rc = aii_fetch_slot(s->store, slot, vector, err);
+    if (!aii_bit(aii_using_mask(s)->bits, slot)) continue;
+    rc = aii_fetch_slot(s->target, slot, vector, err);
     if (rc != AIINFRA_OK) break;
     float score = squashed(best(s, s->examples, n_positive, vector),
                            best(s, s->examples + n_positive * index->dims, n_negative, vector));

@@ -7,7 +7,6 @@
  * A full-text entry can only be taken out by giving FTS5 the very text it was made from, so rows keep that. Thread:
  * any; functions named aii_rows_ want the connection's lock and a transaction of the caller.
  */
-#include <math.h>
 #include <stdio.h>
 
 #include "lib/json/json.h"
@@ -17,6 +16,7 @@
 typedef struct writer {
   aiinfra_vecstore *store;
   aii_stmt *words_insert, *words_delete; /* not cached: they name this collection's table */
+  uint8_t *stored;                       /* room for a vector as rows store it */
   int64_t seq, n_rows;
 } writer;
 
@@ -34,18 +34,9 @@ static aiinfra_status check_payload(const char *payload, size_t at, aiinfra_erro
 
 aiinfra_status aii_rows_check(const aiinfra_vecstore *store, const aii_record *record, size_t at, aiinfra_error *err)
 {
-  const float *v = record->r.vector;
-  double sum = 0;
-  if (v == NULL) return aii_fail(err, AIINFRA_EINVAL, "record %zu: vector is NULL", at);
-  for (uint32_t i = 0; i < store->index.dims; i++) {
-    if (!isfinite(v[i])) {
-      return aii_fail(err, AIINFRA_EINVAL, "record %zu: element %u of its vector is not a finite number", at, i);
-    }
-    sum += (double)v[i] * (double)v[i];
-  }
-  if (sum == 0 && store->index.metric == AIINFRA_METRIC_COSINE) {
-    return aii_fail(err, AIINFRA_EINVAL, "record %zu: its vector is zero, which has no cosine to anything", at);
-  }
+  if (record->r.vector == NULL) return aii_fail(err, AIINFRA_EINVAL, "record %zu: vector is NULL", at);
+  aiinfra_status rc = aii_element_check(&store->index, record->r.vector, err);
+  if (rc != AIINFRA_OK) return aii_wrap(err, rc, "record %zu", at);
   if (record->r.text != NULL && !aii_utf8_valid(record->r.text, strlen(record->r.text))) {
     return aii_fail(err, AIINFRA_EINVAL, "record %zu: its text is not UTF-8", at);
   }
@@ -54,6 +45,11 @@ aiinfra_status aii_rows_check(const aiinfra_vecstore *store, const aii_record *r
 
 /* ---- writing --------------------------------------------------------------------------------------------------- */
 
+static size_t stored_bytes(const writer *w)
+{
+  return aii_element_bytes(w->store->index.element, w->store->index.dims);
+}
+
 /* Takes the collection's next seq; a removal leaves its mark. */
 static aiinfra_status writer_open(writer *w, aiinfra_vecstore *store, bool removes, aiinfra_error *err)
 {
@@ -61,6 +57,8 @@ static aiinfra_status writer_open(writer *w, aiinfra_vecstore *store, bool remov
   aii_stmt *stmt;
   bool row = false;
   *w = (writer){.store = store};
+  w->stored = removes ? NULL : aii_new_aligned(store->index.mem, stored_bytes(w));
+  if (w->stored == NULL && !removes) return aii_fail(err, AIINFRA_ENOMEM, "no memory for a vector");
   aiinfra_status rc = aii_sql_prepare(sql,
                                       "UPDATE collections SET seq = seq + 1, "
                                       "removed_seq = CASE WHEN ?2 THEN seq + 1 ELSE removed_seq END "
@@ -94,6 +92,7 @@ static aiinfra_status writer_close(writer *w, aiinfra_status rc, aiinfra_error *
   }
   aii_stmt_free(w->words_insert);
   aii_stmt_free(w->words_delete);
+  aii_del_aligned(w->store->index.mem, w->stored, stored_bytes(w));
   return rc;
 }
 
@@ -160,7 +159,7 @@ static aiinfra_status write_row(writer *w, const aii_record *record, int64_t old
   return rc;
 }
 
-static aiinfra_status write_vector(writer *w, int64_t row, const float *vector, aiinfra_error *err)
+static aiinfra_status write_vector(writer *w, int64_t row, const aii_record *record, aiinfra_error *err)
 {
   aii_stmt *stmt;
   aiinfra_status rc = aii_sql_prepare(w->store->db->sql,
@@ -168,8 +167,10 @@ static aiinfra_status write_vector(writer *w, int64_t row, const float *vector, 
                                       "ON CONFLICT(row) DO UPDATE SET vector = excluded.vector",
                                       &stmt, err);
   if (rc != AIINFRA_OK) return rc;
+  if (record->stored == NULL) aii_element_encode(&w->store->index, record->r.vector, w->stored);
   aii_stmt_int(stmt, 1, row);
-  aii_stmt_blob(stmt, 2, vector, w->store->index.dims * sizeof *vector);
+  if (record->stored == NULL) aii_stmt_blob(stmt, 2, w->stored, stored_bytes(w));
+  else aii_stmt_blob(stmt, 2, record->stored, record->stored_n);
   return aii_stmt_run(stmt, err);
 }
 
@@ -180,7 +181,7 @@ static aiinfra_status upsert_one(writer *w, const aii_record *record, aiinfra_er
   int64_t old, row;
   aiinfra_status rc = find_old(w, record->r.id, &old, err);
   if (rc == AIINFRA_OK) rc = write_row(w, record, old, &row, err);
-  if (rc == AIINFRA_OK) rc = write_vector(w, row, record->r.vector, err);
+  if (rc == AIINFRA_OK) rc = write_vector(w, row, record, err);
   if (rc == AIINFRA_OK) {
     rc = write_words(w, w->store->words_insert, &w->words_insert, row, text, strlen(text), keywords, strlen(keywords),
                      err);
@@ -234,8 +235,7 @@ aiinfra_status aii_rows_purge(aiinfra_vecstore *store, aiinfra_error *err)
 
 /* ---- with a transaction of their own --------------------------------------------------------------------------- */
 
-/* After a commit: a graph that is there stays whole. What fails here, the next search does. */
-static void extend_graph(aiinfra_vecstore *store)
+void aii_vecstore_extend(aiinfra_vecstore *store)
 {
   aii_index *index = &store->index;
   (void)pthread_rwlock_rdlock(&index->lock);
@@ -265,7 +265,7 @@ aiinfra_status aii_vecstore_upsert(aiinfra_vecstore *store, const aii_record *re
     else aii_sql_rollback(sql);
   }
   aii_sql_unlock(sql);
-  if (rc == AIINFRA_OK) extend_graph(store);
+  if (rc == AIINFRA_OK) aii_vecstore_extend(store);
   return rc;
 }
 

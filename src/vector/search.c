@@ -7,7 +7,7 @@
  */
 #include <math.h>
 
-#include "src/vector/search.h"
+#include "src/vector/named.h"
 #include "src/vector/snapshot.h"
 
 enum {
@@ -48,14 +48,16 @@ aiinfra_status aii_search_room(aii_search *s, aiinfra_error *err)
   aii_mem *mem = s->store->index.mem;
   size_t wanted = (size_t)s->o.offset + s->q->k;
   s->depth = wanted;
-  if (s->wants_vectors && s->q->text != NULL) s->depth = AII_MAX(4 * wanted, (size_t)FUSE_DEPTH);
+  if (s->n_rankings > 1) s->depth = AII_MAX(4 * wanted, (size_t)FUSE_DEPTH);
   if (s->o.mmr) s->depth = AII_MAX(s->depth, AII_MAX(4 * wanted, (size_t)MMR_DEPTH));
   if (s->o.candidates > 0) s->depth = AII_MAX(wanted, (size_t)s->o.candidates);
   if (s->o.group_by != NULL || s->all) s->depth = AII_MAX((size_t)s->mask.n_passing, (size_t)1);
   if (s->open) s->depth = AII_MIN(s->depth, AII_MAX((size_t)s->mask.n_passing, (size_t)1));
   s->by_vector = aii_new_array(mem, s->depth, sizeof *s->by_vector);
   s->by_words = aii_new_array(mem, s->depth, sizeof *s->by_words);
-  return s->by_vector != NULL && s->by_words != NULL ? AIINFRA_OK : no_memory(err);
+  if (s->sparse != NULL) s->by_sparse = aii_new_array(mem, s->depth, sizeof *s->by_sparse);
+  bool ok = s->by_vector != NULL && s->by_words != NULL && (s->by_sparse != NULL || s->sparse == NULL);
+  return ok ? AIINFRA_OK : no_memory(err);
 }
 
 /* All that needs the database. On success the index is locked for reading. Lock held. */
@@ -64,12 +66,18 @@ static aiinfra_status read_rows(aii_search *s, aiinfra_error *err)
   aiinfra_status rc = AIINFRA_OK;
   if (s->o.group_by != NULL) rc = aii_vecstore_sync(s->store, err);
   if (rc == AIINFRA_OK && s->o.group_by != NULL) rc = aii_docs_load(s->store, err);
+  if (rc == AIINFRA_OK) rc = aii_using_sync(s, err);
   if (rc != AIINFRA_OK) return rc;
   if (s->wants_vectors || s->filter != NULL || s->o.group_by != NULL) {
     rc = aii_select(s->store, s->filter, s->q->filter_json, &s->mask, err);
     if (rc != AIINFRA_OK) return rc;
   } else {
     (void)pthread_rwlock_rdlock(&s->store->index.lock);
+  }
+  rc = aii_using_select(s, err);
+  if (rc != AIINFRA_OK) {
+    (void)pthread_rwlock_unlock(&s->store->index.lock);
+    return rc;
   }
   if (is_recommendation(s)) rc = aii_recommend_prepare(s, err);
   if (rc == AIINFRA_OK) rc = aii_search_room(s, err);
@@ -79,7 +87,11 @@ static aiinfra_status read_rows(aii_search *s, aiinfra_error *err)
   if (rc == AIINFRA_OK && s->q->text != NULL) {
     rc = aii_words_find(s->store, s->q->text, s->mask.bits, s->by_words, s->depth, &s->n_words, err);
   }
-  if (rc != AIINFRA_OK) (void)pthread_rwlock_unlock(&s->store->index.lock);
+  if (rc == AIINFRA_OK && s->sparse != NULL) {
+    rc = aii_sparse_find(s->sparse, s->store->db->sql, s->sparse_query, s->n_sparse_query, &s->store->index,
+                         s->mask.bits, s->by_sparse, s->depth, &s->n_sparse, &s->plan.n_scanned, err);
+  }
+  if (rc != AIINFRA_OK) aii_using_unlock(s);
   return rc;
 }
 
@@ -87,10 +99,11 @@ static aiinfra_status read_rows(aii_search *s, aiinfra_error *err)
 
 aiinfra_status aii_search_vectors(aii_search *s, aiinfra_error *err)
 {
-  aii_index *index = &s->store->index;
-  size_t wanted = AII_MIN(s->depth, (size_t)s->mask.n_passing);
+  aii_index *index = &s->target->index;
+  const aii_mask *mask = aii_using_mask(s);
+  size_t wanted = AII_MIN(s->depth, (size_t)mask->n_passing);
   uint32_t ef = s->q->ef != 0 ? s->q->ef : (uint32_t)AII_MAX((uint64_t)64, (uint64_t)2 * s->q->k);
-  aii_searchplan_choose(index, s->q->mode, (uint32_t)AII_MAX((size_t)ef, wanted), &s->mask, &s->plan);
+  aii_searchplan_choose(index, s->q->mode, (uint32_t)AII_MAX((size_t)ef, wanted), mask, &s->plan);
   if (s->o.group_by != NULL) {
     s->plan.kind = AII_PLAN_EXACT;
     s->plan.why = "groups are made of all rows that pass";
@@ -100,7 +113,8 @@ aiinfra_status aii_search_vectors(aii_search *s, aiinfra_error *err)
     s->plan.why = s->exact;
   }
   if (wanted == 0) return AIINFRA_OK;
-  if (!aii_searchplan_run(index, s->vector, &s->mask, &s->plan, s->depth, &s->finds)) return no_memory(err);
+  if (s->target->multi != NULL) return aii_multi_search(s, err);
+  if (!aii_searchplan_run(index, s->vector, mask, &s->plan, s->depth, &s->finds)) return no_memory(err);
   s->in_memory = index->floats || s->plan.kind != AII_PLAN_EXACT;
   if (!s->in_memory) return AIINFRA_OK;
   bool ok = aii_finds_settle(index, s->vector, &s->finds, s->by_vector, &s->n_vector, s->depth);
@@ -136,13 +150,15 @@ aiinfra_status aii_search_graph(aiinfra_vecstore *store, int32_t mode, aiinfra_e
 /* The index is unlocked when vectors must be read from the rows; s->in_memory says whether it is locked still. */
 static aiinfra_status find(aii_search *s, aiinfra_error *err)
 {
-  aii_index *index = &s->store->index;
   aiinfra_status rc = s->wants_vectors && !s->o.best_score ? aii_search_vectors(s, err) : AIINFRA_OK;
+  aii_using_lift(s);
   if (!s->in_memory) {
-    aii_query_vector q = {s->vector, index->seq};
-    (void)pthread_rwlock_unlock(&index->lock);
+    aii_query_vector q = {s->vector, s->target->index.seq};
+    aii_using_unlock(s);
     if (rc == AIINFRA_OK && s->finds.n > 0) {
-      rc = aii_finds_fetch(s->store, &q, &s->finds, s->by_vector, &s->n_vector, s->depth, err);
+      rc = s->target->multi != NULL
+               ? aii_multi_fetch(s, q.seq, err)
+               : aii_finds_fetch(s->target, &q, &s->finds, s->by_vector, &s->n_vector, s->depth, err);
     }
   }
   aii_near_sort(s->by_vector, s->n_vector);
@@ -154,7 +170,8 @@ static aiinfra_status run(aii_search *s, aiinfra_error *err)
   aii_sql *sql = s->store->db->sql;
   aii_sql_lock(sql);
   /* one query of the database, for news, is a view of its own */
-  bool alone = s->filter == NULL && s->q->text == NULL && s->o.group_by == NULL && !is_recommendation(s);
+  bool alone = s->filter == NULL && s->n_rankings == 1 && s->wants_vectors && s->o.group_by == NULL;
+  alone = alone && s->target == s->store && !is_recommendation(s);
   aiinfra_status rc = alone ? AIINFRA_OK : aii_sql_begin_read(sql, err);
   bool locked = false;
   if (rc == AIINFRA_OK) {
@@ -170,7 +187,7 @@ static aiinfra_status run(aii_search *s, aiinfra_error *err)
   if (rc == AIINFRA_OK) rc = find(s, err);
   if (rc == AIINFRA_OK) rc = aii_rank(s, err);
   if (rc == AIINFRA_OK && s->q->explain != NULL) rc = aii_explain(s, s->q->explain, err);
-  if (s->in_memory) (void)pthread_rwlock_unlock(&s->store->index.lock);
+  if (s->in_memory) aii_using_unlock(s);
   return rc;
 }
 
@@ -182,7 +199,7 @@ static aiinfra_status check(const aii_search *s, size_t cap, aiinfra_error *err)
   if (s->q->vector != NULL && is_recommendation(s)) {
     return aii_fail(err, AIINFRA_EINVAL, "options.recommend: the query has a vector already");
   }
-  if (!s->wants_vectors && s->q->text == NULL) {
+  if (s->n_rankings == 0) {
     return aii_fail(err, AIINFRA_EINVAL, "the query has neither vector nor text nor examples; set one of them");
   }
   if (s->o.mmr && (!s->wants_vectors || s->o.best_score)) {
@@ -193,16 +210,19 @@ static aiinfra_status check(const aii_search *s, size_t cap, aiinfra_error *err)
 
 static aiinfra_status prepare(aii_search *s, size_t cap, aiinfra_error *err)
 {
-  aii_index *index = &s->store->index;
   s->wants_vectors = s->q->vector != NULL || is_recommendation(s);
+  s->n_rankings = (size_t)s->wants_vectors + (s->q->text != NULL) + (s->o.sparse != NULL);
   if (s->o.group_by == NULL) s->o.group_size = 1;
   aiinfra_status rc = check(s, cap, err);
+  if (rc == AIINFRA_OK) rc = aii_using_open(s, err);
   if (rc == AIINFRA_OK && s->q->filter_json != NULL) {
-    rc = aii_filter_compile(index->mem, s->q->filter_json, &s->filter, err);
+    rc = aii_filter_compile(s->store->index.mem, s->q->filter_json, &s->filter, err);
   }
-  if (rc == AIINFRA_OK && s->wants_vectors) rc = aii_search_graph(s->store, s->q->mode, err);
-  if (rc == AIINFRA_OK && s->q->vector != NULL) {
-    s->vector = aii_index_new_query(index, s->q->vector);
+  if (rc == AIINFRA_OK && s->wants_vectors) rc = aii_search_graph(s->target, s->q->mode, err);
+  if (rc == AIINFRA_OK && s->target->multi != NULL) {
+    rc = aii_multi_take(s, err);
+  } else if (rc == AIINFRA_OK && s->q->vector != NULL) {
+    s->vector = aii_index_new_query(&s->target->index, s->q->vector);
     if (s->vector == NULL) rc = no_memory(err);
   }
   return rc;
@@ -215,11 +235,13 @@ void aii_search_free(aii_search *s)
   aii_filter_free(s->filter);
   aii_mask_free(s->store, &s->mask);
   aii_column_free(&s->column);
-  aii_index_free_query(&s->store->index, s->vector);
+  aii_index_free_query(&s->target->index, s->vector);
   aii_finds_free(&s->store->index, &s->finds);
-  aii_del(mem, s->examples, s->n_examples * s->store->index.dims * sizeof *s->examples);
+  aii_using_close(s);
+  aii_del(mem, s->examples, s->n_examples * s->target->index.dims * sizeof *s->examples);
   aii_del(mem, s->by_vector, s->depth * sizeof *s->by_vector);
   aii_del(mem, s->by_words, s->depth * sizeof *s->by_words);
+  aii_del(mem, s->by_sparse, s->depth * sizeof *s->by_sparse);
   aii_del(mem, s->ranked, s->ranked_cap * sizeof *s->ranked);
   aii_del(mem, s->groups, s->groups_cap * sizeof *s->groups);
 }
@@ -227,7 +249,7 @@ void aii_search_free(aii_search *s)
 aiinfra_status aii_vecstore_search_into(aiinfra_vecstore *store, const aiinfra_query *query, aiinfra_hit *hits,
                                         size_t cap, size_t *n, aiinfra_error *err)
 {
-  aii_search s = {.store = store, .q = query};
+  aii_search s = {.store = store, .target = store, .q = query};
   *n = 0;
   if (query->explain != NULL) *query->explain = NULL;
   aiinfra_status rc = aii_query_opts_read(query->options_json, &s.o, err);

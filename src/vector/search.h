@@ -15,6 +15,10 @@ typedef struct aii_query_opts {
   bool tree;                         /* it has stages: tree.h */
   const char *group_by;              /* NULL: no groups */
   const json_t *positive, *negative; /* examples; both NULL: no recommendation */
+  const char *using_name;            /* which vectors; NULL: the first ones */
+  const json_t *sparse;              /* NULL: no sparse vector */
+  const char *sparse_using;
+  int64_t multi; /* vectors of the query, for late interaction; 0: one, for others */
 } aii_query_opts;
 aiinfra_status aii_query_opts_read(const char *json, aii_query_opts *o, aiinfra_error *err);
 /* The members of one object that lies at a path, whatever else it has: offset, score_threshold, mmr and group;
@@ -31,8 +35,9 @@ bool aii_json_has(const json_t *obj, const char *name); /* and it is not null */
 /* A hit and where it comes from. */
 typedef struct aii_ranked {
   aiinfra_hit hit;
-  uint32_t slot, vector_rank, word_rank; /* ranks from 1; 0: not found so */
-  uint32_t group;                        /* the number of its group; AII_NO_SLOT: none */
+  uint32_t slot, vector_rank, word_rank, sparse_rank; /* ranks from 1; 0: not found so */
+  float sparse_score;
+  uint32_t group; /* the number of its group; AII_NO_SLOT: none */
 } aii_ranked;
 
 typedef struct aii_search {
@@ -41,6 +46,14 @@ typedef struct aii_search {
   aii_query_opts o;
   aii_filter *filter;
   aii_mask mask;
+  aiinfra_vecstore *target; /* whose vectors are searched: the store, or one below it */
+  aii_mask below;           /* by slots of one below it */
+  aiinfra_vecstore *sparse; /* NULL: no sparse vector is searched for */
+  uint8_t *sparse_query;    /* as it would be stored */
+  size_t n_sparse_query;
+  size_t n_rankings; /* how many are asked for */
+  float *vectors;    /* [n_vectors][code_bytes of the target] of late interaction; else NULL */
+  size_t n_vectors;
   aii_searchplan plan;
   bool wants_vectors; /* by a vector, or by examples */
   bool in_memory;     /* the index is locked, and its memory is enough to answer */
@@ -54,8 +67,8 @@ typedef struct aii_search {
   float *examples; /* [n_examples][dims]: the positive ones first */
   size_t n_examples;
   size_t depth; /* of each ranking */
-  aii_near *by_vector, *by_words;
-  size_t n_vector, n_words;
+  aii_near *by_vector, *by_words, *by_sparse;
+  size_t n_vector, n_words, n_sparse;
   aii_ranked *ranked; /* best first */
   size_t n_ranked, ranked_cap;
   aii_column column; /* of the field that groups are made by */
@@ -89,5 +102,24 @@ aiinfra_status aii_explain(const aii_search *s, char **out, aiinfra_error *err);
 void aii_explain_plan(const aii_search *s, aii_buf *json);
 void aii_explain_hit(const aii_search *s, const aii_ranked *r, aii_buf *json);
 void aii_explain_group(const aii_search *s, const aii_ranked *r, aii_buf *json);
+
+/* using.c: vectors under names. What the options want of them, from the whole object of options. */
+aiinfra_status aii_using_read(const json_t *obj, aii_query_opts *o, aiinfra_error *err);
+/* Finds them, and checks the query's vectors by what they are. No lock held. */
+aiinfra_status aii_using_open(aii_search *s, aiinfra_error *err);
+void aii_using_close(aii_search *s);
+/* Brings the target up to date. Connection's lock held, no index locked. */
+aiinfra_status aii_using_sync(aii_search *s, aiinfra_error *err);
+/* Locks the target too, if it is below, and makes its mask from the store's. Connection's lock held, the store's index
+ * locked for reading. On failure the target is not locked. */
+aiinfra_status aii_using_select(aii_search *s, aiinfra_error *err);
+void aii_using_unlock(aii_search *s); /* both */
+/* The mask by slots of the target. */
+static inline aii_mask *aii_using_mask(aii_search *s)
+{
+  return s->target == s->store ? &s->mask : &s->below;
+}
+/* Slots of the target become those of the store. Both locked. */
+void aii_using_lift(const aii_search *s);
 
 #endif

@@ -10,6 +10,7 @@
  * more. Thread: any, with the connection's lock held.
  */
 #include "lib/json/json.h"
+#include "src/vector/named.h"
 #include "src/vector/snapshot.h"
 
 enum { KEEP_DEAD = 1024, DEAD_PART = 4 }; /* dead slots go from an index this large when more than a fourth are */
@@ -34,11 +35,12 @@ static aiinfra_status add_row(aiinfra_vecstore *store, aii_stmt *stmt, aiinfra_e
   size_t n;
   int64_t id = aii_stmt_get_int(stmt, 0);
   const void *vector = aii_stmt_get_blob(stmt, 1, &n);
-  if (vector == NULL || n != store->index.dims * sizeof(float)) {
+  size_t want = aii_element_bytes(store->index.element, store->index.dims);
+  if (vector == NULL || n != want) {
     return aii_fail(err, AIINFRA_EFORMAT,
                     "the vector of row %lld has %zu bytes instead of %zu; the database is damaged: restore it from a "
                     "backup",
-                    (long long)id, n, store->index.dims * sizeof(float));
+                    (long long)id, n, want);
   }
   uint32_t n_before = store->index.n;
   if (!aii_index_add(&store->index, id, vector)) {
@@ -125,6 +127,7 @@ aiinfra_status aii_vecstore_sync(aiinfra_vecstore *store, aiinfra_error *err)
   aii_stmt *stmt;
   bool row;
   int64_t seq = 0, removed_seq = 0;
+  if (store->multi != NULL) return aii_multi_sync(store, err);
   aiinfra_status rc =
       aii_sql_prepare(store->db->sql, "SELECT seq, removed_seq FROM collections WHERE id = ?1", &stmt, err);
   if (rc != AIINFRA_OK) return rc;

@@ -31,7 +31,8 @@ static aiinfra_status new_stage(aii_tree *tree, aii_stage *parent, const char *p
   aii_stage *stage = aii_new(tree->store->index.mem, sizeof *stage);
   if (stage == NULL) return no_memory(err);
   tree->stages[tree->n_stages++] = stage;
-  stage->s.store = tree->store;
+  stage->s.store = stage->s.target = tree->store;
+  stage->s.n_rankings = 1;
   stage->s.q = &stage->q;
   stage->s.open = true;
   stage->s.o.group_size = 1;
@@ -282,6 +283,7 @@ static aiinfra_status complete(aii_tree *tree, aii_stage *stage, const json_t *q
   }
   stage->s.wants_vectors = vector || stage->kind == AII_STAGE_RECOMMEND;
   stage->s.scored = by_rows;
+  if (stage->s.wants_vectors && text) stage->s.n_rankings = 2;
   return AIINFRA_OK;
 }
 

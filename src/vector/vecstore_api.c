@@ -1,7 +1,5 @@
 /* vecstore_api.c - the public functions of aiinfra/vecstore.h: check arguments, load options, call down. */
-#include <math.h>
-
-#include "src/vector/vector.h"
+#include "src/vector/named.h"
 
 enum { MAX_DIMS = 65536, MAX_NAME = 128, MAX_K = 1 << 20, MAX_EF = 1 << 20, MAX_EF_CONSTRUCTION = 4096 };
 
@@ -22,7 +20,10 @@ static aiinfra_status check_opts(const aiinfra_vecstore_opts *o, aiinfra_error *
     return aii_fail(err, AIINFRA_EINVAL, "metric %d is not an aiinfra_metric", o->metric);
   }
   if (o->snapshot < -1 || o->snapshot > 1) return aii_fail(err, AIINFRA_EINVAL, "snapshot is -1, 0 or 1");
-  if (o->reserved != 0) return aii_fail(err, AIINFRA_ENOTSUP, "reserved must be 0");
+  if (o->element < 0 || o->element > AIINFRA_ELEMENT_BINARY) {
+    return aii_fail(err, AIINFRA_EINVAL, "element %d is not an aiinfra_element", o->element);
+  }
+  if (o->reserved != 0 || o->reserved2 != 0) return aii_fail(err, AIINFRA_ENOTSUP, "reserved must be 0");
   if (o->m == 1 || o->m > AII_MAX_M) return aii_fail(err, AIINFRA_EINVAL, "m is %u, not 2 to %d", o->m, AII_MAX_M);
   if (o->ef_construction > MAX_EF_CONSTRUCTION) {
     return aii_fail(err, AIINFRA_EINVAL, "ef_construction is %u, at most %d", o->ef_construction, MAX_EF_CONSTRUCTION);
@@ -63,6 +64,14 @@ aiinfra_status aiinfra_vecstore_upsert(aiinfra_vecstore *store, const aiinfra_re
   return rc == AIINFRA_OK ? rc : aii_wrap(err, rc, "write to collection '%s'", store->name);
 }
 
+aiinfra_status aiinfra_vecstore_upsert_named(aiinfra_vecstore *store, const aiinfra_named_vector *vectors, size_t n,
+                                             aiinfra_error *err)
+{
+  if (store == NULL || (vectors == NULL && n > 0)) return aii_fail(err, AIINFRA_EINVAL, "store or vectors is NULL");
+  aiinfra_status rc = aii_named_upsert(store, vectors, n, err);
+  return rc == AIINFRA_OK ? rc : aii_wrap(err, rc, "write to collection '%s'", store->name);
+}
+
 aiinfra_status aiinfra_vecstore_remove(aiinfra_vecstore *store, const int64_t *ids, size_t n, size_t *n_removed,
                                        aiinfra_error *err)
 {
@@ -75,21 +84,7 @@ aiinfra_status aiinfra_vecstore_remove(aiinfra_vecstore *store, const int64_t *i
   return AIINFRA_OK;
 }
 
-static aiinfra_status check_vector(const aiinfra_vecstore *store, const float *vector, aiinfra_error *err)
-{
-  double sum = 0;
-  for (uint32_t i = 0; i < store->index.dims; i++) {
-    if (!isfinite(vector[i]))
-      return aii_fail(err, AIINFRA_EINVAL, "element %u of the vector is not a finite number", i);
-    sum += (double)vector[i] * (double)vector[i];
-  }
-  if (sum == 0 && store->index.metric == AIINFRA_METRIC_COSINE) {
-    return aii_fail(err, AIINFRA_EINVAL, "the vector is zero, which has no cosine to anything");
-  }
-  return AIINFRA_OK;
-}
-
-static aiinfra_status check_query(const aiinfra_vecstore *store, const aiinfra_query *q, aiinfra_error *err)
+static aiinfra_status check_query(const aiinfra_query *q, aiinfra_error *err)
 {
   if (q->reserved != 0) return aii_fail(err, AIINFRA_ENOTSUP, "reserved must be 0");
   if (q->k > MAX_K || q->ef > MAX_EF) return aii_fail(err, AIINFRA_EINVAL, "k or ef is larger than %d", MAX_K);
@@ -99,7 +94,7 @@ static aiinfra_status check_query(const aiinfra_vecstore *store, const aiinfra_q
   if (q->text != NULL && !aii_utf8_valid(q->text, strlen(q->text))) {
     return aii_fail(err, AIINFRA_EINVAL, "the text is not UTF-8");
   }
-  return q->vector != NULL ? check_vector(store, q->vector, err) : AIINFRA_OK;
+  return AIINFRA_OK; /* the vector is checked when it is known of what kind it should be */
 }
 
 aiinfra_status aiinfra_vecstore_search(aiinfra_vecstore *store, const aiinfra_query *query, aiinfra_hit *hits,
@@ -115,7 +110,7 @@ aiinfra_status aiinfra_vecstore_search(aiinfra_vecstore *store, const aiinfra_qu
   if (rc != AIINFRA_OK) return rc;
   if (q.explain != NULL) *q.explain = NULL;
   if (q.k == 0) q.k = 10;
-  rc = check_query(store, &q, err);
+  rc = check_query(&q, err);
   if (rc == AIINFRA_OK) rc = aii_vecstore_search_into(store, &q, hits, cap, n, err);
   return rc == AIINFRA_OK ? rc : aii_wrap(err, rc, "search collection '%s'", store->name);
 }

@@ -1,7 +1,7 @@
 /* src/vector/vector.h - collections of vectors: rows in the database, an index in memory, search over both.
  *
  *   vecstore.c  opens a collection          rows.c    writes, removes and reads rows
- *   sync.c      brings the index up to them index.c   slots in memory
+ *   sync.c      brings the index up to them index.c   slots in memory    element.c  how rows store vectors
  *   code.c      vectors in 8 bits           scan.c    the exact search over these
  *   hnsw.c      walks over the graph        hnsw_build.c  makes it    heal.c  takes dead slots out
  *   fetch.c     vectors from their rows
@@ -16,6 +16,7 @@
  *   read.c      scrolls (order.c), counts, facets     change.c  deletes and changes payloads by filter
  *   column.c    the values of a field     keep.c, snapshot.c  the index as a file
  *   near.c      nearest so far              idmap.c   row id to slot
+ *   named.c, named_write.c  vectors under names, each kind of them a collection below: sparse.c, multi.c, using.c
  *
  * Invariants:
  * 1. Rows are the truth. The index holds a copy of the rows up to `seq`; sync brings it up to the collection's seq.
@@ -156,6 +157,7 @@ typedef struct aii_index {
   const aii_kernels *kernels;
   uint32_t dims, code_bytes, fine_bytes, m, ef_construction;
   int32_t metric;        /* an aiinfra_metric */
+  int32_t element;       /* an aiinfra_element: what rows store */
   pthread_rwlock_t lock; /* everything below */
   pthread_mutex_t build; /* held by the one thread that changes the graph, before `lock` */
   aii_block **blocks;
@@ -182,9 +184,9 @@ aiinfra_status aii_index_init(aii_index *index, aii_mem *mem, const aii_kernels 
 void aii_index_destroy(aii_index *index);
 void aii_index_clear(aii_index *index);     /* empty again, seq -1; write lock held */
 bool aii_index_add_block(aii_index *index); /* room for 1024 slots more, not filled; write lock held */
-/* Adds a slot for a row, whose older slot dies; a row whose vector is as it was keeps its slot. Write lock held.
- * false: no memory, nothing changed. */
-bool aii_index_add(aii_index *index, int64_t id, const float *vector);
+/* Adds a slot for a row, whose older slot dies; a row whose vector is as it was keeps its slot. The vector is as the row
+ * stores it, of aii_element_bytes(). Write lock held. false: no memory, nothing changed. */
+bool aii_index_add(aii_index *index, int64_t id, const void *stored);
 void aii_index_kill(aii_index *index, uint32_t slot);                        /* write lock held */
 void aii_index_note(aii_index *index, float scale, float norm, float error); /* of a new slot, for most_... */
 void aii_index_trim(aii_index *index); /* frees blocks behind the last slot; write lock held */
@@ -195,6 +197,16 @@ void aii_index_free_query(aii_index *index, float *query);
 void aii_index_take(const aii_index *index, float *to, const float *vector);
 float aii_index_dist(const aii_index *index, const float *query, const float *vector);
 float aii_index_score(const aii_index *index, float dist); /* as aiinfra_hit.vector_score tells it */
+
+/* ---- elements (element.c): how a row stores its vector ----------------------------------------------------------- */
+
+size_t aii_element_bytes(int32_t element, uint32_t dims);
+/* A vector that was checked, to aii_element_bytes(). */
+void aii_element_encode(const aii_index *index, const float *vector, uint8_t *out);
+/* A stored vector as the index wants it: [dims]. false: it has not the bytes that it should have. */
+bool aii_element_take(const aii_index *index, const void *stored, size_t n, float *out);
+/* EINVAL: it is not finite, or cannot be stored, or compared, so. */
+aiinfra_status aii_element_check(const aii_index *index, const float *vector, aiinfra_error *err);
 
 static inline aii_block *aii_block_of(const aii_index *index, uint32_t slot)
 {
@@ -383,11 +395,21 @@ typedef struct aii_keep {
   pthread_t thread;
 } aii_keep;
 
+/* What a row has in a collection. Those below another have no words, payloads or filters; their ids are the rows'. */
+typedef enum aii_kind { AII_KIND_ONE, AII_KIND_MULTI, AII_KIND_SPARSE } aii_kind;
+typedef struct aii_sparse aii_sparse;
+typedef struct aii_multi aii_multi;
+
 struct aiinfra_vecstore {
   aiinfra_db *db;
   aii_index index;
-  int64_t collection;
-  char *name;
+  int64_t collection, parent; /* parent: 0: none */
+  int32_t kind;               /* an aii_kind */
+  char *name, *label;         /* label: the name below the parent; NULL: none */
+  aiinfra_vecstore **named;   /* collections below, as they were when this was opened */
+  size_t n_named, named_cap;
+  aii_sparse *sparse; /* of that kind, else NULL */
+  aii_multi *multi;
   aii_kept_mask kept[AII_KEPT_MASKS]; /* guarded by the connection's lock */
   uint64_t kept_clock;
   aii_keep keep;
@@ -398,12 +420,24 @@ struct aiinfra_vecstore {
 typedef struct aii_record {
   aiinfra_record r;
   const char *keywords; /* may be NULL */
+  const void *stored;   /* what is written in place of r.vector; NULL: nothing */
+  size_t stored_n;
 } aii_record;
 
 /* Names that begin with '@' belong to the library. opts is complete, metric 0 or valid. */
 aiinfra_status aii_vecstore_open(aiinfra_db *db, const char *name, const aiinfra_vecstore_opts *opts,
                                  aiinfra_vecstore **out, aiinfra_error *err);
 void aii_vecstore_free(aiinfra_vecstore *store);
+/* The same for a collection below another. */
+typedef struct aii_below {
+  int64_t parent;
+  const char *label;
+  int32_t kind;
+} aii_below;
+aiinfra_status aii_vecstore_open_below(aiinfra_db *db, const char *name, const aii_below *below,
+                                       const aiinfra_vecstore_opts *opts, aiinfra_vecstore **out, aiinfra_error *err);
+/* After a commit, no lock held: a graph that is there stays whole. What fails here, the next search does. */
+void aii_vecstore_extend(aiinfra_vecstore *store);
 
 /* Inside the caller's transaction, lock held. */
 aiinfra_status aii_rows_check(const aiinfra_vecstore *store, const aii_record *record, size_t at, aiinfra_error *err);

@@ -1,4 +1,6 @@
-/* test_vecstore.c - memory and the disk fail while rows are written, searched with filters and options, and changed. */
+/* test_vecstore.c - memory and the disk fail while rows are written, searched with filters and options, and changed; and
+ * while they get vectors under names.
+ */
 #include "tests/torture/scene.h"
 
 static const char FILTER[] =
@@ -138,6 +140,111 @@ static aiinfra_status scenario(void *ctx)
   return rc;
 }
 
+/* ---- vectors under names ----------------------------------------------------------------------------------------- */
+
+static const float NAMED[4] = {0.5f, 1, 1, 0.25f};
+
+static aiinfra_status search_named(aiinfra_vecstore *store, const float *v, const char *filter, const char *options,
+                                   int64_t first, size_t want)
+{
+  aiinfra_query q = AIINFRA_QUERY_INIT;
+  aiinfra_hit hits[4];
+  char *explain = NULL;
+  size_t n;
+  q.vector = v;
+  q.filter_json = filter;
+  q.options_json = options;
+  q.explain = &explain;
+  q.k = 4;
+  aiinfra_status rc = aiinfra_vecstore_search(store, &q, hits, 4, &n, NULL);
+  (void)torture_made(rc, &explain, "explain");
+  torture_check(n == (rc == AIINFRA_OK ? want : 0), options);
+  if (rc == AIINFRA_OK && n > 0) torture_check(hits[0].id == first, options);
+  aiinfra_string_free(explain);
+  return rc;
+}
+
+static aiinfra_status search_multi(aiinfra_vecstore *store, int32_t mode, int64_t first, size_t want)
+{
+  aiinfra_query q = AIINFRA_QUERY_INIT;
+  aiinfra_hit hits[4];
+  size_t n;
+  q.vector = NAMED;
+  q.mode = mode;
+  q.options_json = "{\"using\":\"tokens\",\"multi\":2}";
+  q.k = 4;
+  aiinfra_status rc = aiinfra_vecstore_search(store, &q, hits, 4, &n, NULL);
+  torture_check(n == (rc == AIINFRA_OK ? want : 0), "all hits or none");
+  if (rc == AIINFRA_OK && n > 0) torture_check(hits[0].id == first, "the best first");
+  return rc;
+}
+
+static aiinfra_status use_named(aiinfra_vecstore *store)
+{
+  static const uint32_t indices[] = {9, 4};
+  static const aiinfra_named_vector list[] = {{1, "image", NAMED, NULL, 2},
+                                              {3, "image", NAMED + 2, NULL, 2},
+                                              {2, "words", NAMED, indices, 2},
+                                              {1, "tokens", NAMED, NULL, 4},
+                                              {2, "tokens", NAMED + 2, NULL, 2}};
+  static const aiinfra_named_vector none = {3, "image", NULL, NULL, 0};
+  static const char sparse[] = "{\"sparse\":{\"using\":\"words\",\"indices\":[4],\"values\":[2]}}";
+  static const int64_t id = 2;
+  aiinfra_status rc = fill(store);
+  if (rc == AIINFRA_OK) rc = aiinfra_vecstore_upsert_named(store, list, 5, NULL);
+  if (rc == AIINFRA_OK) rc = search_named(store, NAMED, NULL, "{\"using\":\"image\"}", 1, 2);
+  if (rc == AIINFRA_OK) rc = search_named(store, NAMED, "{\"n\":3}", "{\"using\":\"image\"}", 3, 1);
+  if (rc == AIINFRA_OK) rc = search_named(store, NULL, NULL, sparse, 2, 1);
+  if (rc == AIINFRA_OK) {
+    rc = search_named(store, NULL, NULL, "{\"using\":\"image\",\"recommend\":{\"positive\":[1]}}", 3, 1);
+  }
+  if (rc == AIINFRA_OK) rc = search_multi(store, AIINFRA_SEARCH_EXACT, 1, 2);
+  if (rc == AIINFRA_OK) rc = search_multi(store, AIINFRA_SEARCH_GRAPH, 1, 2);
+  if (rc == AIINFRA_OK) rc = aiinfra_vecstore_upsert_named(store, &none, 1, NULL);
+  if (rc == AIINFRA_OK) rc = aiinfra_vecstore_remove(store, &id, 1, NULL, NULL);
+  if (rc == AIINFRA_OK) rc = search_named(store, NAMED, NULL, "{\"using\":\"image\"}", 1, 1);
+  if (rc == AIINFRA_OK) rc = search_named(store, NULL, NULL, sparse, 0, 0);
+  return rc;
+}
+
+/* ctx: how much memory floats may take */
+static aiinfra_status named_scenario(void *ctx)
+{
+  aiinfra_runtime *runtime = NULL;
+  aiinfra_db *db = NULL;
+  aiinfra_vecstore *store = NULL;
+  aiinfra_vecstore_opts opts = AIINFRA_VECSTORE_OPTS_INIT;
+  opts.dims = 2;
+  opts.element = AIINFRA_ELEMENT_INT8;
+  opts.vector_bytes = *(const uint64_t *)ctx;
+  opts.vectors_json = "{\"image\":{\"dims\":2,\"element\":\"f16\"},\"words\":{\"sparse\":true},"
+                      "\"tokens\":{\"dims\":2,\"multi\":true}}";
+  torture_pause("runtime and database");
+  aiinfra_status rc = scene_runtime(&runtime);
+  if (rc == AIINFRA_OK) rc = aiinfra_db_open(runtime, ":memory:", NULL, &db, NULL);
+  torture_resume();
+  if (rc == AIINFRA_OK) rc = torture_made(aiinfra_vecstore_open(db, "rows", &opts, &store, NULL), &store, "open");
+  if (rc == AIINFRA_OK) rc = use_named(store);
+  aiinfra_vecstore_free(store);
+  aiinfra_db_free(db);
+  aiinfra_runtime_free(runtime);
+  return rc;
+}
+
+static void named(void **state)
+{
+  uint64_t bytes = 0;
+  (void)state;
+  assert_int_equal(torture_run("vecstore.named", named_scenario, &bytes, NULL), 0);
+}
+
+static void named_read(void **state)
+{
+  uint64_t bytes = 1;
+  (void)state;
+  assert_int_equal(torture_run("vecstore.named_rows", named_scenario, &bytes, NULL), 0);
+}
+
 static void payloads_in_memory(void **state)
 {
   uint64_t bytes = 0;
@@ -154,6 +261,7 @@ static void payloads_read(void **state)
 
 int main(void)
 {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(payloads_in_memory), cmocka_unit_test(payloads_read)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(payloads_in_memory), cmocka_unit_test(payloads_read),
+                                     cmocka_unit_test(named), cmocka_unit_test(named_read)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
