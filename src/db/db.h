@@ -6,6 +6,7 @@
  *   db.c     opens a file         check.c     finds damage
  *   schema.c makes its tables     backup.c    copies it while it is used
  *   stats.c  what takes room      optimise.c  gives room back
+ *   replica.h  a local copy of a database in a server; truth.h: what a plug-in does for it
  */
 #ifndef AII_DB_H
 #define AII_DB_H
@@ -15,12 +16,23 @@
 #include "lib/sql/sql.h"
 #include "src/runtime/runtime.h"
 
+typedef struct aii_replica aii_replica;
+
 struct aiinfra_db {
   aiinfra_runtime *rt;
   aii_sql *sql;
+  aii_replica *replica; /* NULL: a file of its own; else the connection is the replica's */
   char *path;
   _Atomic uint32_t refs;
 };
+/* The table of a collection's words: it is made with the collection, and each node of a shared database has its own. */
+#define AII_WORDS_CREATE                                                    \
+  "CREATE VIRTUAL TABLE words_%lld USING fts5(text, keywords, content='', " \
+  "tokenize='porter unicode61 remove_diacritics 2')"
+#define AII_WORDS_DROP "DROP TABLE IF EXISTS words_%lld"
+#define AII_WORDS_INSERT "INSERT INTO words_%lld(rowid, text, keywords) VALUES(?1, ?2, ?3)"
+#define AII_WORDS_DELETE "INSERT INTO words_%lld(words_%lld, rowid, text, keywords) VALUES('delete', ?1, ?2, ?3)"
+
 /* Bytes "aii1" in the file's header. */
 #define AII_DB_APPLICATION_ID 0x61696931u
 
@@ -45,6 +57,13 @@ aiinfra_status aii_db_optimise(aiinfra_db *db, const aiinfra_db_optimise_opts *o
 /* Calls for every collection's id and name, lock held. */
 typedef aiinfra_status (*aii_collection_fn)(void *ctx, int64_t id, const char *name, aiinfra_error *err);
 aiinfra_status aii_db_each_collection(aii_sql *sql, aii_collection_fn see, void *ctx, aiinfra_error *err);
+/* replica_open.c: a local copy of a database whose truth lies in a server. */
+bool aii_replica_is_uri(const char *path);
+aiinfra_status aii_replica_open(aii_mem *mem, const char *uri, const aii_sql_opts *opts, aii_replica **out,
+                                aiinfra_error *err);
+void aii_replica_close(aii_replica *r); /* with its connection; NULL is allowed */
+aii_sql *aii_replica_sql(aii_replica *r);
+const char *aii_replica_name(const aii_replica *r); /* the server and database, without a password */
 void aii_db_ref(aiinfra_db *db);
 void aii_db_unref(aiinfra_db *db); /* any thread */
 
