@@ -1,7 +1,8 @@
 /* replica_open.c - opens a database that a URI names: postgres://user@host:port/name?key=value.
  *
  * Our keys are taken out of the URI, libpq gets the rest: sync_ms (a look at the server is good for so long), replica
- * (the file of the local copy, or "memory"), schema (where the tables lie). Then: the plug-in -> the server -> the local
+ * (the file of the local copy, or "memory"), schema (where the tables lie), plugin (the
+ * plug-in's file, by its absolute path). Then: the plug-in -> the server -> the local
  * copy, with the tables of this version -> the server's tables, made or told apart -> the first pull.
  *
  * A local copy holds nothing that the server has not: one that is damaged is removed and filled again. What can fail:
@@ -18,7 +19,7 @@
 enum { SYNC_MS = 100, MAX_SYNC_MS = 3600000, MAX_NAME = 63 }; /* names: of PostgreSQL */
 
 typedef struct uri {
-  aii_buf rest, replica, schema; /* rest: for libpq */
+  aii_buf rest, replica, schema, plugin; /* rest: for libpq */
   uint32_t sync_ms;
 } uri;
 
@@ -52,6 +53,8 @@ static aiinfra_status take(uri *u, const char *s, size_t n, bool *ours, aiinfra_
   *ours = true;
   if (n > 8 && strncmp(s, "replica=", 8) == 0) {
     decode(&u->replica, s + 8, n - 8);
+  } else if (n > 7 && strncmp(s, "plugin=", 7) == 0) {
+    decode(&u->plugin, s + 7, n - 7);
   } else if (n > 7 && strncmp(s, "schema=", 7) == 0) {
     decode(&u->schema, s + 7, n - 7);
     if (u->schema.len > MAX_NAME) return aii_fail(err, AIINFRA_EINVAL, "schema is longer than %d bytes", MAX_NAME);
@@ -76,6 +79,7 @@ static aiinfra_status read_uri(uri *u, aii_mem *mem, const char *path, aiinfra_e
   aii_buf_init(&u->rest, mem, 0);
   aii_buf_init(&u->replica, mem, 0);
   aii_buf_init(&u->schema, mem, 0);
+  aii_buf_init(&u->plugin, mem, 0);
   u->sync_ms = SYNC_MS;
   size_t n = strcspn(path, "?");
   aii_buf_add(&u->rest, path, n);
@@ -88,7 +92,7 @@ static aiinfra_status read_uri(uri *u, aii_mem *mem, const char *path, aiinfra_e
     any = true;
   }
   if (u->schema.len == 0) aii_buf_str(&u->schema, "aiinfra");
-  if (rc == AIINFRA_OK && (u->rest.failed || u->replica.failed || u->schema.failed))
+  if (rc == AIINFRA_OK && (u->rest.failed || u->replica.failed || u->schema.failed || u->plugin.failed))
     rc = aii_fail(err, AIINFRA_ENOMEM, "no memory for a URI");
   return rc;
 }
@@ -98,16 +102,18 @@ static void free_uri(uri *u)
   aii_buf_free(&u->rest);
   aii_buf_free(&u->replica);
   aii_buf_free(&u->schema);
+  aii_buf_free(&u->plugin);
 }
 
 /* ---- the plug-in and the server ---------------------------------------------------------------------------------- */
 
-static aiinfra_status open_plugin(const aii_truth_ops **ops, aiinfra_error *err)
+static aiinfra_status open_plugin(const uri *u, const aii_truth_ops **ops, aiinfra_error *err)
 {
   const void *found;
+  const char *path = u->plugin.len > 0 ? u->plugin.data : NULL;
   static const aii_truth_plugin ours = {
       AIINFRA_VERSION_STRING, sizeof(aii_truth_ops), sizeof(aii_sql_value), sizeof(aii_truth_table), {0}};
-  aiinfra_status rc = aii_library_open(NULL, AII_POSTGRES_LIBRARY, AII_POSTGRES_ENTRY, "postgres", &found, err);
+  aiinfra_status rc = aii_library_open(path, AII_POSTGRES_LIBRARY, AII_POSTGRES_ENTRY, "postgres", &found, err);
   if (rc != AIINFRA_OK) {
     return aii_wrap(err, rc,
                     "a database in PostgreSQL needs " AII_POSTGRES_LIBRARY " and libpq (Debian: libpq5, to build "
@@ -373,7 +379,7 @@ aiinfra_status aii_replica_open(aii_mem *mem, const char *path, const aii_sql_op
   r->mem = mem;
   aii_buf_init(&file, mem, 0);
   aiinfra_status rc = read_uri(&u, mem, path, err);
-  if (rc == AIINFRA_OK) rc = open_plugin(&r->ops, err);
+  if (rc == AIINFRA_OK) rc = open_plugin(&u, &r->ops, err);
   if (rc == AIINFRA_OK) {
     aii_truth_opts truth = {.uri = u.rest.data,
                             .schema = u.schema.data,
