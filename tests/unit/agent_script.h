@@ -301,7 +301,6 @@ static inline long long stat(const world *w, const char *key)
 static inline void sql(world *w, const char *text)
 {
   aiinfra_error err;
-  aii_sql_lock(w->db->sql);
   aii_sql *sql = w->db->sql;
   aii_sql_lock(sql);
   aiinfra_status rc = aii_sql_begin(sql, &err);
@@ -309,7 +308,6 @@ static inline void sql(world *w, const char *text)
   if (rc == AIINFRA_OK) rc = aii_sql_commit(sql, &err);
   aii_sql_unlock(sql);
   if (rc != AIINFRA_OK) fail_msg("%s", err.message);
-  aii_sql_unlock(w->db->sql);
 }
 
 /* ---- tools ---------------------------------------------------------------------------------------------------------- */
