@@ -27,7 +27,10 @@ typedef struct aiinfra_db_opts {
 } aiinfra_db_opts;
 
 /** Initialiser of aiinfra_db_opts. */
-#define AIINFRA_DB_OPTS_INIT {sizeof(aiinfra_db_opts), 0, 0, 0, 0}
+#define AIINFRA_DB_OPTS_INIT            \
+  {                                     \
+    sizeof(aiinfra_db_opts), 0, 0, 0, 0 \
+  }
 
 /**
  * Opens or creates a database.
@@ -85,11 +88,14 @@ typedef struct aiinfra_db_backup_opts {
   aiinfra_progress_fn progress; /**< called on the calling thread between steps; may cancel; NULL: none */
   void *progress_user;          /**< handed to progress */
   uint32_t step_pages;          /**< pages copied between two calls of progress; 0: 256, a MiB */
-  int32_t check;                /**< whether the copy is checked before it gets its name: 0: default (on), 1: on, -1: off */
+  int32_t check; /**< whether the copy is checked before it gets its name: 0: default (on), 1: on, -1: off */
 } aiinfra_db_backup_opts;
 
 /** Initialiser of aiinfra_db_backup_opts. */
-#define AIINFRA_DB_BACKUP_OPTS_INIT {sizeof(aiinfra_db_backup_opts), NULL, NULL, 0, 0}
+#define AIINFRA_DB_BACKUP_OPTS_INIT                  \
+  {                                                  \
+    sizeof(aiinfra_db_backup_opts), NULL, NULL, 0, 0 \
+  }
 
 /**
  * Copies the database into a new file while it is used. The copy holds what was committed when the copying began;
@@ -113,12 +119,15 @@ typedef struct aiinfra_db_optimise_opts {
   size_t struct_size;           /**< sizeof this struct; set by AIINFRA_DB_OPTIMISE_OPTS_INIT */
   aiinfra_progress_fn progress; /**< called on the calling thread between steps; may cancel; NULL: none */
   void *progress_user;          /**< handed to progress */
-  int32_t rewrite;              /**< 1: write the whole file anew: needs room for it twice, and nobody else may use it */
-  uint32_t reserved;            /**< must be 0 */
+  int32_t rewrite;   /**< 1: write the whole file anew: needs room for it twice, and nobody else may use it */
+  uint32_t reserved; /**< must be 0 */
 } aiinfra_db_optimise_opts;
 
 /** Initialiser of aiinfra_db_optimise_opts. */
-#define AIINFRA_DB_OPTIMISE_OPTS_INIT {sizeof(aiinfra_db_optimise_opts), NULL, NULL, 0, 0}
+#define AIINFRA_DB_OPTIMISE_OPTS_INIT                  \
+  {                                                    \
+    sizeof(aiinfra_db_optimise_opts), NULL, NULL, 0, 0 \
+  }
 
 /**
  * Gives room back and makes searches faster: merges the word indexes, gives pages without use back to the file system,
@@ -135,6 +144,40 @@ typedef struct aiinfra_db_optimise_opts {
  */
 AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_db_optimise(aiinfra_db *db, const aiinfra_db_optimise_opts *opts,
                                                                 char **out_json, aiinfra_error *err);
+
+/** Options of aiinfra_db_copy(). Zero is the default of every field. */
+typedef struct aiinfra_db_copy_opts {
+  size_t struct_size;           /**< sizeof this struct; set by AIINFRA_DB_COPY_OPTS_INIT */
+  aiinfra_progress_fn progress; /**< called on the calling thread between transactions; may cancel; NULL: none */
+  void *progress_user;          /**< handed to progress */
+} aiinfra_db_copy_opts;
+
+/** Initialiser of aiinfra_db_copy_opts. */
+#define AIINFRA_DB_COPY_OPTS_INIT            \
+  {                                          \
+    sizeof(aiinfra_db_copy_opts), NULL, NULL \
+  }
+
+/**
+ * Copies everything into another database: from a file to PostgreSQL, back, or from file to file. The copy holds what
+ * was committed when the copying began; at its end the rows of each table are counted and their sums compared on both
+ * sides. The target is empty, or holds the beginning of such a copy: one that failed or was cancelled goes on where it
+ * stopped when it is started again. Until then the target is not whole, and aiinfra_db_check() says so.
+ *
+ * The source's handle is in use throughout: other threads that need it wait. Nobody else writes to the target.
+ *
+ * @param out_json  receives {"rows", "tables": [{"name", "rows", "checksum"}]}. Freed with aiinfra_string_free(); NULL
+ *                  on failure; may be NULL
+ * @return AIINFRA_EEXIST     the target holds other rows than the source; nothing was written
+ *         AIINFRA_EFORMAT    the sums differ at the end: somebody else wrote to the target
+ *         AIINFRA_ENOSPC     the disk is full
+ *         AIINFRA_ECANCELED  the progress callback asked for it
+ *         AIINFRA_EINVAL, AIINFRA_EIO, AIINFRA_EBUSY, AIINFRA_ENOMEM
+ * Thread: any.  Since: 0.1.
+ */
+AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_db_copy(aiinfra_db *from, aiinfra_db *to,
+                                                            const aiinfra_db_copy_opts *opts, char **out_json,
+                                                            aiinfra_error *err);
 
 #ifdef __cplusplus
 }

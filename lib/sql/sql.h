@@ -112,8 +112,9 @@ aiinfra_status aii_sql_changes_each(aii_sql *sql, const void *changes, size_t n,
 /* In the caller's transaction. What is there already is replaced, what is gone already is left out. */
 aiinfra_status aii_sql_changes_apply(aii_sql *sql, const void *changes, size_t n, aiinfra_error *err);
 void aii_sql_changes_free(void *changes);
-void aii_stmt_get(aii_stmt *stmt, int at, aii_sql_value *value); /* valid until the next step or reset */
-void aii_stmt_bind(aii_stmt *stmt, int at, const aii_sql_value *value);
+void aii_stmt_get(aii_stmt *stmt, int at, aii_sql_value *value);             /* valid until the next step or reset */
+void aii_stmt_bind(aii_stmt *stmt, int at, const aii_sql_value *value);      /* must live until the reset */
+void aii_stmt_bind_copy(aii_stmt *stmt, int at, const aii_sql_value *value); /* need not */
 
 /* Copies a whole database into a new file, some pages at a time (copy.c). A file is copied as it was when the copy began,
  * over a connection of its own, and writers go on; a database in memory is copied with its lock held for each step.

@@ -183,6 +183,15 @@ void aii_stmt_bind(aii_stmt *stmt, int at, const aii_sql_value *value)
   }
 }
 
+void aii_stmt_bind_copy(aii_stmt *stmt, int at, const aii_sql_value *value)
+{
+  const char *p = value->p != NULL ? value->p : "";
+  if (value->type == AII_SQL_TEXT)
+    keep(stmt, sqlite3_bind_text64(stmt->raw, at, p, value->n, SQLITE_TRANSIENT, SQLITE_UTF8));
+  else if (value->type == AII_SQL_BLOB) keep(stmt, sqlite3_bind_blob64(stmt->raw, at, p, value->n, SQLITE_TRANSIENT));
+  else aii_stmt_bind(stmt, at, value);
+}
+
 void aii_stmt_reset(aii_stmt *stmt)
 {
   (void)sqlite3_reset(stmt->raw); /* repeats the error that the step has told already */

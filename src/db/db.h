@@ -54,15 +54,30 @@ aiinfra_status aii_db_stats(aiinfra_db *db, aii_buf *json, aiinfra_error *err);
 /* backup.c, optimise.c: opts are loaded to the full struct. */
 aiinfra_status aii_db_backup(aiinfra_db *db, const char *path, const aiinfra_db_backup_opts *opts, aiinfra_error *err);
 aiinfra_status aii_db_optimise(aiinfra_db *db, const aiinfra_db_optimise_opts *opts, aii_buf *json, aiinfra_error *err);
+aiinfra_status aii_db_copy(aiinfra_db *from, aiinfra_db *to, const aiinfra_db_copy_opts *opts, aii_buf *json,
+                           aiinfra_error *err); /* copy.c */
 /* Calls for every collection's id and name, lock held. */
 typedef aiinfra_status (*aii_collection_fn)(void *ctx, int64_t id, const char *name, aiinfra_error *err);
 aiinfra_status aii_db_each_collection(aii_sql *sql, aii_collection_fn see, void *ctx, aiinfra_error *err);
+/* words.c: the statements of the last collection: rows come in runs of one. Zeros but for sql; closed at the end. */
+typedef struct aii_words {
+  aii_sql *sql;
+  int64_t collection;
+  aii_stmt *insert, *remove;
+} aii_words;
+/* Adds or takes out the words of the row that the statement gives: row, collection, text, keywords. */
+aiinfra_status aii_words_write(aii_words *w, aii_stmt *from, bool add, aiinfra_error *err);
+aiinfra_status aii_words_of_row(aii_words *w, int64_t row, bool add, aiinfra_error *err);
+void aii_words_close(aii_words *w);
+
 /* replica_open.c: a local copy of a database whose truth lies in a server. */
 bool aii_replica_is_uri(const char *path);
 aiinfra_status aii_replica_open(aii_mem *mem, const char *uri, const aii_sql_opts *opts, aii_replica **out,
                                 aiinfra_error *err);
 void aii_replica_close(aii_replica *r); /* with its connection; NULL is allowed */
 aii_sql *aii_replica_sql(aii_replica *r);
+/* Whether copy and truth hold the same rows. The connection's lock is held, and given up in between. */
+aiinfra_status aii_replica_check(aii_replica *r, aiinfra_error *err);
 const char *aii_replica_name(const aii_replica *r); /* the server and database, without a password */
 void aii_db_ref(aiinfra_db *db);
 void aii_db_unref(aiinfra_db *db); /* any thread */

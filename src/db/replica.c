@@ -109,8 +109,8 @@ static aiinfra_status on_read(void *ctx, aiinfra_error *err)
 static bool wants(void *ctx, const char *table)
 {
   const aii_replica *r = ctx;
-  for (size_t i = 0; i < r->n_tables; i++) {
-    if (strcmp(r->tables[i].name, table) == 0) return true;
+  for (size_t i = 0; i < r->tables.n; i++) {
+    if (strcmp(r->tables.items[i].name, table) == 0) return true;
   }
   return false;
 }
@@ -139,8 +139,8 @@ typedef struct push {
 static aiinfra_status push_change(void *ctx, const aii_sql_change *change, aiinfra_error *err)
 {
   push *p = ctx;
-  for (size_t i = 0; i < p->r->n_tables; i++) {
-    const aii_truth_table *table = &p->r->tables[i];
+  for (size_t i = 0; i < p->r->tables.n; i++) {
+    const aii_truth_table *table = &p->r->tables.items[i];
     if (strcmp(table->name, change->table) != 0) continue;
     p->sequences = p->sequences || change->op == 'i';
     return p->r->ops->write(p->r->truth, table, change, err);
@@ -197,6 +197,62 @@ static void on_end(void *ctx, bool committed)
   if (committed) r->looked_ns = aii_now_ns();
   else r->due = true; /* perhaps the truth has it, and what was pulled with it is gone */
   r->pushed = false;
+}
+
+/* ---- comparing --------------------------------------------------------------------------------------------------- */
+
+typedef struct adder {
+  const aii_truth_table *table;
+  aii_table_sum sum;
+} adder;
+
+static aiinfra_status add_row(void *ctx, const aii_sql_value *values, aiinfra_error *err)
+{
+  adder *a = ctx;
+  (void)err;
+  aii_sum_row(&a->sum, values, a->table->n);
+  return AIINFRA_OK;
+}
+
+static aiinfra_status compare(aii_replica *r, aiinfra_error *err)
+{
+  aiinfra_status rc = AIINFRA_OK;
+  for (size_t i = 0; rc == AIINFRA_OK && i < r->tables.n; i++) {
+    adder theirs = {.table = &r->tables.items[i]};
+    aii_table_sum ours;
+    rc = r->ops->rows(r->truth, theirs.table, add_row, &theirs, err);
+    if (rc == AIINFRA_OK) rc = aii_tables_sum(r->sql, r->mem, theirs.table, NULL, &ours, err);
+    if (rc != AIINFRA_OK || (ours.rows == theirs.sum.rows && ours.sum == theirs.sum.sum)) continue;
+    r->distrust = true;
+    rc = aii_fail(err, AIINFRA_EFORMAT,
+                  "table %s has %lld rows in the database and %lld in the local copy, or others: the copy is made anew "
+                  "at the next use",
+                  theirs.table->name, (long long)theirs.sum.rows, (long long)ours.rows);
+  }
+  return rc;
+}
+
+aiinfra_status aii_replica_check(aii_replica *r, aiinfra_error *err)
+{
+  enum { TRIES = 8 }; /* others write meanwhile */
+  aii_truth_state state = {0};
+  aiinfra_status rc = AIINFRA_OK;
+  bool same = false;
+  for (int i = 0; rc == AIINFRA_OK && !same && i < TRIES; i++) {
+    r->due = true;
+    aii_sql_unlock(r->sql);
+    aii_sql_lock(r->sql);
+    rc = aii_sql_begin_read(r->sql, err);
+    if (rc != AIINFRA_OK) return rc;
+    rc = aii_replica_read_version(r, err);
+    if (rc == AIINFRA_OK) rc = r->ops->view(r->truth, &state, err);
+    same = rc == AIINFRA_OK && state.version == r->version;
+    if (same) rc = compare(r, err);
+    r->ops->unview(r->truth);
+    aii_sql_rollback(r->sql);
+  }
+  if (rc == AIINFRA_OK && !same) rc = aii_fail(err, AIINFRA_EBUSY, "other nodes write all the time: try again");
+  return rc;
 }
 
 void aii_replica_hook(aii_replica *r, bool read_only)

@@ -7,16 +7,14 @@
 #ifndef AII_DB_REPLICA_H
 #define AII_DB_REPLICA_H
 
-#include "src/db/db.h"
-#include "src/db/truth.h"
+#include "src/db/tables.h"
 
 struct aii_replica {
   aii_mem *mem;
   aii_sql *sql;
   const aii_truth_ops *ops;
   aii_truth *truth;
-  aii_truth_table *tables;
-  size_t n_tables, cap_tables;
+  aii_tables tables;
   uint64_t sync_ns;                   /* a look at the truth is good for so long */
   uint64_t looked_ns;                 /* when that was; 0: never */
   bool due;                           /* look, whatever the clock says */

@@ -45,63 +45,6 @@ aiinfra_status aii_replica_write_version(aii_replica *r, aiinfra_error *err)
   return aii_stmt_run(stmt, err);
 }
 
-/* ---- words ------------------------------------------------------------------------------------------------------- */
-
-/* The statements of the last collection: rows come in runs of one. */
-typedef struct words {
-  aii_replica *r;
-  int64_t collection;
-  aii_stmt *insert, *remove;
-} words;
-
-static void words_close(words *w)
-{
-  aii_stmt_free(w->insert);
-  aii_stmt_free(w->remove);
-  w->insert = w->remove = NULL;
-}
-
-static aiinfra_status words_of(words *w, int64_t collection, aiinfra_error *err)
-{
-  char text[192];
-  if (w->insert != NULL && w->collection == collection) return AIINFRA_OK;
-  words_close(w);
-  w->collection = collection;
-  (void)snprintf(text, sizeof text, AII_WORDS_INSERT, (long long)collection);
-  aiinfra_status rc = aii_sql_prepare_once(w->r->sql, text, &w->insert, err);
-  (void)snprintf(text, sizeof text, AII_WORDS_DELETE, (long long)collection, (long long)collection);
-  return rc == AIINFRA_OK ? aii_sql_prepare_once(w->r->sql, text, &w->remove, err) : rc;
-}
-
-/* Of a row that the statement gives: row, collection, text, keywords. */
-static aiinfra_status write_words(words *w, aii_stmt *from, bool add, aiinfra_error *err)
-{
-  size_t text_n, keywords_n;
-  const char *text = aii_stmt_get_text(from, 2, &text_n), *keywords = aii_stmt_get_text(from, 3, &keywords_n);
-  if (text_n == 0 && keywords_n == 0) return AIINFRA_OK;
-  aiinfra_status rc = words_of(w, aii_stmt_get_int(from, 1), err);
-  if (rc != AIINFRA_OK) return rc;
-  aii_stmt *stmt = add ? w->insert : w->remove;
-  aii_stmt_int(stmt, 1, aii_stmt_get_int(from, 0));
-  aii_stmt_text(stmt, 2, text, text_n);
-  aii_stmt_text(stmt, 3, keywords, keywords_n);
-  return aii_stmt_run(stmt, err);
-}
-
-static aiinfra_status words_of_row(words *w, int64_t row, bool add, aiinfra_error *err)
-{
-  aii_stmt *stmt;
-  bool found;
-  aiinfra_status rc =
-      aii_sql_prepare(w->r->sql, "SELECT row, collection, text, keywords FROM rows WHERE row = ?1", &stmt, err);
-  if (rc != AIINFRA_OK) return rc;
-  aii_stmt_int(stmt, 1, row);
-  rc = aii_stmt_step(stmt, &found, err);
-  if (rc == AIINFRA_OK && found) rc = write_words(w, stmt, add, err);
-  aii_stmt_reset(stmt);
-  return rc;
-}
-
 static aiinfra_status exec_of(aii_sql *sql, const char *format, int64_t collection, aiinfra_error *err)
 {
   char text[192];
@@ -120,32 +63,33 @@ static bool moves_words(const aii_sql_change *change)
 
 static aiinfra_status see_before(void *ctx, const aii_sql_change *change, aiinfra_error *err)
 {
-  return moves_words(change) ? words_of_row(ctx, change->values[ROW].i, false, err) : AIINFRA_OK;
+  return moves_words(change) ? aii_words_of_row(ctx, change->values[ROW].i, false, err) : AIINFRA_OK;
 }
 
 static aiinfra_status see_collection(void *ctx, const aii_sql_change *change, aiinfra_error *err)
 {
-  words *w = ctx;
+  aii_words *w = ctx;
   if (strcmp(change->table, "collections") != 0 || change->op == 'u') return AIINFRA_OK;
-  words_close(w);
-  aiinfra_status rc = exec_of(w->r->sql, AII_WORDS_DROP, change->values[0].i, err);
-  return rc == AIINFRA_OK && change->op == 'i' ? exec_of(w->r->sql, AII_WORDS_CREATE, change->values[0].i, err) : rc;
+  aii_words_close(w);
+  aiinfra_status rc = exec_of(w->sql, AII_WORDS_DROP, change->values[0].i, err);
+  return rc == AIINFRA_OK && change->op == 'i' ? exec_of(w->sql, AII_WORDS_CREATE, change->values[0].i, err) : rc;
 }
 
 static aiinfra_status see_after(void *ctx, const aii_sql_change *change, aiinfra_error *err)
 {
-  return change->op != 'd' && moves_words(change) ? words_of_row(ctx, change->values[ROW].i, true, err) : AIINFRA_OK;
+  return change->op != 'd' && moves_words(change) ? aii_words_of_row(ctx, change->values[ROW].i, true, err)
+                                                  : AIINFRA_OK;
 }
 
 aiinfra_status aii_replica_apply(aii_replica *r, const void *changes, size_t n, aiinfra_error *err)
 {
-  words w = {.r = r};
+  aii_words w = {.sql = r->sql};
   aiinfra_status rc = aii_sql_changes_each(r->sql, changes, n, see_before, &w, err);
-  words_close(&w);
+  aii_words_close(&w);
   if (rc == AIINFRA_OK) rc = aii_sql_changes_apply(r->sql, changes, n, err);
   if (rc == AIINFRA_OK) rc = aii_sql_changes_each(r->sql, changes, n, see_collection, &w, err);
   if (rc == AIINFRA_OK) rc = aii_sql_changes_each(r->sql, changes, n, see_after, &w, err);
-  words_close(&w);
+  aii_words_close(&w);
   return rc;
 }
 
@@ -176,8 +120,8 @@ static aiinfra_status empty(aii_replica *r, aiinfra_error *err)
   char text[128];
   aiinfra_status rc = drop_words(r, err);
   if (rc == AIINFRA_OK) rc = aii_sql_exec(r->sql, "PRAGMA defer_foreign_keys = ON; DELETE FROM snapshots", err);
-  for (size_t i = r->n_tables; rc == AIINFRA_OK && i > 0; i--) {
-    (void)snprintf(text, sizeof text, "DELETE FROM \"%s\"", r->tables[i - 1].name);
+  for (size_t i = r->tables.n; rc == AIINFRA_OK && i > 0; i--) {
+    (void)snprintf(text, sizeof text, "DELETE FROM \"%s\"", r->tables.items[i - 1].name);
     rc = aii_sql_exec(r->sql, text, err);
   }
   return rc;
@@ -220,7 +164,7 @@ static aiinfra_status make_words(void *ctx, int64_t id, const char *name, aiinfr
 
 static aiinfra_status fill_words(aii_replica *r, aiinfra_error *err)
 {
-  words w = {.r = r};
+  aii_words w = {.sql = r->sql};
   aii_stmt *stmt = NULL;
   bool row = true;
   aiinfra_status rc = aii_db_each_collection(r->sql, make_words, r->sql, err);
@@ -229,10 +173,10 @@ static aiinfra_status fill_words(aii_replica *r, aiinfra_error *err)
         aii_sql_prepare(r->sql, "SELECT row, collection, text, keywords FROM rows ORDER BY collection, id", &stmt, err);
   while (rc == AIINFRA_OK && row) {
     rc = aii_stmt_step(stmt, &row, err);
-    if (rc == AIINFRA_OK && row) rc = write_words(&w, stmt, true, err);
+    if (rc == AIINFRA_OK && row) rc = aii_words_write(&w, stmt, true, err);
   }
   if (stmt != NULL) aii_stmt_reset(stmt);
-  words_close(&w);
+  aii_words_close(&w);
   return rc;
 }
 
@@ -265,7 +209,7 @@ aiinfra_status aii_replica_fill(aii_replica *r, aii_truth_state *state, aiinfra_
 {
   aiinfra_status rc = r->ops->view(r->truth, state, err);
   if (rc == AIINFRA_OK) rc = empty(r, err);
-  for (size_t i = 0; rc == AIINFRA_OK && i < r->n_tables; i++) rc = fill_table(r, &r->tables[i], err);
+  for (size_t i = 0; rc == AIINFRA_OK && i < r->tables.n; i++) rc = fill_table(r, &r->tables.items[i], err);
   if (rc == AIINFRA_OK) rc = r->ops->sequences(r->truth, see_sequence, r, err);
   r->ops->unview(r->truth);
   r->version = state->version;

@@ -204,98 +204,6 @@ static void remove_file(aii_mem *mem, const char *path)
   aii_buf_free(&name);
 }
 
-/* ---- its tables -------------------------------------------------------------------------------------------------- */
-
-static aii_sql_type type_of(const char *name)
-{
-  switch (name[0]) {
-    case 'I': return AII_SQL_INT;
-    case 'R': return AII_SQL_REAL;
-    case 'T': return AII_SQL_TEXT;
-    default: return AII_SQL_BLOB;
-  }
-}
-
-static aiinfra_status add_column(aii_replica *r, aii_truth_table *table, size_t *cap, aii_stmt *stmt,
-                                 aiinfra_error *err)
-{
-  if (!aii_grow(r->mem, &table->columns, cap, table->n + 1, sizeof *table->columns))
-    return aii_fail(err, AIINFRA_ENOMEM, "no memory for the tables");
-  aii_truth_column *c = &table->columns[table->n++];
-  *c = (aii_truth_column){.type = type_of(aii_stmt_get_text(stmt, 1, NULL)),
-                          .not_null = aii_stmt_get_int(stmt, 2) != 0,
-                          .key = (int)aii_stmt_get_int(stmt, 4)};
-  c->name = aii_strdup(r->mem, aii_stmt_get_text(stmt, 0, NULL));
-  if (!aii_stmt_is_null(stmt, 3)) c->preset = aii_strdup(r->mem, aii_stmt_get_text(stmt, 3, NULL));
-  if (c->name == NULL || (c->preset == NULL && !aii_stmt_is_null(stmt, 3)))
-    return aii_fail(err, AIINFRA_ENOMEM, "no memory for the tables");
-  return AIINFRA_OK;
-}
-
-static aiinfra_status read_columns(aii_replica *r, aii_truth_table *table, aiinfra_error *err)
-{
-  aii_stmt *stmt;
-  size_t cap = 0;
-  bool row = true;
-  aiinfra_status rc = aii_sql_prepare(
-      r->sql, "SELECT name, type, \"notnull\", dflt_value, pk FROM pragma_table_info(?1) ORDER BY cid", &stmt, err);
-  if (rc != AIINFRA_OK) return rc;
-  aii_stmt_text(stmt, 1, table->name, strlen(table->name));
-  while (rc == AIINFRA_OK && row) {
-    rc = aii_stmt_step(stmt, &row, err);
-    if (rc == AIINFRA_OK && row) rc = add_column(r, table, &cap, stmt, err);
-  }
-  aii_stmt_reset(stmt);
-  /* shrunk to what there is, so that it can be freed by n */
-  void *fit = table->n > 0
-                  ? aii_resize(r->mem, table->columns, cap * sizeof *table->columns, table->n * sizeof *table->columns)
-                  : table->columns;
-  if (table->n > 0 && fit == NULL) return aii_fail(err, AIINFRA_ENOMEM, "no memory for the tables");
-  table->columns = fit;
-  return rc;
-}
-
-/* All but what each node makes for itself. */
-static aiinfra_status read_tables(aii_replica *r, aiinfra_error *err)
-{
-  aii_stmt *stmt;
-  bool row = true;
-  aiinfra_status rc =
-      aii_sql_prepare(r->sql,
-                      "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
-                      " AND name NOT LIKE 'words\\_%' ESCAPE '\\' AND name NOT IN ('snapshots', 'identity', 'replica')"
-                      " ORDER BY rowid",
-                      &stmt, err);
-  if (rc != AIINFRA_OK) return rc;
-  while (rc == AIINFRA_OK && row) {
-    rc = aii_stmt_step(stmt, &row, err);
-    if (rc != AIINFRA_OK || !row) break;
-    if (!aii_grow(r->mem, &r->tables, &r->cap_tables, r->n_tables + 1, sizeof *r->tables)) {
-      rc = aii_fail(err, AIINFRA_ENOMEM, "no memory for the tables");
-      break;
-    }
-    aii_truth_table *table = &r->tables[r->n_tables++];
-    *table = (aii_truth_table){.name = aii_strdup(r->mem, aii_stmt_get_text(stmt, 0, NULL))};
-    rc = table->name == NULL ? aii_fail(err, AIINFRA_ENOMEM, "no memory for the tables") : read_columns(r, table, err);
-  }
-  aii_stmt_reset(stmt);
-  return rc;
-}
-
-static void free_tables(aii_replica *r)
-{
-  for (size_t i = 0; i < r->n_tables; i++) {
-    aii_truth_table *table = &r->tables[i];
-    for (size_t c = 0; c < table->n; c++) {
-      aii_strfree(r->mem, table->columns[c].name);
-      aii_strfree(r->mem, table->columns[c].preset);
-    }
-    aii_del(r->mem, table->columns, table->n * sizeof *table->columns);
-    aii_strfree(r->mem, table->name);
-  }
-  aii_del(r->mem, r->tables, r->cap_tables * sizeof *r->tables);
-}
-
 /* ---- opening ----------------------------------------------------------------------------------------------------- */
 
 static aiinfra_status check_server(aii_replica *r, const aii_sql_opts *opts, aii_truth_state *state, aiinfra_error *err)
@@ -332,7 +240,8 @@ static aiinfra_status make_tables(aii_replica *r, aiinfra_error *err)
   if (n == sizeof uuid) memcpy(uuid, p, n);
   else if (rc == AIINFRA_OK) rc = aii_fail(err, AIINFRA_ENOMEM, "no memory for an identity");
   aii_stmt_reset(stmt);
-  return rc == AIINFRA_OK ? r->ops->make(r->truth, r->tables, r->n_tables, (int64_t)aii_db_version(), uuid, err) : rc;
+  return rc == AIINFRA_OK ? r->ops->make(r->truth, r->tables.items, r->tables.n, (int64_t)aii_db_version(), uuid, err)
+                          : rc;
 }
 
 static aiinfra_status open_all(aii_replica *r, const char *path, const aii_sql_opts *opts, aiinfra_error *err)
@@ -349,7 +258,7 @@ static aiinfra_status open_all(aii_replica *r, const char *path, const aii_sql_o
   }
   if (rc != AIINFRA_OK) return rc;
   aii_sql_lock(r->sql);
-  rc = read_tables(r, err);
+  rc = aii_tables_read(&r->tables, r->sql, r->mem, err);
   if (rc == AIINFRA_OK && (!state.there || state.tables < (int64_t)aii_db_version())) rc = make_tables(r, err);
   if (rc == AIINFRA_OK) rc = aii_replica_pull(r, err);
   if (rc == AIINFRA_OK) aii_replica_hook(r, opts->read_only);
@@ -405,7 +314,7 @@ void aii_replica_close(aii_replica *r)
   if (r->sql != NULL) aii_sql_set_hooks(r->sql, NULL, NULL, false);
   aii_sql_close(r->sql);
   if (r->truth != NULL) r->ops->close(r->truth);
-  free_tables(r);
+  aii_tables_free(&r->tables);
   aii_del(r->mem, r, sizeof *r);
 }
 

@@ -384,6 +384,83 @@ static void test_options(void **state)
   assert_non_null(strstr(err.message, "libpq5"));
 }
 
+/* ---- copies ------------------------------------------------------------------------------------------------------ */
+
+static int stop_early(void *user, double fraction)
+{
+  (void)fraction;
+  return ++*(int *)user >= 3;
+}
+
+static void fill_file(aiinfra_db *db)
+{
+  static aiinfra_record records[1200];
+  static char texts[1200][32];
+  aiinfra_memory *memory;
+  aiinfra_vecstore *store = store_of(db);
+  for (int i = 0; i < 1200; i++) {
+    snprintf(texts[i], sizeof texts[i], "note number%d", i + 1);
+    records[i] = (aiinfra_record){i + 1, i % 2 == 0 ? X : Y, texts[i], NULL};
+  }
+  must(aiinfra_vecstore_upsert(store, records, 1200, &err));
+  must(aiinfra_memory_open(db, NULL, &memory, &err));
+  must(aiinfra_memory_append(memory, "talk", "{\"role\":\"user\",\"content\":\"Hello\"}", &err));
+  int64_t id;
+  must(aiinfra_memory_remember(memory, "The printer is in room 4.", NULL, &id, &err));
+  must(aiinfra_memory_forget(memory, id, &err));
+  aiinfra_memory_free(memory);
+  aiinfra_vecstore_free(store);
+}
+
+/* The next fact's id is behind the one that was forgotten before the copy. */
+static int64_t next_id(aiinfra_db *db)
+{
+  aiinfra_memory *memory;
+  int64_t id;
+  must(aiinfra_memory_open(db, NULL, &memory, &err));
+  must(aiinfra_memory_remember(memory, "The printer has no paper.", NULL, &id, &err));
+  aiinfra_memory_free(memory);
+  return id;
+}
+
+static void test_copy(void **state)
+{
+  aiinfra_db *file, *shared = node("copy-a", "copies"), *back;
+  aiinfra_db_copy_opts opts = AIINFRA_DB_COPY_OPTS_INIT;
+  char *there = NULL, *again = NULL;
+  int calls = 0;
+  (void)state;
+  must(aiinfra_db_open(rt, test_tmp("original.db"), NULL, &file, &err));
+  fill_file(file);
+  opts.progress = stop_early;
+  opts.progress_user = &calls;
+  assert_int_equal(aiinfra_db_copy(file, shared, &opts, NULL, &err), AIINFRA_ECANCELED);
+  must_sql("SELECT count(*) BETWEEN 1 AND 1199 FROM copies.rows", "t");
+  must(aiinfra_db_copy(file, shared, NULL, &there, &err)); /* goes on */
+  must_sql("SELECT count(*) FROM copies.rows", "1200");
+  must(aiinfra_db_check(shared, &err));
+  aiinfra_db_free(shared);
+  shared = node("copy-b", "copies");
+  must(aiinfra_db_open(rt, test_tmp("back.db"), NULL, &back, &err));
+  must(aiinfra_db_copy(shared, back, NULL, &again, &err));
+  assert_string_equal(there, again); /* rows and checksums */
+  must(aiinfra_db_check(back, &err));
+  aiinfra_vecstore *store = store_of(back);
+  assert_string_equal(found(store, "number77"), "77");
+  aiinfra_vecstore_free(store);
+  assert_int_equal(next_id(shared), 2);
+  assert_int_equal(next_id(back), 2);
+  must_sql("UPDATE copies.rows SET text = 'other' WHERE id = 5", NULL);
+  assert_int_equal(aiinfra_db_check(shared, &err), AIINFRA_EFORMAT);
+  assert_non_null(strstr(err.message, "table rows"));
+  must(aiinfra_db_copy(back, file, NULL, NULL, &err) == AIINFRA_EEXIST ? AIINFRA_OK : AIINFRA_EINTERNAL);
+  aiinfra_string_free(there);
+  aiinfra_string_free(again);
+  aiinfra_db_free(shared);
+  aiinfra_db_free(back);
+  aiinfra_db_free(file);
+}
+
 static int tear_down(void **state)
 {
   (void)state;
@@ -404,6 +481,7 @@ int main(void)
       cmocka_unit_test(test_turns),   cmocka_unit_test(test_at_once),  cmocka_unit_test(test_killed),
       cmocka_unit_test(test_restart), cmocka_unit_test(test_gone),     cmocka_unit_test(test_lock),
       cmocka_unit_test(test_trimmed), cmocka_unit_test(test_versions), cmocka_unit_test(test_options),
+      cmocka_unit_test(test_copy),
   };
   const char *why = server_begin();
   if (why != NULL) return test_skip_all("%s", why);
