@@ -1,7 +1,8 @@
 /* aiinfra/db.h - the one file that holds an agent: vectors, memory, journals, documents.
  *
- * A database is one SQLite file in WAL mode; ":memory:" keeps it in memory. Its tables carry a version and are
- * migrated forward when the file is opened. The functions of db, vecstore and memory block on the disk: they may be
+ * A database is one SQLite file in WAL mode; ":memory:" keeps it in memory. An address such as
+ * postgres://user@host/name in place of a path opens one that lies in PostgreSQL and that several processes share, each
+ * with a local copy (docs/postgres.md). Its tables carry a version and are migrated forward when the file is opened. The functions of db, vecstore and memory block on the disk: they may be
  * called from any thread, and should not be called from a loop that must stay responsive.
  */
 #ifndef AIINFRA_DB_H
@@ -38,11 +39,13 @@ typedef struct aiinfra_db_opts {
  * On success the caller owns *out; release it with aiinfra_db_free(). It keeps the runtime alive. On failure *out is
  * NULL and nothing is held.
  *
+ * @param path  a file, ":memory:", or the address of a database in PostgreSQL
  * @return AIINFRA_ENOENT   the file or its folder does not exist
  *         AIINFRA_EFORMAT  the file is no database, is damaged, or is some other program's database
- *         AIINFRA_ENOTSUP  a newer version of the library wrote it
+ *         AIINFRA_ENOTSUP  a newer version of the library wrote it; or what PostgreSQL needs is not installed
  *         AIINFRA_EBUSY    another process holds it longer than busy_timeout_ms
- *         AIINFRA_EINVAL, AIINFRA_EIO, AIINFRA_ENOMEM
+ *         AIINFRA_EIO      the file cannot be used, or PostgreSQL is not there
+ *         AIINFRA_EINVAL, AIINFRA_ENOMEM
  * Thread: any.  Since: 0.1.
  */
 AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_db_open(aiinfra_runtime *runtime, const char *path,

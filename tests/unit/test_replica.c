@@ -10,7 +10,7 @@
 #include "aiinfra/memory.h"
 #include "aiinfra/vecstore.h"
 #include "src/db/replica.h"
-#include "unit/postgres_server.h"
+#include "support/postgres_server.h"
 
 static aiinfra_runtime *rt;
 static aiinfra_error err;
@@ -240,6 +240,30 @@ static aiinfra_status stop_and_commit(aii_truth *truth, int64_t version, const v
 {
   assert_int_equal(server_do("stop", NULL, NULL, 0), 0);
   return real.commit(truth, version, changes, n, e);
+}
+
+/* As if the server had committed and died before it could say so: its log has an entry of this version and node. */
+static aiinfra_status commit_unheard(aii_truth *truth, int64_t version, const void *changes, size_t n, aiinfra_error *e)
+{
+  assert_int_equal(server_do("stop", NULL, NULL, 0), 0);
+  assert_int_equal(server_do("start", NULL, NULL, 0), 0);
+  must_sql("INSERT INTO unheard.replica_changes SELECT version + 1, node, now(), changes FROM unheard.replica_changes"
+           " ORDER BY version DESC LIMIT 1; UPDATE unheard.replica_state SET version = version + 1",
+           NULL);
+  return real.commit(truth, version, changes, n, e);
+}
+
+static void test_unheard(void **state)
+{
+  aiinfra_db *db = node("unheard", "unheard");
+  aiinfra_vecstore *store = store_of(db);
+  (void)state;
+  must(put(store, 1, X, "before"));
+  break_commit(db, commit_unheard);
+  must(put(store, 2, X, "committed"));
+  assert_string_equal(found(store, "committed"), "2");
+  aiinfra_vecstore_free(store);
+  aiinfra_db_free(db);
 }
 
 static void test_restart(void **state)
@@ -481,7 +505,7 @@ int main(void)
       cmocka_unit_test(test_turns),   cmocka_unit_test(test_at_once),  cmocka_unit_test(test_killed),
       cmocka_unit_test(test_restart), cmocka_unit_test(test_gone),     cmocka_unit_test(test_lock),
       cmocka_unit_test(test_trimmed), cmocka_unit_test(test_versions), cmocka_unit_test(test_options),
-      cmocka_unit_test(test_copy),
+      cmocka_unit_test(test_copy),    cmocka_unit_test(test_unheard),
   };
   const char *why = server_begin();
   if (why != NULL) return test_skip_all("%s", why);
