@@ -85,13 +85,14 @@ aiinfra_status aii_replica_pull(aii_replica *r, aiinfra_error *err)
 {
   aii_truth_state state;
   pull p = {.r = r, .state = &state};
+  uint64_t now = aii_now_ns();
   aiinfra_status rc = aii_replica_read_version(r, err);
   if (rc == AIINFRA_OK) rc = r->ops->pull(r->truth, r->distrust ? INT64_MAX : r->version, see_changes, &p, &state, err);
   if (rc == AIINFRA_OK) rc = complete(&p, &state, err);
   if (p.open && rc == AIINFRA_OK) rc = aii_sql_commit(r->sql, err);
   else if (p.open) aii_sql_rollback(r->sql);
   if (rc != AIINFRA_OK) return aii_wrap(err, rc, "bring the local copy up to date");
-  r->looked_ns = aii_now_ns();
+  r->looked_ns = now;
   r->due = p.skipped && r->due;
   r->distrust = p.skipped && r->distrust;
   return AIINFRA_OK;

@@ -10,7 +10,7 @@ if [ ! -e "${AIINFRA_BUILD:-build}/libaiinfra-postgres.so" ]; then
 fi
 folder=$(mktemp -d /tmp/aiinfra-pg-XXXXXX)
 trap '"$here/postgres.sh" stop "$folder"; rm -rf "$folder"' EXIT
-uri=$("$here/postgres.sh" start "$folder")
+uri=$("$here/postgres.sh" start "$folder" $$)
 code=$?
 if [ $code = 77 ]; then echo "skipped: $uri"; exit 77; fi
 [ $code = 0 ] || { echo "the server does not start: $uri"; cat "$folder/log"; exit 1; }

@@ -1,7 +1,8 @@
 #!/bin/bash
 # A PostgreSQL server for one test: in a folder of its own, on a Unix socket in it, as an unprivileged user.
 #
-#   postgres.sh start FOLDER    makes it and starts it; prints the URI of a database; 77 with a reason: there is none
+#   postgres.sh start FOLDER PID  makes it and starts it; prints the URI of a database; 77 with a reason: there is none.
+#                               Server and folder go when the process PID is gone
 #   postgres.sh stop FOLDER     ends it as kill -9 would; start again finds what was committed
 #   postgres.sh psql FOLDER SQL runs SQL, prints values only
 set -eu
@@ -24,6 +25,12 @@ case $action in
       [ "$(id -u)" != 0 ] || chown nobody:nogroup "$folder"
       chmod 700 "$folder"
       (cd "$folder" && as_user "$bin/initdb" -D "$folder/data" -U tester -A trust -E UTF8 --locale=C -N >/dev/null)
+    fi
+    if [ ! -e "$folder/watched" ]; then
+      touch "$folder/watched"
+      # shellcheck disable=SC2016
+      setsid bash -c 'while kill -0 "$2" 2>/dev/null; do sleep 1; done
+        [ ! -e "$1" ] || { "$0" stop "$1"; rm -rf "$1"; }' "$(readlink -f "$0")" "$folder" "$3" </dev/null >/dev/null 2>&1 &
     fi
     # Signals to this script's group are not for the server; it goes when the test calls stop.
     (cd "$folder" && as_user setsid "$bin/pg_ctl" -D "$folder/data" -w -t 60 -l "$folder/log" -o "-k $folder \

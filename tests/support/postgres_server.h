@@ -10,6 +10,7 @@
 
 #include "support/support.h"
 
+static char server_owner[24];
 static char server_folder[64]; /* short: a socket's path has 107 bytes at most */
 
 /* Runs the script; its output, without the last newline, goes to out. Returns its exit code. */
@@ -19,7 +20,7 @@ static int server_do(const char *action, const char *sql, char *out, size_t cap)
   char unread[1024];
   size_t n;
   snprintf(command, sizeof command, "'%s' %s '%s' \"%s\"", test_path("tests/support/postgres.sh"), action,
-           server_folder, sql != NULL ? sql : "");
+           server_folder, sql != NULL ? sql : server_owner);
   FILE *pipe = popen(command, "r");
   if (pipe == NULL) return -1;
   if (out == NULL) out = unread, cap = sizeof unread;
@@ -45,6 +46,7 @@ static const char *server_begin(void)
   if (access(test_built("libaiinfra-postgres.so"), R_OK) != 0) return "the plug-in for PostgreSQL was not built";
   strcpy(server_folder, "/tmp/aiinfra-pg-XXXXXX");
   if (mkdtemp(server_folder) == NULL) return "no temporary folder";
+  snprintf(server_owner, sizeof server_owner, "%ld", (long)getpid());
   if (server_do("start", NULL, said, sizeof said) == 0) return NULL;
   server_end();
   return said;

@@ -485,6 +485,85 @@ static void test_copy(void **state)
   aiinfra_db_free(file);
 }
 
+/* ---- memory runs out --------------------------------------------------------------------------------------------- */
+
+typedef struct budget {
+  long left; /* allocations that succeed */
+  long live;
+} budget;
+
+static void *give(budget *b, void *p)
+{
+  if (p != NULL) b->live++;
+  return p;
+}
+
+static void *budget_alloc(void *user, size_t size)
+{
+  budget *b = user;
+  return b->left-- > 0 ? give(b, malloc(size)) : NULL;
+}
+
+static void *budget_resize(void *user, void *ptr, size_t size)
+{
+  budget *b = user;
+  if (b->left-- <= 0) return NULL;
+  return ptr != NULL ? realloc(ptr, size) : give(b, malloc(size));
+}
+
+static void budget_free(void *user, void *ptr)
+{
+  budget *b = user;
+  if (ptr != NULL) b->live--;
+  free(ptr);
+}
+
+/* Opens, writes, reads what another node wrote. */
+static aiinfra_status live(aiinfra_runtime *own)
+{
+  aiinfra_db *db = NULL;
+  aiinfra_vecstore *store = NULL;
+  aiinfra_vecstore_opts opts = AIINFRA_VECSTORE_OPTS_INIT;
+  aiinfra_record record = {5, X, "written with little memory", NULL};
+  uint64_t n = 0;
+  opts.dims = 3;
+  aiinfra_status rc = aiinfra_db_open(own, uri_of("little", "little", ""), NULL, &db, &err);
+  if (rc == AIINFRA_OK) rc = aiinfra_vecstore_open(db, "notes", &opts, &store, &err);
+  if (rc == AIINFRA_OK) rc = aiinfra_vecstore_upsert(store, &record, 1, &err);
+  if (rc == AIINFRA_OK) rc = aiinfra_vecstore_count(store, &n, &err);
+  if (rc == AIINFRA_OK) assert_int_equal(n, 2);
+  aiinfra_vecstore_free(store);
+  aiinfra_db_free(db);
+  return rc;
+}
+
+static void test_little_memory(void **state)
+{
+  aiinfra_db *db = node("plenty", "little");
+  aiinfra_vecstore *store = store_of(db);
+  aiinfra_status rc = AIINFRA_ENOMEM;
+  (void)state;
+  must(put(store, 1, X, "written with plenty of it"));
+  for (long n = 0; rc != AIINFRA_OK && n < 5000; n += 1 + n / 16) { /* each of the first, then some */
+    budget b = {.left = 1000000};
+    aiinfra_runtime_opts opts = AIINFRA_RUNTIME_OPTS_INIT;
+    aiinfra_allocator hooks = {budget_alloc, budget_resize, budget_free, &b};
+    aiinfra_runtime *own;
+    opts.allocator = &hooks;
+    unlink(test_tmp("little"));
+    must(aiinfra_runtime_create(&opts, &own, &err));
+    b.left = n;
+    rc = live(own);
+    if (rc != AIINFRA_OK && rc != AIINFRA_ENOMEM) fail_msg("after %ld: %s", n, err.message);
+    aiinfra_runtime_free(own);
+    assert_int_equal(b.live, 0);
+  }
+  assert_int_equal(rc, AIINFRA_OK);
+  must(aiinfra_db_check(db, &err));
+  aiinfra_vecstore_free(store);
+  aiinfra_db_free(db);
+}
+
 static int tear_down(void **state)
 {
   (void)state;
@@ -505,7 +584,7 @@ int main(void)
       cmocka_unit_test(test_turns),   cmocka_unit_test(test_at_once),  cmocka_unit_test(test_killed),
       cmocka_unit_test(test_restart), cmocka_unit_test(test_gone),     cmocka_unit_test(test_lock),
       cmocka_unit_test(test_trimmed), cmocka_unit_test(test_versions), cmocka_unit_test(test_options),
-      cmocka_unit_test(test_copy),    cmocka_unit_test(test_unheard),
+      cmocka_unit_test(test_copy),    cmocka_unit_test(test_unheard),  cmocka_unit_test(test_little_memory),
   };
   const char *why = server_begin();
   if (why != NULL) return test_skip_all("%s", why);

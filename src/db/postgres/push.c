@@ -253,10 +253,12 @@ aiinfra_status aii_pg_commit(aii_truth *t, int64_t version, const void *changes,
 void aii_pg_rollback(aii_truth *t)
 {
   aiinfra_error ignored;
-  if (t->conn != NULL && PQpipelineStatus(t->conn) != PQ_PIPELINE_OFF) {
-    if (PQpipelineSync(t->conn) == 0) aii_pg_drop(t);
-    else (void)read_all(t, 0, &ignored);
-  }
+  bool sent = t->conn != NULL && PQpipelineStatus(t->conn) != PQ_PIPELINE_OFF;
+  if (sent && PQpipelineSync(t->conn) == 0) aii_pg_drop(t);
+  else if (sent) (void)read_all(t, 0, &ignored);
   t->n_sent = 0;
-  if (t->in_transaction) end_failed(t);
+  if (!t->in_transaction) return;
+  t->in_transaction = false;
+  if (sent) end_failed(t);
+  else if (t->conn != NULL) (void)aii_pg_exec(t, "ROLLBACK", &ignored);
 }
