@@ -101,11 +101,13 @@ NVCC     ?= $(firstword $(wildcard $(shell command -v nvcc 2>/dev/null) /usr/loc
 CUDA_LIB := $(if $(NVCC),$(BUILD)/libaiinfra-cuda.so)
 MPICC    ?= $(shell command -v mpicc 2>/dev/null)
 MPI_LIB  := $(if $(MPICC),$(BUILD)/libaiinfra-mpi.so)
-NO_PLUGINS := NVCC= MPICC= # for builds whose tests use none
+PQ       ?= $(shell pkg-config --exists libpq 2>/dev/null && echo libpq)
+PQ_LIB   := $(if $(PQ),$(BUILD)/libaiinfra-postgres.so)
+NO_PLUGINS := NVCC= MPICC= PQ= # for builds whose tests use none
 
 # ---- build ---------------------------------------------------------------------------------------------------
 .PHONY: all libs static shared examples FORCE
-all: libs $(CLI) examples $(CUDA_LIB) $(MPI_LIB)
+all: libs $(CLI) examples $(CUDA_LIB) $(MPI_LIB) $(PQ_LIB)
 libs: static shared
 static: $(BUILD)/libaiinfra.a
 shared: $(BUILD)/libaiinfra.so
@@ -203,6 +205,23 @@ $(BUILD)/libaiinfra-mpi.so: src/backend/mpi/mpi.c src/backend/plugin.h src/backe
 	$(say) LD $@
 	$(Q)OMPI_CC='$(CC)' $(MPICC) $(CSTD) $(filter-out -MMD -MP,$(COMMON)) -Wno-conversion -Iinclude -I. $(EXTRA) -shared $< \
 	  -Wl,--exclude-libs,ALL $(BUILD)/libaiinfra.a -o $@
+
+# ---- PostgreSQL: a plug-in, where libpq is -------------------------------------------------------------------------
+.PHONY: postgres
+PQ_SRCS := $(wildcard src/db/postgres/*.c)
+PQ_OBJS := $(PQ_SRCS:%.c=$(BUILD)/obj/%.o)
+postgres: $(PQ_LIB)
+	$(Q)$(if $(PQ_LIB),:,echo 'no libpq: install libpq-dev'; exit 1)
+$(PQ_OBJS): $(BUILD)/obj/%.o: %.c $(BUILD)/obj/.flags
+	$(say) CC $<
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CSTD) $(COMMON) -Iinclude -I. $(PKG_CFLAGS) $$(pkg-config --cflags libpq) $(EXTRA) -c $< -o $@
+$(BUILD)/libaiinfra-postgres.so: $(PQ_OBJS) $(BUILD)/libaiinfra.a
+	$(say) LD $@
+	$(Q)$(CC) -shared $(EXTRA) $(PQ_OBJS) -Wl,--exclude-libs,ALL $(BUILD)/libaiinfra.a -Wl,--as-needed \
+	  $$(pkg-config --libs libpq) $(LIBS) -o $@
+
+-include $(PQ_OBJS:.o=.d)
 
 # Registers and spills of every kernel, as ptxas tells them.
 .PHONY: cuda-report gpu-bundle
@@ -371,6 +390,7 @@ help:
 	@echo '  quality     what each type of weights loses; writes the tables of docs/quantization.md'
 	@echo '  cuda        the plug-in for NVIDIA GPUs, where nvcc is (a part of all then); cuda-report: registers and spills'
 	@echo '  mpi         the plug-in for models in several processes, where mpicc is (a part of all then)'
+	@echo '  postgres    the plug-in for databases in PostgreSQL, where libpq is (a part of all then)'
 	@echo '  gpu-bundle  what tests/gpu/run.sh needs to check and measure on a machine with a GPU'
 	@echo '  lint        the rules of the house: floors, doors, words, format'
 	@echo '  sanitize    the tests under ASan with UBSan, then under TSan'

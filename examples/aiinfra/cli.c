@@ -34,8 +34,18 @@ int cli_fail(const char *format, ...)
   return CLI_FAILED;
 }
 
+/* The address of a server's database is told without its user and password, and without what follows its name. */
+static int tell_of_server(const char *uri, const aiinfra_error *err)
+{
+  const char *start = strstr(uri, "://") + 3, *at = strrchr(uri, '@');
+  size_t scheme = (size_t)(start - uri);
+  if (at != NULL && at > start) start = at + 1;
+  return cli_fail("%.*s%.*s: %s", (int)scheme, uri, (int)strcspn(start, "?"), start, err->message);
+}
+
 int cli_error(const char *what, const aiinfra_error *err)
 {
+  if (strncmp(what, "postgres", 8) == 0 && strstr(what, "://") != NULL) return tell_of_server(what, err);
   return cli_fail("%s: %s", what, err->message);
 }
 

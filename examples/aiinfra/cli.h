@@ -135,6 +135,7 @@ int cmd_bench(int argc, char **argv);
 int cmd_cache(int argc, char **argv);
 int cmd_convert(int argc, char **argv);
 int cmd_db(int argc, char **argv);
+int cmd_copy(int argc, char **argv);
 int cmd_forget(int argc, char **argv);
 int cmd_imatrix(int argc, char **argv);
 int cmd_ingest(int argc, char **argv);

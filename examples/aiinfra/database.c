@@ -195,6 +195,57 @@ static int do_optimise(int argc, char **argv)
   return close_file(&f, code);
 }
 
+/* ---- copy ---------------------------------------------------------------------------------------------------------------- */
+
+static void show_copied(const char *text, bool as_json)
+{
+  size_t i;
+  const json_t *table;
+  json_t *result = as_json ? NULL : json_loads(text, 0, NULL);
+  if (as_json) printf("%s\n", text);
+  json_array_foreach(json_object_get(result, "tables"), i, table)
+  {
+    long long rows = (long long)json_integer_value(json_object_get(table, "rows"));
+    if (rows > 0)
+      printf("%-28s %13lld  %s\n", json_string_value(json_object_get(table, "name")), rows,
+             json_string_value(json_object_get(table, "checksum")));
+  }
+  json_decref(result);
+}
+
+int cmd_copy(int argc, char **argv)
+{
+  file from = {0}, to = {0};
+  aiinfra_db_copy_opts opts = AIINFRA_DB_COPY_OPTS_INIT;
+  const cli_option options[] = {AS_JSON(from), {0}};
+  const cli_command command = {"copy",
+                               "FROM TO",
+                               "Copies everything from one database into an empty one: files, or postgres:// "
+                               "addresses. A copy that was interrupted "
+                               "goes on when it is started again.",
+                               options,
+                               2,
+                               2};
+  aiinfra_error err;
+  char *text = NULL;
+  int n, code;
+  if (!cli_parse(&command, argc, argv, &n, &code)) return code;
+  cli_catch_interrupts();
+  code = cli_runtime_open(1, &from.runtime);
+  if (code != CLI_OK) return code;
+  cli_watch_flag();
+  opts.progress = show_progress;
+  opts.progress_user = (void *)"copy";
+  if (open_file(&from, argv[0], &err) != AIINFRA_OK) code = cli_error(argv[0], &err);
+  else if (aiinfra_db_open(from.runtime, argv[1], NULL, &to.db, &err) != AIINFRA_OK ||
+           aiinfra_db_copy(from.db, to.db, &opts, &text, &err) != AIINFRA_OK)
+    code = cli_error(argv[1], &err);
+  if (text != NULL) show_copied(text, from.as_json);
+  aiinfra_string_free(text);
+  aiinfra_db_free(to.db);
+  return close_file(&from, code);
+}
+
 /* ---- the actions ------------------------------------------------------------------------------------------------------- */
 
 static const struct {

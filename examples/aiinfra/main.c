@@ -24,6 +24,7 @@ static const command commands[] = {
     {"migrate", cmd_migrate, "embed a memory with another model"},
     {"db", cmd_db, "a database file: check, backup, stats, optimise"},
     {"query", cmd_query, "ask a collection of vectors, in JSON"},
+    {"copy", cmd_copy, "copy a database: file or PostgreSQL, either way"},
     {"cache", cmd_cache, "the response cache: stats, clear"},
     {"run", cmd_run, "continue a text, or chat"},
     {"serve", cmd_serve, "an OpenAI-compatible HTTP server"},

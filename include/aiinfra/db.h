@@ -1,7 +1,8 @@
 /* aiinfra/db.h - the one file that holds an agent: vectors, memory, journals, documents.
  *
- * A database is one SQLite file in WAL mode; ":memory:" keeps it in memory. Its tables carry a version and are
- * migrated forward when the file is opened. The functions of db, vecstore and memory block on the disk: they may be
+ * A database is one SQLite file in WAL mode; ":memory:" keeps it in memory. An address such as
+ * postgres://user@host/name in place of a path opens one that lies in PostgreSQL and that several processes share, each
+ * with a local copy (docs/postgres.md). Its tables carry a version and are migrated forward when the file is opened. The functions of db, vecstore and memory block on the disk: they may be
  * called from any thread, and should not be called from a loop that must stay responsive.
  */
 #ifndef AIINFRA_DB_H
@@ -38,11 +39,13 @@ typedef struct aiinfra_db_opts {
  * On success the caller owns *out; release it with aiinfra_db_free(). It keeps the runtime alive. On failure *out is
  * NULL and nothing is held.
  *
+ * @param path  a file, ":memory:", or the address of a database in PostgreSQL
  * @return AIINFRA_ENOENT   the file or its folder does not exist
  *         AIINFRA_EFORMAT  the file is no database, is damaged, or is some other program's database
- *         AIINFRA_ENOTSUP  a newer version of the library wrote it
+ *         AIINFRA_ENOTSUP  a newer version of the library wrote it; or what PostgreSQL needs is not installed
  *         AIINFRA_EBUSY    another process holds it longer than busy_timeout_ms
- *         AIINFRA_EINVAL, AIINFRA_EIO, AIINFRA_ENOMEM
+ *         AIINFRA_EIO      the file cannot be used, or PostgreSQL is not there
+ *         AIINFRA_EINVAL, AIINFRA_ENOMEM
  * Thread: any.  Since: 0.1.
  */
 AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_db_open(aiinfra_runtime *runtime, const char *path,
@@ -145,6 +148,40 @@ typedef struct aiinfra_db_optimise_opts {
  */
 AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_db_optimise(aiinfra_db *db, const aiinfra_db_optimise_opts *opts,
                                                                 char **out_json, aiinfra_error *err);
+
+/** Options of aiinfra_db_copy(). Zero is the default of every field. */
+typedef struct aiinfra_db_copy_opts {
+  size_t struct_size;           /**< sizeof this struct; set by AIINFRA_DB_COPY_OPTS_INIT */
+  aiinfra_progress_fn progress; /**< called on the calling thread between transactions; may cancel; NULL: none */
+  void *progress_user;          /**< handed to progress */
+} aiinfra_db_copy_opts;
+
+/** Initialiser of aiinfra_db_copy_opts. */
+#define AIINFRA_DB_COPY_OPTS_INIT            \
+  {                                          \
+    sizeof(aiinfra_db_copy_opts), NULL, NULL \
+  }
+
+/**
+ * Copies everything into another database: from a file to PostgreSQL, back, or from file to file. The copy holds what
+ * was committed when the copying began; at its end the rows of each table are counted and their sums compared on both
+ * sides. The target is empty, or holds the beginning of such a copy: one that failed or was cancelled goes on where it
+ * stopped when it is started again. Until then the target is not whole, and aiinfra_db_check() says so.
+ *
+ * The source's handle is in use throughout: other threads that need it wait. Nobody else writes to the target.
+ *
+ * @param out_json  receives {"rows", "tables": [{"name", "rows", "checksum"}]}. Freed with aiinfra_string_free(); NULL
+ *                  on failure; may be NULL
+ * @return AIINFRA_EEXIST     the target holds other rows than the source; nothing was written
+ *         AIINFRA_EFORMAT    the sums differ at the end: somebody else wrote to the target
+ *         AIINFRA_ENOSPC     the disk is full
+ *         AIINFRA_ECANCELED  the progress callback asked for it
+ *         AIINFRA_EINVAL, AIINFRA_EIO, AIINFRA_EBUSY, AIINFRA_ENOMEM
+ * Thread: any.  Since: 0.1.
+ */
+AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_db_copy(aiinfra_db *from, aiinfra_db *to,
+                                                            const aiinfra_db_copy_opts *opts, char **out_json,
+                                                            aiinfra_error *err);
 
 #ifdef __cplusplus
 }

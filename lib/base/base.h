@@ -133,6 +133,14 @@ int64_t aii_unix_ms(void); /* wall clock, milliseconds since 1970 */
  * wakes up beside it (the host's loop, say) goes first. Linux 6.12 and later; elsewhere nothing happens. */
 void aii_thread_prefer_others(void);
 
+/* ---- plug-ins (library.c) ------------------------------------------------------------------------------------ */
+
+/* Opens a plug-in: the file beside this library, or `path`, which is absolute; calls its function `entry`, which returns
+ * its table. It stays open until the process ends. `make` is the verb that builds it. ENOTSUP with the reason when there
+ * is none; the caller checks that the table is of its own version. */
+aiinfra_status aii_library_open(const char *path, const char *file, const char *entry, const char *make,
+                                const void **out, aiinfra_error *err);
+
 /* ---- text (utf8.c) ------------------------------------------------------------------------------------------- */
 
 /* Length in bytes of the UTF-8 sequence at s, of n bytes: 1..4, 0 when it is cut short by the end, -1 when invalid.

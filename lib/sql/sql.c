@@ -116,6 +116,7 @@ aiinfra_status aii_sql_open(aii_mem *mem, const char *path, const aii_sql_opts *
   if (sql == NULL) return aii_fail(err, AIINFRA_ENOMEM, "no memory for a database connection");
   sql->mem = mem;
   sql->busy_timeout_ms = opts->busy_timeout_ms;
+  sql->changes = -1;
   sql->read_only = opts->read_only;
   if (pthread_mutex_init(&sql->lock, NULL) != 0) {
     aii_del(mem, sql, sizeof *sql);
@@ -157,6 +158,7 @@ void aii_sql_lock(aii_sql *sql)
 {
   (void)pthread_mutex_lock(&sql->lock);
   if (sql->stale) aii_sql_rollback(sql);
+  sql->fresh = false;
 }
 
 void aii_sql_unlock(aii_sql *sql)
@@ -170,6 +172,47 @@ aiinfra_status aii_sql_exec(aii_sql *sql, const char *statements, aiinfra_error 
   return code == SQLITE_OK ? AIINFRA_OK : aii_sql_fail(sql, code, err);
 }
 
+/* ---- hooks ------------------------------------------------------------------------------------------------------- */
+
+void aii_sql_set_hooks(aii_sql *sql, const aii_sql_hooks *hooks, void *ctx, bool read_only)
+{
+  sql->read_only = read_only;
+  sql->hooks = hooks;
+  sql->hooks_ctx = ctx;
+}
+
+static bool hooked(const aii_sql *sql)
+{
+  return sql->hooks != NULL && !sql->inside;
+}
+
+static aiinfra_status call(aii_sql *sql, aiinfra_status (*hook)(void *, aiinfra_error *), aiinfra_error *err)
+{
+  sql->inside = true;
+  aiinfra_status rc = hook(sql->hooks_ctx, err);
+  sql->inside = false;
+  return rc;
+}
+
+static void end(aii_sql *sql, bool committed)
+{
+  if (!sql->writing || sql->inside) return;
+  sql->writing = false;
+  sql->inside = true;
+  sql->hooks->end(sql->hooks_ctx, committed);
+  sql->inside = false;
+}
+
+aiinfra_status aii_sql_freshen(aii_sql *sql, aiinfra_error *err)
+{
+  if (!hooked(sql) || sql->fresh || !sqlite3_get_autocommit(sql->db)) return AIINFRA_OK;
+  aiinfra_status rc = call(sql, sql->hooks->read, err);
+  sql->fresh = rc == AIINFRA_OK;
+  return rc;
+}
+
+/* ---- transactions ------------------------------------------------------------------------------------------------ */
+
 static aiinfra_status begin(aii_sql *sql, aii_stmt *stmt, aiinfra_error *err)
 {
   if (!sqlite3_get_autocommit(sql->db)) aii_sql_rollback(sql); /* one that was left open */
@@ -178,18 +221,45 @@ static aiinfra_status begin(aii_sql *sql, aii_stmt *stmt, aiinfra_error *err)
 
 aiinfra_status aii_sql_begin(aii_sql *sql, aiinfra_error *err)
 {
-  return begin(sql, sql->begin, err);
+  if (hooked(sql) && sql->read_only)
+    return aii_fail(err, AIINFRA_EIO, "%s: the database cannot be written; open it without read_only", sql->path);
+  aiinfra_status rc = begin(sql, sql->begin, err);
+  if (rc != AIINFRA_OK || !hooked(sql)) return rc;
+  rc = call(sql, sql->hooks->begin, err);
+  sql->writing = sql->fresh = rc == AIINFRA_OK;
+  if (rc != AIINFRA_OK) aii_sql_rollback(sql);
+  return rc;
+}
+
+aiinfra_status aii_sql_begin_bare(aii_sql *sql, bool wait, aiinfra_error *err)
+{
+  if (!wait) (void)sqlite3_busy_timeout(sql->db, 0);
+  aiinfra_status rc = begin(sql, sql->begin, err);
+  if (!wait) (void)sqlite3_busy_timeout(sql->db, (int)AII_MIN(sql->busy_timeout_ms, (uint32_t)INT32_MAX));
+  return rc;
 }
 
 aiinfra_status aii_sql_begin_read(aii_sql *sql, aiinfra_error *err)
 {
-  return begin(sql, sql->begin_read, err);
+  if (hooked(sql) && !sqlite3_get_autocommit(sql->db)) aii_sql_rollback(sql);
+  aiinfra_status rc = aii_sql_freshen(sql, err);
+  return rc == AIINFRA_OK ? begin(sql, sql->begin_read, err) : rc;
 }
 
+/* What the hook commit() has made true stays true, even when COMMIT fails here: end() is told. */
 aiinfra_status aii_sql_commit(aii_sql *sql, aiinfra_error *err)
 {
-  aiinfra_status rc = aii_stmt_run(sql->commit, err);
-  if (rc != AIINFRA_OK) aii_sql_rollback(sql);
+  bool told = sql->writing && !sql->inside;
+  int64_t n_changes = aii_sql_changes(sql), last_id = aii_sql_last_id(sql);
+  aiinfra_status rc = told ? call(sql, sql->hooks->commit, err) : AIINFRA_OK;
+  if (rc == AIINFRA_OK) {
+    rc = aii_stmt_run(sql->commit, err);
+    if (rc == AIINFRA_OK) end(sql, true);
+    else if (told) rc = AIINFRA_OK;
+  }
+  if (!sqlite3_get_autocommit(sql->db)) aii_sql_rollback(sql);
+  if (told) sql->changes = n_changes;
+  if (told) sqlite3_set_last_insert_rowid(sql->db, last_id);
   return rc;
 }
 
@@ -197,6 +267,7 @@ void aii_sql_rollback(aii_sql *sql)
 {
   if (!sqlite3_get_autocommit(sql->db)) (void)aii_stmt_run(sql->rollback, NULL);
   sql->stale = !sqlite3_get_autocommit(sql->db);
+  end(sql, false);
 }
 
 int64_t aii_sql_last_id(aii_sql *sql)
@@ -206,7 +277,7 @@ int64_t aii_sql_last_id(aii_sql *sql)
 
 int64_t aii_sql_changes(aii_sql *sql)
 {
-  return sqlite3_changes(sql->db);
+  return sql->changes >= 0 ? sql->changes : sqlite3_changes(sql->db);
 }
 
 bool aii_sql_is_memory(const aii_sql *sql)
@@ -216,7 +287,7 @@ bool aii_sql_is_memory(const aii_sql *sql)
 
 bool aii_sql_is_read_only(aii_sql *sql)
 {
-  return sqlite3_db_readonly(sql->db, "main") == 1;
+  return sql->read_only || sqlite3_db_readonly(sql->db, "main") == 1;
 }
 
 const char *aii_sql_file(aii_sql *sql)

@@ -46,6 +46,8 @@ void aii_stmt_null(aii_stmt *stmt, int at);
 aiinfra_status aii_stmt_step(aii_stmt *stmt, bool *row, aiinfra_error *err);
 /* Steps a statement that gives no rows, then resets it. */
 aiinfra_status aii_stmt_run(aii_stmt *stmt, aiinfra_error *err);
+/* The same as a transaction of its own: the only way to write outside of one. */
+aiinfra_status aii_stmt_run_alone(aii_stmt *stmt, aiinfra_error *err);
 int64_t aii_stmt_get_int(aii_stmt *stmt, int at);
 double aii_stmt_get_real(aii_stmt *stmt, int at);
 const char *aii_stmt_get_text(aii_stmt *stmt, int at, size_t *n); /* "" for NULL; valid until the next step or reset */
@@ -57,6 +59,62 @@ int64_t aii_sql_changes(aii_sql *sql);
 bool aii_sql_is_memory(const aii_sql *sql); /* ":memory:" */
 bool aii_sql_is_read_only(aii_sql *sql);
 const char *aii_sql_file(aii_sql *sql); /* its whole path; "" in memory */
+
+/* For a database whose truth lies elsewhere: what happens around its transactions (sql.c). Each is called with the lock
+ * held, and may use the connection; its own calls have no hooks. */
+typedef struct aii_sql_hooks {
+  aiinfra_status (*read)(void *ctx, aiinfra_error *err);   /* before the first statement or view after a lock */
+  aiinfra_status (*begin)(void *ctx, aiinfra_error *err);  /* behind BEGIN IMMEDIATE; a failure ends the transaction */
+  aiinfra_status (*commit)(void *ctx, aiinfra_error *err); /* before COMMIT; a failure rolls back */
+  void (*end)(void *ctx, bool committed); /* of what begin() began; false behind a commit(): COMMIT itself failed */
+} aii_sql_hooks;
+/* hooks NULL: none. read_only: write transactions do not begin, though the file may be written. */
+void aii_sql_set_hooks(aii_sql *sql, const aii_sql_hooks *hooks, void *ctx, bool read_only);
+/* BEGIN IMMEDIATE without hooks; EBUSY at once when somebody else writes and wait is false. */
+aiinfra_status aii_sql_begin_bare(aii_sql *sql, bool wait, aiinfra_error *err);
+
+/* Changes of rows as bytes (changes.c): taken from one database, applied to another with the same tables. */
+typedef struct aii_sql_capture aii_sql_capture;
+typedef bool (*aii_sql_wants_fn)(void *ctx, const char *table);
+typedef enum aii_sql_type {
+  AII_SQL_ABSENT,
+  AII_SQL_NULL,
+  AII_SQL_INT,
+  AII_SQL_REAL,
+  AII_SQL_TEXT,
+  AII_SQL_BLOB
+} aii_sql_type;
+typedef struct aii_sql_value {
+  aii_sql_type type; /* ABSENT: not told, since it did not change */
+  int64_t i;
+  double r;
+  const void *p;
+  size_t n;
+} aii_sql_value;
+/* One row. Of a removal the key alone is told, of an update the key and what changed. */
+typedef struct aii_sql_change {
+  const char *table;
+  char op; /* 'i', 'u', 'd' */
+  int n_columns;
+  const unsigned char *is_key; /* by column */
+  const aii_sql_value *values; /* by column */
+} aii_sql_change;
+typedef aiinfra_status (*aii_sql_change_fn)(void *ctx, const aii_sql_change *change, aiinfra_error *err);
+bool aii_sql_can_capture(void); /* SQLite was built with its session extension */
+/* From now on, in tables that have a primary key and are wanted. */
+aiinfra_status aii_sql_capture_open(aii_sql *sql, aii_sql_wants_fn wants, void *ctx, aii_sql_capture **out,
+                                    aiinfra_error *err);
+/* *n 0: nothing changed; free *changes with aii_sql_changes_free(). */
+aiinfra_status aii_sql_capture_take(aii_sql_capture *capture, void **changes, size_t *n, aiinfra_error *err);
+void aii_sql_capture_close(aii_sql_capture *capture); /* NULL is allowed; before the connection */
+aiinfra_status aii_sql_changes_each(aii_sql *sql, const void *changes, size_t n, aii_sql_change_fn see, void *ctx,
+                                    aiinfra_error *err);
+/* In the caller's transaction. What is there already is replaced, what is gone already is left out. */
+aiinfra_status aii_sql_changes_apply(aii_sql *sql, const void *changes, size_t n, aiinfra_error *err);
+void aii_sql_changes_free(void *changes);
+void aii_stmt_get(aii_stmt *stmt, int at, aii_sql_value *value);             /* valid until the next step or reset */
+void aii_stmt_bind(aii_stmt *stmt, int at, const aii_sql_value *value);      /* must live until the reset */
+void aii_stmt_bind_copy(aii_stmt *stmt, int at, const aii_sql_value *value); /* need not */
 
 /* Copies a whole database into a new file, some pages at a time (copy.c). A file is copied as it was when the copy began,
  * over a connection of its own, and writers go on; a database in memory is copied with its lock held for each step.

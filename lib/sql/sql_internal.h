@@ -26,8 +26,17 @@ struct aii_sql {
   bool read_only;                                   /* asked for */
   aii_stmt *begin, *begin_read, *commit, *rollback; /* ready, so that ending a transaction needs no memory */
   bool stale; /* a rollback had no memory all the same: whoever holds the lock next does it again */
+  const aii_sql_hooks *hooks;
+  void *hooks_ctx;
+  bool inside;     /* a hook runs */
+  bool fresh;      /* the hook read() was called since the lock */
+  int64_t changes; /* of the last statement before the hooks ran theirs; -1: SQLite knows */
+  bool writing;    /* the hook begin() was, and end() was not */
   aii_stmt *cache[STMT_BUCKETS];
 };
+
+/* Calls the hook read() when it is due. */
+aiinfra_status aii_sql_freshen(aii_sql *sql, aiinfra_error *err);
 
 /* Turns an SQLite result code into a status, with a message that names the cause and the cure. */
 aiinfra_status aii_sql_fail(aii_sql *sql, int code, aiinfra_error *err);

@@ -30,13 +30,16 @@ static aiinfra_status make(aii_sql *sql, const char *text, unsigned flags, aii_s
 aiinfra_status aii_sql_prepare(aii_sql *sql, const char *text, aii_stmt **out, aiinfra_error *err)
 {
   aii_stmt **bucket = &sql->cache[bucket_of(text)];
+  aiinfra_status rc = aii_sql_freshen(sql, err);
+  *out = NULL;
+  if (rc != AIINFRA_OK) return rc;
   for (aii_stmt *stmt = *bucket; stmt != NULL; stmt = stmt->next) {
     if (stmt->text != text) continue;
     aii_stmt_reset(stmt);
     *out = stmt;
     return AIINFRA_OK;
   }
-  aiinfra_status rc = make(sql, text, SQLITE_PREPARE_PERSISTENT, out, err);
+  rc = make(sql, text, SQLITE_PREPARE_PERSISTENT, out, err);
   if (rc != AIINFRA_OK) return rc;
   (*out)->text = text;
   (*out)->next = *bucket;
@@ -46,7 +49,9 @@ aiinfra_status aii_sql_prepare(aii_sql *sql, const char *text, aii_stmt **out, a
 
 aiinfra_status aii_sql_prepare_once(aii_sql *sql, const char *text, aii_stmt **out, aiinfra_error *err)
 {
-  return make(sql, text, 0, out, err);
+  aiinfra_status rc = aii_sql_freshen(sql, err);
+  *out = NULL;
+  return rc == AIINFRA_OK ? make(sql, text, 0, out, err) : rc;
 }
 
 void aii_stmt_free(aii_stmt *stmt)
@@ -89,6 +94,7 @@ void aii_stmt_null(aii_stmt *stmt, int at)
 aiinfra_status aii_stmt_step(aii_stmt *stmt, bool *row, aiinfra_error *err)
 {
   *row = false;
+  stmt->sql->changes = -1;
   int code = stmt->bind_rc != SQLITE_OK ? stmt->bind_rc : sqlite3_step(stmt->raw);
   if (code == SQLITE_DONE) return AIINFRA_OK;
   *row = code == SQLITE_ROW;
@@ -103,6 +109,21 @@ aiinfra_status aii_stmt_run(aii_stmt *stmt, aiinfra_error *err)
     rc = aii_stmt_step(stmt, &row, err);
   } while (row);
   aii_stmt_reset(stmt);
+  return rc;
+}
+
+aiinfra_status aii_stmt_run_alone(aii_stmt *stmt, aiinfra_error *err)
+{
+  aii_sql *sql = stmt->sql;
+  aiinfra_status rc = sql->hooks != NULL ? aii_sql_begin(sql, err) : AIINFRA_OK; /* else SQLite makes one */
+  if (rc != AIINFRA_OK) {
+    aii_stmt_reset(stmt);
+    return rc;
+  }
+  rc = aii_stmt_run(stmt, err);
+  if (sql->hooks == NULL) return rc;
+  if (rc == AIINFRA_OK) return aii_sql_commit(sql, err);
+  aii_sql_rollback(sql);
   return rc;
 }
 
@@ -133,6 +154,42 @@ const void *aii_stmt_get_blob(aii_stmt *stmt, int at, size_t *n)
 bool aii_stmt_is_null(aii_stmt *stmt, int at)
 {
   return sqlite3_column_type(stmt->raw, at) == SQLITE_NULL;
+}
+
+void aii_stmt_get(aii_stmt *stmt, int at, aii_sql_value *value)
+{
+  static const aii_sql_type types[] = {[SQLITE_INTEGER] = AII_SQL_INT,
+                                       [SQLITE_FLOAT] = AII_SQL_REAL,
+                                       [SQLITE_TEXT] = AII_SQL_TEXT,
+                                       [SQLITE_BLOB] = AII_SQL_BLOB,
+                                       [SQLITE_NULL] = AII_SQL_NULL};
+  *value = (aii_sql_value){.type = types[sqlite3_column_type(stmt->raw, at)]};
+  if (value->type == AII_SQL_INT) value->i = aii_stmt_get_int(stmt, at);
+  if (value->type == AII_SQL_REAL) value->r = aii_stmt_get_real(stmt, at);
+  if (value->type == AII_SQL_TEXT) value->p = aii_stmt_get_text(stmt, at, &value->n);
+  if (value->type == AII_SQL_BLOB) value->p = aii_stmt_get_blob(stmt, at, &value->n);
+}
+
+void aii_stmt_bind(aii_stmt *stmt, int at, const aii_sql_value *value)
+{
+  const void *p = value->p != NULL ? value->p : "";
+  switch (value->type) {
+    case AII_SQL_INT: aii_stmt_int(stmt, at, value->i); break;
+    case AII_SQL_REAL: aii_stmt_real(stmt, at, value->r); break;
+    case AII_SQL_TEXT: aii_stmt_text(stmt, at, p, value->n); break;
+    case AII_SQL_BLOB: aii_stmt_blob(stmt, at, p, value->n); break;
+    case AII_SQL_ABSENT:
+    case AII_SQL_NULL: aii_stmt_null(stmt, at); break;
+  }
+}
+
+void aii_stmt_bind_copy(aii_stmt *stmt, int at, const aii_sql_value *value)
+{
+  const char *p = value->p != NULL ? value->p : "";
+  if (value->type == AII_SQL_TEXT)
+    keep(stmt, sqlite3_bind_text64(stmt->raw, at, p, value->n, SQLITE_TRANSIENT, SQLITE_UTF8));
+  else if (value->type == AII_SQL_BLOB) keep(stmt, sqlite3_bind_blob64(stmt->raw, at, p, value->n, SQLITE_TRANSIENT));
+  else aii_stmt_bind(stmt, at, value);
 }
 
 void aii_stmt_reset(aii_stmt *stmt)

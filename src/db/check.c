@@ -132,6 +132,7 @@ aiinfra_status aii_db_check(aiinfra_db *db, aiinfra_error *err)
   if (rc == AIINFRA_OK && !aii_sql_is_read_only(db->sql)) {
     rc = aii_db_each_collection(db->sql, check_word_index, db->sql, err);
   }
+  if (rc == AIINFRA_OK && db->replica != NULL) rc = aii_replica_check(db->replica, err);
   aii_sql_unlock(db->sql);
   return rc;
 }

@@ -29,6 +29,28 @@ static aiinfra_status check_small(aii_sql *sql, aiinfra_error *err)
   return rc;
 }
 
+static aiinfra_status open_shared(aiinfra_db *db, const char *uri, const aii_sql_opts *opts, aiinfra_error *err)
+{
+  aiinfra_status rc = aii_replica_open(&db->rt->mem, uri, opts, &db->replica, err);
+  if (rc != AIINFRA_OK) return rc;
+  db->sql = aii_replica_sql(db->replica);
+  db->path = aii_strdup(&db->rt->mem, aii_replica_name(db->replica));
+  return db->path != NULL ? AIINFRA_OK : aii_fail(err, AIINFRA_ENOMEM, "no memory for a path");
+}
+
+static aiinfra_status open_file(aiinfra_db *db, const char *path, const aii_sql_opts *opts, aiinfra_error *err)
+{
+  db->path = aii_strdup(&db->rt->mem, path);
+  if (db->path == NULL) return aii_fail(err, AIINFRA_ENOMEM, "no memory for a path");
+  aiinfra_status rc = aii_sql_open(&db->rt->mem, path, opts, &db->sql, err);
+  if (rc != AIINFRA_OK) return rc;
+  aii_sql_lock(db->sql);
+  rc = check_small(db->sql, err);
+  if (rc == AIINFRA_OK) rc = aii_db_migrate(db->sql, opts->read_only, err);
+  aii_sql_unlock(db->sql);
+  return rc == AIINFRA_OK ? rc : aii_wrap(err, rc, "%s", path);
+}
+
 aiinfra_status aii_db_open(aiinfra_runtime *rt, const char *path, const aii_sql_opts *opts, aiinfra_db **out,
                            aiinfra_error *err)
 {
@@ -38,16 +60,7 @@ aiinfra_status aii_db_open(aiinfra_runtime *rt, const char *path, const aii_sql_
   atomic_init(&db->refs, 1);
   db->rt = rt;
   aii_runtime_ref(rt);
-  db->path = aii_strdup(&rt->mem, path);
-  aiinfra_status rc = db->path != NULL ? AIINFRA_OK : aii_fail(err, AIINFRA_ENOMEM, "no memory for a path");
-  if (rc == AIINFRA_OK) rc = aii_sql_open(&rt->mem, path, opts, &db->sql, err);
-  if (rc == AIINFRA_OK) {
-    aii_sql_lock(db->sql);
-    rc = check_small(db->sql, err);
-    if (rc == AIINFRA_OK) rc = aii_db_migrate(db->sql, opts->read_only, err);
-    aii_sql_unlock(db->sql);
-    if (rc != AIINFRA_OK) rc = aii_wrap(err, rc, "%s", path);
-  }
+  aiinfra_status rc = aii_replica_is_uri(path) ? open_shared(db, path, opts, err) : open_file(db, path, opts, err);
   if (rc != AIINFRA_OK) {
     aii_db_unref(db);
     return rc;
@@ -65,7 +78,8 @@ void aii_db_unref(aiinfra_db *db)
 {
   if (atomic_fetch_sub_explicit(&db->refs, 1, memory_order_acq_rel) != 1) return;
   aiinfra_runtime *rt = db->rt;
-  aii_sql_close(db->sql);
+  if (db->replica != NULL) aii_replica_close(db->replica);
+  else aii_sql_close(db->sql);
   aii_strfree(&rt->mem, db->path);
   aii_del(&rt->mem, db, sizeof *db);
   aii_runtime_unref(rt);

@@ -6,6 +6,7 @@
  *   db.c     opens a file         check.c     finds damage
  *   schema.c makes its tables     backup.c    copies it while it is used
  *   stats.c  what takes room      optimise.c  gives room back
+ *   replica.h  a local copy of a database in a server; truth.h: what a plug-in does for it
  */
 #ifndef AII_DB_H
 #define AII_DB_H
@@ -15,12 +16,23 @@
 #include "lib/sql/sql.h"
 #include "src/runtime/runtime.h"
 
+typedef struct aii_replica aii_replica;
+
 struct aiinfra_db {
   aiinfra_runtime *rt;
   aii_sql *sql;
+  aii_replica *replica; /* NULL: a file of its own; else the connection is the replica's */
   char *path;
   _Atomic uint32_t refs;
 };
+/* The table of a collection's words: it is made with the collection, and each node of a shared database has its own. */
+#define AII_WORDS_CREATE                                                    \
+  "CREATE VIRTUAL TABLE words_%lld USING fts5(text, keywords, content='', " \
+  "tokenize='porter unicode61 remove_diacritics 2')"
+#define AII_WORDS_DROP "DROP TABLE IF EXISTS words_%lld"
+#define AII_WORDS_INSERT "INSERT INTO words_%lld(rowid, text, keywords) VALUES(?1, ?2, ?3)"
+#define AII_WORDS_DELETE "INSERT INTO words_%lld(words_%lld, rowid, text, keywords) VALUES('delete', ?1, ?2, ?3)"
+
 /* Bytes "aii1" in the file's header. */
 #define AII_DB_APPLICATION_ID 0x61696931u
 /* SQL: the bytes of a vector of collection c, by its aiinfra_element; and whether so many are none. */
@@ -48,9 +60,31 @@ aiinfra_status aii_db_stats(aiinfra_db *db, aii_buf *json, aiinfra_error *err);
 /* backup.c, optimise.c: opts are loaded to the full struct. */
 aiinfra_status aii_db_backup(aiinfra_db *db, const char *path, const aiinfra_db_backup_opts *opts, aiinfra_error *err);
 aiinfra_status aii_db_optimise(aiinfra_db *db, const aiinfra_db_optimise_opts *opts, aii_buf *json, aiinfra_error *err);
+aiinfra_status aii_db_copy(aiinfra_db *from, aiinfra_db *to, const aiinfra_db_copy_opts *opts, aii_buf *json,
+                           aiinfra_error *err); /* copy.c */
 /* Calls for the id and name of every collection that has words, which those below others have not. Lock held. */
 typedef aiinfra_status (*aii_collection_fn)(void *ctx, int64_t id, const char *name, aiinfra_error *err);
 aiinfra_status aii_db_each_collection(aii_sql *sql, aii_collection_fn see, void *ctx, aiinfra_error *err);
+/* words.c: the statements of the last collection: rows come in runs of one. Zeros but for sql; closed at the end. */
+typedef struct aii_words {
+  aii_sql *sql;
+  int64_t collection;
+  aii_stmt *insert, *remove;
+} aii_words;
+/* Adds or takes out the words of the row that the statement gives: row, collection, text, keywords. */
+aiinfra_status aii_words_write(aii_words *w, aii_stmt *from, bool add, aiinfra_error *err);
+aiinfra_status aii_words_of_row(aii_words *w, int64_t row, bool add, aiinfra_error *err);
+void aii_words_close(aii_words *w);
+
+/* replica_open.c: a local copy of a database whose truth lies in a server. */
+bool aii_replica_is_uri(const char *path);
+aiinfra_status aii_replica_open(aii_mem *mem, const char *uri, const aii_sql_opts *opts, aii_replica **out,
+                                aiinfra_error *err);
+void aii_replica_close(aii_replica *r); /* with its connection; NULL is allowed */
+aii_sql *aii_replica_sql(aii_replica *r);
+/* Whether copy and truth hold the same rows. The connection's lock is held, and given up in between. */
+aiinfra_status aii_replica_check(aii_replica *r, aiinfra_error *err);
+const char *aii_replica_name(const aii_replica *r); /* the server and database, without a password */
 void aii_db_ref(aiinfra_db *db);
 void aii_db_unref(aiinfra_db *db); /* any thread */
 

@@ -105,3 +105,18 @@ aiinfra_status aiinfra_db_optimise(aiinfra_db *db, const aiinfra_db_optimise_opt
   rc = give(&json, aii_db_optimise(db, &o, &json, err), out_json, err);
   return rc == AIINFRA_OK ? rc : aii_wrap(err, rc, "optimise database %s", db->path);
 }
+
+aiinfra_status aiinfra_db_copy(aiinfra_db *from, aiinfra_db *to, const aiinfra_db_copy_opts *opts, char **out_json,
+                               aiinfra_error *err)
+{
+  aiinfra_db_copy_opts o;
+  if (out_json != NULL) *out_json = NULL;
+  if (from == NULL || to == NULL) return aii_fail(err, AIINFRA_EINVAL, "from or to is NULL");
+  if (from == to) return aii_fail(err, AIINFRA_EINVAL, "a database is not copied into itself");
+  aiinfra_status rc = AII_OPTS_LOAD(&o, opts, progress_user, err);
+  if (rc != AIINFRA_OK) return rc;
+  aii_buf json;
+  aii_buf_init(&json, &from->rt->mem, 0);
+  rc = give(&json, aii_db_copy(from, to, &o, &json, err), out_json, err);
+  return rc == AIINFRA_OK ? rc : aii_wrap(err, rc, "copy database %s", from->path);
+}

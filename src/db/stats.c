@@ -156,7 +156,7 @@ static aiinfra_status add_file(aiinfra_db *db, aii_buf *json, aiinfra_error *err
   if (rc == AIINFRA_OK) rc = aii_db_ask_int(db->sql, "PRAGMA page_size", &page_bytes, err);
   if (rc == AIINFRA_OK) rc = aii_db_ask_int(db->sql, "PRAGMA freelist_count", &free_pages, err);
   aii_buf_init(&log, &db->rt->mem, 0);
-  aii_buf_fmt(&log, "%s-wal", db->path);
+  aii_buf_fmt(&log, "%s-wal", aii_sql_file(db->sql));
   if (!log.failed && !aii_sql_is_memory(db->sql) && stat(log.data, &st) == 0) log_bytes = (int64_t)st.st_size;
   aii_buf_free(&log);
   aii_buf_str(json, "{\"path\":");

@@ -497,7 +497,7 @@ static aiinfra_status register_index(aiinfra_memory *memory, const aii_dense *de
       dense->name, &stmt, err);
   if (rc == AIINFRA_OK) {
     aii_stmt_int(stmt, 3, dense->dims);
-    rc = aii_stmt_run(stmt, err);
+    rc = aii_stmt_run_alone(stmt, err);
   }
   aii_sql_unlock(memory->db->sql);
   return rc;

@@ -348,7 +348,7 @@ aiinfra_status aii_memory_reinforce(aiinfra_memory *memory, int64_t id, aiinfra_
     aii_stmt_int(stmt, 1, id);
     aii_stmt_int(stmt, 2, memory->scope);
     aii_stmt_int(stmt, 3, aii_unix_ms());
-    rc = aii_stmt_run(stmt, err);
+    rc = aii_stmt_run_alone(stmt, err);
   }
   if (rc == AIINFRA_OK && aii_sql_changes(sql) == 0)
     rc = aii_fail(err, AIINFRA_ENOENT, "this scope has no fact with the id %lld", (long long)id);

@@ -25,7 +25,7 @@ static aiinfra_status create_scope(aiinfra_memory *memory, const char *scope, ai
       aii_sql_prepare(memory->db->sql, "INSERT INTO scopes(name) VALUES(?1) ON CONFLICT DO NOTHING", &stmt, err);
   if (rc != AIINFRA_OK) return rc;
   aii_stmt_text(stmt, 1, scope, strlen(scope));
-  rc = aii_stmt_run(stmt, err);
+  rc = aii_stmt_run_alone(stmt, err);
   return rc == AIINFRA_OK ? find_scope(memory, scope, err) : rc;
 }
 

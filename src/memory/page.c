@@ -35,7 +35,7 @@ aiinfra_status aii_memory_append(aiinfra_memory *memory, const char *conversatio
     aii_stmt_text(stmt, 2, conversation, strlen(conversation));
     aii_stmt_text(stmt, 3, message, strlen(message));
     aii_stmt_int(stmt, 4, aii_unix_ms());
-    rc = aii_stmt_run(stmt, err);
+    rc = aii_stmt_run_alone(stmt, err);
   }
   aii_sql_unlock(sql);
   return rc;
@@ -98,7 +98,7 @@ aiinfra_status aii_memory_set_block(aiinfra_memory *memory, const char *label, c
       aii_stmt_text(stmt, 3, text, strlen(text));
       aii_stmt_int(stmt, 4, aii_unix_ms());
     }
-    rc = aii_stmt_run(stmt, err);
+    rc = aii_stmt_run_alone(stmt, err);
     if (rc == AIINFRA_OK && !empty && aii_sql_changes(sql) == 0)
       rc = aii_fail(err, AIINFRA_ELIMIT, "the text is longer than the block '%s' may be", label);
   }

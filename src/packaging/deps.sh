@@ -20,6 +20,8 @@ pc:libmicrohttpd libmicrohttpd-dev" ;;
     test) echo "cmake cmake
 mpicc libopenmpi-dev
 mpirun openmpi-bin
+pc:libpq libpq-dev
+file:/usr/share/postgresql-common postgresql
 pc:cmocka libcmocka-dev
 file:/usr/include/simde/x86/avx512.h libsimde-dev
 pdftotext poppler-utils" ;;

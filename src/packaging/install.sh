@@ -20,7 +20,7 @@ case "$1" in
     ln -sf "$real" "$top/lib/$SONAME"
     ln -sf "$SONAME" "$top/lib/libaiinfra.so"
     install -D -m 644 -t "$top/lib" "$BUILD/libaiinfra.a"
-    for plugin in cuda mpi; do
+    for plugin in cuda mpi postgres; do
       [ ! -e "$BUILD/libaiinfra-$plugin.so" ] || install -D -m 755 -t "$top/lib" "$BUILD/libaiinfra-$plugin.so"
     done
     for header in include/*.h; do [ ! -e "$header" ] || install -D -m 644 -t "$top/include" "$header"; done
@@ -34,7 +34,7 @@ case "$1" in
     echo "installed libaiinfra $VERSION to $top"
     ;;
   uninstall)
-    rm -f "$top"/lib/libaiinfra.so* "$top"/lib/libaiinfra-{cuda,mpi}.so "$top/lib/libaiinfra.a" "$top/lib/pkgconfig/aiinfra.pc" "$top/bin/aiinfra"
+    rm -f "$top"/lib/libaiinfra.so* "$top"/lib/libaiinfra-{cuda,mpi,postgres}.so "$top/lib/libaiinfra.a" "$top/lib/pkgconfig/aiinfra.pc" "$top/bin/aiinfra"
     rm -f "$top/include/aiinfra.h"
     rm -rf "$top/include/aiinfra" "$top/lib/cmake/aiinfra" "$top/share/aiinfra"
     echo "removed libaiinfra from $top"

@@ -51,10 +51,7 @@ static aiinfra_status find(aiinfra_vecstore *store, aiinfra_vecstore_opts *opts,
 static aiinfra_status make_words(aiinfra_vecstore *store, aiinfra_error *err)
 {
   char create[192];
-  (void)snprintf(create, sizeof create,
-                 "CREATE VIRTUAL TABLE words_%lld USING fts5(text, keywords, content='', "
-                 "tokenize='porter unicode61 remove_diacritics 2')",
-                 (long long)store->collection);
+  (void)snprintf(create, sizeof create, AII_WORDS_CREATE, (long long)store->collection);
   return aii_sql_exec(store->db->sql, create, err);
 }
 
@@ -105,10 +102,8 @@ static aiinfra_status create(aiinfra_vecstore *store, aiinfra_vecstore_opts *opt
 static void write_sql(aiinfra_vecstore *store)
 {
   long long at = (long long)store->collection;
-  (void)snprintf(store->words_insert, sizeof store->words_insert,
-                 "INSERT INTO words_%lld(rowid, text, keywords) VALUES(?1, ?2, ?3)", at);
-  (void)snprintf(store->words_delete, sizeof store->words_delete,
-                 "INSERT INTO words_%lld(words_%lld, rowid, text, keywords) VALUES('delete', ?1, ?2, ?3)", at, at);
+  (void)snprintf(store->words_insert, sizeof store->words_insert, AII_WORDS_INSERT, at);
+  (void)snprintf(store->words_delete, sizeof store->words_delete, AII_WORDS_DELETE, at, at);
   (void)snprintf(store->words_find, sizeof store->words_find,
                  "SELECT r.id, bm25(words_%lld, 1.0, 0.6) AS score FROM words_%lld w JOIN rows r ON r.row = w.rowid "
                  "WHERE words_%lld MATCH ?1 ORDER BY score, r.id",

@@ -60,7 +60,7 @@ static int open_all(void **state)
   MUST(aiinfra_model_open(w.runtime, path, NULL, &w.model, &err));
   MUST(aiinfra_kv_create(w.model, &kv_opts, &w.kv, &err));
   MUST(aiinfra_batcher_create(w.model, w.kv, NULL, &w.batcher, &err));
-  MUST(aiinfra_db_open(w.runtime, ":memory:", NULL, &w.db, &err));
+  MUST(aiinfra_db_open(w.runtime, test_db(":memory:"), NULL, &w.db, &err));
   MUST(aiinfra_memory_open(w.db, NULL, &w.memory, &err));
   return 0;
 }

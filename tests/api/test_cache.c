@@ -423,7 +423,7 @@ static void test_stays(void **state)
 static int set_up(void **state)
 {
   (void)state;
-  return aiinfra_runtime_create(NULL, &rt, &err) || aiinfra_db_open(rt, test_tmp("cache.db"), NULL, &db, &err);
+  return aiinfra_runtime_create(NULL, &rt, &err) || aiinfra_db_open(rt, test_db("cache.db"), NULL, &db, &err);
 }
 
 static int tear_down(void **state)

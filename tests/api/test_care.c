@@ -375,7 +375,7 @@ static void test_arguments(void **state)
 static int set_up(void **state)
 {
   (void)state;
-  return aiinfra_runtime_create(NULL, &rt, &err) || aiinfra_db_open(rt, ":memory:", NULL, &db, &err);
+  return aiinfra_runtime_create(NULL, &rt, &err) || aiinfra_db_open(rt, test_db(":memory:"), NULL, &db, &err);
 }
 
 static int tear_down(void **state)

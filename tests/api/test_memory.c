@@ -381,7 +381,7 @@ static void test_blocks(void **state)
 static int set_up(void **state)
 {
   (void)state;
-  return aiinfra_runtime_create(NULL, &rt, &err) || aiinfra_db_open(rt, test_tmp("memory.db"), NULL, &db, &err);
+  return aiinfra_runtime_create(NULL, &rt, &err) || aiinfra_db_open(rt, test_db("memory.db"), NULL, &db, &err);
 }
 
 static int tear_down(void **state)

@@ -394,7 +394,7 @@ static void test_first_structs(void **state)
 
 static void test_reopen(void **state)
 {
-  const char *path = test_tmp("reopen.db");
+  const char *path = test_db("reopen.db");
   aiinfra_db *old = db;
   aiinfra_query q = AIINFRA_QUERY_INIT;
   aiinfra_hit hits[10];
@@ -416,7 +416,7 @@ static void test_reopen(void **state)
 static int set_up(void **state)
 {
   (void)state;
-  return aiinfra_runtime_create(NULL, &rt, &err) || aiinfra_db_open(rt, ":memory:", NULL, &db, &err);
+  return aiinfra_runtime_create(NULL, &rt, &err) || aiinfra_db_open(rt, test_db(":memory:"), NULL, &db, &err);
 }
 
 static int tear_down(void **state)

@@ -3,6 +3,7 @@
 
 #include <ftw.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -75,6 +76,24 @@ const char *test_tmp_dir(void)
 const char *test_tmp(const char *name)
 {
   return join(test_tmp_dir(), name);
+}
+
+const char *test_db(const char *name)
+{
+  static char uris[RING][4 * PATH_BYTES];
+  static unsigned next, fresh;
+  const char *server = getenv("AIINFRA_TEST_POSTGRES");
+  const char *plugin = test_built("libaiinfra-postgres.so"); /* not beside a test program */
+  bool memory = strcmp(name, ":memory:") == 0;
+  if (server == NULL || server[0] == '\0') return memory ? name : test_tmp(name);
+  char *uri = uris[next++ % RING];
+  fresh++;
+  snprintf(uri, sizeof uris[0], "%s&sync_ms=0&plugin=%s&schema=t%ld_%s&replica=%s/copy%u.db", server, plugin,
+           (long)getpid(), name, test_tmp_dir(), fresh);
+  if (memory)
+    snprintf(uri, sizeof uris[0], "%s&sync_ms=0&plugin=%s&schema=t%ld_%u&replica=memory", server, plugin,
+             (long)getpid(), fresh);
+  return uri;
 }
 
 char *test_read_file(const char *path, size_t *size)

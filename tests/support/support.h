@@ -29,6 +29,10 @@ const char *test_tmp_dir(void);
 /* Path of a file in that folder. */
 const char *test_tmp(const char *name);
 
+/* Where a test's database lies: that file of the folder, or ":memory:"; where AIINFRA_TEST_POSTGRES is the URI of a
+ * server's database, a schema in there, of this process and name, with a fresh local copy. */
+const char *test_db(const char *name);
+
 /* The whole file with a NUL behind it, to be freed by the caller; NULL when it cannot be read. *size may be NULL. */
 char *test_read_file(const char *path, size_t *size);
 

@@ -187,7 +187,7 @@ static inline int make_world(void **state)
   snprintf(name, sizeof name, "agent%d.db", n++);
   w->events = json_array();
   if (aiinfra_runtime_create(NULL, &w->rt, &err) != AIINFRA_OK ||
-      aiinfra_db_open(w->rt, test_tmp(name), NULL, &w->db, &err) != AIINFRA_OK ||
+      aiinfra_db_open(w->rt, test_db(name), NULL, &w->db, &err) != AIINFRA_OK ||
       aiinfra_memory_open(w->db, NULL, &w->memory, &err) != AIINFRA_OK)
     fail_msg("%s", err.message);
   *state = w;
@@ -301,9 +301,13 @@ static inline long long stat(const world *w, const char *key)
 static inline void sql(world *w, const char *text)
 {
   aiinfra_error err;
-  aii_sql_lock(w->db->sql);
-  if (aii_sql_exec(w->db->sql, text, &err) != AIINFRA_OK) fail_msg("%s", err.message);
-  aii_sql_unlock(w->db->sql);
+  aii_sql *sql = w->db->sql;
+  aii_sql_lock(sql);
+  aiinfra_status rc = aii_sql_begin(sql, &err);
+  if (rc == AIINFRA_OK) rc = aii_sql_exec(sql, text, &err);
+  if (rc == AIINFRA_OK) rc = aii_sql_commit(sql, &err);
+  aii_sql_unlock(sql);
+  if (rc != AIINFRA_OK) fail_msg("%s", err.message);
 }
 
 /* ---- tools ---------------------------------------------------------------------------------------------------------- */

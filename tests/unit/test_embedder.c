@@ -195,7 +195,7 @@ static void test_resume(void **state)
   char *report = (char *)&o;
   int left = 2;
   (void)state;
-  assert_int_equal(aiinfra_db_open(rt, ":memory:", NULL, &db, &err), AIINFRA_OK);
+  assert_int_equal(aiinfra_db_open(rt, test_db(":memory:"), NULL, &db, &err), AIINFRA_OK);
   aiinfra_memory *memory = must_open(db);
   fill(memory);
   assert_int_equal(aiinfra_memory_migrate(memory, &e, cancel_at, &left, &report, &err), AIINFRA_ECANCELED);
@@ -229,7 +229,7 @@ static void test_forgetting(void **state)
   oracle o = {0};
   aiinfra_embedder e = embedder("oracle-1", &o);
   (void)state;
-  assert_int_equal(aiinfra_db_open(rt, ":memory:", NULL, &db, &err), AIINFRA_OK);
+  assert_int_equal(aiinfra_db_open(rt, test_db(":memory:"), NULL, &db, &err), AIINFRA_OK);
   aiinfra_memory *memory = must_open(db), *early = must_open(db);
   int64_t kettle = remember(memory, "The kettle is in the attic."), fox = remember(memory, "A fox was here.");
   int64_t oak = remember(memory, "The oak is old.");
@@ -260,7 +260,7 @@ static void test_changes_of_documents(void **state)
   aiinfra_embedder e = embedder("oracle-1", &o);
   const char *path = test_tmp("one.md"), *renamed = test_tmp("two.md");
   (void)state;
-  assert_int_equal(aiinfra_db_open(rt, ":memory:", NULL, &db, &err), AIINFRA_OK);
+  assert_int_equal(aiinfra_db_open(rt, test_db(":memory:"), NULL, &db, &err), AIINFRA_OK);
   aiinfra_memory *memory = must_open(db);
   assert_int_equal(test_write_file(path, before, sizeof before - 1), 0);
   assert_int_equal(aiinfra_memory_ingest(memory, &path, 1, NULL, NULL, NULL, &err), AIINFRA_OK);
@@ -291,7 +291,7 @@ static void test_bad_embedders(void **state)
   oracle o = {0};
   aiinfra_embedder good = embedder("oracle-1", &o), e;
   (void)state;
-  assert_int_equal(aiinfra_db_open(rt, ":memory:", NULL, &db, &err), AIINFRA_OK);
+  assert_int_equal(aiinfra_db_open(rt, test_db(":memory:"), NULL, &db, &err), AIINFRA_OK);
   aiinfra_memory *memory = must_open(db);
   remember(memory, "The kettle.");
 #define BAD(member, value, why)                                                                   \

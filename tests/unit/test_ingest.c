@@ -292,7 +292,7 @@ static int set_up(void **state)
   snprintf(name, sizeof name, "docs%d", n++);
   folder = strdup(test_tmp(name));
   if (mkdir(folder, 0700) != 0 || aiinfra_runtime_create(NULL, &rt, &err) != AIINFRA_OK) return -1;
-  if (aiinfra_db_open(rt, ":memory:", NULL, &db, &err) != AIINFRA_OK) return -1;
+  if (aiinfra_db_open(rt, test_db(":memory:"), NULL, &db, &err) != AIINFRA_OK) return -1;
   return aiinfra_memory_open(db, NULL, &memory, &err);
 }
 

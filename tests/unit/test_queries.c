@@ -415,7 +415,7 @@ static void run_all(int32_t metric, uint64_t payload_bytes, unsigned rounds)
 {
   aiinfra_db *db;
   memset(rows, 0, sizeof rows);
-  assert_int_equal(aiinfra_db_open(rt, ":memory:", NULL, &db, &err), AIINFRA_OK);
+  assert_int_equal(aiinfra_db_open(rt, test_db(":memory:"), NULL, &db, &err), AIINFRA_OK);
   aiinfra_vecstore *stores[2] = {must_open(db, metric, payload_bytes), must_open(db, metric, payload_bytes)};
   setting s = {.store = stores[0], .metric = metric, .seed = test_seed() * 31 + (unsigned)metric};
   for (int id = 0; id < ROWS; id++) put(stores[0], id, &s.seed);
@@ -509,7 +509,7 @@ static void test_plans(void **state)
   aiinfra_db *db;
   json_t *json = NULL;
   (void)state;
-  assert_int_equal(aiinfra_db_open(rt, ":memory:", NULL, &db, &err), AIINFRA_OK);
+  assert_int_equal(aiinfra_db_open(rt, test_db(":memory:"), NULL, &db, &err), AIINFRA_OK);
   setting s = {.store = must_open(db, AIINFRA_METRIC_L2, 0), .metric = AIINFRA_METRIC_L2, .seed = test_seed()};
   for (int i = 0; i < N; i++) {
     random_vector(&s.seed, v[i]);

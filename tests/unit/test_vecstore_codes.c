@@ -45,7 +45,7 @@ static void fill(unsigned long long *seed)
 
 static void open_both(int32_t metric)
 {
-  check(aiinfra_db_open(rt, ":memory:", NULL, &db, &err));
+  check(aiinfra_db_open(rt, test_db(":memory:"), NULL, &db, &err));
   for (int s = 0; s < 2; s++) {
     aiinfra_vecstore_opts o = AIINFRA_VECSTORE_OPTS_INIT;
     tolerance = metric == AIINFRA_METRIC_COSINE ? 1e-3f : 0.1f;
