@@ -251,11 +251,16 @@ static void extend_graph(aiinfra_vecstore *store)
 
 aiinfra_status aii_vecstore_upsert(aiinfra_vecstore *store, const aii_record *records, size_t n, aiinfra_error *err)
 {
-  aii_sql *sql = store->db->sql;
   for (size_t i = 0; i < n; i++) {
     aiinfra_status rc = aii_rows_check(store, &records[i], i, err);
     if (rc != AIINFRA_OK) return rc;
   }
+  return aii_vecstore_write(store, records, n, err);
+}
+
+aiinfra_status aii_vecstore_write(aiinfra_vecstore *store, const aii_record *records, size_t n, aiinfra_error *err)
+{
+  aii_sql *sql = store->db->sql;
   if (n == 0) return AIINFRA_OK;
   aii_sql_lock(sql);
   aiinfra_status rc = aii_sql_begin(sql, err);

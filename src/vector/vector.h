@@ -14,6 +14,7 @@
  *   read.c      scrolls, counts, facets     change.c  deletes and changes payloads by filter
  *   column.c    the values of a field     keep.c, snapshot.c  the index as a file
  *   near.c      nearest so far              idmap.c   row id to slot
+ *   import.c, export.c, vecfile.c, npy.c, jsonl.c     files of vectors
  *
  * Invariants:
  * 1. Rows are the truth. The index holds a copy of the rows up to `seq`; sync brings it up to the collection's seq.
@@ -413,8 +414,15 @@ aiinfra_status aii_rows_purge(aiinfra_vecstore *store, aiinfra_error *err);
 
 /* With a transaction of their own; no lock held. */
 aiinfra_status aii_vecstore_upsert(aiinfra_vecstore *store, const aii_record *records, size_t n, aiinfra_error *err);
+/* The same with records that were checked. */
+aiinfra_status aii_vecstore_write(aiinfra_vecstore *store, const aii_record *records, size_t n, aiinfra_error *err);
 aiinfra_status aii_vecstore_remove(aiinfra_vecstore *store, const int64_t *ids, size_t n, size_t *n_removed,
                                    aiinfra_error *err);
+/* Files of vectors (import.c, export.c); opts are loaded to the full struct. No lock held. */
+aiinfra_status aii_vecstore_import(aiinfra_vecstore *store, const char *path, const aiinfra_vecstore_import_opts *opts,
+                                   uint64_t *next_row, aiinfra_error *err);
+aiinfra_status aii_vecstore_export(aiinfra_vecstore *store, const char *path, const aiinfra_vecstore_export_opts *opts,
+                                   uint64_t *n_rows, aiinfra_error *err);
 /* There is room for k hits, and no option that asks for more. */
 aiinfra_status aii_vecstore_search(aiinfra_vecstore *store, const aiinfra_query *query, aiinfra_hit *hits, size_t *n,
                                    aiinfra_error *err);
