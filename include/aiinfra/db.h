@@ -121,12 +121,13 @@ typedef struct aiinfra_db_optimise_opts {
 #define AIINFRA_DB_OPTIMISE_OPTS_INIT {sizeof(aiinfra_db_optimise_opts), NULL, NULL, 0, 0}
 
 /**
- * Gives room back and makes searches faster: merges the word indexes, gives pages without use back to the file system,
+ * Gives room back and makes searches faster: removes rows whose time has passed, merges the word indexes, gives pages without use back to the file system,
  * brings the log into the file. What was done before a failure stays done. Files that versions before this function
  * made give their pages back only with rewrite.
  *
- * @param out_json  receives {"bytes_before", "bytes_after", "busy"}; busy says that readers kept the log from being
- *                  emptied: try again later. Freed with aiinfra_string_free(); NULL on failure; may be NULL
+ * @param out_json  receives {"bytes_before", "bytes_after", "busy", "expired"}; busy says that readers kept the log from
+ *                  being emptied: try again later; expired counts the rows that were removed. Freed with
+ *                  aiinfra_string_free(); NULL on failure; may be NULL
  * @return AIINFRA_EBUSY      another process holds the file longer than busy_timeout_ms
  *         AIINFRA_ENOSPC     the disk is full
  *         AIINFRA_ECANCELED  the progress callback asked for it

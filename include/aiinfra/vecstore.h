@@ -38,10 +38,11 @@ typedef struct aiinfra_vecstore_opts {
   int32_t snapshot;         /**< whether the graph is kept in a file beside the database, so that the next opening need
                                  not make it again: 0: default (from 4096 rows on), 1: of any size, -1: off */
   uint32_t reserved;        /**< must be 0 */
+  uint64_t ttl_ms;          /**< how long rows live that are written through this handle; 0: for ever */
 } aiinfra_vecstore_opts;
 
 /** Initialiser of aiinfra_vecstore_opts. */
-#define AIINFRA_VECSTORE_OPTS_INIT {sizeof(aiinfra_vecstore_opts), 0, 0, 0, 0, 0, 0, 0, 0}
+#define AIINFRA_VECSTORE_OPTS_INIT {sizeof(aiinfra_vecstore_opts), 0, 0, 0, 0, 0, 0, 0, 0, 0}
 
 /** One row to write. */
 typedef struct aiinfra_record {
@@ -184,7 +185,7 @@ AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_vecstore_count(aiinfra_vecst
  *       {"values": [{"value": "en", "count": 7}, ...]}
  *   {"scroll": {"filter": {...}, "after": 17, "limit": 10}}     rows with ids above "after", in the order of ids
  *       {"rows": [{"id": 18, "text": "...", "payload": {...}}, ...], "next": 27 or null}
- *       "next" is the "after" of the next request; null: there are no more rows
+ *       a row that lives until a time has it as "expires_ms"; "next" is the "after" of the next request; null: there are no more rows
  *
  * On success *out_json is freed with aiinfra_string_free(); on failure it is NULL.
  * @return AIINFRA_EINVAL  a request that is not understood; the message names what
@@ -202,6 +203,9 @@ AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_vecstore_read(aiinfra_vecsto
  *   {"set_payload": {"payload": {"seen": true}, "filter": {...}}}   members are added or replaced
  *   {"overwrite_payload": {"payload": {...}, "filter": {...}}}
  *   {"delete_payload": {"keys": ["seen"], "filter": {...}}}         members are removed
+ *   {"set_expiry": {"ttl_s": 3600, "filter": {...}}}                rows cease to be there after so many seconds
+ *   {"set_expiry": {"expires_ms": 1800000000000, "filter": {...}}}  at a time, in milliseconds since 1970; 0: never
+ *   {"remove_expired": {}}                                          gives back the room of rows whose time has passed
  * "ids": [1, 2] may stand in place of "filter"; ids that are not there are ignored. One of the two is given; {} as a
  * filter means all rows.
  *

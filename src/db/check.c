@@ -18,7 +18,8 @@ static const char *const PROMISES[] = {
     " c.seq) FROM collections c JOIN rows r ON r.collection = c.id WHERE r.seq > c.seq OR r.seq < 1",
 
     "SELECT printf('collection %.120s has impossible numbers', name) FROM collections"
-    " WHERE removed_seq > seq OR removed_seq < 0 OR dims NOT BETWEEN 1 AND 65536 OR metric NOT BETWEEN 1 AND 3",
+    " WHERE removed_seq > seq OR removed_seq < 0 OR purged_seq > seq OR purged_seq < 0 OR dims NOT BETWEEN 1 AND 65536 "
+    "OR metric NOT BETWEEN 1 AND 3",
 
     "SELECT printf('row %d of collection %.120s has a vector of %d bytes instead of %d', r.id, c.name,"
     " coalesce(length(v.vector), 0), 4 * c.dims) FROM collections c JOIN rows r ON r.collection = c.id"

@@ -6,6 +6,7 @@
  *   db.c     opens a file         check.c     finds damage
  *   schema.c makes its tables     backup.c    copies it while it is used
  *   stats.c  what takes room      optimise.c  gives room back
+ *   expire.c removes rows whose time has passed
  */
 #ifndef AII_DB_H
 #define AII_DB_H
@@ -42,6 +43,9 @@ aiinfra_status aii_db_stats(aiinfra_db *db, aii_buf *json, aiinfra_error *err);
 /* backup.c, optimise.c: opts are loaded to the full struct. */
 aiinfra_status aii_db_backup(aiinfra_db *db, const char *path, const aiinfra_db_backup_opts *opts, aiinfra_error *err);
 aiinfra_status aii_db_optimise(aiinfra_db *db, const aiinfra_db_optimise_opts *opts, aii_buf *json, aiinfra_error *err);
+/* expire.c: removes at most `limit` rows of a collection whose time has passed. Lock held, in the caller's transaction. */
+aiinfra_status aii_db_purge(aii_sql *sql, int64_t collection, int64_t now_ms, uint64_t limit, uint64_t *n,
+                            aiinfra_error *err);
 /* Calls for every collection's id and name, lock held. */
 typedef aiinfra_status (*aii_collection_fn)(void *ctx, int64_t id, const char *name, aiinfra_error *err);
 aiinfra_status aii_db_each_collection(aii_sql *sql, aii_collection_fn see, void *ctx, aiinfra_error *err);

@@ -227,6 +227,19 @@ static const char *const MIGRATIONS[] = {
     " bytes INTEGER NOT NULL DEFAULT 0"
     ") STRICT;"
     "PRAGMA user_version=5;",
+
+    /* rows that live until a time; collections that are parts of another one */
+    "ALTER TABLE rows ADD COLUMN expires_ms INTEGER;" /* since 1970; NULL: never */
+    "CREATE INDEX rows_by_expiry ON rows(collection, expires_ms) WHERE expires_ms IS NOT NULL;"
+    "ALTER TABLE collections ADD COLUMN purged_seq INTEGER NOT NULL DEFAULT 0;" /* newest of expired rows that went */
+    "ALTER TABLE collections ADD COLUMN parent INTEGER REFERENCES collections(id);" /* whose part it is; NULL: none */
+    "ALTER TABLE collections ADD COLUMN tenant TEXT;" /* whose rows it has; NULL: no parent */
+    "CREATE INDEX collections_by_parent ON collections(parent, tenant) WHERE parent IS NOT NULL;"
+    "CREATE TABLE collection_ids(" /* of collections that were dropped none comes back */
+    " next INTEGER NOT NULL"
+    ") STRICT;"
+    "INSERT INTO collection_ids VALUES(1);"
+    "PRAGMA user_version=6;",
 };
 
 uint32_t aii_db_version(void)

@@ -75,6 +75,7 @@ static aiinfra_status take_row(writer *w, aii_stmt *stmt, aiinfra_error *err)
   }
   if (!aii_stmt_is_null(stmt, 2)) row.text = aii_stmt_get_text(stmt, 2, NULL);
   if (!aii_stmt_is_null(stmt, 3)) row.payload = aii_stmt_get_text(stmt, 3, NULL);
+  row.expires_ms = aii_stmt_get_int(stmt, 4);
   w->last = row.id;
   w->n++;
   return put_row(w, &row, err);
@@ -88,14 +89,17 @@ static aiinfra_status read_page(writer *w, uint32_t rows, bool *more, aiinfra_er
   uint32_t n = 0;
   aii_buf_clear(&w->page);
   aii_sql_lock(w->store->db->sql);
-  aiinfra_status rc = aii_sql_prepare(w->store->db->sql,
-                                      "SELECT r.id, v.vector, r.text, r.payload FROM rows r LEFT JOIN vectors v "
-                                      "ON v.row = r.row WHERE r.collection = ?1 AND (r.id > ?2 OR ?3) ORDER BY r.id",
-                                      &stmt, err);
+  aiinfra_status rc =
+      aii_sql_prepare(w->store->db->sql,
+                      "SELECT r.id, v.vector, r.text, r.payload, r.expires_ms FROM rows r "
+                      "LEFT JOIN vectors v ON v.row = r.row WHERE r.collection = ?1 AND (r.id > ?2 OR ?3) "
+                      "AND (r.expires_ms IS NULL OR r.expires_ms > ?4) ORDER BY r.id",
+                      &stmt, err);
   if (rc == AIINFRA_OK) {
     aii_stmt_int(stmt, 1, w->store->collection);
     aii_stmt_int(stmt, 2, w->last);
     aii_stmt_int(stmt, 3, w->n == 0);
+    aii_stmt_int(stmt, 4, w->store->expiry.now_ms());
     while (rc == AIINFRA_OK && row && n < rows && w->page.len < PAGE_BYTES) {
       rc = aii_stmt_step(stmt, &row, err);
       if (rc == AIINFRA_OK && row) rc = take_row(w, stmt, err);

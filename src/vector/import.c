@@ -60,7 +60,7 @@ static aiinfra_status add(batch *b, const aii_vecrow *row, int64_t id, size_t nu
 {
   float *vector = b->vectors + b->n * b->dims;
   aii_record *record = &b->records[b->n];
-  *record = (aii_record){.r = {id, row->vector, row->text, row->payload}};
+  *record = (aii_record){.r = {id, row->vector, row->text, row->payload}, .expires_ms = row->expires_ms};
   aiinfra_status rc = aii_rows_check(b->store, record, number, err);
   if (rc != AIINFRA_OK) return rc;
   memcpy(vector, row->vector, b->dims * sizeof *vector);

@@ -80,7 +80,8 @@ static aiinfra_status write_row(reading *r, int64_t id, int64_t row, aiinfra_err
   aii_stmt *stmt;
   bool found;
   size_t n;
-  aiinfra_status rc = aii_sql_prepare(r->store->db->sql, "SELECT text, payload FROM rows WHERE row = ?1", &stmt, err);
+  aiinfra_status rc =
+      aii_sql_prepare(r->store->db->sql, "SELECT text, payload, expires_ms FROM rows WHERE row = ?1", &stmt, err);
   if (rc != AIINFRA_OK) return rc;
   aii_stmt_int(stmt, 1, row);
   rc = aii_stmt_step(stmt, &found, err);
@@ -92,6 +93,7 @@ static aiinfra_status write_row(reading *r, int64_t id, int64_t row, aiinfra_err
     aii_buf_str(&r->json, ",\"payload\":");
     if (n > 0) aii_buf_add(&r->json, payload, n);
     else aii_buf_str(&r->json, "{}");
+    if (!aii_stmt_is_null(stmt, 2)) aii_buf_fmt(&r->json, ",\"expires_ms\":%lld", (long long)aii_stmt_get_int(stmt, 2));
     aii_buf_char(&r->json, '}');
   }
   aii_stmt_reset(stmt);
@@ -136,12 +138,15 @@ static aiinfra_status read_scroll(reading *r, aiinfra_error *err)
   if (rc == AIINFRA_OK) rc = read_limit(r, err);
   if (rc == AIINFRA_OK) {
     rc = aii_sql_prepare(r->store->db->sql,
-                         "SELECT id, row FROM rows WHERE collection = ?1 AND (id > ?2 OR ?3) ORDER BY id", &stmt, err);
+                         "SELECT id, row FROM rows WHERE collection = ?1 AND (id > ?2 OR ?3) "
+                         "AND (expires_ms IS NULL OR expires_ms > ?4) ORDER BY id",
+                         &stmt, err);
   }
   if (rc != AIINFRA_OK) return rc;
   aii_stmt_int(stmt, 1, r->store->collection);
   aii_stmt_int(stmt, 2, after);
   aii_stmt_int(stmt, 3, given == NULL || json_is_null(given));
+  aii_stmt_int(stmt, 4, r->store->expiry.now_ms());
   aii_buf_str(&r->json, "{\"rows\":[");
   rc = write_page(r, stmt, err);
   aii_stmt_reset(stmt);

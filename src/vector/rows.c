@@ -111,22 +111,27 @@ static aiinfra_status write_words(writer *w, const char *sql, aii_stmt **cached,
   return aii_stmt_run(stmt, err);
 }
 
-/* Finds a row by its id and takes its words out. *row is 0 when there is none. */
-static aiinfra_status find_old(writer *w, int64_t id, int64_t *row, aiinfra_error *err)
+/* Finds a row by its id and takes its words out. *row is 0 when there is none; *alive: its time has not passed. */
+static aiinfra_status find_old(writer *w, int64_t id, int64_t *row, bool *alive, aiinfra_error *err)
 {
   aii_stmt *stmt;
   bool found;
   *row = 0;
+  *alive = false;
   aiinfra_status rc = aii_sql_prepare(
-      w->store->db->sql, "SELECT row, text, keywords FROM rows WHERE collection = ?1 AND id = ?2", &stmt, err);
+      w->store->db->sql,
+      "SELECT row, text, keywords, expires_ms IS NULL OR expires_ms > ?3 FROM rows WHERE collection = ?1 AND id = ?2",
+      &stmt, err);
   if (rc != AIINFRA_OK) return rc;
   aii_stmt_int(stmt, 1, w->store->collection);
   aii_stmt_int(stmt, 2, id);
+  aii_stmt_int(stmt, 3, w->store->expiry.now_ms());
   rc = aii_stmt_step(stmt, &found, err);
   if (rc == AIINFRA_OK && found) {
     size_t text_n, keywords_n;
     const char *text = aii_stmt_get_text(stmt, 1, &text_n), *keywords = aii_stmt_get_text(stmt, 2, &keywords_n);
     *row = aii_stmt_get_int(stmt, 0);
+    *alive = aii_stmt_get_int(stmt, 3) != 0;
     rc = write_words(w, w->store->words_delete, &w->words_delete, *row, text, text_n, keywords, keywords_n, err);
   }
   aii_stmt_reset(stmt);
@@ -140,10 +145,12 @@ static void bind_text(aii_stmt *stmt, int at, const char *s)
 
 static aiinfra_status write_row(writer *w, const aii_record *record, int64_t old, int64_t *row, aiinfra_error *err)
 {
-  static const char insert[] =
-      "INSERT INTO rows(collection, id, seq, text, keywords, payload) VALUES(?1, ?2, ?3, ?4, ?5, ?6)";
+  static const char insert[] = "INSERT INTO rows(collection, id, seq, text, keywords, payload, expires_ms) "
+                               "VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)";
   static const char update[] =
-      "UPDATE rows SET collection = ?1, id = ?2, seq = ?3, text = ?4, keywords = ?5, payload = ?6 WHERE row = ?7";
+      "UPDATE rows SET collection = ?1, id = ?2, seq = ?3, text = ?4, keywords = ?5, payload = ?6, expires_ms = ?7 "
+      "WHERE row = ?8";
+  int64_t expires_ms = aii_expiry_of(w->store, record->expires_ms);
   aii_sql *sql = w->store->db->sql;
   aii_stmt *stmt;
   aiinfra_status rc = aii_sql_prepare(sql, old != 0 ? update : insert, &stmt, err);
@@ -154,7 +161,8 @@ static aiinfra_status write_row(writer *w, const aii_record *record, int64_t old
   bind_text(stmt, 4, record->r.text);
   bind_text(stmt, 5, record->keywords);
   bind_text(stmt, 6, record->r.payload_json);
-  if (old != 0) aii_stmt_int(stmt, 7, old);
+  if (expires_ms != 0) aii_stmt_int(stmt, 7, expires_ms);
+  if (old != 0) aii_stmt_int(stmt, 8, old);
   rc = aii_stmt_run(stmt, err);
   *row = old != 0 ? old : aii_sql_last_id(sql);
   return rc;
@@ -178,7 +186,8 @@ static aiinfra_status upsert_one(writer *w, const aii_record *record, aiinfra_er
   const char *text = record->r.text != NULL ? record->r.text : "";
   const char *keywords = record->keywords != NULL ? record->keywords : "";
   int64_t old, row;
-  aiinfra_status rc = find_old(w, record->r.id, &old, err);
+  bool alive;
+  aiinfra_status rc = find_old(w, record->r.id, &old, &alive, err);
   if (rc == AIINFRA_OK) rc = write_row(w, record, old, &row, err);
   if (rc == AIINFRA_OK) rc = write_vector(w, row, record->r.vector, err);
   if (rc == AIINFRA_OK) {
@@ -194,20 +203,22 @@ aiinfra_status aii_rows_upsert(aiinfra_vecstore *store, const aii_record *record
   writer w;
   aiinfra_status rc = writer_open(&w, store, false, err);
   for (size_t i = 0; rc == AIINFRA_OK && i < n; i++) rc = upsert_one(&w, &records[i], err);
-  return writer_close(&w, rc, err);
+  rc = writer_close(&w, rc, err);
+  return rc == AIINFRA_OK ? aii_expiry_purge_some(store, n, err) : rc;
 }
 
 static aiinfra_status remove_one(writer *w, int64_t id, size_t *n_removed, aiinfra_error *err)
 {
   aii_stmt *stmt;
   int64_t row;
-  aiinfra_status rc = find_old(w, id, &row, err);
+  bool alive;
+  aiinfra_status rc = find_old(w, id, &row, &alive, err);
   if (rc != AIINFRA_OK || row == 0) return rc;
   rc = aii_sql_prepare(w->store->db->sql, "DELETE FROM rows WHERE row = ?1", &stmt, err); /* its vector goes along */
   if (rc != AIINFRA_OK) return rc;
   aii_stmt_int(stmt, 1, row);
   rc = aii_stmt_run(stmt, err);
-  *n_removed += rc == AIINFRA_OK;
+  *n_removed += rc == AIINFRA_OK && alive;
   w->n_rows -= rc == AIINFRA_OK;
   return rc;
 }
@@ -220,6 +231,7 @@ aiinfra_status aii_rows_remove(aiinfra_vecstore *store, const int64_t *ids, size
   aiinfra_status rc = writer_open(&w, store, true, err);
   for (size_t i = 0; rc == AIINFRA_OK && i < n; i++) rc = remove_one(&w, ids[i], n_removed, err);
   rc = writer_close(&w, rc, err);
+  if (rc == AIINFRA_OK) rc = aii_expiry_purge_some(store, n, err);
   if (rc != AIINFRA_OK) *n_removed = 0;
   return rc;
 }
@@ -328,11 +340,14 @@ aiinfra_status aii_vecstore_get(aiinfra_vecstore *store, int64_t id, char **text
   aii_stmt *stmt;
   bool row;
   aii_sql_lock(store->db->sql);
-  aiinfra_status rc =
-      aii_sql_prepare(store->db->sql, "SELECT text, payload FROM rows WHERE collection = ?1 AND id = ?2", &stmt, err);
+  aiinfra_status rc = aii_sql_prepare(store->db->sql,
+                                      "SELECT text, payload FROM rows WHERE collection = ?1 AND id = ?2 "
+                                      "AND (expires_ms IS NULL OR expires_ms > ?3)",
+                                      &stmt, err);
   if (rc == AIINFRA_OK) {
     aii_stmt_int(stmt, 1, store->collection);
     aii_stmt_int(stmt, 2, id);
+    aii_stmt_int(stmt, 3, store->expiry.now_ms());
     rc = aii_stmt_step(stmt, &row, err);
     if (rc == AIINFRA_OK && !row) rc = aii_fail(err, AIINFRA_ENOENT, "no row has the id %lld", (long long)id);
     if (rc == AIINFRA_OK) rc = export(store, stmt, 0, "", text, err);
@@ -348,9 +363,13 @@ aiinfra_status aii_vecstore_count(aiinfra_vecstore *store, uint64_t *n, aiinfra_
   aii_stmt *stmt;
   bool row;
   aii_sql_lock(store->db->sql);
-  aiinfra_status rc = aii_sql_prepare(store->db->sql, "SELECT n_rows FROM collections WHERE id = ?1", &stmt, err);
+  aiinfra_status rc = aii_sql_prepare(store->db->sql,
+                                      "SELECT n_rows - (SELECT count(*) FROM rows WHERE collection = ?1 "
+                                      "AND expires_ms <= ?2) FROM collections WHERE id = ?1",
+                                      &stmt, err);
   if (rc == AIINFRA_OK) {
     aii_stmt_int(stmt, 1, store->collection);
+    aii_stmt_int(stmt, 2, store->expiry.now_ms());
     rc = aii_stmt_step(stmt, &row, err);
     if (rc == AIINFRA_OK) *n = row ? (uint64_t)aii_stmt_get_int(stmt, 0) : 0;
     aii_stmt_reset(stmt);

@@ -84,7 +84,7 @@ static void write_sql(aiinfra_vecstore *store)
                  "INSERT INTO words_%lld(words_%lld, rowid, text, keywords) VALUES('delete', ?1, ?2, ?3)", at, at);
   (void)snprintf(store->words_find, sizeof store->words_find,
                  "SELECT r.id, bm25(words_%lld, 1.0, 0.6) AS score FROM words_%lld w JOIN rows r ON r.row = w.rowid "
-                 "WHERE words_%lld MATCH ?1 ORDER BY score, r.id",
+                 "WHERE words_%lld MATCH ?1 AND (r.expires_ms IS NULL OR r.expires_ms > ?2) ORDER BY score, r.id",
                  at, at, at);
 }
 
@@ -119,6 +119,8 @@ aiinfra_status aii_vecstore_open(aiinfra_db *db, const char *name, const aiinfra
   store->index.docs.limit_bytes =
       (size_t)AII_MIN(o.payload_bytes != 0 ? o.payload_bytes : AII_PAYLOAD_BYTES, SIZE_MAX / 2);
   if (o.vector_bytes != 0) store->index.vector_bytes = (size_t)AII_MIN(o.vector_bytes, (uint64_t)SIZE_MAX / 2);
+  aii_expiry_init(&store->expiry, mem);
+  store->ttl_ms = (int64_t)AII_MIN(o.ttl_ms, (uint64_t)INT64_MAX);
   store->keep.mode = aii_sql_is_memory(db->sql) ? -1 : o.snapshot;
   store->keep.read_only = aii_sql_is_read_only(db->sql);
   (void)pthread_mutex_init(&store->keep.lock, NULL); /* a plain mutex of Linux holds no resource: cannot fail */
@@ -136,6 +138,7 @@ void aii_vecstore_free(aiinfra_vecstore *store)
   (void)pthread_mutex_destroy(&store->keep.lock);
   aii_masks_clear(store);
   aii_index_destroy(&store->index);
+  aii_expiry_free(&store->expiry);
   aii_strfree(mem, store->name);
   aii_del(mem, store, sizeof *store);
   aii_db_unref(db);

@@ -14,6 +14,7 @@
  *   read.c      scrolls, counts, facets     change.c  deletes and changes payloads by filter
  *   column.c    the values of a field     keep.c, snapshot.c  the index as a file
  *   near.c      nearest so far              idmap.c   row id to slot
+ *   expiry.c    rows that live until a time
  *   import.c, export.c, vecfile.c, npy.c, jsonl.c     files of vectors
  *
  * Invariants:
@@ -382,21 +383,31 @@ typedef struct aii_keep {
   pthread_t thread;
 } aii_keep;
 
+/* When rows of the index cease to be there (expiry.c); guarded by the connection's lock. */
+typedef struct aii_expiry {
+  aii_heap heap; /* of times and ids; some out of date */
+  bool filled;   /* it has all rows up to the index's seq */
+  int64_t (*now_ms)(void);
+} aii_expiry;
+
 struct aiinfra_vecstore {
   aiinfra_db *db;
   aii_index index;
   int64_t collection;
   char *name;
+  aii_expiry expiry;
+  int64_t ttl_ms;                     /* of rows that are written and say nothing; 0: they stay */
   aii_kept_mask kept[AII_KEPT_MASKS]; /* guarded by the connection's lock */
   uint64_t kept_clock;
   aii_keep keep;
-  char words_insert[96], words_delete[128], words_find[256]; /* SQL on this collection's full-text table */
+  char words_insert[96], words_delete[128], words_find[320]; /* SQL on this collection's full-text table */
 };
 
 /* A record with words that are found but not shown. */
 typedef struct aii_record {
   aiinfra_record r;
   const char *keywords; /* may be NULL */
+  int64_t expires_ms;   /* 0: as the store has it */
 } aii_record;
 
 /* Names that begin with '@' belong to the library. opts is complete, metric 0 or valid. */
@@ -435,6 +446,19 @@ aiinfra_status aii_vecstore_count(aiinfra_vecstore *store, uint64_t *n, aiinfra_
 
 /* Brings the index up to the rows (sync.c). Lock held, index unlocked. */
 aiinfra_status aii_vecstore_sync(aiinfra_vecstore *store, aiinfra_error *err);
+/* Expiry: lock held. */
+void aii_expiry_init(aii_expiry *expiry, aii_mem *mem);
+void aii_expiry_free(aii_expiry *expiry);
+bool aii_expiry_note(aii_expiry *expiry, int64_t id, int64_t expires_ms); /* 0: never. false: no memory */
+/* The heap has all rows up to the index's seq; before newer ones are noted. *filled: it had not, so that rows which went
+ * as expired are unknown. */
+aiinfra_status aii_expiry_prepare(aiinfra_vecstore *store, bool *filled, aiinfra_error *err);
+bool aii_expiry_due(const aiinfra_vecstore *store);
+aiinfra_status aii_expiry_pass(aiinfra_vecstore *store, aiinfra_error *err); /* slots die; index write-locked */
+int64_t aii_expiry_of(const aiinfra_vecstore *store, int64_t given_ms);      /* of a row that is written; 0: never */
+/* In the caller's transaction: removes expired rows, a few with a write, or all. */
+aiinfra_status aii_expiry_purge_some(aiinfra_vecstore *store, size_t n_written, aiinfra_error *err);
+aiinfra_status aii_expiry_purge_all(aiinfra_vecstore *store, size_t *n, aiinfra_error *err);
 /* Vectors from their rows (fetch.c), as the index wants them: [dims]. Lock held, in a transaction. *there: false: the row
  * is gone, or newer than seq. Of a slot: index locked and up to date; its row must be there. */
 aiinfra_status aii_fetch_id(const aiinfra_vecstore *store, int64_t id, int64_t seq, float *out, bool *there,

@@ -110,6 +110,7 @@ aiinfra_status aii_words_find(aiinfra_vecstore *store, const char *text, const u
     rc = aii_sql_prepare_once(store->db->sql, store->words_find, &stmt, err);
     if (rc == AIINFRA_OK) {
       aii_stmt_text(stmt, 1, query.data, query.len);
+      aii_stmt_int(stmt, 2, store->expiry.now_ms());
       rc = read_hits(store, stmt, allow, hits, cap, n, err);
     }
   }
