@@ -71,8 +71,8 @@ AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_db_describe(aiinfra_db *db, 
 /**
  * What takes how much room, as a JSON object: bytes, free_bytes (of pages without use, which new rows take),
  * wal_bytes (of the log beside the file), version; tables, an array of {name, rows, bytes} with the bytes of their
- * indexes; collections, an array of {name, dims, rows, seq, vector_bytes, text_bytes, payload_bytes, words_bytes,
- * snapshot_bytes, snapshot_seq}: the last two tell of the file beside the database that keeps the collection's graph, and
+ * indexes; collections, an array of {name, tenant, dims, rows, seq, vector_bytes, text_bytes, payload_bytes, words_bytes,
+ * snapshot_bytes, snapshot_seq}: tenant is null but for a tenant's part of the collection; the last two tell of the file beside the database that keeps the collection's graph, and
  * are null when there is none. Bytes of tables are null where SQLite was built without dbstat. Reads the whole file.
  * @return AIINFRA_EINVAL, AIINFRA_EIO, AIINFRA_EBUSY, AIINFRA_ENOMEM
  * Thread: any.  Since: 0.1.

@@ -39,10 +39,12 @@ typedef struct aiinfra_vecstore_opts {
                                  not make it again: 0: default (from 4096 rows on), 1: of any size, -1: off */
   uint32_t reserved;        /**< must be 0 */
   uint64_t ttl_ms;          /**< how long rows live that are written through this handle; 0: for ever */
+  const char *tenant;       /**< whose rows the handle sees and writes, 1 to 128 bytes: a wall no call looks over; NULL:
+                                 those of no tenant */
 } aiinfra_vecstore_opts;
 
 /** Initialiser of aiinfra_vecstore_opts. */
-#define AIINFRA_VECSTORE_OPTS_INIT {sizeof(aiinfra_vecstore_opts), 0, 0, 0, 0, 0, 0, 0, 0, 0}
+#define AIINFRA_VECSTORE_OPTS_INIT {sizeof(aiinfra_vecstore_opts), 0, 0, 0, 0, 0, 0, 0, 0, 0, NULL}
 
 /** One row to write. */
 typedef struct aiinfra_record {
@@ -120,6 +122,16 @@ AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_vecstore_open(aiinfra_db *db
 AIINFRA_API void aiinfra_vecstore_free(aiinfra_vecstore *store);
 
 /**
+ * Removes a collection with its rows, words, tenants and the files of its graphs, in one transaction. Handles that are
+ * still open fail with AIINFRA_ENOENT from then on, also when there is a collection of this name again.
+ *
+ * @return AIINFRA_ENOENT  no such collection
+ *         AIINFRA_EINVAL, AIINFRA_EIO, AIINFRA_EBUSY, AIINFRA_ENOSPC, AIINFRA_ENOMEM
+ * Thread: any.  Since: 0.1.
+ */
+AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_vecstore_drop(aiinfra_db *db, const char *name, aiinfra_error *err);
+
+/**
  * Writes n rows in one transaction: all or none.
  *
  * @return AIINFRA_EINVAL  a vector with NaN, infinity or (cosine) zero length, or a bad payload; names the row
@@ -187,6 +199,9 @@ AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_vecstore_count(aiinfra_vecst
  *       {"rows": [{"id": 18, "text": "...", "payload": {...}}, ...], "next": 27 or null}
  *       a row that lives until a time has it as "expires_ms"; "next" is the "after" of the next request; null: there are no more rows
  *
+ *   {"tenants": {"after": "a", "limit": 10}}                    who has rows, in the order of names; both may be left out
+ *       {"tenants": [{"tenant": "b", "count": 7}, ...], "next": "k" or null}
+ *
  * On success *out_json is freed with aiinfra_string_free(); on failure it is NULL.
  * @return AIINFRA_EINVAL  a request that is not understood; the message names what
  *         AIINFRA_ELIMIT  the filter takes too many steps on this collection
@@ -205,6 +220,7 @@ AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_vecstore_read(aiinfra_vecsto
  *   {"delete_payload": {"keys": ["seen"], "filter": {...}}}         members are removed
  *   {"set_expiry": {"ttl_s": 3600, "filter": {...}}}                rows cease to be there after so many seconds
  *   {"set_expiry": {"expires_ms": 1800000000000, "filter": {...}}}  at a time, in milliseconds since 1970; 0: never
+ *   {"drop_tenant": {"tenant": "a"}}                                removes all that a tenant has
  *   {"remove_expired": {}}                                          gives back the room of rows whose time has passed
  * "ids": [1, 2] may stand in place of "filter"; ids that are not there are ignored. One of the two is given; {} as a
  * filter means all rows.

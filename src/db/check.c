@@ -28,6 +28,9 @@ static const char *const PROMISES[] = {
     "SELECT printf('row %d of collection %.120s has a payload that is no JSON', r.id, c.name) FROM collections c"
     " JOIN rows r ON r.collection = c.id WHERE r.payload IS NOT NULL AND NOT json_valid(r.payload)",
 
+    "SELECT printf('collection %.120s is not like the one whose part it is', c.name) FROM collections c"
+    " JOIN collections p ON p.id = c.parent WHERE p.dims <> c.dims OR p.metric <> c.metric OR c.tenant IS NULL",
+
     "SELECT printf('collection %.120s has no table of words', name) FROM collections c WHERE NOT EXISTS"
     " (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'words_' || c.id)",
 

@@ -8,11 +8,13 @@
 
 #include "lib/json/json.h"
 #include "src/vector/request.h"
+#include "src/vector/tenant.h"
 
 typedef struct change {
   aiinfra_vecstore *store;
   aii_request request;
   int64_t *ids, seq, expires_ms; /* of set_expiry */
+  int64_t dropped;               /* a tenant's collection */
   size_t n, cap;
 } change;
 
@@ -233,10 +235,14 @@ static aiinfra_status write_expiry(change *c, int64_t id, size_t *n_changed, aii
 static aiinfra_status apply(change *c, size_t *n_changed, aiinfra_error *err)
 {
   bool removes = aii_request_is(&c->request, "delete"), expires = aii_request_is(&c->request, "set_expiry");
+  if (aii_request_is(&c->request, "drop_tenant"))
+    return aii_tenant_drop(c->store, c->request.body, &c->dropped, n_changed, err);
+  aiinfra_status rc = aii_tenant_find(c->store, err);
+  if (rc != AIINFRA_OK) return rc;
   if (aii_request_is(&c->request, "remove_expired")) return aii_expiry_purge_all(c->store, n_changed, err);
-  aiinfra_status rc = removes ? AIINFRA_OK : expires ? read_expiry(c, err) : check_payload_request(c, err);
+  rc = removes ? AIINFRA_OK : expires ? read_expiry(c, err) : check_payload_request(c, err);
   if (rc == AIINFRA_OK) rc = find_ids(c, err);
-  if (rc != AIINFRA_OK || c->n == 0) return rc;
+  if (rc != AIINFRA_OK || c->n == 0 || c->store->collection == 0) return rc;
   if (removes) return aii_rows_remove(c->store, c->ids, c->n, n_changed, err);
   rc = next_seq(c, err);
   for (size_t i = 0; rc == AIINFRA_OK && i < c->n; i++) {
@@ -249,14 +255,11 @@ aiinfra_status aii_vecstore_change(aiinfra_vecstore *store, const char *request,
 {
   static const char *const rows[] = {"filter", "ids", NULL}, *const keys[] = {"keys", "filter", "ids", NULL};
   static const char *const payload[] = {"payload", "filter", "ids", NULL}, *const nothing[] = {NULL};
+  static const char *const tenant[] = {"tenant", NULL};
   static const char *const expiry[] = {"ttl_s", "expires_ms", "filter", "ids", NULL};
-  static const aii_verb verbs[] = {{"delete", rows},
-                                   {"set_payload", payload},
-                                   {"overwrite_payload", payload},
-                                   {"delete_payload", keys},
-                                   {"set_expiry", expiry},
-                                   {"remove_expired", nothing},
-                                   {NULL, NULL}};
+  static const aii_verb verbs[] = {
+      {"delete", rows},       {"set_payload", payload},    {"overwrite_payload", payload}, {"delete_payload", keys},
+      {"set_expiry", expiry}, {"remove_expired", nothing}, {"drop_tenant", tenant},        {NULL, NULL}};
   aii_sql *sql = store->db->sql;
   change c = {.store = store};
   size_t n_changed = 0;
@@ -269,6 +272,7 @@ aiinfra_status aii_vecstore_change(aiinfra_vecstore *store, const char *request,
     if (rc == AIINFRA_OK) rc = aii_sql_commit(sql, err);
     else aii_sql_rollback(sql);
   }
+  if (rc == AIINFRA_OK && c.dropped != 0) aii_keep_remove(store->db, c.dropped);
   aii_sql_unlock(sql);
   aii_del(store->index.mem, c.ids, c.cap * sizeof *c.ids);
   aii_request_close(&c.request);

@@ -7,6 +7,7 @@
 
 #include "lib/json/json.h"
 #include "src/vector/request.h"
+#include "src/vector/tenant.h"
 
 enum { LIMIT = 10, MAX_LIMIT = 1 << 20 };
 
@@ -160,6 +161,7 @@ static aiinfra_status read_rows(reading *r, aiinfra_error *err)
 {
   aii_index *index = &r->store->index;
   bool is_facet = aii_request_is(&r->request, "facet");
+  if (aii_request_is(&r->request, "tenants")) return aii_tenants_read(r->store, r->request.body, &r->json, err);
   aiinfra_status rc = AIINFRA_OK;
   if (is_facet) rc = aii_vecstore_sync(r->store, err);
   if (rc == AIINFRA_OK && is_facet) rc = aii_docs_load(r->store, err);
@@ -176,7 +178,9 @@ aiinfra_status aii_vecstore_read(aiinfra_vecstore *store, const char *request, c
 {
   static const char *const count[] = {"filter", NULL}, *const values[] = {"filter", "key", "limit", NULL};
   static const char *const scroll[] = {"filter", "after", "limit", NULL};
-  static const aii_verb verbs[] = {{"count", count}, {"facet", values}, {"scroll", scroll}, {NULL, NULL}};
+  static const char *const tenants[] = {"after", "limit", NULL};
+  static const aii_verb verbs[] = {
+      {"count", count}, {"facet", values}, {"scroll", scroll}, {"tenants", tenants}, {NULL, NULL}};
   aii_sql *sql = store->db->sql;
   reading r = {.store = store};
   aiinfra_status rc = aii_request_open(store->index.mem, request, verbs, &r.request, err);

@@ -12,6 +12,7 @@
 
 #include "lib/json/json.h"
 #include "src/vector/snapshot.h"
+#include "src/vector/tenant.h"
 
 /* What one write transaction needs at hand. */
 typedef struct writer {
@@ -275,7 +276,8 @@ aiinfra_status aii_vecstore_write(aiinfra_vecstore *store, const aii_record *rec
   aii_sql *sql = store->db->sql;
   if (n == 0) return AIINFRA_OK;
   aii_sql_lock(sql);
-  aiinfra_status rc = aii_sql_begin(sql, err);
+  aiinfra_status rc = aii_tenant_make(store, err);
+  if (rc == AIINFRA_OK) rc = aii_sql_begin(sql, err);
   if (rc == AIINFRA_OK) {
     rc = aii_rows_upsert(store, records, n, err);
     if (rc == AIINFRA_OK) rc = aii_sql_commit(sql, err);
@@ -311,13 +313,14 @@ aiinfra_status aii_vecstore_remove(aiinfra_vecstore *store, const int64_t *ids, 
   aii_sql_lock(sql);
   aiinfra_status rc = aii_sql_begin(sql, err);
   if (rc == AIINFRA_OK) {
-    rc = aii_rows_seq(store, &seq, err);
-    if (rc == AIINFRA_OK) rc = aii_rows_remove(store, ids, n, n_removed, err);
+    rc = aii_tenant_find(store, err);
+    if (rc == AIINFRA_OK) rc = aii_rows_seq(store, &seq, err);
+    if (rc == AIINFRA_OK && store->collection != 0) rc = aii_rows_remove(store, ids, n, n_removed, err);
     if (rc == AIINFRA_OK) rc = aii_sql_commit(sql, err);
     else aii_sql_rollback(sql);
   }
-  if (rc == AIINFRA_OK) kill_slots(store, ids, n, seq);
-  else *n_removed = 0;
+  if (rc == AIINFRA_OK && store->collection != 0) kill_slots(store, ids, n, seq);
+  else if (rc != AIINFRA_OK) *n_removed = 0;
   aii_sql_unlock(sql);
   return rc;
 }
@@ -340,10 +343,13 @@ aiinfra_status aii_vecstore_get(aiinfra_vecstore *store, int64_t id, char **text
   aii_stmt *stmt;
   bool row;
   aii_sql_lock(store->db->sql);
-  aiinfra_status rc = aii_sql_prepare(store->db->sql,
-                                      "SELECT text, payload FROM rows WHERE collection = ?1 AND id = ?2 "
-                                      "AND (expires_ms IS NULL OR expires_ms > ?3)",
-                                      &stmt, err);
+  aiinfra_status rc = aii_tenant_find(store, err);
+  if (rc == AIINFRA_OK) {
+    rc = aii_sql_prepare(store->db->sql,
+                         "SELECT text, payload FROM rows WHERE collection = ?1 AND id = ?2 "
+                         "AND (expires_ms IS NULL OR expires_ms > ?3)",
+                         &stmt, err);
+  }
   if (rc == AIINFRA_OK) {
     aii_stmt_int(stmt, 1, store->collection);
     aii_stmt_int(stmt, 2, id);
@@ -363,15 +369,21 @@ aiinfra_status aii_vecstore_count(aiinfra_vecstore *store, uint64_t *n, aiinfra_
   aii_stmt *stmt;
   bool row;
   aii_sql_lock(store->db->sql);
-  aiinfra_status rc = aii_sql_prepare(store->db->sql,
-                                      "SELECT n_rows - (SELECT count(*) FROM rows WHERE collection = ?1 "
-                                      "AND expires_ms <= ?2) FROM collections WHERE id = ?1",
-                                      &stmt, err);
+  aiinfra_status rc = aii_tenant_find(store, err);
+  if (rc == AIINFRA_OK) {
+    rc = aii_sql_prepare(store->db->sql,
+                         "SELECT n_rows - (SELECT count(*) FROM rows WHERE collection = ?1 "
+                         "AND expires_ms <= ?2) FROM collections WHERE id = ?1",
+                         &stmt, err);
+  }
   if (rc == AIINFRA_OK) {
     aii_stmt_int(stmt, 1, store->collection);
     aii_stmt_int(stmt, 2, store->expiry.now_ms());
     rc = aii_stmt_step(stmt, &row, err);
     if (rc == AIINFRA_OK) *n = row ? (uint64_t)aii_stmt_get_int(stmt, 0) : 0;
+    if (rc == AIINFRA_OK && !row && store->collection != 0) {
+      rc = aii_fail(err, AIINFRA_ENOENT, "the collection is gone; open it again");
+    }
     aii_stmt_reset(stmt);
   }
   aii_sql_unlock(store->db->sql);

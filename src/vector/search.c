@@ -69,6 +69,10 @@ static aiinfra_status read_rows(aii_search *s, aiinfra_error *err)
     rc = aii_select(s->store, s->filter, s->q->filter_json, &s->mask, err);
     if (rc != AIINFRA_OK) return rc;
   } else {
+    int64_t seq; /* of no use, but it is known then that the collection is there */
+    rc = aii_tenant_find(s->store, err);
+    if (rc == AIINFRA_OK) rc = aii_rows_seq(s->store, &seq, err);
+    if (rc != AIINFRA_OK) return rc;
     (void)pthread_rwlock_rdlock(&s->store->index.lock);
   }
   if (is_recommendation(s)) rc = aii_recommend_prepare(s, err);

@@ -148,7 +148,9 @@ aiinfra_status aii_vecstore_sync(aiinfra_vecstore *store, aiinfra_error *err)
   aii_stmt *stmt;
   bool row;
   state now = {0};
-  aiinfra_status rc =
+  aiinfra_status rc = aii_tenant_find(store, err);
+  if (rc != AIINFRA_OK || store->collection == 0) return rc;
+  rc =
       aii_sql_prepare(store->db->sql, "SELECT seq, removed_seq, purged_seq FROM collections WHERE id = ?1", &stmt, err);
   if (rc != AIINFRA_OK) return rc;
   aii_stmt_int(stmt, 1, store->collection);
@@ -156,6 +158,7 @@ aiinfra_status aii_vecstore_sync(aiinfra_vecstore *store, aiinfra_error *err)
   if (rc == AIINFRA_OK && row) {
     now = (state){aii_stmt_get_int(stmt, 0), aii_stmt_get_int(stmt, 1), aii_stmt_get_int(stmt, 2)};
   }
+  if (rc == AIINFRA_OK && !row) rc = aii_fail(err, AIINFRA_ENOENT, "the collection is gone; open it again");
   aii_stmt_reset(stmt);
   /* index->seq and what is dead change only with the connection's lock held, so they may be read without the index's */
   if (rc == AIINFRA_OK && index->n > KEEP_DEAD && index->n_dead > index->n / DEAD_PART) heal(store);

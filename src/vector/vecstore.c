@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "src/vector/snapshot.h"
+#include "src/vector/tenant.h"
 
 /* Fills opts from the collection's row and checks what the caller asked for. *found: there is one. */
 static aiinfra_status find(aiinfra_vecstore *store, aiinfra_vecstore_opts *opts, bool *found, aiinfra_error *err)
@@ -36,13 +37,24 @@ static aiinfra_status find(aiinfra_vecstore *store, aiinfra_vecstore_opts *opts,
   return rc;
 }
 
+aiinfra_status aii_vecstore_make_words(aii_sql *sql, int64_t collection, aiinfra_error *err)
+{
+  char create[192];
+  (void)snprintf(create, sizeof create,
+                 "CREATE VIRTUAL TABLE words_%lld USING fts5(text, keywords, content='', "
+                 "tokenize='porter unicode61 remove_diacritics 2')",
+                 (long long)collection);
+  return aii_sql_exec(sql, create, err);
+}
+
 static aiinfra_status insert(aiinfra_vecstore *store, const aiinfra_vecstore_opts *opts, aiinfra_error *err)
 {
   aii_sql *sql = store->db->sql;
   aii_stmt *stmt;
-  char create[192];
-  aiinfra_status rc = aii_sql_prepare(
-      sql, "INSERT INTO collections(name, dims, metric, m, ef_construction) VALUES(?1, ?2, ?3, ?4, ?5)", &stmt, err);
+  aiinfra_status rc = aii_sql_prepare(sql,
+                                      "INSERT INTO collections(id, name, dims, metric, m, ef_construction) "
+                                      "VALUES(" AII_NEXT_COLLECTION ", ?1, ?2, ?3, ?4, ?5)",
+                                      &stmt, err);
   if (rc != AIINFRA_OK) return rc;
   aii_stmt_text(stmt, 1, store->name, strlen(store->name));
   aii_stmt_int(stmt, 2, opts->dims);
@@ -52,11 +64,7 @@ static aiinfra_status insert(aiinfra_vecstore *store, const aiinfra_vecstore_opt
   rc = aii_stmt_run(stmt, err);
   if (rc != AIINFRA_OK) return rc;
   store->collection = aii_sql_last_id(sql);
-  (void)snprintf(create, sizeof create,
-                 "CREATE VIRTUAL TABLE words_%lld USING fts5(text, keywords, content='', "
-                 "tokenize='porter unicode61 remove_diacritics 2')",
-                 (long long)store->collection);
-  return aii_sql_exec(sql, create, err);
+  return aii_vecstore_make_words(sql, store->collection, err);
 }
 
 static aiinfra_status create(aiinfra_vecstore *store, aiinfra_vecstore_opts *opts, aiinfra_error *err)
@@ -75,7 +83,7 @@ static aiinfra_status create(aiinfra_vecstore *store, aiinfra_vecstore_opts *opt
   return rc;
 }
 
-static void write_sql(aiinfra_vecstore *store)
+void aii_vecstore_name_words(aiinfra_vecstore *store)
 {
   long long at = (long long)store->collection;
   (void)snprintf(store->words_insert, sizeof store->words_insert,
@@ -99,7 +107,9 @@ aiinfra_status aii_vecstore_open(aiinfra_db *db, const char *name, const aiinfra
   if (store == NULL) return aii_fail(err, AIINFRA_ENOMEM, "no memory for a collection");
   store->db = db;
   store->name = aii_strdup(mem, name);
-  aiinfra_status rc = store->name != NULL ? AIINFRA_OK : aii_fail(err, AIINFRA_ENOMEM, "no memory for a name");
+  store->tenant = opts->tenant != NULL ? aii_strdup(mem, opts->tenant) : NULL;
+  bool ok = store->name != NULL && (store->tenant != NULL || opts->tenant == NULL);
+  aiinfra_status rc = ok ? AIINFRA_OK : aii_fail(err, AIINFRA_ENOMEM, "no memory for a name");
   if (rc == AIINFRA_OK) {
     aii_sql_lock(db->sql);
     rc = find(store, &o, &found, err);
@@ -107,12 +117,15 @@ aiinfra_status aii_vecstore_open(aiinfra_db *db, const char *name, const aiinfra
     aii_sql_unlock(db->sql);
   }
   if (rc == AIINFRA_OK) {
-    write_sql(store);
+    store->parent = store->tenant != NULL ? store->collection : 0;
+    if (store->tenant != NULL) store->collection = 0; /* found with its first use */
+    aii_vecstore_name_words(store);
     rc =
         aii_index_init(&store->index, mem, aii_kernels_get(db->rt->isa), o.dims, o.metric, o.m, o.ef_construction, err);
   }
   if (rc != AIINFRA_OK) {
     aii_strfree(mem, store->name);
+    aii_strfree(mem, store->tenant);
     aii_del(mem, store, sizeof *store);
     return rc;
   }
@@ -140,6 +153,7 @@ void aii_vecstore_free(aiinfra_vecstore *store)
   aii_index_destroy(&store->index);
   aii_expiry_free(&store->expiry);
   aii_strfree(mem, store->name);
+  aii_strfree(mem, store->tenant);
   aii_del(mem, store, sizeof *store);
   aii_db_unref(db);
 }

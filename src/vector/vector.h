@@ -14,7 +14,7 @@
  *   read.c      scrolls, counts, facets     change.c  deletes and changes payloads by filter
  *   column.c    the values of a field     keep.c, snapshot.c  the index as a file
  *   near.c      nearest so far              idmap.c   row id to slot
- *   expiry.c    rows that live until a time
+ *   expiry.c    rows that live until a time   tenant.c  collections below collections; dropping
  *   import.c, export.c, vecfile.c, npy.c, jsonl.c     files of vectors
  *
  * Invariants:
@@ -393,8 +393,10 @@ typedef struct aii_expiry {
 struct aiinfra_vecstore {
   aiinfra_db *db;
   aii_index index;
-  int64_t collection;
+  _Atomic int64_t collection; /* of a tenant that has written nothing yet: 0. Changes with the connection's lock held */
   char *name;
+  int64_t parent; /* of a tenant's */
+  char *tenant;   /* NULL: none */
   aii_expiry expiry;
   int64_t ttl_ms;                     /* of rows that are written and say nothing; 0: they stay */
   aii_kept_mask kept[AII_KEPT_MASKS]; /* guarded by the connection's lock */
@@ -446,6 +448,11 @@ aiinfra_status aii_vecstore_count(aiinfra_vecstore *store, uint64_t *n, aiinfra_
 
 /* Brings the index up to the rows (sync.c). Lock held, index unlocked. */
 aiinfra_status aii_vecstore_sync(aiinfra_vecstore *store, aiinfra_error *err);
+/* Whose rows a tenant's handle reads (tenant.c), at the beginning of all that reads or writes some. Lock held, index
+ * unlocked. */
+aiinfra_status aii_tenant_find(aiinfra_vecstore *store, aiinfra_error *err);
+/* Removes a collection, with its tenants. No lock held. */
+aiinfra_status aii_vecstore_drop(aiinfra_db *db, const char *name, aiinfra_error *err);
 /* Expiry: lock held. */
 void aii_expiry_init(aii_expiry *expiry, aii_mem *mem);
 void aii_expiry_free(aii_expiry *expiry);
