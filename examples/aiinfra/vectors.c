@@ -5,7 +5,7 @@
 #include "cli.h"
 
 typedef struct args {
-  const char *format, *metric;
+  const char *format, *metric, *tenant;
   int64_t first_id, from, rows, batch;
   bool as_json;
 } args;
@@ -96,6 +96,7 @@ int cmd_import(int argc, char **argv)
   args a = {0};
   const cli_option options[] = {
       {"format", 0, CLI_TEXT, &a.format, 0, 0, "F", "fvecs, bvecs, fbin, u8bin, npy, jsonl (by the ending)"},
+      {"tenant", 0, CLI_TEXT, &a.tenant, 0, 0, "NAME", "whose rows they are"},
       {"metric", 0, CLI_TEXT, &a.metric, 0, 0, "M", "of a new collection: cosine, ip, l2 (cosine)"},
       {"first-id", 0, CLI_INT, &a.first_id, -9e18, 9e18, "N", "id of the first row, where rows have none (0)"},
       {"from", 0, CLI_INT, &a.from, 0, 9e18, "ROW", "begin with this row of the file (0)"},
@@ -117,6 +118,7 @@ int cmd_import(int argc, char **argv)
   opts.format = format_of("import", a.format);
   store_opts.metric = place_of("import", "metric", a.metric, metrics);
   if (opts.format < 0 || store_opts.metric < 0) return CLI_USAGE;
+  store_opts.tenant = a.tenant;
   cli_catch_interrupts();
   code = cli_runtime_open(1, &c.runtime);
   if (code != CLI_OK) return code;
@@ -131,6 +133,7 @@ int cmd_export(int argc, char **argv)
   args a = {0};
   const cli_option options[] = {
       {"format", 0, CLI_TEXT, &a.format, 0, 0, "F", "fvecs, bvecs, fbin, u8bin, npy, jsonl (by the ending)"},
+      {"tenant", 0, CLI_TEXT, &a.tenant, 0, 0, "NAME", "whose rows they are"},
       {"json", 0, CLI_FLAG, &a.as_json, 0, 0, NULL, "print one JSON object"},
       {0}};
   const cli_command command = {
@@ -144,6 +147,7 @@ int cmd_export(int argc, char **argv)
   if (!cli_parse(&command, argc, argv, &n, &code)) return code;
   opts.format = format_of("export", a.format);
   if (opts.format < 0) return CLI_USAGE;
+  store_opts.tenant = a.tenant;
   cli_catch_interrupts();
   code = cli_runtime_open(1, &c.runtime);
   if (code != CLI_OK) return code;
