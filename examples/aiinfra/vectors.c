@@ -6,7 +6,7 @@
 
 typedef struct args {
   const char *format, *metric, *tenant;
-  int64_t first_id, from, rows, batch;
+  int64_t first_id, from, rows, batch, ttl;
   bool as_json;
 } args;
 
@@ -101,6 +101,7 @@ int cmd_import(int argc, char **argv)
       {"first-id", 0, CLI_INT, &a.first_id, -9e18, 9e18, "N", "id of the first row, where rows have none (0)"},
       {"from", 0, CLI_INT, &a.from, 0, 9e18, "ROW", "begin with this row of the file (0)"},
       {"rows", 0, CLI_INT, &a.rows, 0, 9e18, "N", "so many rows at most; 0: all"},
+      {"ttl", 0, CLI_INT, &a.ttl, 0, 1e12, "SECONDS", "how long the rows live; 0: for ever"},
       {"batch", 0, CLI_INT, &a.batch, 0, 1 << 20, "N", "rows in one transaction (1000)"},
       {"json", 0, CLI_FLAG, &a.as_json, 0, 0, NULL, "print one JSON object"},
       {0}};
@@ -118,6 +119,7 @@ int cmd_import(int argc, char **argv)
   opts.format = format_of("import", a.format);
   store_opts.metric = place_of("import", "metric", a.metric, metrics);
   if (opts.format < 0 || store_opts.metric < 0) return CLI_USAGE;
+  store_opts.ttl_ms = (uint64_t)a.ttl * 1000;
   store_opts.tenant = a.tenant;
   cli_catch_interrupts();
   code = cli_runtime_open(1, &c.runtime);

@@ -39,14 +39,14 @@ bool aii_expiry_note(aii_expiry *expiry, int64_t id, int64_t expires_ms)
   return expires_ms == 0 || aii_heap_push(&expiry->heap, &e);
 }
 
-/* Rows that came with the snapshot, or all of them once more when most entries are out of date. */
+/* By the index of times, which is small, not by that of seq. Rows that came with the snapshot, or all of them once more when most entries are out of date. */
 static aiinfra_status fill(aiinfra_vecstore *store, aiinfra_error *err)
 {
   aii_stmt *stmt;
   bool row = true;
   store->expiry.heap.n = 0;
   aiinfra_status rc = aii_sql_prepare(
-      store->db->sql, "SELECT id, expires_ms FROM rows WHERE collection = ?1 AND expires_ms > 0 AND seq <= ?2", &stmt,
+      store->db->sql, "SELECT id, expires_ms FROM rows WHERE collection = ?1 AND expires_ms > 0 AND +seq <= ?2", &stmt,
       err);
   if (rc != AIINFRA_OK) return rc;
   aii_stmt_int(stmt, 1, store->collection);

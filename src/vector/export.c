@@ -89,12 +89,12 @@ static aiinfra_status read_page(writer *w, uint32_t rows, bool *more, aiinfra_er
   uint32_t n = 0;
   aii_buf_clear(&w->page);
   aii_sql_lock(w->store->db->sql);
-  aiinfra_status rc =
-      aii_sql_prepare(w->store->db->sql,
-                      "SELECT r.id, v.vector, r.text, r.payload, r.expires_ms FROM rows r "
-                      "LEFT JOIN vectors v ON v.row = r.row WHERE r.collection = ?1 AND (r.id > ?2 OR ?3) "
-                      "AND (r.expires_ms IS NULL OR r.expires_ms > ?4) ORDER BY r.id",
-                      &stmt, err);
+  aiinfra_status rc = aii_sql_prepare(w->store->db->sql,
+                                      "SELECT r.id, v.vector, r.text, r.payload, r.expires_ms FROM rows r "
+                                      "LEFT JOIN vectors v ON v.row = r.row WHERE r.collection = ?1 AND r.id >= ?2 "
+                                      "AND (r.id > ?2 OR ?3) "
+                                      "AND (r.expires_ms IS NULL OR r.expires_ms > ?4) ORDER BY r.id",
+                                      &stmt, err);
   if (rc == AIINFRA_OK) {
     aii_stmt_int(stmt, 1, w->store->collection);
     aii_stmt_int(stmt, 2, w->last);
@@ -146,7 +146,7 @@ static aiinfra_status write_file(writer *w, const aiinfra_vecstore_export_opts *
 aiinfra_status aii_vecstore_export(aiinfra_vecstore *store, const char *path, const aiinfra_vecstore_export_opts *o,
                                    uint64_t *n_rows, aiinfra_error *err)
 {
-  writer w = {.store = store, .format = o->format != 0 ? o->format : aii_vecfile_format(path)};
+  writer w = {.store = store, .last = INT64_MIN, .format = o->format != 0 ? o->format : aii_vecfile_format(path)};
   if (w.format == AIINFRA_VECTORS_DEFAULT) {
     return aii_fail(err, AIINFRA_EINVAL,
                     "%s: its ending tells no format; name one of fvecs, bvecs, fbin, u8bin, npy and jsonl", path);

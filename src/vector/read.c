@@ -139,7 +139,7 @@ static aiinfra_status read_scroll(reading *r, aiinfra_error *err)
   if (rc == AIINFRA_OK) rc = read_limit(r, err);
   if (rc == AIINFRA_OK) {
     rc = aii_sql_prepare(r->store->db->sql,
-                         "SELECT id, row FROM rows WHERE collection = ?1 AND (id > ?2 OR ?3) "
+                         "SELECT id, row FROM rows WHERE collection = ?1 AND id >= ?2 AND (id > ?2 OR ?3) "
                          "AND (expires_ms IS NULL OR expires_ms > ?4) ORDER BY id",
                          &stmt, err);
   }

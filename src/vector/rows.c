@@ -17,8 +17,8 @@
 /* What one write transaction needs at hand. */
 typedef struct writer {
   aiinfra_vecstore *store;
-  aii_stmt *words_insert, *words_delete; /* not cached: they name this collection's table */
   int64_t seq, n_rows;
+  bool removes;
 } writer;
 
 static aiinfra_status check_payload(const char *payload, size_t at, aiinfra_error *err)
@@ -55,46 +55,43 @@ aiinfra_status aii_rows_check(const aiinfra_vecstore *store, const aii_record *r
 
 /* ---- writing --------------------------------------------------------------------------------------------------- */
 
-/* Takes the collection's next seq; a removal leaves its mark. */
+/* Takes the collection's next seq. */
 static aiinfra_status writer_open(writer *w, aiinfra_vecstore *store, bool removes, aiinfra_error *err)
 {
-  aii_sql *sql = store->db->sql;
   aii_stmt *stmt;
   bool row = false;
-  *w = (writer){.store = store};
-  aiinfra_status rc = aii_sql_prepare(sql,
-                                      "UPDATE collections SET seq = seq + 1, "
-                                      "removed_seq = CASE WHEN ?2 THEN seq + 1 ELSE removed_seq END "
-                                      "WHERE id = ?1 RETURNING seq, n_rows",
-                                      &stmt, err);
+  *w = (writer){.store = store, .removes = removes};
+  aiinfra_status rc = aii_sql_prepare(store->db->sql, "SELECT seq, n_rows FROM collections WHERE id = ?1", &stmt, err);
   if (rc != AIINFRA_OK) return rc;
   aii_stmt_int(stmt, 1, store->collection);
-  aii_stmt_int(stmt, 2, removes);
   rc = aii_stmt_step(stmt, &row, err);
-  if (rc == AIINFRA_OK && !row) rc = aii_fail(err, AIINFRA_ENOENT, "the collection is gone");
+  if (rc == AIINFRA_OK && !row) rc = aii_fail(err, AIINFRA_ENOENT, "the collection is gone; open it again");
   if (rc == AIINFRA_OK) {
-    w->seq = aii_stmt_get_int(stmt, 0);
+    w->seq = aii_stmt_get_int(stmt, 0) + 1;
     w->n_rows = aii_stmt_get_int(stmt, 1);
-    rc = aii_stmt_step(stmt, &row, err); /* to its end, or the update is undone */
   }
   aii_stmt_reset(stmt);
   return rc;
 }
 
-/* Writes the number of rows, unless rc is a failure already, and lets go of the statements. */
+/* Writes what the collection knows of its rows, unless rc is a failure already; a removal leaves its mark. Or fail: whoever
+ * wants the transaction undone does it, so SQLite need not keep what this statement changes. */
 static aiinfra_status writer_close(writer *w, aiinfra_status rc, aiinfra_error *err)
 {
   aii_stmt *stmt;
   if (rc == AIINFRA_OK) {
-    rc = aii_sql_prepare(w->store->db->sql, "UPDATE collections SET n_rows = ?2 WHERE id = ?1", &stmt, err);
+    rc = aii_sql_prepare(w->store->db->sql,
+                         "UPDATE OR FAIL collections SET seq = ?2, n_rows = ?3, "
+                         "removed_seq = CASE WHEN ?4 THEN ?2 ELSE removed_seq END WHERE id = ?1",
+                         &stmt, err);
   }
   if (rc == AIINFRA_OK) {
     aii_stmt_int(stmt, 1, w->store->collection);
-    aii_stmt_int(stmt, 2, w->n_rows);
+    aii_stmt_int(stmt, 2, w->seq);
+    aii_stmt_int(stmt, 3, w->n_rows);
+    aii_stmt_int(stmt, 4, w->removes);
     rc = aii_stmt_run(stmt, err);
   }
-  aii_stmt_free(w->words_insert);
-  aii_stmt_free(w->words_delete);
   return rc;
 }
 
@@ -133,7 +130,8 @@ static aiinfra_status find_old(writer *w, int64_t id, int64_t *row, bool *alive,
     const char *text = aii_stmt_get_text(stmt, 1, &text_n), *keywords = aii_stmt_get_text(stmt, 2, &keywords_n);
     *row = aii_stmt_get_int(stmt, 0);
     *alive = aii_stmt_get_int(stmt, 3) != 0;
-    rc = write_words(w, w->store->words_delete, &w->words_delete, *row, text, text_n, keywords, keywords_n, err);
+    rc =
+        write_words(w, w->store->words_delete, &w->store->words_deleter, *row, text, text_n, keywords, keywords_n, err);
   }
   aii_stmt_reset(stmt);
   return rc;
@@ -169,13 +167,13 @@ static aiinfra_status write_row(writer *w, const aii_record *record, int64_t old
   return rc;
 }
 
-static aiinfra_status write_vector(writer *w, int64_t row, const float *vector, aiinfra_error *err)
+static aiinfra_status write_vector(writer *w, int64_t row, bool is_new, const float *vector, aiinfra_error *err)
 {
+  static const char insert[] = "INSERT INTO vectors(row, vector) VALUES(?1, ?2)";
+  static const char replace[] =
+      "INSERT INTO vectors(row, vector) VALUES(?1, ?2) ON CONFLICT(row) DO UPDATE SET vector = excluded.vector";
   aii_stmt *stmt;
-  aiinfra_status rc = aii_sql_prepare(w->store->db->sql,
-                                      "INSERT INTO vectors(row, vector) VALUES(?1, ?2) "
-                                      "ON CONFLICT(row) DO UPDATE SET vector = excluded.vector",
-                                      &stmt, err);
+  aiinfra_status rc = aii_sql_prepare(w->store->db->sql, is_new ? insert : replace, &stmt, err);
   if (rc != AIINFRA_OK) return rc;
   aii_stmt_int(stmt, 1, row);
   aii_stmt_blob(stmt, 2, vector, w->store->index.dims * sizeof *vector);
@@ -190,10 +188,10 @@ static aiinfra_status upsert_one(writer *w, const aii_record *record, aiinfra_er
   bool alive;
   aiinfra_status rc = find_old(w, record->r.id, &old, &alive, err);
   if (rc == AIINFRA_OK) rc = write_row(w, record, old, &row, err);
-  if (rc == AIINFRA_OK) rc = write_vector(w, row, record->r.vector, err);
+  if (rc == AIINFRA_OK) rc = write_vector(w, row, old == 0, record->r.vector, err);
   if (rc == AIINFRA_OK) {
-    rc = write_words(w, w->store->words_insert, &w->words_insert, row, text, strlen(text), keywords, strlen(keywords),
-                     err);
+    rc = write_words(w, w->store->words_insert, &w->store->words_inserter, row, text, strlen(text), keywords,
+                     strlen(keywords), err);
   }
   if (rc == AIINFRA_OK && old == 0) w->n_rows++;
   return rc;

@@ -83,8 +83,16 @@ static aiinfra_status create(aiinfra_vecstore *store, aiinfra_vecstore_opts *opt
   return rc;
 }
 
+static void forget_words(aiinfra_vecstore *store)
+{
+  aii_stmt_free(store->words_inserter);
+  aii_stmt_free(store->words_deleter);
+  store->words_inserter = store->words_deleter = NULL;
+}
+
 void aii_vecstore_name_words(aiinfra_vecstore *store)
 {
+  forget_words(store);
   long long at = (long long)store->collection;
   (void)snprintf(store->words_insert, sizeof store->words_insert,
                  "INSERT INTO words_%lld(rowid, text, keywords) VALUES(?1, ?2, ?3)", at);
@@ -148,6 +156,9 @@ void aii_vecstore_free(aiinfra_vecstore *store)
   aiinfra_db *db = store->db;
   aii_mem *mem = &db->rt->mem;
   aii_keep_close(store);
+  aii_sql_lock(db->sql);
+  forget_words(store);
+  aii_sql_unlock(db->sql);
   (void)pthread_mutex_destroy(&store->keep.lock);
   aii_masks_clear(store);
   aii_index_destroy(&store->index);

@@ -403,6 +403,8 @@ struct aiinfra_vecstore {
   uint64_t kept_clock;
   aii_keep keep;
   char words_insert[96], words_delete[128], words_find[320]; /* SQL on this collection's full-text table */
+  aii_stmt *words_inserter,
+      *words_deleter; /* the first two; made when they are used, with the connection's lock held */
 };
 
 /* A record with words that are found but not shown. */

@@ -650,6 +650,12 @@ class Memory(Case):
         self.assertEqual(self.good("db", "drop", self.db, "things")[0], b"")
         self.bad(1, "db", "drop", self.db, "things", said="no such collection")
         self.assertEqual(self.good("db", "check", self.db)[0], b"ok\n")
+        self.good("import", self.db, "again", vectors, "--first-id", "1000", "--ttl", "1000")
+        self.good("export", self.db, "again", lines)
+        with open(lines) as file:
+            expires = [json.loads(line).get("expires_ms") for line in file]
+        self.assertEqual(expires[:35], [None] * 35)
+        self.assertAlmostEqual(expires[35] / 1000, time.time() + 1000, delta=60)
         broken = self.file("c.jsonl", b'{"vector":[1,2]}\n{"vector":[1,2]}\n{"vector":[1]}\n')
         err = self.bad(1, "import", self.db, "again", broken, "--batch", "2", said="line 3")
         self.assertIn("go on with --from 2", err)
