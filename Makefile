@@ -218,7 +218,7 @@ gpu-bundle: deps
 
 # The same lines for the CPU, for tests: tests/support/cuda_on_cpu.
 FAKE_CUDA := tests/support/cuda_on_cpu
-FAKE_CUDA_LIB := $(if $(filter x86_64,$(MACHINE)),$(BUILD)/libaiinfra-cuda-on-cpu.so)
+FAKE_CUDA_LIB := $(if $(filter x86_64,$(MACHINE)),$(BUILD)/libaiinfra-cuda-on-cpu.so $(BUILD)/nccl-on-cpu/libnccl.so.2)
 $(BUILD)/libaiinfra-cuda-on-cpu.so: $(CU_SRCS) $(CUDA_SRCS) $(wildcard $(FAKE_CUDA)/*) $(wildcard kernels/cuda/*.h \
   src/backend/cuda/*.h) $(BUILD)/libaiinfra.a
 	$(say) LD $@
@@ -230,6 +230,11 @@ $(BUILD)/libaiinfra-cuda-on-cpu.so: $(CU_SRCS) $(CUDA_SRCS) $(wildcard $(FAKE_CU
 	  $(CC) $(CSTD) -O2 -g $(WARN) -fPIC -fvisibility=hidden -ffp-contract=off -I$(FAKE_CUDA) -Iinclude -I. \
 	    -c $$f -o $(BUILD)/obj/cuda_on_cpu/$$(basename $$f).o || exit 1; done
 	$(Q)$(CXX) -shared $(BUILD)/obj/cuda_on_cpu/*.o -Wl,--exclude-libs,ALL $(BUILD)/libaiinfra.a -lm -ldl -pthread -o $@
+
+$(BUILD)/nccl-on-cpu/libnccl.so.2: $(FAKE_CUDA)/nccl.c
+	$(say) LD $@
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CSTD) -D_GNU_SOURCE -O2 -g $(WARN) -fPIC -fvisibility=hidden -shared -Wl,-soname,libnccl.so.2 $< -lrt -o $@
 
 # ---- what a machine needs ------------------------------------------------------------------------------------
 .PHONY: deps

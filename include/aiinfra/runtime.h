@@ -54,7 +54,8 @@ typedef struct aiinfra_runtime_opts {
   int32_t isa;                        /**< an aiinfra_isa, to force a lesser one; one the CPU lacks is ENOTSUP */
   int32_t pin_threads;                /**< bind each compute thread to a core: 0: default (off), 1: on, -1: off */
   int32_t device;                     /**< an aiinfra_device: where all models of this runtime compute */
-  int32_t device_index;               /**< which GPU, as CUDA counts those that this process sees */
+  int32_t device_index;               /**< which GPU, as CUDA counts those that this process sees; of ranks, which the
+                                           first of a machine takes, the others the next ones */
   const char *cuda_path;              /**< absolute path of the plug-in; NULL: libaiinfra-cuda.so beside this library */
   const char *ranks_path;             /**< the same for ranks; NULL: libaiinfra-mpi.so beside this library */
   int32_t ranks;                      /**< an aiinfra_ranks: each rank has a part of every model of this runtime */

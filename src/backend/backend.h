@@ -153,6 +153,7 @@ typedef struct aii_mul {
 } aii_mul;
 
 typedef struct aii_backend aii_backend;
+typedef struct aii_comm aii_comm; /* see below */
 
 typedef struct aii_backend_ops {
   const char *name; /* "cpu", "cuda" */
@@ -225,6 +226,11 @@ typedef struct aii_backend_ops {
                   uint32_t width, float *out);
   /* x[r] *= sigmoid(gate[r]) */
   void (*gate_rows)(aii_backend *be, float *x, const float *gate, uint32_t n_rows, uint32_t width);
+
+  /* Several devices with a part of a model each; both NULL where device memory is host memory, which a communicator can
+   * read. join: once, by all ranks at a time. Then x [n] becomes the sum of all ranks' x, as aii_comm_ops has it. */
+  aiinfra_status (*join)(aii_backend *be, aii_comm *comm, aiinfra_error *err);
+  void (*sum_ranks)(aii_backend *be, float *x, size_t n);
 } aii_backend_ops;
 
 struct aii_backend {
@@ -253,7 +259,6 @@ int32_t aii_cpu_best_isa(void); /* an aiinfra_isa */
 
 /* Processes that compute one model together: rank 0 leads, each has a part of every matrix. A communicator carries what
  * they tell each other; its calls are made by all ranks in the same order, by one thread at a time, in host memory. */
-typedef struct aii_comm aii_comm;
 typedef struct aii_comm_ops {
   const char *name; /* "mpi" */
   void (*destroy)(aii_comm *comm);
@@ -261,13 +266,18 @@ typedef struct aii_comm_ops {
   aiinfra_status (*tell)(aii_comm *comm, void *bytes, size_t n, aiinfra_error *err);
   /* x [n] becomes the sum of all ranks' x, in the order of ranks: the same bits everywhere. */
   aiinfra_status (*sum)(aii_comm *comm, float *x, size_t n, aiinfra_error *err);
-  /* counts[rank] numbers of each rank, one behind the other, to out of rank 0; other ranks' out is not used. */
+  /* counts[rank] numbers of each rank, one behind the other, to out of rank 0; other ranks' out is not used. Rank 0's x may
+   * be out. */
   aiinfra_status (*collect)(aii_comm *comm, const float *x, const size_t *counts, float *out, aiinfra_error *err);
 } aii_comm_ops;
 struct aii_comm {
   const aii_comm_ops *ops;
   uint32_t rank, size;
+  uint32_t neighbour; /* number of this rank among those of its machine */
 };
+
+/* Every rank says how it went: any that failed fails all, so that none waits for another. (comm.c) */
+aiinfra_status aii_comm_agree(aii_comm *comm, aiinfra_status mine, aiinfra_error *err);
 
 /* The communicator over MPI, through the plug-in at path (NULL: beside this library). ENOTSUP with the reason when there is
  * no plug-in or MPI does not start. (plugin.c) */

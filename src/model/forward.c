@@ -62,13 +62,22 @@ static void lay_out(aii_workspace *ws)
   if (elsewhere) ws->logits = cut(ws, ws->max_logits, ws->model->output.n_out);
 }
 
+/* Of a row of logits in host memory: rank 0 puts together what the ranks have, others take theirs from a device. */
+static size_t pieces_width(const aii_workspace *ws)
+{
+  const aiinfra_model *m = ws->model;
+  if (!aii_is_split(m)) return 0;
+  if (m->rt->comm->rank == 0) return m->hp.n_vocab;
+  return m->rt->backend->ops->in_place ? 0 : m->output.n_out;
+}
+
 /* Host memory that some models want besides. */
 static aiinfra_status reserve_host(aii_workspace *ws, aiinfra_error *err)
 {
   aiinfra_model *m = ws->model;
-  bool types = m->type_embd.n_out != 0, pieces = aii_is_split(m) && m->rt->comm->rank == 0 && ws->max_logits > 0;
+  bool types = m->type_embd.n_out != 0, pieces = pieces_width(ws) > 0 && ws->max_logits > 0;
   if (types) ws->zeros = aii_new_array(&m->rt->mem, ws->max_rows, sizeof *ws->zeros);
-  if (pieces) ws->pieces = aii_new_array(&m->rt->mem, ws->max_logits, m->hp.n_vocab * sizeof *ws->pieces);
+  if (pieces) ws->pieces = aii_new_array(&m->rt->mem, ws->max_logits, pieces_width(ws) * sizeof *ws->pieces);
   if ((types && ws->zeros == NULL) || (pieces && ws->pieces == NULL))
     return aii_fail(err, AIINFRA_ENOMEM, "no memory for a workspace of %u rows", ws->max_rows);
   return AIINFRA_OK;
@@ -112,7 +121,7 @@ void aii_workspace_free(aii_workspace *ws)
   aiinfra_model *m = ws->model;
   m->rt->backend->ops->release(m->rt->backend, ws->base, ws->bytes);
   aii_del(&m->rt->mem, ws->zeros, ws->max_rows * sizeof *ws->zeros);
-  aii_del(&m->rt->mem, ws->pieces, (size_t)ws->max_logits * m->hp.n_vocab * sizeof *ws->pieces);
+  aii_del(&m->rt->mem, ws->pieces, ws->max_logits * pieces_width(ws) * sizeof *ws->pieces);
   aii_del(&m->rt->mem, ws, sizeof *ws);
   aii_model_unref(m);
 }
@@ -141,6 +150,10 @@ static void sum_ranks(const pass *p)
 {
   aii_workspace *ws = p->ws;
   if (!aii_is_split(p->m) || ws->failed != AIINFRA_OK) return;
+  if (p->ops->sum_ranks != NULL) {
+    p->ops->sum_ranks(p->be, ws->t, (size_t)p->n * p->m->hp.n_embd);
+    return;
+  }
   aii_comm *comm = p->m->rt->comm;
   ws->failed = p->ops->sync(p->be, &ws->failure);
   if (ws->failed == AIINFRA_OK) ws->failed = comm->ops->sum(comm, ws->t, (size_t)p->n * p->m->hp.n_embd, &ws->failure);
@@ -210,7 +223,13 @@ static aiinfra_status collect(const pass *p, const aii_forward *f, aiinfra_error
   size_t counts[AII_MAX_RANKS];
   for (uint32_t r = 0; r < comm->size; r++)
     counts[r] = (size_t)f->n_logits * (aii_part_end(n_vocab, r, comm->size) - aii_part_end(n_vocab, r - 1, comm->size));
-  aiinfra_status rc = comm->ops->collect(comm, p->ws->logits, counts, p->ws->pieces, err);
+  const float *mine = p->ws->logits;
+  aiinfra_status rc = AIINFRA_OK;
+  if (!p->be->ops->in_place) {
+    rc = p->ops->to_host(p->be, p->ws->pieces, mine, counts[comm->rank] * sizeof *mine, err);
+    mine = p->ws->pieces;
+  }
+  if (rc == AIINFRA_OK) rc = comm->ops->collect(comm, mine, counts, p->ws->pieces, err);
   const float *from = p->ws->pieces;
   for (uint32_t r = 0; rc == AIINFRA_OK && comm->rank == 0 && r < comm->size; r++) {
     size_t first = aii_part_end(n_vocab, r - 1, comm->size), width = aii_part_end(n_vocab, r, comm->size) - first;

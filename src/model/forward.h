@@ -23,8 +23,9 @@ struct aii_workspace {
   int32_t *ids;                   /* [n_used] */
   float *logits;                  /* [max_logits][n_vocab]; NULL: they go where the host wants them */
   aiinfra_token *zeros;           /* [max_rows], host: every row is of type 0 */
-  float *pieces;                  /* [max_logits][n_vocab] of rank 0: the ranks' logits, one behind the other */
-  aiinfra_status failed;          /* of a sum over ranks in this pass */
+  float *
+      pieces; /* host memory: the ranks' logits, one behind the other; of other ranks than 0 their own, from a device */
+  aiinfra_status failed; /* of a sum over ranks in this pass */
   aiinfra_error failure;
 };
 

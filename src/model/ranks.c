@@ -34,19 +34,6 @@ static aiinfra_status tell(aiinfra_model *m, order o, uint32_t *words, aiinfra_e
   return rc;
 }
 
-/* Every rank says how it went: any that failed fails all. */
-static aiinfra_status agree(aii_comm *comm, aiinfra_status mine, aiinfra_error *err)
-{
-  float failed = mine != AIINFRA_OK;
-  aiinfra_error why;
-  aiinfra_status rc = comm->ops->sum(comm, &failed, 1, &why);
-  if (rc != AIINFRA_OK) return aii_fail(err, rc, "%s", why.message);
-  if (mine == AIINFRA_OK && failed > 0)
-    return aii_fail(err, AIINFRA_ENOMEM, "%.0f of %u ranks failed where this one did not: see what they say",
-                    (double)failed, comm->size);
-  return mine;
-}
-
 /* ---- rank 0 ------------------------------------------------------------------------------------------------------- */
 
 /* What must be the same everywhere. */
@@ -67,7 +54,7 @@ aiinfra_status aii_ranks_meet(aiinfra_runtime *rt, aiinfra_model *m, aiinfra_sta
   if (mine == AIINFRA_OK && first != own && first != 0)
     mine = aii_fail(err, AIINFRA_EINVAL, "rank %u opened another model than rank 0, or with other options",
                     rt->comm->rank);
-  mine = agree(rt->comm, mine, err);
+  mine = aii_comm_agree(rt->comm, mine, err);
   if (mine == AIINFRA_OK) m->met = true;
   return mine;
 }
@@ -77,7 +64,7 @@ aiinfra_status aii_ranks_workspace(aiinfra_model *m, uint32_t max_rows, uint32_t
   if (!leads(m)) return AIINFRA_OK;
   aii_device_lock(m->rt);
   aiinfra_status rc = tell(m, (order){.what = WORKSPACE, .a = {max_rows, max_logits}}, NULL, err);
-  if (rc == AIINFRA_OK) rc = agree(comm_of(m), rc, err);
+  if (rc == AIINFRA_OK) rc = aii_comm_agree(comm_of(m), rc, err);
   aii_device_unlock(m->rt);
   return rc;
 }
@@ -93,7 +80,7 @@ aiinfra_status aii_ranks_cache(aiinfra_model *m, aii_kv_view *kv, aiinfra_error 
   aii_device_lock(m->rt);
   order o = {.what = CACHE, .a = {id, (uint32_t)kv->type, kv->block_tokens, kv->n_blocks}};
   aiinfra_status rc = tell(m, o, NULL, err);
-  if (rc == AIINFRA_OK) rc = agree(comm_of(m), rc, err);
+  if (rc == AIINFRA_OK) rc = aii_comm_agree(comm_of(m), rc, err);
   if (rc == AIINFRA_OK) {
     m->cache_ids |= (uint64_t)1 << id;
     kv->id = id;
@@ -241,8 +228,8 @@ static aiinfra_status obey(follower *f, const order *o, const uint32_t *words, a
   const aii_kv_view *kv = &f->caches[o->a[0] % AII_MAX_CACHES];
   aii_backend *be = f->m->rt->backend;
   switch ((what)o->what) {
-    case WORKSPACE: return agree(comm_of(f->m), make_workspace(f, o, err), err);
-    case CACHE: return agree(comm_of(f->m), make_cache(f, o, err), err);
+    case WORKSPACE: return aii_comm_agree(comm_of(f->m), make_workspace(f, o, err), err);
+    case CACHE: return aii_comm_agree(comm_of(f->m), make_cache(f, o, err), err);
     case CACHE_FREE: free_cache(f, o->a[0]); return AIINFRA_OK;
     case COPY_BLOCK: return be->ops->copy_block(be, kv, o->a[1], o->a[2], err);
     case FORWARD: return run(f, o, words, err);

@@ -114,8 +114,6 @@ static aiinfra_status check(const splitter *s)
     return aii_fail(s->err, AIINFRA_ENOTSUP, "models of architecture '%s' are not split over ranks in this version",
                     m->arch->name);
   if (s->size > AII_MAX_RANKS) return aii_fail(s->err, AIINFRA_ELIMIT, "%u ranks; %d at most", s->size, AII_MAX_RANKS);
-  if (!m->rt->backend->ops->in_place)
-    return aii_fail(s->err, AIINFRA_ENOTSUP, "models on a GPU are not split over ranks in this version");
   for (size_t i = 0; i < AII_COUNT(parts); i++)
     if (parts[i].n % s->size != 0)
       return aii_fail(s->err, AIINFRA_ENOTSUP, "%s: %u is no multiple of %u ranks", parts[i].what, parts[i].n, s->size);

@@ -104,12 +104,19 @@ static aiinfra_runtime *new_object(const aiinfra_runtime_opts *opts)
   return rt;
 }
 
+/* The ranks of a machine take its GPUs one after the other. */
+static int32_t device_number(const aiinfra_runtime *rt, const aiinfra_runtime_opts *opts)
+{
+  int64_t number = (int64_t)opts->device_index + (rt->comm != NULL ? rt->comm->neighbour : 0);
+  return (int32_t)AII_MIN(number, INT32_MAX);
+}
+
 static aiinfra_status choose_device(aiinfra_runtime *rt, const aiinfra_runtime_opts *opts, aiinfra_error *err)
 {
   if (opts->device == AIINFRA_DEVICE_CUDA || opts->device == AIINFRA_DEVICE_AUTO) {
     aiinfra_error why;
     aiinfra_status rc =
-        aii_cuda_backend_create(&rt->mem, rt->pool, opts->cuda_path, opts->device_index, &rt->backend, &why);
+        aii_cuda_backend_create(&rt->mem, rt->pool, opts->cuda_path, device_number(rt, opts), &rt->backend, &why);
     if (rc == AIINFRA_OK) return rc;
     if (opts->device == AIINFRA_DEVICE_CUDA || rc != AIINFRA_ENOTSUP) return aii_fail(err, rc, "%s", why.message);
     aii_logf(&rt->log, AIINFRA_LOG_INFO, "computing on the CPU: %s", why.message);
@@ -119,15 +126,30 @@ static aiinfra_status choose_device(aiinfra_runtime *rt, const aiinfra_runtime_o
   return aii_cpu_backend_create(&rt->mem, rt->pool, opts->isa, &rt->backend, err);
 }
 
+/* A rank that has no device tells the others, who would wait for it. */
+static aiinfra_status join_devices(aiinfra_runtime *rt, aiinfra_status mine, aiinfra_error *err)
+{
+  aiinfra_status rc = aii_comm_agree(rt->comm, mine, err);
+  if (rc != AIINFRA_OK) return rc;
+  float joining = rt->backend->ops->join != NULL;
+  rc = rt->comm->ops->sum(rt->comm, &joining, 1, err);
+  if (rc != AIINFRA_OK || joining == 0) return rc;
+  if (joining < (float)rt->comm->size)
+    return aii_fail(err, AIINFRA_ENOTSUP, "%.0f of %u ranks found a GPU: choose the CPU, or have one for each",
+                    (double)joining, rt->comm->size);
+  return rt->backend->ops->join(rt->backend, rt->comm, err);
+}
+
 static aiinfra_status build(aiinfra_runtime *rt, const aiinfra_runtime_opts *opts, aiinfra_error *err)
 {
   uint32_t n_threads = opts->n_threads > 0 ? (uint32_t)opts->n_threads : usable_cores();
   aiinfra_status rc = aii_metrics_create(&rt->mem, &rt->metrics, err);
   if (rc == AIINFRA_OK)
     rc = aii_pool_create(&rt->mem, n_threads, opts->pin_threads > 0 ? AII_POOL_PIN : 0, &rt->pool, err);
-  if (rc == AIINFRA_OK) rc = choose_device(rt, opts, err);
   if (rc == AIINFRA_OK && opts->ranks == AIINFRA_RANKS_MPI)
     rc = aii_mpi_comm_create(&rt->mem, opts->ranks_path, &rt->comm, err);
+  if (rc == AIINFRA_OK) rc = choose_device(rt, opts, err);
+  if (rt->comm != NULL && rt->comm->size > 1) rc = join_devices(rt, rc, err);
   if (rc == AIINFRA_OK) rc = aii_worker_create(&rt->mem, &rt->worker, err);
   if (rc == AIINFRA_OK) rc = aii_loop_create(&rt->mem, opts->uv_loop, &rt->loop, err);
   return rc;

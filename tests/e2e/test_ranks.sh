@@ -16,7 +16,7 @@ export OMPI_MCA_btl=self,vader OMPI_MCA_mpi_yield_when_idle=1
 ranks() { # how many, arguments of the program
   local n=$1
   shift
-  timeout 60 mpirun -n "$n" "$build/aiinfra" "$@" --ranks mpi --threads 1
+  timeout 120 mpirun -n "$n" "$build/aiinfra" "$@" --ranks mpi --threads 1
 }
 
 expect() { # what, wanted, got
@@ -45,6 +45,27 @@ END
 done
 expect 'a chat' "$("$build/aiinfra" run "$nano" --chat -p Hello --greedy -n 20)" "$(ranks 2 run "$nano" --chat -p Hello --greedy -n 20)"
 expect 'several sequences' 3 "$(ranks 2 bench "$nano" --pp 40 --tg 8 -s 3 -r 1 --json | grep -o '"sequences":3' | grep -o 3 | head -n 1)"
+
+# Two GPUs, whose kernels run on the CPU: the bits of two ranks on CPUs.
+if [ -e "$build/nccl-on-cpu/libnccl.so.2" ]; then
+  gpus() { # as ranks
+    AIINFRA_CUDA_PLUGIN=$build/libaiinfra-cuda-on-cpu.so LD_LIBRARY_PATH=$nccl ranks "$@"
+  }
+  nccl=$build/nccl-on-cpu
+  export AIINFRA_FAKE_CUDA=two
+  ranks 2 logits "$nano" -p "$text" --all --top 0 --json >"$work/cpus"
+  gpus 2 logits "$nano" -p "$text" --all --top 0 --json --device cuda >"$work/gpus"
+  [ -s "$work/cpus" ] && cmp "$work/cpus" "$work/gpus" || { echo 'logits of two GPUs differ'; failures=$((failures + 1)); }
+  expect 'a chat of two GPUs' "$(ranks 2 run "$nano" --chat -p Hello --greedy -n 20)" "$(gpus 2 run "$nano" --chat -p Hello --greedy -n 20 --device cuda)"
+  refused=$(gpus 4 run "$nano" -p Hello --device cuda 2>&1)
+  case $refused in *'CUDA device 3 of 2'*) ;; *) expect 'four ranks on two GPUs' 'a refusal' "$refused" ;; esac
+  refused=$(gpus 4 run "$nano" -p Hello --device auto 2>&1)
+  case $refused in *'2 of 4 ranks found a GPU'*) ;; *) expect 'four ranks that may use two GPUs' 'a refusal' "$refused" ;; esac
+  nccl=$work
+  echo 'no library' >"$work/libnccl.so.2"
+  refused=$(gpus 2 run "$nano" -p Hello --device cuda 2>&1)
+  case $refused in *'several GPUs need NCCL 2'*) ;; *) expect 'no NCCL' 'a refusal' "$refused" ;; esac
+fi
 
 refused=$(ranks 3 run "$nano" -p Hello 2>&1)
 case $refused in *'4 is no multiple of 3 ranks'*) ;; *) expect 'three ranks' 'a refusal' "$refused" ;; esac

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <dlfcn.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -449,6 +450,45 @@ static void test_refusals(void **state)
   free_both(&k);
 }
 
+/* ---- ranks: NCCL with one of them; e2e/test_ranks.sh has two ---- */
+
+static aiinfra_status alone_tell(aii_comm *comm, void *bytes, size_t n, aiinfra_error *err)
+{
+  (void)comm, (void)bytes, (void)n, (void)err;
+  return AIINFRA_OK;
+}
+
+static aiinfra_status alone_sum(aii_comm *comm, float *x, size_t n, aiinfra_error *err)
+{
+  (void)comm, (void)x, (void)n, (void)err;
+  return AIINFRA_OK;
+}
+
+static void test_one_rank(void **state)
+{
+  static const aii_comm_ops ops = {.name = "alone", .tell = alone_tell, .sum = alone_sum};
+  aii_comm comm = {.ops = &ops, .size = 1};
+  aiinfra_error err;
+  (void)state;
+  both x = random_both(3, 1000, 1);
+  cuda->ops->sum_ranks(cuda, x.cuda, x.n);
+  assert_int_equal(cuda->ops->sync(cuda, &err), AIINFRA_EINTERNAL);
+  assert_non_null(strstr(err.message, "did not meet"));
+  /* Without a GPU the one that needs none is found first. */
+  if (getenv("AIINFRA_CUDA_PLUGIN") == NULL)
+    assert_non_null(dlopen(test_built("nccl-on-cpu/libnccl.so.2"), RTLD_NOW | RTLD_GLOBAL));
+  aiinfra_status rc = cuda->ops->join(cuda, &comm, &err);
+  if (rc == AIINFRA_ENOTSUP) {
+    free_both(&x);
+    print_message("skipped: %s\n", err.message);
+    skip();
+  }
+  if (rc != AIINFRA_OK) fail_msg("%s", err.message);
+  cuda->ops->sum_ranks(cuda, x.cuda, x.n);
+  assert_same(&x, "the sum of one rank");
+  free_both(&x);
+}
+
 static int set_up(void **state)
 {
   (void)state;
@@ -474,10 +514,10 @@ static int tear_down(void **state)
 int main(void)
 {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_products),  cmocka_unit_test(test_gated),   cmocka_unit_test(test_norms),
-      cmocka_unit_test(test_elements),  cmocka_unit_test(test_embed),   cmocka_unit_test(test_rope),
-      cmocka_unit_test(test_attention), cmocka_unit_test(test_experts), cmocka_unit_test(test_turns),
-      cmocka_unit_test(test_refusals),
+      cmocka_unit_test(test_products),  cmocka_unit_test(test_gated),    cmocka_unit_test(test_norms),
+      cmocka_unit_test(test_elements),  cmocka_unit_test(test_embed),    cmocka_unit_test(test_rope),
+      cmocka_unit_test(test_attention), cmocka_unit_test(test_experts),  cmocka_unit_test(test_turns),
+      cmocka_unit_test(test_refusals),  cmocka_unit_test(test_one_rank),
   };
   return cmocka_run_group_tests(tests, set_up, tear_down);
 }

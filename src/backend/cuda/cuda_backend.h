@@ -3,6 +3,7 @@
  *   device.c   life, memory, copies, weights: matrices go to the device in the panels that the CPU has
  *   stage.c    what the host knows of a pass, brought to the device: rows, tables, angles, slopes
  *   ops.c      the table of operations: checks, then a launch
+ *   nccl.c     sums over the GPUs of several ranks
  *
  * Tables of embeddings stay on the host: their few rows of a pass are decoded there. Everything is queued on one stream.
  * Operations that return nothing remember their first failure for sync(). Weights of formats without panels take four
@@ -47,6 +48,9 @@ typedef struct aii_cuda {
   aii_cuda_piece slopes;
   float alibi;
   uint32_t n_slopes;
+  void *nccl; /* ncclComm_t; NULL: this GPU has the whole model */
+  uint32_t n_ranks;
+  aii_cuda_piece terms; /* of all ranks */
   aiinfra_status failed;
   int code;
   char failure[160];
@@ -93,5 +97,9 @@ aiinfra_status aii_cuda_to_host(aii_backend *be, void *host, const void *device,
 aiinfra_status aii_cuda_copy_block(aii_backend *be, const aii_kv_view *kv, uint32_t from, uint32_t to,
                                    aiinfra_error *err);
 aiinfra_status aii_cuda_sync(aii_backend *be, aiinfra_error *err);
+/* Those of nccl.c. */
+aiinfra_status aii_cuda_join(aii_backend *be, aii_comm *comm, aiinfra_error *err);
+void aii_cuda_sum_ranks(aii_backend *be, float *x, size_t n);
+void aii_cuda_leave(aii_cuda *cuda);
 
 #endif

@@ -268,6 +268,7 @@ void aii_cuda_destroy(aii_backend *be)
   aii_cuda *cuda = aii_cuda_of(be);
   if (cudaSetDevice(cuda->device) == cudaSuccess) {
     (void)cudaStreamSynchronize(cuda->stream);
+    aii_cuda_leave(cuda);
     aii_cuda_stage_free(cuda);
     (void)cudaFree(cuda->scratch.ptr);
     (void)cudaStreamDestroy(cuda->stream);

@@ -339,4 +339,6 @@ const aii_backend_ops aii_cuda_ops = {
     .matmul_ids = matmul_ids,
     .combine = combine,
     .gate_rows = gate_rows,
+    .join = aii_cuda_join,
+    .sum_ranks = aii_cuda_sum_ranks,
 };

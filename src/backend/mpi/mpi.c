@@ -98,7 +98,7 @@ static aiinfra_status mpi_collect(aii_comm *comm, const float *x, const size_t *
     code = MPI_Isend(x, (int)counts[comm->rank], MPI_FLOAT, 0, 0, c->world, &request);
     if (code == MPI_SUCCESS) code = wait_for(&request);
   } else {
-    memcpy(out, x, counts[0] * sizeof *x);
+    if (out != x) memcpy(out, x, counts[0] * sizeof *x);
   }
   for (uint32_t r = 1; comm->rank == 0 && r < comm->size && code == MPI_SUCCESS; r++) {
     out += counts[r - 1];
@@ -144,6 +144,17 @@ static aiinfra_status begin(aiinfra_error *err)
   return AIINFRA_OK;
 }
 
+/* 0 where MPI cannot tell. */
+static uint32_t neighbour_of(MPI_Comm world)
+{
+  MPI_Comm machine;
+  int number = 0;
+  if (MPI_Comm_split_type(world, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &machine) != MPI_SUCCESS) return 0;
+  (void)MPI_Comm_rank(machine, &number);
+  (void)MPI_Comm_free(&machine);
+  return (uint32_t)number;
+}
+
 static aiinfra_status create(aii_mem *mem, aii_comm **out, aiinfra_error *err)
 {
   int rank = 0, size = 1;
@@ -161,7 +172,7 @@ static aiinfra_status create(aii_mem *mem, aii_comm **out, aiinfra_error *err)
   (void)MPI_Comm_set_errhandler(c->world, MPI_ERRORS_RETURN);
   (void)MPI_Comm_rank(c->world, &rank);
   (void)MPI_Comm_size(c->world, &size);
-  c->base = (aii_comm){&mpi_ops, (uint32_t)rank, (uint32_t)size};
+  c->base = (aii_comm){&mpi_ops, (uint32_t)rank, (uint32_t)size, neighbour_of(c->world)};
   *out = &c->base;
   return AIINFRA_OK;
 }

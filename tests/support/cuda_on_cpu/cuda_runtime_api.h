@@ -1,8 +1,8 @@
 /* cuda_runtime_api.h - the part of CUDA's runtime that src/backend/cuda uses, on a machine without a GPU.
  *
  * Device memory is host memory with red zones that freeing checks, a stream does at once what it is told. AIINFRA_FAKE_CUDA
- * chooses what there is: unset or "ok" one device, "none" no device, "old" a driver that is too old, "small" a device
- * with 64 KiB of memory.
+ * chooses what there is: unset or "ok" one device, "two" two, "none" no device, "old" a driver that is too old, "small" a
+ * device with 64 KiB of memory.
  */
 #ifndef AII_TESTS_CUDA_RUNTIME_API_H
 #define AII_TESTS_CUDA_RUNTIME_API_H
@@ -42,23 +42,23 @@ static inline cudaError_t cudaGetDeviceCount(int *n)
   *n = 0;
   if (fake_cuda_is("none")) return cudaErrorNoDevice;
   if (fake_cuda_is("old")) return cudaErrorInsufficientDriver;
-  *n = 1;
-  return cudaSuccess;
-}
-
-static inline cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int device)
-{
-  if (device != 0) return cudaErrorInvalidValue;
-  memset(p, 0, sizeof *p);
-  strcpy(p->name, "an emulated GPU");
-  p->totalGlobalMem = fake_cuda_is("small") ? fake_cuda_small : (size_t)4 << 30;
-  p->major = 9;
+  *n = fake_cuda_is("two") ? 2 : 1;
   return cudaSuccess;
 }
 
 static inline cudaError_t cudaSetDevice(int device)
 {
-  return device == 0 ? cudaSuccess : cudaErrorInvalidValue;
+  return device >= 0 && device <= fake_cuda_is("two") ? cudaSuccess : cudaErrorInvalidValue;
+}
+
+static inline cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int device)
+{
+  if (cudaSetDevice(device) != cudaSuccess) return cudaErrorInvalidValue;
+  memset(p, 0, sizeof *p);
+  strcpy(p->name, "an emulated GPU");
+  p->totalGlobalMem = fake_cuda_is("small") ? fake_cuda_small : (size_t)4 << 30;
+  p->major = 9;
+  return cudaSuccess;
 }
 
 static inline cudaError_t cudaGetLastError(void)
