@@ -1,5 +1,6 @@
 /* database.c - `aiinfra db ACTION FILE`: what keeps a database file safe and small. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cli.h"
@@ -110,7 +111,10 @@ static void show_rows(const json_t *list, const char *const *keys, int n_keys)
   printf("\n");
   json_array_foreach((json_t *)(uintptr_t)list, i, row)
   {
-    printf("%-28s", json_string_value(json_object_get(row, "name")));
+    const char *name = json_string_value(json_object_get(row, "name"));
+    const char *tenant = json_string_value(json_object_get(row, "tenant"));
+    if (tenant == NULL) printf("%-28s", name);
+    else printf("  %-26s", tenant); /* a part of the collection before it */
     for (int k = 1; k < n_keys; k++) printf(" %13lld", (long long)json_integer_value(json_object_get(row, keys[k])));
     printf("\n");
   }
@@ -246,6 +250,48 @@ int cmd_copy(int argc, char **argv)
   return close_file(&from, code);
 }
 
+/* ---- drop ---------------------------------------------------------------------------------------------------------------- */
+
+static aiinfra_status drop_tenant(const file *f, const char *collection, const char *tenant, uint64_t *n,
+                                  aiinfra_error *err)
+{
+  aiinfra_vecstore_opts opts = AIINFRA_VECSTORE_OPTS_INIT;
+  aiinfra_vecstore *store;
+  aiinfra_status rc = aiinfra_vecstore_open(f->db, collection, &opts, &store, err);
+  if (rc != AIINFRA_OK) return rc;
+  json_t *request = json_pack("{s:{s:s}}", "drop_tenant", "tenant", tenant);
+  char *text = request != NULL ? json_dumps(request, 0) : NULL;
+  if (text != NULL) rc = aiinfra_vecstore_change(store, text, n, err);
+  else rc = AIINFRA_EINVAL;
+  if (text == NULL) (void)snprintf(err->message, sizeof err->message, "the tenant's name is not UTF-8");
+  free(text);
+  json_decref(request);
+  aiinfra_vecstore_free(store);
+  return rc;
+}
+
+static int do_drop(int argc, char **argv)
+{
+  file f = {0};
+  const char *tenant = NULL;
+  const cli_option options[] = {{"tenant", 0, CLI_TEXT, &tenant, 0, 0, "NAME", "only what this tenant has"}, {0}};
+  const cli_command command = {
+      "db drop", "FILE COLLECTION", "Removes a collection of vectors for good, or a tenant of it.", options, 2, 2};
+  aiinfra_error err;
+  aiinfra_status rc;
+  uint64_t n_rows = 0;
+  int n, code;
+  if (!cli_parse(&command, argc, argv, &n, &code)) return code;
+  code = cli_runtime_open(1, &f.runtime);
+  if (code != CLI_OK) return code;
+  rc = open_file(&f, argv[0], &err);
+  if (rc == AIINFRA_OK && tenant != NULL) rc = drop_tenant(&f, argv[1], tenant, &n_rows, &err);
+  else if (rc == AIINFRA_OK) rc = aiinfra_vecstore_drop(f.db, argv[1], &err);
+  if (rc != AIINFRA_OK) code = cli_error(argv[0], &err);
+  else if (tenant != NULL) printf("%llu rows\n", (unsigned long long)n_rows);
+  return close_file(&f, code);
+}
+
 /* ---- the actions ------------------------------------------------------------------------------------------------------- */
 
 static const struct {
@@ -256,6 +302,7 @@ static const struct {
     {"check", do_check, "find damage"},
     {"backup", do_backup, "copy a database while it is used"},
     {"stats", do_stats, "what takes how much room"},
+    {"drop", do_drop, "remove a collection of vectors"},
     {"optimise", do_optimise, "give room back, make searches faster"},
 };
 #define N_ACTIONS ((int)(sizeof actions / sizeof actions[0]))

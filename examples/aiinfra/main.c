@@ -22,6 +22,8 @@ static const command commands[] = {
     {"forget", cmd_forget, "forget a fact or a passage for good"},
     {"memory", cmd_memory, "facts in time: revise, history, export, import"},
     {"migrate", cmd_migrate, "embed a memory with another model"},
+    {"import", cmd_import, "put a file of vectors into a collection"},
+    {"export", cmd_export, "write a collection of vectors to a file"},
     {"db", cmd_db, "a database file: check, backup, stats, optimise"},
     {"query", cmd_query, "ask a collection of vectors, in JSON"},
     {"copy", cmd_copy, "copy a database: file or PostgreSQL, either way"},

@@ -77,10 +77,11 @@ AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_db_describe(aiinfra_db *db, 
 /**
  * What takes how much room, as a JSON object: bytes, free_bytes (of pages without use, which new rows take),
  * wal_bytes (of the log beside the file), version; tables, an array of {name, rows, bytes} with the bytes of their
- * indexes; collections, an array of {name, dims, rows, seq, vector_bytes, text_bytes, payload_bytes, words_bytes,
- * snapshot_bytes, snapshot_seq, vectors}: snapshot_* tell of the file beside the database that keeps the collection's
- * graph, and are null when there is none; vectors is an array of what the collection has under names, {name, kind ("dense",
- * "multi" or "sparse"), dims, rows, seq, vector_bytes, snapshot_bytes}. Bytes of tables are null where SQLite was built without dbstat. Reads the whole file.
+ * indexes; collections, an array of {name, tenant, dims, rows, seq, vector_bytes, text_bytes, payload_bytes, words_bytes,
+ * snapshot_bytes, snapshot_seq, vectors}: tenant is null but for a tenant's part of the collection; snapshot_* tell of the
+ * file beside the database that keeps the collection's graph, and are null when there is none; vectors is an array of what
+ * the collection has under names, {name, kind ("dense", "multi" or "sparse"), dims, rows, seq, vector_bytes,
+ * snapshot_bytes}. Bytes of tables are null where SQLite was built without dbstat. Reads the whole file.
  * @return AIINFRA_EINVAL, AIINFRA_EIO, AIINFRA_EBUSY, AIINFRA_ENOMEM
  * Thread: any.  Since: 0.1.
  */
@@ -134,12 +135,13 @@ typedef struct aiinfra_db_optimise_opts {
   }
 
 /**
- * Gives room back and makes searches faster: merges the word indexes, gives pages without use back to the file system,
+ * Gives room back and makes searches faster: removes rows whose time has passed, merges the word indexes, gives pages without use back to the file system,
  * brings the log into the file. What was done before a failure stays done. Files that versions before this function
  * made give their pages back only with rewrite.
  *
- * @param out_json  receives {"bytes_before", "bytes_after", "busy"}; busy says that readers kept the log from being
- *                  emptied: try again later. Freed with aiinfra_string_free(); NULL on failure; may be NULL
+ * @param out_json  receives {"bytes_before", "bytes_after", "busy", "expired"}; busy says that readers kept the log from
+ *                  being emptied: try again later; expired counts the rows that were removed. Freed with
+ *                  aiinfra_string_free(); NULL on failure; may be NULL
  * @return AIINFRA_EBUSY      another process holds the file longer than busy_timeout_ms
  *         AIINFRA_ENOSPC     the disk is full
  *         AIINFRA_ECANCELED  the progress callback asked for it

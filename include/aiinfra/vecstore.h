@@ -51,12 +51,15 @@ typedef struct aiinfra_vecstore_opts {
   uint32_t reserved2;       /**< must be 0 */
   const char *vectors_json; /**< vectors that rows may have beside the first one, by name; see
                                  aiinfra_vecstore_upsert_named(). Names that are new are added; NULL: those there are */
+  uint64_t ttl_ms;          /**< how long rows live that are written through this handle; 0: for ever */
+  const char *tenant;       /**< whose rows the handle sees and writes, 1 to 128 bytes: a wall no call looks over; NULL:
+                                 those of no tenant */
 } aiinfra_vecstore_opts;
 
 /** Initialiser of aiinfra_vecstore_opts. */
-#define AIINFRA_VECSTORE_OPTS_INIT                                    \
-  {                                                                   \
-    sizeof(aiinfra_vecstore_opts), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, NULL \
+#define AIINFRA_VECSTORE_OPTS_INIT                                             \
+  {                                                                            \
+    sizeof(aiinfra_vecstore_opts), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, NULL, 0, NULL \
   }
 
 /** One row to write. */
@@ -146,6 +149,16 @@ AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_vecstore_open(aiinfra_db *db
  * Thread: any.  Since: 0.1.
  */
 AIINFRA_API void aiinfra_vecstore_free(aiinfra_vecstore *store);
+
+/**
+ * Removes a collection with its rows, words, tenants and the files of its graphs, in one transaction. Handles that are
+ * still open fail with AIINFRA_ENOENT from then on, also when there is a collection of this name again.
+ *
+ * @return AIINFRA_ENOENT  no such collection
+ *         AIINFRA_EINVAL, AIINFRA_EIO, AIINFRA_EBUSY, AIINFRA_ENOSPC, AIINFRA_ENOMEM
+ * Thread: any.  Since: 0.1.
+ */
+AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_vecstore_drop(aiinfra_db *db, const char *name, aiinfra_error *err);
 
 /**
  * Writes n rows in one transaction: all or none.
@@ -276,9 +289,13 @@ AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_vecstore_count(aiinfra_vecst
  *       {"values": [{"value": "en", "count": 7}, ...]}
  *   {"scroll": {"filter": {...}, "after": 17, "limit": 10}}     rows with ids above "after", in the order of ids
  *       {"rows": [{"id": 18, "text": "...", "payload": {...}}, ...], "next": 27 or null}
- *       "next" is the "after" of the next request; null: there are no more rows
+ *       a row that lives until a time has it as "expires_ms"; "next" is the "after" of the next request; null: there are
+ *       no more rows
  *   {"scroll": {"order_by": {"key": "price", "direction": "asc" or "desc"}, "filter": {...}, "limit": 10}}
  *       rows in the order of a field, those without a value last; "next" is {"value": 12.5, "id": 27} or null
+ *
+ *   {"tenants": {"after": "a", "limit": 10}}                    who has rows, in the order of names; both may be left out
+ *       {"tenants": [{"tenant": "b", "count": 7}, ...], "next": "k" or null}
  *
  * On success *out_json is freed with aiinfra_string_free(); on failure it is NULL.
  * @return AIINFRA_EINVAL  a request that is not understood; the message names what
@@ -296,6 +313,10 @@ AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_vecstore_read(aiinfra_vecsto
  *   {"set_payload": {"payload": {"seen": true}, "filter": {...}}}   members are added or replaced
  *   {"overwrite_payload": {"payload": {...}, "filter": {...}}}
  *   {"delete_payload": {"keys": ["seen"], "filter": {...}}}         members are removed
+ *   {"set_expiry": {"ttl_s": 3600, "filter": {...}}}                rows cease to be there after so many seconds
+ *   {"set_expiry": {"expires_ms": 1800000000000, "filter": {...}}}  at a time, in milliseconds since 1970; 0: never
+ *   {"drop_tenant": {"tenant": "a"}}                                removes all that a tenant has
+ *   {"remove_expired": {}}                                          gives back the room of rows whose time has passed
  * "ids": [1, 2] may stand in place of "filter"; ids that are not there are ignored. One of the two is given; {} as a
  * filter means all rows.
  *
@@ -307,6 +328,101 @@ AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_vecstore_read(aiinfra_vecsto
  */
 AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_vecstore_change(aiinfra_vecstore *store, const char *request_json,
                                                                     uint64_t *n_changed, aiinfra_error *err);
+
+/** Files of vectors. Numbers are little endian. */
+typedef enum aiinfra_vector_format {
+  AIINFRA_VECTORS_DEFAULT = 0, /**< by the file's ending: .fvecs, .bvecs, .fbin, .u8bin, .npy, .jsonl or .ndjson */
+  AIINFRA_VECTORS_FVECS = 1,   /**< each row: int32 dims, then floats */
+  AIINFRA_VECTORS_BVECS = 2,   /**< each row: int32 dims, then bytes */
+  AIINFRA_VECTORS_NPY = 3,     /**< NumPy: two dimensions, by rows; floats (f4, f2) or bytes (i1, u1) */
+  AIINFRA_VECTORS_JSONL = 4,   /**< a line a row: {"id", "vector", "text", "payload", "expires_ms"} */
+  AIINFRA_VECTORS_FBIN = 5,    /**< uint32 rows and dims, then floats */
+  AIINFRA_VECTORS_U8BIN = 6    /**< uint32 rows and dims, then bytes */
+} aiinfra_vector_format;
+
+/** Options of aiinfra_vecstore_import(). Zero is the default of every field. */
+typedef struct aiinfra_vecstore_import_opts {
+  size_t struct_size;           /**< sizeof this struct; set by AIINFRA_VECSTORE_IMPORT_OPTS_INIT */
+  aiinfra_progress_fn progress; /**< called on the calling thread after each batch; may cancel; NULL: none */
+  void *progress_user;          /**< handed to progress */
+  uint64_t from_row;            /**< rows of the file to leave out at its beginning: those of an earlier call */
+  uint64_t max_rows;            /**< rows to take; 0: all that follow */
+  int64_t first_id;             /**< id of the file's first row, where rows have none of their own */
+  int32_t format;               /**< an aiinfra_vector_format */
+  uint32_t batch_rows;          /**< rows written in one transaction; 0: 1000; fewer when they are large */
+} aiinfra_vecstore_import_opts;
+
+/** Initialiser of aiinfra_vecstore_import_opts. */
+#define AIINFRA_VECSTORE_IMPORT_OPTS_INIT                           \
+  {                                                                 \
+    sizeof(aiinfra_vecstore_import_opts), NULL, NULL, 0, 0, 0, 0, 0 \
+  }
+
+/**
+ * Writes the rows of a file: a transaction a batch, with memory for one batch. A row gets the id that it brings, else
+ * first_id plus its number; an existing row is replaced. What was written before a failure stays: the next call goes on
+ * there, with from_row.
+ *
+ * @param next_row  receives the first row of the file that is not in the collection, also on failure: the next call's
+ *                  from_row; may be NULL
+ * @return AIINFRA_EFORMAT    the file is damaged, was cut short, or is of another format; the message names the row
+ *         AIINFRA_EINVAL     dims differ, or a row cannot be written; the message names it
+ *         AIINFRA_ENOTSUP    a NumPy array of another type or order; the message says how to save it
+ *         AIINFRA_ENOENT     the file does not exist
+ *         AIINFRA_ELIMIT     a line is too long
+ *         AIINFRA_ECANCELED  the progress callback asked for it
+ *         AIINFRA_EIO, AIINFRA_EBUSY, AIINFRA_ENOSPC, AIINFRA_ENOMEM
+ * Thread: any.  Since: 0.1.
+ */
+AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_vecstore_import(aiinfra_vecstore *store, const char *path,
+                                                                    const aiinfra_vecstore_import_opts *opts,
+                                                                    uint64_t *next_row, aiinfra_error *err);
+
+/** Options of aiinfra_vecstore_export(). Zero is the default of every field. */
+typedef struct aiinfra_vecstore_export_opts {
+  size_t struct_size;           /**< sizeof this struct; set by AIINFRA_VECSTORE_EXPORT_OPTS_INIT */
+  aiinfra_progress_fn progress; /**< called on the calling thread after each page; may cancel; NULL: none */
+  void *progress_user;          /**< handed to progress */
+  int32_t format;               /**< an aiinfra_vector_format */
+  uint32_t batch_rows;          /**< rows read in one transaction; 0: 1000; fewer when they are large */
+} aiinfra_vecstore_export_opts;
+
+/** Initialiser of aiinfra_vecstore_export_opts. */
+#define AIINFRA_VECSTORE_EXPORT_OPTS_INIT                  \
+  {                                                        \
+    sizeof(aiinfra_vecstore_export_opts), NULL, NULL, 0, 0 \
+  }
+
+/**
+ * Writes all rows to a file in the order of their ids. Only JSONL keeps ids, texts and payloads; bvecs and u8bin want
+ * elements that are whole numbers from 0 to 255. The file appears under its name when it is complete, in place of an
+ * older one. Rows that are written meanwhile may be in it.
+ *
+ * @param n_rows  receives how many rows there were; may be NULL
+ * @return AIINFRA_EINVAL     the path tells no format, or a vector has elements that are no bytes
+ *         AIINFRA_ENOENT     the file's folder does not exist
+ *         AIINFRA_ENOSPC     the disk is full
+ *         AIINFRA_ELIMIT     fbin and u8bin count rows in 32 bits
+ *         AIINFRA_ECANCELED  the progress callback asked for it
+ *         AIINFRA_EIO, AIINFRA_EBUSY, AIINFRA_EFORMAT, AIINFRA_ENOMEM
+ * Thread: any.  Since: 0.1.
+ */
+AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_vecstore_export(aiinfra_vecstore *store, const char *path,
+                                                                    const aiinfra_vecstore_export_opts *opts,
+                                                                    uint64_t *n_rows, aiinfra_error *err);
+
+/**
+ * What a file of vectors says about itself, after its header was found to agree with its size.
+ *
+ * @param format  an aiinfra_vector_format
+ * @param dims    receives the dims; 0: the file has no rows, and does not tell
+ * @param n_rows  receives the rows; UINT64_MAX: JSONL, which does not tell; may be NULL
+ * @return AIINFRA_EFORMAT, AIINFRA_EINVAL, AIINFRA_ENOTSUP, AIINFRA_ENOENT, AIINFRA_ELIMIT, AIINFRA_EIO, AIINFRA_ENOMEM
+ * Thread: any.  Since: 0.1.
+ */
+AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_vector_file_probe(aiinfra_runtime *runtime, const char *path,
+                                                                      int32_t format, uint32_t *dims, uint64_t *n_rows,
+                                                                      aiinfra_error *err);
 
 #ifdef __cplusplus
 }

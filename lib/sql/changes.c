@@ -5,8 +5,8 @@
  * at their ends. Not every SQLite has the extension, so its functions are weak symbols: aii_sql_can_capture() says
  * whether they are there, and nothing here is called when they are not.
  *
- * Writing a virtual table shows in its shadow tables, which the caller does not want, nor wants triggers: there are
- * none. What can fail: memory. Any thread, with the connection's lock held.
+ * Writing a virtual table shows in its shadow tables, which the caller does not want. What triggers do is captured as what
+ * statements do, so they do not fire again where the changes are applied. What can fail: memory. Any thread, with the connection's lock held.
  */
 #define SQLITE_ENABLE_SESSION 1
 #define SQLITE_ENABLE_PREUPDATE_HOOK 1
@@ -156,6 +156,8 @@ static int on_conflict(void *ctx, int what, sqlite3_changeset_iter *iter)
 aiinfra_status aii_sql_changes_apply(aii_sql *sql, const void *changes, size_t n, aiinfra_error *err)
 {
   if (n > INT32_MAX) return aii_fail(err, AIINFRA_ELIMIT, "%zu bytes of changes are too many", n);
+  (void)sqlite3_db_config(sql->db, SQLITE_DBCONFIG_ENABLE_TRIGGER, 0, NULL); /* what they did is among the changes */
   int code = sqlite3changeset_apply(sql->db, (int)n, (void *)(uintptr_t)changes, NULL, on_conflict, NULL);
+  (void)sqlite3_db_config(sql->db, SQLITE_DBCONFIG_ENABLE_TRIGGER, 1, NULL);
   return code == SQLITE_OK ? AIINFRA_OK : aii_sql_fail(sql, code, err);
 }

@@ -18,8 +18,10 @@ static const char *const PROMISES[] = {
     " c.seq) FROM collections c JOIN rows r ON r.collection = c.id WHERE r.seq > c.seq OR r.seq < 1",
 
     "SELECT printf('collection %.120s has impossible numbers', name) FROM collections"
-    " WHERE removed_seq > seq OR removed_seq < 0 OR dims NOT BETWEEN 1 AND 65536 OR metric NOT BETWEEN 1 AND 3"
-    " OR element NOT BETWEEN 1 AND 4 OR kind NOT BETWEEN 0 AND 2 OR (parent IS NULL) <> (label IS NULL)",
+    " WHERE removed_seq > seq OR removed_seq < 0 OR purged_seq > seq OR purged_seq < 0 OR dims NOT BETWEEN 1 AND 65536"
+    " OR metric NOT BETWEEN 1 AND 3 OR element NOT BETWEEN 1 AND 4 OR kind NOT BETWEEN 0 AND 2"
+    " OR (parent IS NULL) <> (label IS NULL) OR (tenant_of IS NULL) <> (tenant IS NULL)"
+    " OR (parent IS NOT NULL AND tenant_of IS NOT NULL)",
 
     "SELECT printf('row %d of collection %.120s has a vector of %d bytes instead of %d', r.id, c.name,"
     " coalesce(length(v.vector), 0), " AII_DB_VECTOR_BYTES ") FROM collections c JOIN rows r ON r.collection = c.id"
@@ -31,6 +33,15 @@ static const char *const PROMISES[] = {
 
     "SELECT printf('row %d of collection %.120s has a payload that is no JSON', r.id, c.name) FROM collections c"
     " JOIN rows r ON r.collection = c.id WHERE r.payload IS NOT NULL AND NOT json_valid(r.payload)",
+
+    "SELECT printf('collection %.120s is not like the one whose part it is', c.name) FROM collections c"
+    " JOIN collections p ON p.id = c.tenant_of WHERE p.dims <> c.dims OR p.metric <> c.metric OR p.element <> "
+    "c.element",
+
+    "SELECT printf('vectors ''%.64s'' of a tenant of collection %.120s are not like its own', c.label, p.name)"
+    " FROM collections c JOIN collections t ON t.id = c.parent JOIN collections p ON p.id = t.tenant_of"
+    " JOIN collections o ON o.parent = p.id AND o.label = c.label"
+    " WHERE o.dims <> c.dims OR o.metric <> c.metric OR o.element <> c.element OR o.kind <> c.kind",
 
     "SELECT printf('collection %.120s has no table of words', name) FROM collections c WHERE parent IS NULL AND NOT "
     "EXISTS"

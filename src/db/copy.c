@@ -172,7 +172,8 @@ static aiinfra_status after_row(copying *c, int64_t id, aiinfra_error *err)
 {
   char text[192];
   if (strcmp(c->table->name, "rows") == 0) return aii_words_of_row(&c->words, id, true, err);
-  if (strcmp(c->table->name, "collections") != 0) return AIINFRA_OK;
+  if (strcmp(c->table->name, "collections") != 0 || !aii_stmt_is_null(c->rest, AII_COLLECTION_PARENT))
+    return AIINFRA_OK;
   (void)snprintf(text, sizeof text, AII_WORDS_CREATE, (long long)id);
   return aii_sql_exec(c->to->sql, text, err);
 }

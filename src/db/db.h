@@ -6,6 +6,7 @@
  *   db.c     opens a file         check.c     finds damage
  *   schema.c makes its tables     backup.c    copies it while it is used
  *   stats.c  what takes room      optimise.c  gives room back
+ *   expire.c removes rows whose time has passed
  *   replica.h  a local copy of a database in a server; truth.h: what a plug-in does for it
  */
 #ifndef AII_DB_H
@@ -29,6 +30,8 @@ struct aiinfra_db {
 #define AII_WORDS_CREATE                                                    \
   "CREATE VIRTUAL TABLE words_%lld USING fts5(text, keywords, content='', " \
   "tokenize='porter unicode61 remove_diacritics 2')"
+/* Columns of table collections: one that is below another has no words. */
+enum { AII_COLLECTION_ID, AII_COLLECTION_PARENT = 10 };
 #define AII_WORDS_DROP "DROP TABLE IF EXISTS words_%lld"
 #define AII_WORDS_INSERT "INSERT INTO words_%lld(rowid, text, keywords) VALUES(?1, ?2, ?3)"
 #define AII_WORDS_DELETE "INSERT INTO words_%lld(words_%lld, rowid, text, keywords) VALUES('delete', ?1, ?2, ?3)"
@@ -62,6 +65,9 @@ aiinfra_status aii_db_backup(aiinfra_db *db, const char *path, const aiinfra_db_
 aiinfra_status aii_db_optimise(aiinfra_db *db, const aiinfra_db_optimise_opts *opts, aii_buf *json, aiinfra_error *err);
 aiinfra_status aii_db_copy(aiinfra_db *from, aiinfra_db *to, const aiinfra_db_copy_opts *opts, aii_buf *json,
                            aiinfra_error *err); /* copy.c */
+/* expire.c: removes at most `limit` rows of a collection whose time has passed. Lock held, in the caller's transaction. */
+aiinfra_status aii_db_purge(aii_sql *sql, int64_t collection, int64_t now_ms, uint64_t limit, uint64_t *n,
+                            aiinfra_error *err);
 /* Calls for the id and name of every collection that has words, which those below others have not. Lock held. */
 typedef aiinfra_status (*aii_collection_fn)(void *ctx, int64_t id, const char *name, aiinfra_error *err);
 aiinfra_status aii_db_each_collection(aii_sql *sql, aii_collection_fn see, void *ctx, aiinfra_error *err);

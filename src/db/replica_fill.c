@@ -71,8 +71,11 @@ static aiinfra_status see_collection(void *ctx, const aii_sql_change *change, ai
   aii_words *w = ctx;
   if (strcmp(change->table, "collections") != 0 || change->op == 'u') return AIINFRA_OK;
   aii_words_close(w);
-  aiinfra_status rc = exec_of(w->sql, AII_WORDS_DROP, change->values[0].i, err);
-  return rc == AIINFRA_OK && change->op == 'i' ? exec_of(w->sql, AII_WORDS_CREATE, change->values[0].i, err) : rc;
+  int64_t id = change->values[AII_COLLECTION_ID].i;
+  bool has_words = change->op == 'i' && change->n_columns > AII_COLLECTION_PARENT &&
+                   change->values[AII_COLLECTION_PARENT].type == AII_SQL_NULL;
+  aiinfra_status rc = exec_of(w->sql, AII_WORDS_DROP, id, err);
+  return rc == AIINFRA_OK && has_words ? exec_of(w->sql, AII_WORDS_CREATE, id, err) : rc;
 }
 
 static aiinfra_status see_after(void *ctx, const aii_sql_change *change, aiinfra_error *err)

@@ -245,6 +245,20 @@ static const char *const MIGRATIONS[] = {
     " AND collection IN (SELECT id FROM collections WHERE parent = OLD.collection);"
     " END;"
     "PRAGMA user_version=7;",
+
+    /* rows that live until a time; collections that are a tenant's part of another one, which is no parent: rows of the
+     * two may have the same ids and nothing else in common */
+    "ALTER TABLE rows ADD COLUMN expires_ms INTEGER;" /* since 1970; NULL: never */
+    "CREATE INDEX rows_by_expiry ON rows(collection, expires_ms) WHERE expires_ms IS NOT NULL;"
+    "ALTER TABLE collections ADD COLUMN purged_seq INTEGER NOT NULL DEFAULT 0;" /* newest of expired rows that went */
+    "ALTER TABLE collections ADD COLUMN tenant_of INTEGER REFERENCES collections(id);" /* NULL: it is no tenant's */
+    "ALTER TABLE collections ADD COLUMN tenant TEXT;"                                  /* whose rows it has */
+    "CREATE UNIQUE INDEX collections_by_tenant ON collections(tenant_of, tenant) WHERE tenant_of IS NOT NULL;"
+    "CREATE TABLE collection_ids(" /* of collections that were dropped none comes back; no row: none was dropped yet */
+    " one INTEGER PRIMARY KEY CHECK(one = 1),"
+    " next INTEGER NOT NULL"
+    ") STRICT;"
+    "PRAGMA user_version=8;",
 };
 
 uint32_t aii_db_version(void)

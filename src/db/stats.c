@@ -18,12 +18,14 @@ static const char TABLES_WITHOUT_BYTES[] =
     "SELECT name, NULL FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'words\\_%' ESCAPE '\\'"
     " AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name";
 static const char COLLECTIONS[] =
-    "SELECT c.id, c.name, c.dims, count(r.row), c.seq, " AII_DB_VECTOR_BYTES " * count(r.row),"
+    "SELECT c.id, coalesce(p.name, c.name), c.tenant, c.dims, count(r.row), c.seq, " AII_DB_VECTOR_BYTES
+    " * count(r.row),"
     " coalesce(sum(length(CAST(r.text AS BLOB))), 0) + coalesce(sum(length(CAST(r.keywords AS BLOB))), 0),"
     " coalesce(sum(length(CAST(r.payload AS BLOB))), 0),"
     " (SELECT s.bytes FROM snapshots s WHERE s.collection = c.id AND s.gen > 0),"
     " (SELECT s.max_seq FROM snapshots s WHERE s.collection = c.id AND s.gen > 0)"
-    " FROM collections c LEFT JOIN rows r ON r.collection = c.id WHERE c.parent IS NULL GROUP BY c.id ORDER BY c.name";
+    " FROM collections c LEFT JOIN collections p ON p.id = c.tenant_of LEFT JOIN rows r ON r.collection = c.id"
+    " WHERE c.parent IS NULL GROUP BY c.id ORDER BY coalesce(p.name, c.name), c.tenant";
 /* Of the vectors under names of one collection, whose number is put in. Sparse ones have no dims. */
 #define NAMED                                                                                               \
   "SELECT c.label, CASE c.kind WHEN 0 THEN 'dense' WHEN 1 THEN 'multi' ELSE 'sparse' END, "                 \
@@ -109,8 +111,9 @@ static aiinfra_status add_named(aii_sql *sql, long long at, aii_buf *json, aiinf
 
 static aiinfra_status add_collection(aii_sql *sql, aii_stmt *stmt, bool dbstat, aii_buf *json, aiinfra_error *err)
 {
-  static const char *const keys[] = {NULL,           NULL,         "dims",          "rows",           "seq",
-                                     "vector_bytes", "text_bytes", "payload_bytes", "snapshot_bytes", "snapshot_seq"};
+  static const char *const keys[] = {NULL,          NULL,           NULL,         "dims",          "rows",
+                                     "seq",         "vector_bytes", "text_bytes", "payload_bytes", "snapshot_bytes",
+                                     "snapshot_seq"};
   char query[160];
   int64_t words = 0;
   long long at = (long long)aii_stmt_get_int(stmt, 0);
@@ -118,7 +121,10 @@ static aiinfra_status add_collection(aii_sql *sql, aii_stmt *stmt, bool dbstat, 
   aiinfra_status rc = dbstat ? ask(sql, query, &words, err) : AIINFRA_OK;
   aii_buf_str(json, "{\"name\":");
   add_name(json, stmt, 1);
-  for (int i = 2; i < (int)AII_COUNT(keys); i++)
+  aii_buf_str(json, ",\"tenant\":");
+  if (aii_stmt_is_null(stmt, 2)) aii_buf_str(json, "null");
+  else add_name(json, stmt, 2);
+  for (int i = 3; i < (int)AII_COUNT(keys); i++)
     add_bytes(json, keys[i], !aii_stmt_is_null(stmt, i), aii_stmt_get_int(stmt, i));
   add_bytes(json, "words_bytes", dbstat, words);
   if (rc == AIINFRA_OK) rc = add_named(sql, at, json, err);

@@ -8,11 +8,13 @@
 
 #include "lib/json/json.h"
 #include "src/vector/request.h"
+#include "src/vector/tenant.h"
 
 typedef struct change {
   aiinfra_vecstore *store;
   aii_request request;
-  int64_t *ids, seq;
+  int64_t *ids, seq, expires_ms; /* of set_expiry */
+  aii_ids dropped;               /* a tenant's collections */
   size_t n, cap;
 } change;
 
@@ -164,12 +166,15 @@ static aiinfra_status change_row(change *c, int64_t id, size_t *n_changed, aiinf
   bool found;
   size_t n;
   int64_t row = 0;
-  aiinfra_status rc =
-      aii_sql_prepare(c->store->db->sql, "SELECT row, payload FROM rows WHERE collection = ?1 AND id = ?2", &stmt, err);
+  aiinfra_status rc = aii_sql_prepare(c->store->db->sql,
+                                      "SELECT row, payload FROM rows WHERE collection = ?1 AND id = ?2 "
+                                      "AND (expires_ms IS NULL OR expires_ms > ?3)",
+                                      &stmt, err);
   if (rc != AIINFRA_OK) return rc;
   aii_buf_init(&text, c->store->index.mem, 0);
   aii_stmt_int(stmt, 1, c->store->collection);
   aii_stmt_int(stmt, 2, id);
+  aii_stmt_int(stmt, 3, c->store->expiry.now_ms());
   rc = aii_stmt_step(stmt, &found, err);
   if (rc == AIINFRA_OK && found) {
     const char *old = aii_stmt_get_text(stmt, 1, &n);
@@ -184,30 +189,77 @@ static aiinfra_status change_row(change *c, int64_t id, size_t *n_changed, aiinf
   return rc;
 }
 
+/* ---- times ----------------------------------------------------------------------------------------------------- */
+
+/* Absolute, or from now. */
+static aiinfra_status read_expiry(change *c, aiinfra_error *err)
+{
+  int64_t ttl_s = 0, now_ms = c->store->expiry.now_ms();
+  bool ttl = json_object_get(c->request.body, "ttl_s") != NULL;
+  if (ttl == (json_object_get(c->request.body, "expires_ms") != NULL)) {
+    return aii_fail(err, AIINFRA_EINVAL, "request: set_expiry wants either \"ttl_s\" or \"expires_ms\"");
+  }
+  aiinfra_status rc = aii_json_get_int(c->request.body, "set_expiry", "ttl_s", ttl, &ttl_s, err);
+  if (rc == AIINFRA_OK) rc = aii_json_get_int(c->request.body, "set_expiry", "expires_ms", !ttl, &c->expires_ms, err);
+  if (rc != AIINFRA_OK) return rc;
+  if (ttl ? ttl_s < 1 || ttl_s > (INT64_MAX - now_ms) / 1000 : c->expires_ms < 0) {
+    return aii_fail(err, AIINFRA_EINVAL,
+                    "request: set_expiry: the time is out of range; ttl_s is at least 1, expires_ms 0 "
+                    "is never");
+  }
+  if (ttl) c->expires_ms = now_ms + 1000 * ttl_s;
+  return AIINFRA_OK;
+}
+
+static aiinfra_status write_expiry(change *c, int64_t id, size_t *n_changed, aiinfra_error *err)
+{
+  aii_stmt *stmt;
+  aiinfra_status rc = aii_sql_prepare(c->store->db->sql,
+                                      "UPDATE rows SET expires_ms = nullif(?3, 0), seq = ?4 WHERE collection = ?1 "
+                                      "AND id = ?2 AND (expires_ms IS NULL OR expires_ms > ?5)",
+                                      &stmt, err);
+  if (rc != AIINFRA_OK) return rc;
+  aii_stmt_int(stmt, 1, c->store->collection);
+  aii_stmt_int(stmt, 2, id);
+  aii_stmt_int(stmt, 3, c->expires_ms);
+  aii_stmt_int(stmt, 4, c->seq);
+  aii_stmt_int(stmt, 5, c->store->expiry.now_ms());
+  rc = aii_stmt_run(stmt, err);
+  *n_changed += rc == AIINFRA_OK && aii_sql_changes(c->store->db->sql) > 0;
+  return rc;
+}
+
 /* ---- the whole ------------------------------------------------------------------------------------------------- */
 
 /* In the caller's transaction. */
 static aiinfra_status apply(change *c, size_t *n_changed, aiinfra_error *err)
 {
-  bool removes = aii_request_is(&c->request, "delete");
-  aiinfra_status rc = removes ? AIINFRA_OK : check_payload_request(c, err);
+  bool removes = aii_request_is(&c->request, "delete"), expires = aii_request_is(&c->request, "set_expiry");
+  if (aii_request_is(&c->request, "drop_tenant"))
+    return aii_tenant_drop(c->store, c->request.body, &c->dropped, n_changed, err);
+  aiinfra_status rc = aii_tenant_find(c->store, err);
+  if (rc != AIINFRA_OK) return rc;
+  if (aii_request_is(&c->request, "remove_expired")) return aii_expiry_purge_all(c->store, n_changed, err);
+  rc = removes ? AIINFRA_OK : expires ? read_expiry(c, err) : check_payload_request(c, err);
   if (rc == AIINFRA_OK) rc = find_ids(c, err);
-  if (rc != AIINFRA_OK || c->n == 0) return rc;
+  if (rc != AIINFRA_OK || c->n == 0 || c->store->collection == 0) return rc;
   if (removes) return aii_rows_remove(c->store, c->ids, c->n, n_changed, err);
   rc = next_seq(c, err);
-  for (size_t i = 0; rc == AIINFRA_OK && i < c->n; i++) rc = change_row(c, c->ids[i], n_changed, err);
+  for (size_t i = 0; rc == AIINFRA_OK && i < c->n; i++) {
+    rc = expires ? write_expiry(c, c->ids[i], n_changed, err) : change_row(c, c->ids[i], n_changed, err);
+  }
   return rc;
 }
 
 aiinfra_status aii_vecstore_change(aiinfra_vecstore *store, const char *request, uint64_t *n, aiinfra_error *err)
 {
   static const char *const rows[] = {"filter", "ids", NULL}, *const keys[] = {"keys", "filter", "ids", NULL};
-  static const char *const payload[] = {"payload", "filter", "ids", NULL};
-  static const aii_verb verbs[] = {{"delete", rows},
-                                   {"set_payload", payload},
-                                   {"overwrite_payload", payload},
-                                   {"delete_payload", keys},
-                                   {NULL, NULL}};
+  static const char *const payload[] = {"payload", "filter", "ids", NULL}, *const nothing[] = {NULL};
+  static const char *const tenant[] = {"tenant", NULL};
+  static const char *const expiry[] = {"ttl_s", "expires_ms", "filter", "ids", NULL};
+  static const aii_verb verbs[] = {
+      {"delete", rows},       {"set_payload", payload},    {"overwrite_payload", payload}, {"delete_payload", keys},
+      {"set_expiry", expiry}, {"remove_expired", nothing}, {"drop_tenant", tenant},        {NULL, NULL}};
   aii_sql *sql = store->db->sql;
   change c = {.store = store};
   size_t n_changed = 0;
@@ -220,8 +272,10 @@ aiinfra_status aii_vecstore_change(aiinfra_vecstore *store, const char *request,
     if (rc == AIINFRA_OK) rc = aii_sql_commit(sql, err);
     else aii_sql_rollback(sql);
   }
+  for (size_t i = 0; rc == AIINFRA_OK && i < c.dropped.n; i++) aii_keep_remove(store->db, c.dropped.items[i]);
   aii_sql_unlock(sql);
   aii_del(store->index.mem, c.ids, c.cap * sizeof *c.ids);
+  aii_del(store->index.mem, c.dropped.items, c.dropped.cap * sizeof *c.dropped.items);
   aii_request_close(&c.request);
   if (rc == AIINFRA_OK) *n = n_changed;
   return rc;

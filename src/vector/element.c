@@ -60,7 +60,7 @@ void aii_element_encode(const aii_index *index, const float *v, uint8_t *out)
   }
 }
 
-bool aii_element_take(const aii_index *index, const void *stored, size_t n, float *out)
+bool aii_element_decode(const aii_index *index, const void *stored, size_t n, float *out)
 {
   const uint8_t *in = stored;
   float scale;
@@ -76,6 +76,12 @@ bool aii_element_take(const aii_index *index, const void *stored, size_t n, floa
       break;
     default: memcpy(out, in, n);
   }
+  return true;
+}
+
+bool aii_element_take(const aii_index *index, const void *stored, size_t n, float *out)
+{
+  if (!aii_element_decode(index, stored, n, out)) return false;
   aii_index_take(index, out, out);
   return true;
 }

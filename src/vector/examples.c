@@ -23,22 +23,10 @@ bool aii_example_valid(const json_t *example)
   return numbers || id_of(example) != NULL;
 }
 
-static aiinfra_status need_mask(const aii_index *index, aii_mask *mask, aiinfra_error *err)
-{
-  if (mask->bits != NULL) return AIINFRA_OK;
-  mask->n_words = (size_t)index->n / 64 + 1;
-  mask->bits = aii_new_array(index->mem, mask->n_words, sizeof *mask->bits);
-  if (mask->bits == NULL) return aii_fail(err, AIINFRA_ENOMEM, "no memory for a search");
-  for (uint32_t slot = 0; slot < index->n; slot++) {
-    if (!aii_is_dead(index, slot)) mask->bits[slot / 64] |= (uint64_t)1 << slot % 64;
-  }
-  return AIINFRA_OK;
-}
-
 aiinfra_status aii_search_own_mask(aii_search *s, aiinfra_error *err)
 {
-  aiinfra_status rc = need_mask(&s->store->index, &s->mask, err);
-  return rc == AIINFRA_OK && s->target != s->store ? need_mask(&s->target->index, &s->below, err) : rc;
+  aiinfra_status rc = aii_mask_alive(&s->store->index, &s->mask, err);
+  return rc == AIINFRA_OK && s->target != s->store ? aii_mask_alive(&s->target->index, &s->below, err) : rc;
 }
 
 static void hide(const aii_index *index, aii_mask *mask, int64_t id)

@@ -63,6 +63,9 @@ aiinfra_status aii_rows_seq(const aiinfra_vecstore *store, int64_t *seq, aiinfra
   aii_stmt_int(stmt, 1, store->collection);
   rc = aii_stmt_step(stmt, &row, err);
   if (rc == AIINFRA_OK) *seq = row ? aii_stmt_get_int(stmt, 0) : 0;
+  if (rc == AIINFRA_OK && !row && store->collection != 0) {
+    rc = aii_fail(err, AIINFRA_ENOENT, "the collection is gone; open it again");
+  }
   aii_stmt_reset(stmt);
   return rc;
 }

@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #include "src/vector/snapshot.h"
+#include "src/vector/tenant.h"
 
 enum {
   LEAST_SLOTS = 4096, /* a smaller graph is made in no time */
@@ -36,9 +37,9 @@ enum {
 
 /* ---- names ------------------------------------------------------------------------------------------------------- */
 
-static bool add_path(const aiinfra_vecstore *store, int64_t gen, aii_buf *path)
+static bool add_path(const aiinfra_vecstore *store, const aii_snapshot_id *id, aii_buf *path)
 {
-  aii_buf_fmt(path, "%s-%lld.%lld.ann", aii_sql_file(store->db->sql), (long long)store->collection, (long long)gen);
+  aii_buf_fmt(path, "%s-%lld.%lld.ann", aii_sql_file(store->db->sql), (long long)id->collection, (long long)id->gen);
   return !path->failed;
 }
 
@@ -56,15 +57,15 @@ static int64_t gen_of(const char *name, const char *prefix)
 }
 
 /* Removes what is older than the generation. */
-static void sweep(const aiinfra_vecstore *store, int64_t gen)
+static void sweep(aiinfra_db *db, int64_t collection, int64_t gen)
 {
   aii_buf folder, prefix, path;
-  aii_buf_init(&folder, store->index.mem, 0);
-  aii_buf_init(&prefix, store->index.mem, 0);
-  aii_buf_init(&path, store->index.mem, 0);
-  const char *file = aii_sql_file(store->db->sql), *slash = strrchr(file, '/');
+  aii_buf_init(&folder, &db->rt->mem, 0);
+  aii_buf_init(&prefix, &db->rt->mem, 0);
+  aii_buf_init(&path, &db->rt->mem, 0);
+  const char *file = aii_sql_file(db->sql), *slash = strrchr(file, '/');
   aii_buf_add(&folder, slash != NULL ? file : ".", slash != NULL ? (size_t)(slash - file) + 1 : 1);
-  aii_buf_fmt(&prefix, "%s-%lld.", slash != NULL ? slash + 1 : file, (long long)store->collection);
+  aii_buf_fmt(&prefix, "%s-%lld.", slash != NULL ? slash + 1 : file, (long long)collection);
   DIR *dir = folder.failed || prefix.failed ? NULL : opendir(folder.data);
   for (struct dirent *e; dir != NULL && (e = readdir(dir)) != NULL;) {
     int64_t found = gen_of(e->d_name, prefix.data);
@@ -77,6 +78,11 @@ static void sweep(const aiinfra_vecstore *store, int64_t gen)
   aii_buf_free(&folder);
   aii_buf_free(&prefix);
   aii_buf_free(&path);
+}
+
+void aii_keep_remove(aiinfra_db *db, int64_t collection)
+{
+  if (!aii_sql_is_memory(db->sql)) sweep(db, collection, INT64_MAX);
 }
 
 /* ---- the row ----------------------------------------------------------------------------------------------------- */
@@ -124,12 +130,14 @@ static aiinfra_status take_gen(const aiinfra_vecstore *store, aii_snapshot_id *i
   aii_stmt *stmt;
   bool row;
   aiinfra_status rc = aii_sql_prepare(store->db->sql,
-                                      "INSERT INTO snapshots(collection, next) VALUES(?1, 1) ON CONFLICT(collection) "
+                                      "INSERT INTO snapshots(collection, next) SELECT id, 1 FROM collections "
+                                      "WHERE id = ?1 ON CONFLICT(collection) "
                                       "DO UPDATE SET next = next + 1 RETURNING next, random()",
                                       &stmt, err);
   if (rc != AIINFRA_OK) return rc;
-  aii_stmt_int(stmt, 1, store->collection);
+  aii_stmt_int(stmt, 1, id->collection);
   rc = aii_stmt_step(stmt, &row, err);
+  if (rc == AIINFRA_OK && !row) rc = aii_fail(err, AIINFRA_ECANCELED, "the collection is gone");
   if (rc == AIINFRA_OK && row) {
     id->gen = aii_stmt_get_int(stmt, 0);
     id->nonce = (uint64_t)aii_stmt_get_int(stmt, 1);
@@ -196,11 +204,11 @@ static aiinfra_status write_next(aiinfra_vecstore *store, aii_buf *path, aii_sna
   aii_snapshot_id id = {.collection = store->collection};
   bool named = false;
   aiinfra_status rc = change_row(store, &id, NULL, NULL, err);
-  if (rc == AIINFRA_OK && !add_path(store, id.gen, path)) rc = aii_fail(err, AIINFRA_ENOMEM, "no memory for a path");
+  if (rc == AIINFRA_OK && !add_path(store, &id, path)) rc = aii_fail(err, AIINFRA_ENOMEM, "no memory for a path");
   if (rc == AIINFRA_OK) rc = aii_snapshot_write(&store->index, &id, path->data, size, err);
   if (rc != AIINFRA_OK) return rc;
   rc = change_row(store, &id, size, &named, err);
-  if (named) sweep(store, id.gen);
+  if (named) sweep(store->db, id.collection, id.gen);
   else (void)unlink(path->data);
   return rc;
 }
@@ -376,7 +384,7 @@ static aiinfra_status load(aiinfra_vecstore *store, int64_t seq, bool *found, ai
     if (rc != AIINFRA_OK || !*found) break;
     if (id.max_seq > seq) rc = aii_fail(err, AIINFRA_EFORMAT, "it is ahead of the database");
     aii_buf_clear(&path);
-    if (rc == AIINFRA_OK && !add_path(store, id.gen, &path)) rc = aii_fail(err, AIINFRA_ENOMEM, "no memory for a path");
+    if (rc == AIINFRA_OK && !add_path(store, &id, &path)) rc = aii_fail(err, AIINFRA_ENOMEM, "no memory for a path");
     if (rc == AIINFRA_OK) fd = open(path.data, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   }
   if (rc == AIINFRA_OK && *found) rc = fd < 0 ? aii_fail_errno(err, ENOENT, "open") : load_file(store, &id, fd, err);

@@ -224,6 +224,18 @@ aiinfra_status aii_mask_make(aiinfra_vecstore *store, aii_filter *filter, const 
   return AIINFRA_OK;
 }
 
+aiinfra_status aii_mask_alive(const aii_index *index, aii_mask *mask, aiinfra_error *err)
+{
+  if (mask->bits != NULL) return AIINFRA_OK;
+  mask->n_words = (size_t)index->n / 64 + 1;
+  mask->bits = aii_new_array(index->mem, mask->n_words, sizeof *mask->bits);
+  if (mask->bits == NULL) return no_memory(err);
+  for (uint32_t slot = 0; slot < index->n; slot++) {
+    if (!aii_is_dead(index, slot)) set_bit(mask, slot);
+  }
+  return AIINFRA_OK;
+}
+
 void aii_mask_free(aiinfra_vecstore *store, aii_mask *mask)
 {
   aii_del(store->index.mem, mask->bits, mask->n_words * sizeof *mask->bits);

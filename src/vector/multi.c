@@ -46,7 +46,7 @@ aii_multi *aii_multi_new(aii_mem *mem)
   return m;
 }
 
-static void clear(aii_multi *m)
+void aii_multi_clear(aii_multi *m)
 {
   aii_del(m->mem, m->rows, m->cap * sizeof *m->rows);
   aii_idmap_free(&m->map);
@@ -57,7 +57,7 @@ static void clear(aii_multi *m)
 void aii_multi_free(aii_multi *m)
 {
   if (m == NULL) return;
-  clear(m);
+  aii_multi_clear(m);
   aii_del(m->mem, m, sizeof *m);
 }
 
@@ -165,7 +165,7 @@ static void renew(aiinfra_vecstore *store)
   if (m->n_dead < KEEP_DEAD || m->n_dead < m->n / 2 || pthread_mutex_trylock(&index->build) != 0) return;
   (void)pthread_rwlock_wrlock(&index->lock);
   aii_index_clear(index);
-  clear(store->multi);
+  aii_multi_clear(store->multi);
   (void)pthread_rwlock_unlock(&index->lock);
   (void)pthread_mutex_unlock(&index->build);
 }

@@ -1,5 +1,7 @@
 /* named.c - vectors under names: opens the collections that hold them, below one that was opened.
  *
+ * A tenant's handle opens those of the whole, to know what they are like; whose rows they read then, tenant.c finds.
+ *
  * The happy path: vectors_json is checked before anything is made -> the collection is opened -> what vectors_json names
  * is opened or made -> so is all else that the database has below it. A name that another handle adds later is not seen
  * until the collection is opened again. Failures: those of the database, and kinds that differ from what is there.
@@ -122,9 +124,11 @@ static aiinfra_status open_one(aiinfra_vecstore *store, const char *label, const
   aii_mem *mem = store->index.mem;
   aiinfra_vecstore_opts o = *opts;
   aiinfra_vecstore *below = NULL;
-  aii_below how = {store->collection, label, k->kind};
+  int64_t whole = store->tenant != NULL ? store->owner : store->collection;
+  aii_below how = {whole, label, k->kind};
   aii_buf name;
-  o.vectors_json = NULL;
+  o.vectors_json = o.tenant = NULL;
+  o.ttl_ms = 0;
   o.dims = (uint32_t)k->dims;
   o.metric = k->metric;
   o.element = k->element;
@@ -133,12 +137,14 @@ static aiinfra_status open_one(aiinfra_vecstore *store, const char *label, const
     return aii_fail(err, AIINFRA_ENOMEM, "no memory for names");
   }
   aii_buf_init(&name, mem, 0);
-  aii_buf_fmt(&name, "@vectors/%lld/%s", (long long)store->collection, label);
+  aii_buf_fmt(&name, "@vectors/%lld/%s", (long long)whole, label);
   aiinfra_status rc = name.failed ? aii_fail(err, AIINFRA_ENOMEM, "no memory for a name")
                                   : aii_vecstore_open_below(store->db, name.data, &how, &o, &below, err);
   aii_buf_free(&name);
   if (rc == AIINFRA_OK) {
     store->named[store->n_named++] = below;
+    below->above = store;
+    if (store->tenant != NULL) below->collection = 0; /* what was opened tells what the tenant's is like */
     rc = make_state(below, err);
   }
   return rc == AIINFRA_OK ? rc : aii_wrap(err, rc, "vectors '%s'", label);
@@ -153,7 +159,7 @@ static aiinfra_status list_others(aiinfra_vecstore *store, json_t *list, aiinfra
   aiinfra_status rc =
       aii_sql_prepare(store->db->sql, "SELECT label FROM collections WHERE parent = ?1 ORDER BY label", &stmt, err);
   if (rc == AIINFRA_OK) {
-    aii_stmt_int(stmt, 1, store->collection);
+    aii_stmt_int(stmt, 1, store->tenant != NULL ? store->owner : store->collection);
     while (rc == AIINFRA_OK && row) {
       rc = aii_stmt_step(stmt, &row, err);
       if (rc != AIINFRA_OK || !row) break;

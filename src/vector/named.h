@@ -41,6 +41,7 @@ aiinfra_status aii_sparse_store(aii_mem *mem, const uint32_t *indices, const flo
 
 aii_sparse *aii_sparse_new(aii_mem *mem); /* NULL: no memory */
 void aii_sparse_free(aii_sparse *sparse);
+void aii_sparse_clear(aii_sparse *sparse); /* it is another collection's from now on */
 /* The `cap` rows with the largest inner products of those that share an index with the query, which is stored as above,
  * and pass: `allow` is by slots of `above`, whose index is locked for reading. Connection's lock held, in a transaction. */
 aiinfra_status aii_sparse_find(aiinfra_vecstore *store, aii_sql *sql, const uint8_t *query, size_t n,
@@ -52,6 +53,7 @@ aiinfra_status aii_sparse_find(aiinfra_vecstore *store, aii_sql *sql, const uint
 /* A row of several vectors is one row below; its vectors are slots of the index, one behind the other. */
 aii_multi *aii_multi_new(aii_mem *mem); /* NULL: no memory */
 void aii_multi_free(aii_multi *multi);
+void aii_multi_clear(aii_multi *multi); /* with the index, which is write-locked */
 /* What aii_vecstore_sync() does for others. */
 aiinfra_status aii_multi_sync(aiinfra_vecstore *store, aiinfra_error *err);
 /* A mask over rows below, from one over the slots of `above`; both indexes locked for reading. false: no memory. */

@@ -7,6 +7,7 @@
 #include <math.h>
 
 #include "src/vector/named.h"
+#include "src/vector/tenant.h"
 
 /* What becomes of one vector. */
 typedef struct item {
@@ -97,11 +98,13 @@ static aiinfra_status check_row(const batch *b, size_t at, aiinfra_error *err)
   aii_stmt *stmt;
   bool row = false;
   if (b->items[at].stored == NULL) return AIINFRA_OK; /* what is not there is ignored, as when rows are removed */
-  aiinfra_status rc =
-      aii_sql_prepare(b->store->db->sql, "SELECT 1 FROM rows WHERE collection = ?1 AND id = ?2", &stmt, err);
+  aiinfra_status rc = aii_sql_prepare(
+      b->store->db->sql,
+      "SELECT 1 FROM rows WHERE collection = ?1 AND id = ?2 AND (expires_ms IS NULL OR expires_ms > ?3)", &stmt, err);
   if (rc != AIINFRA_OK) return rc;
   aii_stmt_int(stmt, 1, b->store->collection);
   aii_stmt_int(stmt, 2, b->ids[at]);
+  aii_stmt_int(stmt, 3, b->store->expiry.now_ms());
   rc = aii_stmt_step(stmt, &row, err);
   aii_stmt_reset(stmt);
   if (rc != AIINFRA_OK || row) return rc;
@@ -130,7 +133,8 @@ static aiinfra_status write_batch(const batch *b, aiinfra_error *err)
 {
   aii_sql *sql = b->store->db->sql;
   aii_sql_lock(sql);
-  aiinfra_status rc = aii_sql_begin(sql, err);
+  aiinfra_status rc = aii_tenant_make(b->store, err);
+  if (rc == AIINFRA_OK) rc = aii_sql_begin(sql, err);
   if (rc == AIINFRA_OK) {
     rc = write_all(b, err);
     if (rc == AIINFRA_OK) rc = aii_sql_commit(sql, err);

@@ -8,6 +8,7 @@
 #include "lib/json/json.h"
 #include "src/vector/order.h"
 #include "src/vector/request.h"
+#include "src/vector/tenant.h"
 
 enum { LIMIT = 10, MAX_LIMIT = 1 << 20 };
 
@@ -81,8 +82,8 @@ static aiinfra_status write_row(reading *r, int64_t id, aiinfra_error *err)
   aii_stmt *stmt;
   bool found;
   size_t n;
-  aiinfra_status rc = aii_sql_prepare(r->store->db->sql,
-                                      "SELECT text, payload FROM rows WHERE collection = ?1 AND id = ?2", &stmt, err);
+  aiinfra_status rc = aii_sql_prepare(
+      r->store->db->sql, "SELECT text, payload, expires_ms FROM rows WHERE collection = ?1 AND id = ?2", &stmt, err);
   if (rc != AIINFRA_OK) return rc;
   aii_stmt_int(stmt, 1, r->store->collection);
   aii_stmt_int(stmt, 2, id);
@@ -95,6 +96,7 @@ static aiinfra_status write_row(reading *r, int64_t id, aiinfra_error *err)
     aii_buf_str(&r->json, ",\"payload\":");
     if (n > 0) aii_buf_add(&r->json, payload, n);
     else aii_buf_str(&r->json, "{}");
+    if (!aii_stmt_is_null(stmt, 2)) aii_buf_fmt(&r->json, ",\"expires_ms\":%lld", (long long)aii_stmt_get_int(stmt, 2));
     aii_buf_char(&r->json, '}');
   }
   aii_stmt_reset(stmt);
@@ -161,13 +163,16 @@ static aiinfra_status read_scroll(reading *r, aiinfra_error *err)
   aiinfra_status rc = aii_json_get_int(r->request.body, "scroll", "after", false, &after, err);
   if (rc == AIINFRA_OK) rc = read_limit(r, err);
   if (rc == AIINFRA_OK) {
-    rc = aii_sql_prepare(r->store->db->sql, "SELECT id FROM rows WHERE collection = ?1 AND (id > ?2 OR ?3) ORDER BY id",
+    rc = aii_sql_prepare(r->store->db->sql,
+                         "SELECT id FROM rows WHERE collection = ?1 AND id >= ?2 AND (id > ?2 OR ?3) "
+                         "AND (expires_ms IS NULL OR expires_ms > ?4) ORDER BY id",
                          &stmt, err);
   }
   if (rc != AIINFRA_OK) return rc;
   aii_stmt_int(stmt, 1, r->store->collection);
   aii_stmt_int(stmt, 2, after);
   aii_stmt_int(stmt, 3, given == NULL || json_is_null(given));
+  aii_stmt_int(stmt, 4, r->store->expiry.now_ms());
   aii_buf_str(&r->json, "{\"rows\":[");
   rc = write_page(r, stmt, err);
   aii_stmt_reset(stmt);
@@ -182,6 +187,7 @@ static aiinfra_status read_rows(reading *r, aiinfra_error *err)
   aii_index *index = &r->store->index;
   bool is_facet = aii_request_is(&r->request, "facet"), is_scroll = aii_request_is(&r->request, "scroll");
   bool ordered = is_scroll && aii_json_has(r->request.body, "order_by");
+  if (aii_request_is(&r->request, "tenants")) return aii_tenants_read(r->store, r->request.body, &r->json, err);
   aiinfra_status rc = AIINFRA_OK;
   if (is_facet || ordered) rc = aii_vecstore_sync(r->store, err);
   if (rc == AIINFRA_OK && (is_facet || ordered)) rc = aii_docs_load(r->store, err);
@@ -199,7 +205,9 @@ aiinfra_status aii_vecstore_read(aiinfra_vecstore *store, const char *request, c
 {
   static const char *const count[] = {"filter", NULL}, *const values[] = {"filter", "key", "limit", NULL};
   static const char *const scroll[] = {"filter", "after", "limit", "order_by", NULL};
-  static const aii_verb verbs[] = {{"count", count}, {"facet", values}, {"scroll", scroll}, {NULL, NULL}};
+  static const char *const tenants[] = {"after", "limit", NULL};
+  static const aii_verb verbs[] = {
+      {"count", count}, {"facet", values}, {"scroll", scroll}, {"tenants", tenants}, {NULL, NULL}};
   aii_sql *sql = store->db->sql;
   reading r = {.store = store};
   aiinfra_status rc = aii_request_open(store->index.mem, request, verbs, &r.request, err);

@@ -67,11 +67,17 @@ static aiinfra_status read_rows(aii_search *s, aiinfra_error *err)
   if (s->o.group_by != NULL) rc = aii_vecstore_sync(s->store, err);
   if (rc == AIINFRA_OK && s->o.group_by != NULL) rc = aii_docs_load(s->store, err);
   if (rc == AIINFRA_OK) rc = aii_using_sync(s, err);
+  bool selects = s->wants_vectors || s->filter != NULL || s->o.group_by != NULL;
+  if (rc == AIINFRA_OK && !selects) rc = aii_tenant_find(s->store, err);
+  if (rc == AIINFRA_OK && !selects && s->sparse != NULL) rc = aii_using_outlives(s, &selects, err);
   if (rc != AIINFRA_OK) return rc;
-  if (s->wants_vectors || s->filter != NULL || s->o.group_by != NULL) {
+  if (selects) {
     rc = aii_select(s->store, s->filter, s->q->filter_json, &s->mask, err);
     if (rc != AIINFRA_OK) return rc;
   } else {
+    int64_t seq; /* of no use, but it is known then that the collection is there */
+    rc = aii_rows_seq(s->store, &seq, err);
+    if (rc != AIINFRA_OK) return rc;
     (void)pthread_rwlock_rdlock(&s->store->index.lock);
   }
   rc = aii_using_select(s, err);

@@ -110,6 +110,8 @@ aiinfra_status aii_using_open(aii_search *s, aiinfra_error *err);
 void aii_using_close(aii_search *s);
 /* Brings the target up to date. Connection's lock held, no index locked. */
 aiinfra_status aii_using_sync(aii_search *s, aiinfra_error *err);
+/* *outlives: rows whose time has passed are still in the database, and so is what they have under names. The same. */
+aiinfra_status aii_using_outlives(const aii_search *s, bool *outlives, aiinfra_error *err);
 /* Locks the target too, if it is below, and makes its mask from the store's. Connection's lock held, the store's index
  * locked for reading. On failure the target is not locked. */
 aiinfra_status aii_using_select(aii_search *s, aiinfra_error *err);

@@ -118,6 +118,13 @@ static void clear(aii_sparse *s)
   s->seq = -1;
 }
 
+void aii_sparse_clear(aii_sparse *s)
+{
+  (void)pthread_rwlock_wrlock(&s->lock);
+  clear(s);
+  (void)pthread_rwlock_unlock(&s->lock);
+}
+
 void aii_sparse_free(aii_sparse *s)
 {
   if (s == NULL) return;

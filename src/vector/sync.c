@@ -50,6 +50,9 @@ static aiinfra_status add_row(aiinfra_vecstore *store, aii_stmt *stmt, aiinfra_e
   if (slot < n_before) store->index.changes++;
   int64_t row = aii_stmt_get_int(stmt, 3);
   aii_block_of(&store->index, slot)->rows[slot % AII_BLOCK_SLOTS] = row <= UINT32_MAX ? (uint32_t)row : 0;
+  if (!aii_expiry_note(&store->expiry, id, aii_stmt_get_int(stmt, 4))) {
+    return aii_fail(err, AIINFRA_ENOMEM, "no memory for the times of rows");
+  }
   return add_payload(store, stmt, slot, err);
 }
 
@@ -59,8 +62,8 @@ static aiinfra_status add_new(aiinfra_vecstore *store, aiinfra_error *err)
   bool row = true;
   aiinfra_status rc = aii_sql_prepare(
       store->db->sql,
-      "SELECT r.id, v.vector, CASE WHEN ?3 THEN r.payload END, r.row FROM rows r LEFT JOIN vectors v ON v.row = r.row "
-      "WHERE r.collection = ?1 AND r.seq > ?2 ORDER BY r.seq, r.id",
+      "SELECT r.id, v.vector, CASE WHEN ?3 THEN r.payload END, r.row, r.expires_ms FROM rows r "
+      "LEFT JOIN vectors v ON v.row = r.row WHERE r.collection = ?1 AND r.seq > ?2 ORDER BY r.seq, r.id",
       &stmt, err);
   if (rc != AIINFRA_OK) return rc;
   aii_stmt_int(stmt, 1, store->collection);
@@ -121,32 +124,52 @@ static void heal(aiinfra_vecstore *store)
   (void)pthread_mutex_unlock(&index->build);
 }
 
+/* What a collection says of its rows. */
+typedef struct state {
+  int64_t seq, removed_seq, purged_seq;
+} state;
+
+/* Index write-locked. */
+static aiinfra_status catch_up(aiinfra_vecstore *store, const state *now, aiinfra_error *err)
+{
+  aii_index *index = &store->index;
+  bool filled;
+  if (index->seq < 0) aii_keep_load(store, now->seq);
+  aiinfra_status rc = aii_expiry_prepare(store, &filled, err);
+  bool removed = index->seq < 0 || AII_MAX(now->removed_seq, now->purged_seq) > index->seq;
+  removed = index->n > 0 && (removed || (filled && now->purged_seq > 0));
+  if (rc == AIINFRA_OK) rc = add_new(store, err);
+  if (rc == AIINFRA_OK && removed) rc = kill_removed(store, err);
+  if (rc != AIINFRA_OK) store->expiry.filled = false; /* what was to be looked for is to be looked for again */
+  return rc;
+}
+
 aiinfra_status aii_vecstore_sync(aiinfra_vecstore *store, aiinfra_error *err)
 {
   aii_index *index = &store->index;
   aii_stmt *stmt;
   bool row;
-  int64_t seq = 0, removed_seq = 0;
+  state now = {0};
+  aiinfra_status rc = aii_tenant_find(store, err);
+  if (rc != AIINFRA_OK || store->collection == 0) return rc;
   if (store->multi != NULL) return aii_multi_sync(store, err);
-  aiinfra_status rc =
-      aii_sql_prepare(store->db->sql, "SELECT seq, removed_seq FROM collections WHERE id = ?1", &stmt, err);
+  rc =
+      aii_sql_prepare(store->db->sql, "SELECT seq, removed_seq, purged_seq FROM collections WHERE id = ?1", &stmt, err);
   if (rc != AIINFRA_OK) return rc;
   aii_stmt_int(stmt, 1, store->collection);
   rc = aii_stmt_step(stmt, &row, err);
   if (rc == AIINFRA_OK && row) {
-    seq = aii_stmt_get_int(stmt, 0);
-    removed_seq = aii_stmt_get_int(stmt, 1);
+    now = (state){aii_stmt_get_int(stmt, 0), aii_stmt_get_int(stmt, 1), aii_stmt_get_int(stmt, 2)};
   }
+  if (rc == AIINFRA_OK && !row) rc = aii_fail(err, AIINFRA_ENOENT, "the collection is gone; open it again");
   aii_stmt_reset(stmt);
   /* index->seq and what is dead change only with the connection's lock held, so they may be read without the index's */
   if (rc == AIINFRA_OK && index->n > KEEP_DEAD && index->n_dead > index->n / DEAD_PART) heal(store);
-  if (rc != AIINFRA_OK || index->seq == seq) return rc;
+  if (rc != AIINFRA_OK || (index->seq == now.seq && store->expiry.filled && !aii_expiry_due(store))) return rc;
   (void)pthread_rwlock_wrlock(&index->lock);
-  if (index->seq < 0) aii_keep_load(store, seq);
-  bool removed = index->n > 0 && (index->seq < 0 || removed_seq > index->seq);
-  rc = add_new(store, err);
-  if (rc == AIINFRA_OK && removed) rc = kill_removed(store, err);
-  if (rc == AIINFRA_OK) index->seq = seq;
+  if (index->seq != now.seq || !store->expiry.filled) rc = catch_up(store, &now, err);
+  if (rc == AIINFRA_OK) rc = aii_expiry_pass(store, err);
+  if (rc == AIINFRA_OK) index->seq = now.seq;
   (void)pthread_rwlock_unlock(&index->lock);
   return rc;
 }

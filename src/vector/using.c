@@ -6,7 +6,8 @@
  *
  * The filter is evaluated once, on the rows of the store: what passes becomes a mask over the slots of the collection
  * below. A search then goes on there as it would in the store, and what it finds gets the store's slots again, by which
- * hits are grouped. Failures: names that are not there, vectors of another kind, memory, the database.
+ * hits are grouped. Rows whose time has passed are in no mask; without a filter, one is made while such rows are in the
+ * database still. Failures: names that are not there, vectors of another kind, memory, the database.
  */
 #include <math.h>
 
@@ -161,6 +162,20 @@ aiinfra_status aii_using_sync(aii_search *s, aiinfra_error *err)
   return s->target == s->store ? AIINFRA_OK : aii_vecstore_sync(s->target, err);
 }
 
+aiinfra_status aii_using_outlives(const aii_search *s, bool *outlives, aiinfra_error *err)
+{
+  const aiinfra_vecstore *store = s->store;
+  aii_stmt *stmt;
+  aiinfra_status rc = aii_sql_prepare(
+      store->db->sql, "SELECT 1 FROM rows WHERE collection = ?1 AND expires_ms <= ?2 LIMIT 1", &stmt, err);
+  if (rc != AIINFRA_OK) return rc;
+  aii_stmt_int(stmt, 1, store->collection);
+  aii_stmt_int(stmt, 2, store->expiry.now_ms());
+  rc = aii_stmt_step(stmt, outlives, err);
+  aii_stmt_reset(stmt);
+  return rc;
+}
+
 static void set_bit(aii_mask *mask, uint32_t slot)
 {
   mask->bits[slot / 64] |= (uint64_t)1 << slot % 64;
@@ -194,11 +209,20 @@ static bool make_mask(const aii_search *s, aii_mask *below)
   return true;
 }
 
-aiinfra_status aii_using_select(aii_search *s, aiinfra_error *err)
+/* The index is up to date, so that it knows which rows' time has passed; what these have under names goes with the rows. */
+static aiinfra_status hide_expired(aii_search *s, aiinfra_error *err)
+{
+  bool outlives = false;
+  bool below = s->target != s->store || s->sparse != NULL;
+  if (!below || s->mask.bits != NULL) return AIINFRA_OK;
+  aiinfra_status rc = aii_using_outlives(s, &outlives, err);
+  return rc == AIINFRA_OK && outlives ? aii_mask_alive(&s->store->index, &s->mask, err) : rc;
+}
+
+static aiinfra_status make_below(aii_search *s, aiinfra_error *err)
 {
   aii_index *index = &s->target->index;
   aii_mask *below = &s->below;
-  if (s->target == s->store) return AIINFRA_OK;
   (void)pthread_rwlock_rdlock(&index->lock);
   below->n_passing = index->n - index->n_dead;
   bool ok = true;
@@ -207,6 +231,12 @@ aiinfra_status aii_using_select(aii_search *s, aiinfra_error *err)
   if (ok) return AIINFRA_OK;
   (void)pthread_rwlock_unlock(&index->lock);
   return aii_fail(err, AIINFRA_ENOMEM, "no memory for a filter");
+}
+
+aiinfra_status aii_using_select(aii_search *s, aiinfra_error *err)
+{
+  aiinfra_status rc = hide_expired(s, err);
+  return rc == AIINFRA_OK && s->target != s->store ? make_below(s, err) : rc;
 }
 
 void aii_using_unlock(aii_search *s)

@@ -7,6 +7,7 @@
 
 #include "src/vector/named.h"
 #include "src/vector/snapshot.h"
+#include "src/vector/tenant.h"
 
 /* What the collection was made with must be what the caller asks for, or says nothing of. */
 static aiinfra_status agree(const char *what, int64_t has, int64_t asked, aiinfra_error *err)
@@ -48,11 +49,11 @@ static aiinfra_status find(aiinfra_vecstore *store, aiinfra_vecstore_opts *opts,
   return rc;
 }
 
-static aiinfra_status make_words(aiinfra_vecstore *store, aiinfra_error *err)
+aiinfra_status aii_vecstore_make_words(aii_sql *sql, int64_t collection, aiinfra_error *err)
 {
   char create[192];
-  (void)snprintf(create, sizeof create, AII_WORDS_CREATE, (long long)store->collection);
-  return aii_sql_exec(store->db->sql, create, err);
+  (void)snprintf(create, sizeof create, AII_WORDS_CREATE, (long long)collection);
+  return aii_sql_exec(sql, create, err);
 }
 
 /* One below another has its words there. */
@@ -60,11 +61,11 @@ static aiinfra_status insert(aiinfra_vecstore *store, const aiinfra_vecstore_opt
 {
   aii_sql *sql = store->db->sql;
   aii_stmt *stmt;
-  aiinfra_status rc =
-      aii_sql_prepare(sql,
-                      "INSERT INTO collections(name, dims, metric, m, ef_construction, element, parent, label, kind) "
-                      "VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-                      &stmt, err);
+  aiinfra_status rc = aii_sql_prepare(
+      sql,
+      "INSERT INTO collections(id, name, dims, metric, m, ef_construction, element, parent, label, kind) "
+      "VALUES(" AII_NEXT_COLLECTION ", ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+      &stmt, err);
   if (rc != AIINFRA_OK) return rc;
   aii_stmt_text(stmt, 1, store->name, strlen(store->name));
   aii_stmt_int(stmt, 2, opts->dims);
@@ -79,7 +80,7 @@ static aiinfra_status insert(aiinfra_vecstore *store, const aiinfra_vecstore_opt
   rc = aii_stmt_run(stmt, err);
   if (rc != AIINFRA_OK) return rc;
   store->collection = aii_sql_last_id(sql);
-  return store->parent != 0 ? AIINFRA_OK : make_words(store, err);
+  return store->parent != 0 ? AIINFRA_OK : aii_vecstore_make_words(sql, store->collection, err);
 }
 
 static aiinfra_status create(aiinfra_vecstore *store, aiinfra_vecstore_opts *opts, aiinfra_error *err)
@@ -99,14 +100,22 @@ static aiinfra_status create(aiinfra_vecstore *store, aiinfra_vecstore_opts *opt
   return rc;
 }
 
-static void write_sql(aiinfra_vecstore *store)
+static void forget_words(aiinfra_vecstore *store)
 {
+  aii_stmt_free(store->words_inserter);
+  aii_stmt_free(store->words_deleter);
+  store->words_inserter = store->words_deleter = NULL;
+}
+
+void aii_vecstore_name_words(aiinfra_vecstore *store)
+{
+  forget_words(store);
   long long at = (long long)store->collection;
   (void)snprintf(store->words_insert, sizeof store->words_insert, AII_WORDS_INSERT, at);
   (void)snprintf(store->words_delete, sizeof store->words_delete, AII_WORDS_DELETE, at, at);
   (void)snprintf(store->words_find, sizeof store->words_find,
                  "SELECT r.id, bm25(words_%lld, 1.0, 0.6) AS score FROM words_%lld w JOIN rows r ON r.row = w.rowid "
-                 "WHERE words_%lld MATCH ?1 ORDER BY score, r.id",
+                 "WHERE words_%lld MATCH ?1 AND (r.expires_ms IS NULL OR r.expires_ms > ?2) ORDER BY score, r.id",
                  at, at, at);
 }
 
@@ -124,6 +133,7 @@ static void free_names(aii_mem *mem, aiinfra_vecstore *store)
 {
   aii_strfree(mem, store->name);
   aii_strfree(mem, store->label);
+  aii_strfree(mem, store->tenant);
   aii_del(mem, store, sizeof *store);
 }
 
@@ -140,10 +150,14 @@ aiinfra_status aii_vecstore_open_below(aiinfra_db *db, const char *name, const a
   store->kind = below->kind;
   store->name = aii_strdup(mem, name);
   store->label = below->label != NULL ? aii_strdup(mem, below->label) : NULL;
+  store->tenant = opts->tenant != NULL ? aii_strdup(mem, opts->tenant) : NULL;
   bool named = store->name != NULL && (store->label != NULL || below->label == NULL);
+  named = named && (store->tenant != NULL || opts->tenant == NULL);
   aiinfra_status rc = named ? open_rows(store, &o, err) : aii_fail(err, AIINFRA_ENOMEM, "no memory for a name");
   if (rc == AIINFRA_OK) {
-    write_sql(store);
+    store->owner = store->tenant != NULL ? store->collection : 0;
+    if (store->tenant != NULL) store->collection = 0; /* found with its first use */
+    aii_vecstore_name_words(store);
     rc =
         aii_index_init(&store->index, mem, aii_kernels_get(db->rt->isa), o.dims, o.metric, o.m, o.ef_construction, err);
   }
@@ -155,6 +169,8 @@ aiinfra_status aii_vecstore_open_below(aiinfra_db *db, const char *name, const a
   store->index.docs.limit_bytes =
       (size_t)AII_MIN(o.payload_bytes != 0 ? o.payload_bytes : AII_PAYLOAD_BYTES, SIZE_MAX / 2);
   if (o.vector_bytes != 0) store->index.vector_bytes = (size_t)AII_MIN(o.vector_bytes, (uint64_t)SIZE_MAX / 2);
+  aii_expiry_init(&store->expiry, mem);
+  store->ttl_ms = (int64_t)AII_MIN(o.ttl_ms, (uint64_t)INT64_MAX);
   store->keep.mode = aii_sql_is_memory(db->sql) || store->kind != AII_KIND_ONE ? -1 : o.snapshot;
   store->keep.read_only = aii_sql_is_read_only(db->sql);
   (void)pthread_mutex_init(&store->keep.lock, NULL); /* a plain mutex of Linux holds no resource: cannot fail */
@@ -187,9 +203,13 @@ void aii_vecstore_free(aiinfra_vecstore *store)
   aii_mem *mem = &db->rt->mem;
   aii_named_close(store);
   aii_keep_close(store);
+  aii_sql_lock(db->sql);
+  forget_words(store);
+  aii_sql_unlock(db->sql);
   (void)pthread_mutex_destroy(&store->keep.lock);
   aii_masks_clear(store);
   aii_index_destroy(&store->index);
+  aii_expiry_free(&store->expiry);
   free_names(mem, store);
   aii_db_unref(db);
 }

@@ -24,6 +24,10 @@ static aiinfra_status check_opts(const aiinfra_vecstore_opts *o, aiinfra_error *
     return aii_fail(err, AIINFRA_EINVAL, "element %d is not an aiinfra_element", o->element);
   }
   if (o->reserved != 0 || o->reserved2 != 0) return aii_fail(err, AIINFRA_ENOTSUP, "reserved must be 0");
+  size_t tenant_n = o->tenant != NULL ? strlen(o->tenant) : 1;
+  if (tenant_n == 0 || tenant_n > MAX_NAME || (o->tenant != NULL && !aii_utf8_valid(o->tenant, tenant_n))) {
+    return aii_fail(err, AIINFRA_EINVAL, "a tenant's name is 1 to %d bytes of UTF-8", MAX_NAME);
+  }
   if (o->m == 1 || o->m > AII_MAX_M) return aii_fail(err, AIINFRA_EINVAL, "m is %u, not 2 to %d", o->m, AII_MAX_M);
   if (o->ef_construction > MAX_EF_CONSTRUCTION) {
     return aii_fail(err, AIINFRA_EINVAL, "ef_construction is %u, at most %d", o->ef_construction, MAX_EF_CONSTRUCTION);
@@ -43,6 +47,14 @@ aiinfra_status aiinfra_vecstore_open(aiinfra_db *db, const char *name, const aii
   if (rc == AIINFRA_OK) rc = check_opts(&o, err);
   if (rc == AIINFRA_OK) rc = aii_vecstore_open(db, name, &o, out, err);
   return rc == AIINFRA_OK ? rc : aii_wrap(err, rc, "open collection '%.128s'", name);
+}
+
+aiinfra_status aiinfra_vecstore_drop(aiinfra_db *db, const char *name, aiinfra_error *err)
+{
+  if (db == NULL || name == NULL) return aii_fail(err, AIINFRA_EINVAL, "db or name is NULL");
+  aiinfra_status rc = check_name(name, err);
+  if (rc == AIINFRA_OK) rc = aii_vecstore_drop(db, name, err);
+  return rc == AIINFRA_OK ? rc : aii_wrap(err, rc, "drop collection '%.128s'", name);
 }
 
 void aiinfra_vecstore_free(aiinfra_vecstore *store)

@@ -17,6 +17,8 @@
  *   column.c    the values of a field     keep.c, snapshot.c  the index as a file
  *   near.c      nearest so far              idmap.c   row id to slot
  *   named.c, named_write.c  vectors under names, each kind of them a collection below: sparse.c, multi.c, using.c
+ *   expiry.c    rows that live until a time   tenant.c  parts of a collection that are walls; dropping
+ *   import.c, export.c, vecfile.c, npy.c, jsonl.c     files of vectors
  *
  * Invariants:
  * 1. Rows are the truth. The index holds a copy of the rows up to `seq`; sync brings it up to the collection's seq.
@@ -203,7 +205,8 @@ float aii_index_score(const aii_index *index, float dist); /* as aiinfra_hit.vec
 size_t aii_element_bytes(int32_t element, uint32_t dims);
 /* A vector that was checked, to aii_element_bytes(). */
 void aii_element_encode(const aii_index *index, const float *vector, uint8_t *out);
-/* A stored vector as the index wants it: [dims]. false: it has not the bytes that it should have. */
+/* A stored vector, [dims], as it is; or as the index wants it. false: it has not the bytes that it should have. */
+bool aii_element_decode(const aii_index *index, const void *stored, size_t n, float *out);
 bool aii_element_take(const aii_index *index, const void *stored, size_t n, float *out);
 /* EINVAL: it is not finite, or cannot be stored, or compared, so. */
 aiinfra_status aii_element_check(const aii_index *index, const float *vector, aiinfra_error *err);
@@ -400,20 +403,35 @@ typedef enum aii_kind { AII_KIND_ONE, AII_KIND_MULTI, AII_KIND_SPARSE } aii_kind
 typedef struct aii_sparse aii_sparse;
 typedef struct aii_multi aii_multi;
 
+/* When rows of the index cease to be there (expiry.c); guarded by the connection's lock. */
+typedef struct aii_expiry {
+  aii_heap heap; /* of times and ids; some out of date */
+  bool filled;   /* it has all rows up to the index's seq */
+  int64_t (*now_ms)(void);
+} aii_expiry;
+
 struct aiinfra_vecstore {
   aiinfra_db *db;
   aii_index index;
-  int64_t collection, parent; /* parent: 0: none */
+  _Atomic int64_t collection; /* of a tenant that has written nothing yet: 0. Changes with the connection's lock held */
+  int64_t parent;             /* of one below another, when it is opened; 0: none */
+  int64_t owner;              /* of a tenant's: the collection that it is a part of; 0: it is none's */
   int32_t kind;               /* an aii_kind */
   char *name, *label;         /* label: the name below the parent; NULL: none */
+  char *tenant;               /* NULL: none */
+  aiinfra_vecstore *above;    /* of one below another: who opened it and frees it */
   aiinfra_vecstore **named;   /* collections below, as they were when this was opened */
   size_t n_named, named_cap;
   aii_sparse *sparse; /* of that kind, else NULL */
   aii_multi *multi;
+  aii_expiry expiry;                  /* rows below another have no time of their own: they leave with those above */
+  int64_t ttl_ms;                     /* of rows that are written and say nothing; 0: they stay */
   aii_kept_mask kept[AII_KEPT_MASKS]; /* guarded by the connection's lock */
   uint64_t kept_clock;
   aii_keep keep;
-  char words_insert[96], words_delete[128], words_find[256]; /* SQL on this collection's full-text table */
+  char words_insert[96], words_delete[128], words_find[320]; /* SQL on this collection's full-text table */
+  aii_stmt *words_inserter,
+      *words_deleter; /* the first two; made when they are used, with the connection's lock held */
 };
 
 /* A record with words that are found but not shown. */
@@ -422,6 +440,7 @@ typedef struct aii_record {
   const char *keywords; /* may be NULL */
   const void *stored;   /* what is written in place of r.vector; NULL: nothing */
   size_t stored_n;
+  int64_t expires_ms; /* 0: as the store has it */
 } aii_record;
 
 /* Names that begin with '@' belong to the library. opts is complete, metric 0 or valid. */
@@ -449,8 +468,15 @@ aiinfra_status aii_rows_purge(aiinfra_vecstore *store, aiinfra_error *err);
 
 /* With a transaction of their own; no lock held. */
 aiinfra_status aii_vecstore_upsert(aiinfra_vecstore *store, const aii_record *records, size_t n, aiinfra_error *err);
+/* The same with records that were checked. */
+aiinfra_status aii_vecstore_write(aiinfra_vecstore *store, const aii_record *records, size_t n, aiinfra_error *err);
 aiinfra_status aii_vecstore_remove(aiinfra_vecstore *store, const int64_t *ids, size_t n, size_t *n_removed,
                                    aiinfra_error *err);
+/* Files of vectors (import.c, export.c); opts are loaded to the full struct. No lock held. */
+aiinfra_status aii_vecstore_import(aiinfra_vecstore *store, const char *path, const aiinfra_vecstore_import_opts *opts,
+                                   uint64_t *next_row, aiinfra_error *err);
+aiinfra_status aii_vecstore_export(aiinfra_vecstore *store, const char *path, const aiinfra_vecstore_export_opts *opts,
+                                   uint64_t *n_rows, aiinfra_error *err);
 /* There is room for k hits, and no option that asks for more. */
 aiinfra_status aii_vecstore_search(aiinfra_vecstore *store, const aiinfra_query *query, aiinfra_hit *hits, size_t *n,
                                    aiinfra_error *err);
@@ -467,6 +493,24 @@ aiinfra_status aii_vecstore_count(aiinfra_vecstore *store, uint64_t *n, aiinfra_
 
 /* Brings the index up to the rows (sync.c). Lock held, index unlocked. */
 aiinfra_status aii_vecstore_sync(aiinfra_vecstore *store, aiinfra_error *err);
+/* Whose rows a tenant's handle reads (tenant.c), at the beginning of all that reads or writes some. Lock held, index
+ * unlocked. */
+aiinfra_status aii_tenant_find(aiinfra_vecstore *store, aiinfra_error *err);
+/* Removes a collection, with its tenants. No lock held. */
+aiinfra_status aii_vecstore_drop(aiinfra_db *db, const char *name, aiinfra_error *err);
+/* Expiry: lock held. */
+void aii_expiry_init(aii_expiry *expiry, aii_mem *mem);
+void aii_expiry_free(aii_expiry *expiry);
+bool aii_expiry_note(aii_expiry *expiry, int64_t id, int64_t expires_ms); /* 0: never. false: no memory */
+/* The heap has all rows up to the index's seq; before newer ones are noted. *filled: it had not, so that rows which went
+ * as expired are unknown. */
+aiinfra_status aii_expiry_prepare(aiinfra_vecstore *store, bool *filled, aiinfra_error *err);
+bool aii_expiry_due(const aiinfra_vecstore *store);
+aiinfra_status aii_expiry_pass(aiinfra_vecstore *store, aiinfra_error *err); /* slots die; index write-locked */
+int64_t aii_expiry_of(const aiinfra_vecstore *store, int64_t given_ms);      /* of a row that is written; 0: never */
+/* In the caller's transaction: removes expired rows, a few with a write, or all. */
+aiinfra_status aii_expiry_purge_some(aiinfra_vecstore *store, size_t n_written, aiinfra_error *err);
+aiinfra_status aii_expiry_purge_all(aiinfra_vecstore *store, size_t *n, aiinfra_error *err);
 /* Vectors from their rows (fetch.c), as the index wants them: [dims]. Lock held, in a transaction. *there: false: the row
  * is gone, or newer than seq. Of a slot: index locked and up to date; its row must be there. */
 aiinfra_status aii_fetch_id(const aiinfra_vecstore *store, int64_t id, int64_t seq, float *out, bool *there,
@@ -492,6 +536,8 @@ aiinfra_status aii_rows_each(aiinfra_vecstore *store, aii_row_fn see, void *ctx,
 /* Tests every live slot; text is the filter's. Lock held, after aii_docs_load(), index locked for reading. */
 aiinfra_status aii_mask_make(aiinfra_vecstore *store, aii_filter *filter, const char *text, aii_mask *mask,
                              aiinfra_error *err);
+/* Bits for a mask that has none, of all live slots: n_passing is told already. Index locked for reading. */
+aiinfra_status aii_mask_alive(const aii_index *index, aii_mask *mask, aiinfra_error *err);
 void aii_mask_free(aiinfra_vecstore *store, aii_mask *mask);
 void aii_masks_clear(aiinfra_vecstore *store); /* lock held, or no other user left */
 /* The values of a field, of the rows that pass. The same locks. */

@@ -106,10 +106,11 @@ aiinfra_status aii_words_find(aiinfra_vecstore *store, const char *text, const u
   aii_buf_init(&query, &store->db->rt->mem, 0);
   aii_words_query(text, &query);
   if (query.failed) rc = aii_fail(err, AIINFRA_ENOMEM, "no memory for a keyword query");
-  if (rc == AIINFRA_OK && query.len > 0) {
+  if (rc == AIINFRA_OK && query.len > 0 && store->collection != 0) {
     rc = aii_sql_prepare_once(store->db->sql, store->words_find, &stmt, err);
     if (rc == AIINFRA_OK) {
       aii_stmt_text(stmt, 1, query.data, query.len);
+      aii_stmt_int(stmt, 2, store->expiry.now_ms());
       rc = read_hits(store, stmt, allow, hits, cap, n, err);
     }
   }

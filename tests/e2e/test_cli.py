@@ -19,7 +19,7 @@ ROOT = os.environ.get("AIINFRA_ROOT", ".")
 AIINFRA = os.path.join(os.environ.get("AIINFRA_BUILD", "build"), "aiinfra")
 NANO = os.path.join(ROOT, "examples/nano/nano.gguf")
 STORIES = os.path.join(os.environ.get("AIINFRA_SHARED_DATA", ""), "models/stories260K")
-COMMANDS = "agent ingest search remember forget memory migrate db query cache run serve bench inspect tokenize template logits perplexity kld imatrix".split()
+COMMANDS = "agent ingest search remember forget memory migrate import export db query cache run serve bench inspect tokenize template logits perplexity kld imatrix".split()
 
 
 def call(*args, stdin=subprocess.DEVNULL, env=None):
@@ -659,6 +659,45 @@ class Memory(Case):
         self.assertEqual(result["bytes_after"], os.path.getsize(copy))
         self.assertIn(b"bytes, before", self.good("db", "optimise", copy)[0])
         self.assertEqual(sorted(os.listdir(self.dir)), ["a.db", "a.db.copy"])
+
+    def test_import_and_export(self):
+        rows = [(i, 0.5 * i, -1.0) for i in range(30)]
+        packed = b"".join(struct.pack("<i2f", 2, x, y) for _, x, y in rows)
+        vectors = self.file("a.fvecs", packed)
+        self.assertEqual(self.good("import", self.db, "things", vectors, "--metric", "l2")[0], b"30 rows\n")
+        out = json.loads(self.good("import", self.db, "things", vectors, "--first-id", "100", "--from", "10", "--rows",
+                                   "5", "--json")[0])
+        self.assertEqual(out, {"rows": 5, "next": 15})
+        lines = os.path.join(self.dir, "b.jsonl")
+        self.assertEqual(json.loads(self.good("export", self.db, "things", lines, "--json")[0]), {"rows": 35})
+        with open(lines) as file:
+            written = [json.loads(line) for line in file]
+        self.assertEqual([row["id"] for row in written], list(range(30)) + list(range(110, 115)))
+        self.assertEqual(written[30]["vector"], [5.0, -1.0])
+        self.good("import", self.db, "again", lines)
+        again = os.path.join(self.dir, "again")
+        self.good("export", self.db, "again", again, "--format", "fvecs")
+        with open(again, "rb") as file:
+            self.assertEqual(file.read(), packed + packed[120:180])
+        self.assertEqual(self.good("import", self.db, "again", lines, "--tenant", "ann", "--rows", "4")[0], b"4 rows\n")
+        self.assertEqual(self.good("export", self.db, "again", lines, "--tenant", "ann")[0], b"4 rows\n")
+        self.assertEqual(self.good("export", self.db, "again", lines, "--tenant", "bob")[0], b"0 rows\n")
+        self.assertIn(b"\n  ann ", self.good("db", "stats", self.db)[0])
+        self.assertEqual(self.good("db", "drop", self.db, "again", "--tenant", "ann")[0], b"4 rows\n")
+        self.assertEqual(self.good("db", "drop", self.db, "things")[0], b"")
+        self.bad(1, "db", "drop", self.db, "things", said="no such collection")
+        self.assertEqual(self.good("db", "check", self.db)[0], b"ok\n")
+        self.good("import", self.db, "again", vectors, "--first-id", "1000", "--ttl", "1000")
+        self.good("export", self.db, "again", lines)
+        with open(lines) as file:
+            expires = [json.loads(line).get("expires_ms") for line in file]
+        self.assertEqual(expires[:35], [None] * 35)
+        self.assertAlmostEqual(expires[35] / 1000, time.time() + 1000, delta=60)
+        broken = self.file("c.jsonl", b'{"vector":[1,2]}\n{"vector":[1,2]}\n{"vector":[1]}\n')
+        err = self.bad(1, "import", self.db, "again", broken, "--batch", "2", said="line 3")
+        self.assertIn("go on with --from 2", err)
+        self.bad(2, "import", self.db, "again", broken, "--format", "csv", said="csv")
+        self.bad(1, "export", self.db, "none", lines, said="no such collection")
 
     def test_db_failures(self):
         letter = self.file("letter.db", b"This is a letter, and not a database at all.")

@@ -116,6 +116,10 @@ static aiinfra_status use(aiinfra_vecstore *store)
         "{\"rows\":[{\"id\":2,\"text\":\"two\",\"payload\":{\"n\":2,\"parts\":[{\"b\":\"x\"}],\"group\":[\"a\",\"b\"],"
         "\"x\":[1]}}],\"next\":null}");
   }
+  if (rc == AIINFRA_OK) rc = change(store, "{\"set_expiry\":{\"expires_ms\":1,\"filter\":{\"x\":1}}}", 1);
+  if (rc == AIINFRA_OK) rc = ask(store, "{\"count\":{\"filter\":{\"n\":{\"$gt\":0}}}}", "{\"count\":1}");
+  if (rc == AIINFRA_OK) rc = change(store, "{\"remove_expired\":{}}", 1);
+  if (rc == AIINFRA_OK) rc = search(store, NULL, false, 1);
   return rc;
 }
 
