@@ -121,6 +121,76 @@ static void test_turns(void **state)
   aiinfra_db_free(a);
 }
 
+/* ---- parts of collections ---------------------------------------------------------------------------------------- */
+
+static aiinfra_vecstore *tenant_of(aiinfra_db *db, const char *tenant)
+{
+  aiinfra_vecstore *store;
+  aiinfra_vecstore_opts opts = AIINFRA_VECSTORE_OPTS_INIT;
+  opts.dims = 3;
+  opts.tenant = tenant;
+  opts.vectors_json = "{\"image\":{\"dims\":3,\"metric\":\"l2\"},\"words\":{\"sparse\":true}}";
+  must(aiinfra_vecstore_open(db, "things", &opts, &store, &err));
+  return store;
+}
+
+static void put_image(aiinfra_vecstore *store, int64_t id)
+{
+  aiinfra_named_vector n = {id, "image", Y, NULL, 3};
+  must(put(store, id, X, "a thing"));
+  must(aiinfra_vecstore_upsert_named(store, &n, 1, &err));
+}
+
+static size_t n_images(aiinfra_vecstore *store)
+{
+  aiinfra_query q = AIINFRA_QUERY_INIT;
+  aiinfra_hit hits[10];
+  size_t n = 0;
+  q.vector = Y;
+  q.options_json = "{\"using\":\"image\"}";
+  must(aiinfra_vecstore_search(store, &q, hits, 10, &n, &err));
+  return n;
+}
+
+/* Tenants, vectors under names and times reach the other node; rows take along there what they took along here. */
+static void test_parts(void **state)
+{
+  aiinfra_db *a = node("parts-a", "parts"), *b = node("parts-b", "parts");
+  aiinfra_vecstore *whole = tenant_of(a, NULL), *left = tenant_of(a, "x"), *right = tenant_of(b, "x");
+  int64_t first = 1;
+  uint64_t n = 0;
+  (void)state;
+  for (int64_t id = 1; id <= 4; id++) put_image(left, id);
+  put_image(whole, 1);
+  assert_int_equal(n_images(right), 4);
+  must(aiinfra_vecstore_remove(left, &first, 1, NULL, &err));
+  assert_int_equal(n_images(right), 3);
+  assert_int_equal(n_images(whole), 1);
+  must(aiinfra_vecstore_change(right, "{\"set_expiry\":{\"expires_ms\":1,\"ids\":[2]}}", &n, &err));
+  assert_int_equal(n, 1);
+  assert_int_equal(n_images(left), 2);
+  must(aiinfra_vecstore_change(left, "{\"remove_expired\":{}}", &n, &err));
+  assert_int_equal(n, 1);
+  assert_int_equal(n_images(right), 2);
+  must(aiinfra_db_check(a, &err));
+  must(aiinfra_db_check(b, &err));
+  must(aiinfra_vecstore_change(whole, "{\"drop_tenant\":{\"tenant\":\"x\"}}", &n, &err));
+  assert_int_equal(n, 2);
+  assert_int_equal(n_images(right), 0);
+  put_image(right, 9);
+  assert_int_equal(n_images(left), 1);
+  must(aiinfra_db_check(a, &err));
+  must(aiinfra_db_check(b, &err));
+  must(aiinfra_vecstore_drop(b, "things", &err));
+  must_sql("SELECT count(*) FROM parts.collections", "0");
+  aiinfra_vecstore_free(whole);
+  aiinfra_vecstore_free(left);
+  aiinfra_vecstore_free(right);
+  must(aiinfra_db_check(a, &err));
+  aiinfra_db_free(a);
+  aiinfra_db_free(b);
+}
+
 /* In a process of its own: 20 messages, each behind what is there, and 20 rows. */
 static int write_many(const char *name, int at)
 {
@@ -581,10 +651,11 @@ static int set_up(void **state)
 int main(void)
 {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_turns),   cmocka_unit_test(test_at_once),  cmocka_unit_test(test_killed),
-      cmocka_unit_test(test_restart), cmocka_unit_test(test_gone),     cmocka_unit_test(test_lock),
-      cmocka_unit_test(test_trimmed), cmocka_unit_test(test_versions), cmocka_unit_test(test_options),
-      cmocka_unit_test(test_copy),    cmocka_unit_test(test_unheard),  cmocka_unit_test(test_little_memory),
+      cmocka_unit_test(test_turns),         cmocka_unit_test(test_parts),   cmocka_unit_test(test_at_once),
+      cmocka_unit_test(test_killed),        cmocka_unit_test(test_restart), cmocka_unit_test(test_gone),
+      cmocka_unit_test(test_lock),          cmocka_unit_test(test_trimmed), cmocka_unit_test(test_versions),
+      cmocka_unit_test(test_options),       cmocka_unit_test(test_copy),    cmocka_unit_test(test_unheard),
+      cmocka_unit_test(test_little_memory),
   };
   const char *why = server_begin();
   if (why != NULL) return test_skip_all("%s", why);
