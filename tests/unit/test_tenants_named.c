@@ -207,6 +207,24 @@ static void step(void)
   }
 }
 
+/* A copy has all of it: rows of the same worlds, with what they have under names. */
+static void check_copy(void)
+{
+  aiinfra_db *own = dbs[0];
+  char *copied;
+  check(aiinfra_db_open(rt, test_db("copy.db"), NULL, &dbs[0], &err));
+  check(aiinfra_db_copy(own, dbs[0], NULL, &copied, &err));
+  aiinfra_string_free(copied);
+  for (int w = 0; w < WORLDS; w++) {
+    open_store(w, 0, false);
+    for (int k = -1; k < KINDS; k++) look(w, 0, k);
+    aiinfra_vecstore_free(stores[w][0]);
+  }
+  check(aiinfra_db_check(dbs[0], &err));
+  aiinfra_db_free(dbs[0]);
+  dbs[0] = own;
+}
+
 static void test_random_work(void **state)
 {
   const char *path = test_db("things.db");
@@ -227,6 +245,7 @@ static void test_random_work(void **state)
   for (int w = 0; w < WORLDS; w++) {
     for (int h = 0; h < HANDLES; h++) aiinfra_vecstore_free(stores[w][h]);
   }
+  check_copy();
   check(aiinfra_vecstore_drop(dbs[0], "things", &err));
   check(aiinfra_db_check(dbs[1], &err));
   check(aiinfra_db_stats(dbs[1], &stats, &err));
