@@ -287,20 +287,30 @@ static double score_entry(work *w, const entry *e)
   return sum_of(w, w->best);
 }
 
+/* What the distances of one slot are at least and at most. Products are off by so much for each length of a query, which
+ * is asked for once; what floats round is in the bounds twice. */
+static void bound_slot(work *w, uint32_t slot)
+{
+  bool l2 = w->index->metric == AIINFRA_METRIC_L2;
+  float off = l2 ? 0 : aii_code_bounds(w->index, slot, 0, 1).high;
+  aii_code_vector(w->index, slot, w->vector);
+  for (size_t q = 0; q < w->s->n_vectors; q++) {
+    float dist = aii_index_dist(w->index, query_of(w, q), w->vector);
+    float slack = off * w->lengths[q] * 1.00001f + fabsf(dist) * 1e-5f + 1e-30f;
+    aii_bounds b = {dist - slack, dist + slack};
+    if (l2) b = aii_code_bounds(w->index, slot, dist, w->lengths[q]);
+    else if (!isfinite(b.low) || !isfinite(b.high)) b = (aii_bounds){-INFINITY, INFINITY};
+    w->best[q] = AII_MIN(w->best[q], b.low);
+    w->most[q] = AII_MIN(w->most[q], b.high);
+  }
+}
+
 /* What its score is at least and at most. */
 static void bound_entry(work *w, const entry *e, double *least, double *most)
 {
   begin(w);
   w->s->plan.n_scanned += (uint64_t)e->n * w->s->n_vectors;
-  for (uint32_t slot = e->first; slot < e->first + e->n; slot++) {
-    aii_code_vector(w->index, slot, w->vector);
-    for (size_t q = 0; q < w->s->n_vectors; q++) {
-      float dist = aii_index_dist(w->index, query_of(w, q), w->vector);
-      aii_bounds b = aii_code_bounds(w->index, slot, dist, w->lengths[q]);
-      w->best[q] = AII_MIN(w->best[q], b.low);
-      w->most[q] = AII_MIN(w->most[q], b.high);
-    }
-  }
+  for (uint32_t slot = e->first; slot < e->first + e->n; slot++) bound_slot(w, slot);
   *most = sum_of(w, w->best);
   *least = sum_of(w, w->most);
 }

@@ -105,6 +105,8 @@ void aii_explain_group(const aii_search *s, const aii_ranked *r, aii_buf *json);
 
 /* using.c: vectors under names. What the options want of them, from the whole object of options. */
 aiinfra_status aii_using_read(const json_t *obj, aii_query_opts *o, aiinfra_error *err);
+/* Refuses what no row of the index could have: NaN, infinity, zero under the cosine. */
+aiinfra_status aii_query_vector_check(const aii_index *index, const float *vector, aiinfra_error *err);
 /* Finds them, and checks the query's vectors by what they are. No lock held. */
 aiinfra_status aii_using_open(aii_search *s, aiinfra_error *err);
 void aii_using_close(aii_search *s);

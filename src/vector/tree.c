@@ -117,6 +117,7 @@ aiinfra_status aii_vecstore_search_tree(aiinfra_vecstore *store, const aiinfra_q
   aii_tree tree = {.store = store};
   json_t *options;
   aiinfra_status rc = aii_request_parse(query->options_json, "options", &options, err);
+  if (rc == AIINFRA_OK && query->vector != NULL) rc = aii_query_vector_check(&store->index, query->vector, err);
   if (rc == AIINFRA_OK) rc = aii_tree_take(&tree, query, options, err);
   const aii_search *s = tree.n_stages > 0 ? &tree.stages[0]->s : NULL;
   size_t room = s != NULL ? (size_t)query->k * (size_t)s->o.group_size : 0;

@@ -75,7 +75,7 @@ static aiinfra_status find(const aii_search *s, const char *label, bool sparse, 
                   label);
 }
 
-static aiinfra_status check_vector(const aii_index *index, const float *vector, aiinfra_error *err)
+aiinfra_status aii_query_vector_check(const aii_index *index, const float *vector, aiinfra_error *err)
 {
   double sum = 0;
   for (uint32_t i = 0; i < index->dims; i++) {
@@ -141,7 +141,7 @@ aiinfra_status aii_using_open(aii_search *s, aiinfra_error *err)
   if (rc == AIINFRA_OK) rc = check_multi(s, err);
   size_t n = s->o.multi > 0 ? (size_t)s->o.multi : 1;
   for (size_t i = 0; rc == AIINFRA_OK && s->q->vector != NULL && i < n; i++) {
-    rc = check_vector(&s->target->index, s->q->vector + i * s->target->index.dims, err);
+    rc = aii_query_vector_check(&s->target->index, s->q->vector + i * s->target->index.dims, err);
     if (rc != AIINFRA_OK && s->o.multi > 0) (void)aii_wrap(err, rc, "vector %zu", i);
   }
   if (rc == AIINFRA_OK && s->o.sparse != NULL) rc = open_sparse(s, err);

@@ -261,6 +261,15 @@ static void test_refused(void **state)
   }
   check_refused(store, "{\"vector\":{\"row\":9}}", AIINFRA_ENOENT, "no row has the id 9");
   check_refused(store, "{\"searches\":[{\"query\":1},{\"query\":9}]}", AIINFRA_ENOENT, "searches[1]");
+  const float none[2] = {NAN, 0};
+  aiinfra_query q = AIINFRA_QUERY_INIT;
+  aiinfra_hit hits[10];
+  size_t n;
+  q.vector = none;
+  q.text = "one";
+  q.options_json = "{\"query\":{\"fusion\":\"rrf\"}}";
+  assert_int_equal(aiinfra_vecstore_search(store, &q, hits, 10, &n, &err), AIINFRA_EINVAL);
+  assert_non_null(strstr(err.message, "element 0 of the vector"));
   aiinfra_vecstore_free(store);
   aiinfra_db_free(db);
 }
