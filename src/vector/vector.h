@@ -467,6 +467,10 @@ aiinfra_status aii_vecstore_count(aiinfra_vecstore *store, uint64_t *n, aiinfra_
 
 /* Brings the index up to the rows (sync.c). Lock held, index unlocked. */
 aiinfra_status aii_vecstore_sync(aiinfra_vecstore *store, aiinfra_error *err);
+/* Its parts that others have, too. The collection's counts; and marks, as bits, what the map has for ids of rows that are
+ * there. Lock held. */
+aiinfra_status aii_collection_seqs(aiinfra_vecstore *store, int64_t *seq, int64_t *removed_seq, aiinfra_error *err);
+aiinfra_status aii_rows_there(aiinfra_vecstore *store, const aii_idmap *map, uint64_t *there, aiinfra_error *err);
 /* Vectors from their rows (fetch.c), as the index wants them: [dims]. Lock held, in a transaction. *there: false: the row
  * is gone, or newer than seq. Of a slot: index locked and up to date; its row must be there. */
 aiinfra_status aii_fetch_id(const aiinfra_vecstore *store, int64_t id, int64_t seq, float *out, bool *there,
