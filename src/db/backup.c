@@ -59,7 +59,7 @@ static aiinfra_status check_copy(aiinfra_db *db, const char *path, aiinfra_error
   return rc;
 }
 
-static void remove_beside(aii_mem *mem, const char *path)
+void aii_db_remove_beside(aii_mem *mem, const char *path)
 {
   static const char *const endings[] = {"-journal", "-wal", "-shm"};
   aii_buf name;
@@ -84,6 +84,6 @@ aiinfra_status aii_db_backup(aiinfra_db *db, const char *path, const aiinfra_db_
     rc = check_copy(db, file.path.data, err);
     if (rc != AIINFRA_OK) rc = aii_wrap(err, rc, "check the copy");
   }
-  if (rc != AIINFRA_OK) remove_beside(mem, file.path.data);
+  if (rc != AIINFRA_OK) aii_db_remove_beside(mem, file.path.data);
   return aii_aside_close(&file, rc, err);
 }

@@ -61,6 +61,7 @@ aiinfra_status aii_db_check(aiinfra_db *db, aiinfra_error *err);
 /* stats.c */
 aiinfra_status aii_db_stats(aiinfra_db *db, aii_buf *json, aiinfra_error *err);
 /* backup.c, optimise.c: opts are loaded to the full struct. */
+void aii_db_remove_beside(aii_mem *mem, const char *path); /* what SQLite keeps beside a file */
 aiinfra_status aii_db_backup(aiinfra_db *db, const char *path, const aiinfra_db_backup_opts *opts, aiinfra_error *err);
 aiinfra_status aii_db_optimise(aiinfra_db *db, const aiinfra_db_optimise_opts *opts, aii_buf *json, aiinfra_error *err);
 aiinfra_status aii_db_copy(aiinfra_db *from, aiinfra_db *to, const aiinfra_db_copy_opts *opts, aii_buf *json,

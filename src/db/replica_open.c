@@ -193,15 +193,8 @@ static aiinfra_status open_copy(aii_replica *r, const char *path, const aii_sql_
 
 static void remove_file(aii_mem *mem, const char *path)
 {
-  static const char *const endings[] = {"", "-wal", "-shm"};
-  aii_buf name;
-  aii_buf_init(&name, mem, 0);
-  for (size_t i = 0; i < AII_COUNT(endings); i++) {
-    aii_buf_clear(&name);
-    aii_buf_fmt(&name, "%s%s", path, endings[i]);
-    if (!name.failed) (void)unlink(name.data);
-  }
-  aii_buf_free(&name);
+  (void)unlink(path);
+  aii_db_remove_beside(mem, path);
 }
 
 /* ---- opening ----------------------------------------------------------------------------------------------------- */

@@ -134,26 +134,17 @@ static aiinfra_status add_new(aiinfra_vecstore *store, aii_sql *sql, aiinfra_err
   return rc;
 }
 
-static aiinfra_status kill_removed(aiinfra_vecstore *store, aii_sql *sql, aiinfra_error *err)
+static aiinfra_status kill_removed(aiinfra_vecstore *store, aiinfra_error *err)
 {
   aii_multi *m = store->multi;
-  aii_stmt *stmt;
-  bool row = true, *there = aii_new_array(m->mem, m->n + 1, sizeof *there);
+  size_t n_words = m->n / 64 + 1;
+  uint64_t *there = aii_new_array(m->mem, n_words, sizeof *there);
   if (there == NULL) return no_memory(err);
-  aiinfra_status rc = aii_sql_prepare(sql, "SELECT id FROM rows WHERE collection = ?1", &stmt, err);
-  if (rc == AIINFRA_OK) {
-    aii_stmt_int(stmt, 1, store->collection);
-    while (rc == AIINFRA_OK && row) {
-      rc = aii_stmt_step(stmt, &row, err);
-      uint32_t at = rc == AIINFRA_OK && row ? aii_idmap_get(&m->map, aii_stmt_get_int(stmt, 0)) : AII_NO_SLOT;
-      if (at != AII_NO_SLOT) there[at] = true;
-    }
-    aii_stmt_reset(stmt);
-  }
+  aiinfra_status rc = aii_rows_there(store, &m->map, there, err);
   for (size_t i = 0; rc == AIINFRA_OK && i < m->n; i++) {
-    if (!there[i]) kill_entry(store, &m->rows[i]);
+    if (!aii_bit(there, (uint32_t)i)) kill_entry(store, &m->rows[i]);
   }
-  aii_del(m->mem, there, (m->n + 1) * sizeof *there);
+  aii_del(m->mem, there, n_words * sizeof *there);
   return rc;
 }
 
@@ -174,25 +165,15 @@ aiinfra_status aii_multi_sync(aiinfra_vecstore *store, aiinfra_error *err)
 {
   aii_index *index = &store->index;
   aii_sql *sql = store->db->sql;
-  aii_stmt *stmt;
-  bool row;
-  int64_t seq = 0, removed_seq = 0;
-  aiinfra_status rc = aii_sql_prepare(sql, "SELECT seq, removed_seq FROM collections WHERE id = ?1", &stmt, err);
-  if (rc != AIINFRA_OK) return rc;
-  aii_stmt_int(stmt, 1, store->collection);
-  rc = aii_stmt_step(stmt, &row, err);
-  if (rc == AIINFRA_OK && row) {
-    seq = aii_stmt_get_int(stmt, 0);
-    removed_seq = aii_stmt_get_int(stmt, 1);
-  }
-  aii_stmt_reset(stmt);
-  if (rc != AIINFRA_OK || index->seq == seq) return rc; /* changes only with the connection's lock held */
+  aii_seqs now;
+  aiinfra_status rc = aii_collection_seqs(store, &now, err);
+  if (rc != AIINFRA_OK || index->seq == now.seq) return rc; /* changes only with the connection's lock held */
   renew(store);
   (void)pthread_rwlock_wrlock(&index->lock);
-  bool removed = store->multi->n > 0 && (index->seq < 0 || removed_seq > index->seq);
+  bool removed = store->multi->n > 0 && (index->seq < 0 || now.removed_seq > index->seq);
   rc = add_new(store, sql, err);
-  if (rc == AIINFRA_OK && removed) rc = kill_removed(store, sql, err);
-  if (rc == AIINFRA_OK) index->seq = seq;
+  if (rc == AIINFRA_OK && removed) rc = kill_removed(store, err);
+  if (rc == AIINFRA_OK) index->seq = now.seq;
   (void)pthread_rwlock_unlock(&index->lock);
   return rc;
 }

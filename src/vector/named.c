@@ -34,27 +34,13 @@ static aiinfra_status read_choice(const json_t *obj, const char *path, const cha
   return aii_fail(err, AIINFRA_EINVAL, "%s.%s: there is no '%.64s'", path, key, name);
 }
 
-static aiinfra_status check_members(const json_t *obj, const char *path, const char *const *names, aiinfra_error *err)
-{
-  const char *name;
-  json_t *value;
-  json_object_foreach((json_t *)(uintptr_t)obj, name, value)
-  {
-    size_t i = 0;
-    (void)value;
-    while (names[i] != NULL && strcmp(names[i], name) != 0) i++;
-    if (names[i] == NULL) return aii_fail(err, AIINFRA_EINVAL, "%s: there is no option '%.64s'", path, name);
-  }
-  return AIINFRA_OK;
-}
-
 static aiinfra_status read_dense(const json_t *obj, const char *path, kind_of *k, aiinfra_error *err)
 {
   static const char *const members[] = {"dims", "metric", "element", "multi", "sparse", NULL};
   static const char *const metrics[] = {"cosine", "ip", "l2", NULL};
   static const char *const elements[] = {"f32", "f16", "int8", "binary", NULL};
   bool multi = false;
-  aiinfra_status rc = check_members(obj, path, members, err);
+  aiinfra_status rc = aii_check_names(obj, path, members, err);
   if (rc == AIINFRA_OK) rc = aii_json_get_int(obj, path, "dims", true, &k->dims, err);
   if (rc == AIINFRA_OK) rc = read_choice(obj, path, "metric", metrics, &k->metric, err);
   if (rc == AIINFRA_OK) rc = read_choice(obj, path, "element", elements, &k->element, err);
@@ -81,7 +67,7 @@ static aiinfra_status read_kind(const char *label, const json_t *obj, kind_of *k
     return aii_fail(err, AIINFRA_EINVAL, "%s: expected an object, found %s", path, aii_json_type(obj));
   }
   aiinfra_status rc = aii_json_get_bool(obj, path, "sparse", false, &sparse, err);
-  if (rc != AIINFRA_OK || sparse) return rc == AIINFRA_OK ? check_members(obj, path, members, err) : rc;
+  if (rc != AIINFRA_OK || sparse) return rc == AIINFRA_OK ? aii_check_names(obj, path, members, err) : rc;
   *k = (kind_of){.dims = 0};
   return read_dense(obj, path, k, err);
 }

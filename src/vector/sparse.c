@@ -207,40 +207,30 @@ static aiinfra_status add_new(aiinfra_vecstore *store, aii_sql *sql, aiinfra_err
   return rc;
 }
 
-static aiinfra_status kill_removed(aiinfra_vecstore *store, aii_sql *sql, aiinfra_error *err)
+static aiinfra_status kill_removed(aiinfra_vecstore *store, aiinfra_error *err)
 {
   aii_sparse *s = store->sparse;
-  aii_stmt *stmt;
-  bool row = true, *there = aii_new_array(s->mem, (size_t)s->n + 1, sizeof *there);
+  size_t n_words = (size_t)s->n / 64 + 1;
+  uint64_t *there = aii_new_array(s->mem, n_words, sizeof *there);
   if (there == NULL) return no_memory(err);
-  aiinfra_status rc = aii_sql_prepare(sql, "SELECT id FROM rows WHERE collection = ?1", &stmt, err);
-  if (rc == AIINFRA_OK) {
-    aii_stmt_int(stmt, 1, store->collection);
-    while (rc == AIINFRA_OK && row) {
-      rc = aii_stmt_step(stmt, &row, err);
-      uint32_t slot = rc == AIINFRA_OK && row ? aii_idmap_get(&s->map, aii_stmt_get_int(stmt, 0)) : AII_NO_SLOT;
-      if (slot != AII_NO_SLOT) there[slot] = true;
-    }
-    aii_stmt_reset(stmt);
-  }
+  aiinfra_status rc = aii_rows_there(store, &s->map, there, err);
   for (uint32_t slot = 0; rc == AIINFRA_OK && slot < s->n; slot++) {
-    if (!there[slot]) kill(s, slot);
+    if (!aii_bit(there, slot)) kill(s, slot);
   }
-  aii_del(s->mem, there, ((size_t)s->n + 1) * sizeof *there);
+  aii_del(s->mem, there, n_words * sizeof *there);
   return rc;
 }
 
 /* Reads what is newer than the index, with its write lock held. */
-static aiinfra_status read_rows(aiinfra_vecstore *store, aii_sql *sql, int64_t seq, int64_t removed_seq,
-                                aiinfra_error *err)
+static aiinfra_status read_rows(aiinfra_vecstore *store, aii_sql *sql, const aii_seqs *now, aiinfra_error *err)
 {
   aii_sparse *s = store->sparse;
-  if (s->seq >= seq) return AIINFRA_OK;
+  if (s->seq >= now->seq) return AIINFRA_OK;
   if (s->n_dead > KEEP_DEAD && s->n_dead > s->n / 2) clear(s);
-  bool removed = s->n > 0 && (s->seq < 0 || removed_seq > s->seq);
+  bool removed = s->n > 0 && (s->seq < 0 || now->removed_seq > s->seq);
   aiinfra_status rc = add_new(store, sql, err);
-  if (rc == AIINFRA_OK && removed) rc = kill_removed(store, sql, err);
-  if (rc == AIINFRA_OK) s->seq = seq;
+  if (rc == AIINFRA_OK && removed) rc = kill_removed(store, err);
+  if (rc == AIINFRA_OK) s->seq = now->seq;
   return rc;
 }
 
@@ -248,24 +238,14 @@ static aiinfra_status read_rows(aiinfra_vecstore *store, aii_sql *sql, int64_t s
 static aiinfra_status sync(aiinfra_vecstore *store, aii_sql *sql, aiinfra_error *err)
 {
   aii_sparse *s = store->sparse;
-  aii_stmt *stmt;
-  bool row;
-  int64_t seq = 0, removed_seq = 0;
-  aiinfra_status rc = aii_sql_prepare(sql, "SELECT seq, removed_seq FROM collections WHERE id = ?1", &stmt, err);
-  if (rc != AIINFRA_OK) return rc;
-  aii_stmt_int(stmt, 1, store->collection);
-  rc = aii_stmt_step(stmt, &row, err);
-  if (rc == AIINFRA_OK && row) {
-    seq = aii_stmt_get_int(stmt, 0);
-    removed_seq = aii_stmt_get_int(stmt, 1);
-  }
-  aii_stmt_reset(stmt);
+  aii_seqs now;
+  aiinfra_status rc = aii_collection_seqs(store, &now, err);
   if (rc != AIINFRA_OK) return rc;
   (void)pthread_rwlock_rdlock(&s->lock);
-  if (s->seq >= seq) return AIINFRA_OK;
+  if (s->seq >= now.seq) return AIINFRA_OK;
   (void)pthread_rwlock_unlock(&s->lock);
   (void)pthread_rwlock_wrlock(&s->lock);
-  rc = read_rows(store, sql, seq, removed_seq, err);
+  rc = read_rows(store, sql, &now, err);
   (void)pthread_rwlock_unlock(&s->lock);
   if (rc == AIINFRA_OK) (void)pthread_rwlock_rdlock(&s->lock);
   return rc;

@@ -77,8 +77,7 @@ static aiinfra_status add_new(aiinfra_vecstore *store, aiinfra_error *err)
   return rc;
 }
 
-/* Marks the slots whose ids are there. */
-static aiinfra_status mark_there(aiinfra_vecstore *store, uint64_t *there, aiinfra_error *err)
+aiinfra_status aii_rows_there(aiinfra_vecstore *store, const aii_idmap *map, uint64_t *there, aiinfra_error *err)
 {
   aii_stmt *stmt;
   bool row = true;
@@ -88,7 +87,7 @@ static aiinfra_status mark_there(aiinfra_vecstore *store, uint64_t *there, aiinf
   while (rc == AIINFRA_OK && row) {
     rc = aii_stmt_step(stmt, &row, err);
     if (rc != AIINFRA_OK || !row) break;
-    uint32_t slot = aii_idmap_get(&store->index.map, aii_stmt_get_int(stmt, 0));
+    uint32_t slot = aii_idmap_get(map, aii_stmt_get_int(stmt, 0));
     if (slot != AII_NO_SLOT) there[slot / 64] |= (uint64_t)1 << slot % 64;
   }
   aii_stmt_reset(stmt);
@@ -101,7 +100,7 @@ static aiinfra_status kill_removed(aiinfra_vecstore *store, aiinfra_error *err)
   size_t n_words = (size_t)index->n / 64 + 1;
   uint64_t *there = aii_new_array(index->mem, n_words, sizeof *there);
   if (there == NULL) return aii_fail(err, AIINFRA_ENOMEM, "no memory for an index of %u vectors", index->n);
-  aiinfra_status rc = mark_there(store, there, err);
+  aiinfra_status rc = aii_rows_there(store, &index->map, there, err);
   for (uint32_t slot = 0; rc == AIINFRA_OK && slot < index->n; slot++) {
     if (!aii_bit(there, slot)) aii_index_kill(index, slot);
   }
@@ -124,13 +123,26 @@ static void heal(aiinfra_vecstore *store)
   (void)pthread_mutex_unlock(&index->build);
 }
 
-/* What a collection says of its rows. */
-typedef struct state {
-  int64_t seq, removed_seq, purged_seq;
-} state;
+aiinfra_status aii_collection_seqs(aiinfra_vecstore *store, aii_seqs *out, aiinfra_error *err)
+{
+  aii_stmt *stmt;
+  bool row;
+  *out = (aii_seqs){0};
+  aiinfra_status rc =
+      aii_sql_prepare(store->db->sql, "SELECT seq, removed_seq, purged_seq FROM collections WHERE id = ?1", &stmt, err);
+  if (rc != AIINFRA_OK) return rc;
+  aii_stmt_int(stmt, 1, store->collection);
+  rc = aii_stmt_step(stmt, &row, err);
+  if (rc == AIINFRA_OK && row) {
+    *out = (aii_seqs){aii_stmt_get_int(stmt, 0), aii_stmt_get_int(stmt, 1), aii_stmt_get_int(stmt, 2)};
+  }
+  if (rc == AIINFRA_OK && !row) rc = aii_fail(err, AIINFRA_ENOENT, "the collection is gone; open it again");
+  aii_stmt_reset(stmt);
+  return rc;
+}
 
 /* Index write-locked. */
-static aiinfra_status catch_up(aiinfra_vecstore *store, const state *now, aiinfra_error *err)
+static aiinfra_status catch_up(aiinfra_vecstore *store, const aii_seqs *now, aiinfra_error *err)
 {
   aii_index *index = &store->index;
   bool filled;
@@ -147,22 +159,11 @@ static aiinfra_status catch_up(aiinfra_vecstore *store, const state *now, aiinfr
 aiinfra_status aii_vecstore_sync(aiinfra_vecstore *store, aiinfra_error *err)
 {
   aii_index *index = &store->index;
-  aii_stmt *stmt;
-  bool row;
-  state now = {0};
+  aii_seqs now;
   aiinfra_status rc = aii_tenant_find(store, err);
   if (rc != AIINFRA_OK || store->collection == 0) return rc;
   if (store->multi != NULL) return aii_multi_sync(store, err);
-  rc =
-      aii_sql_prepare(store->db->sql, "SELECT seq, removed_seq, purged_seq FROM collections WHERE id = ?1", &stmt, err);
-  if (rc != AIINFRA_OK) return rc;
-  aii_stmt_int(stmt, 1, store->collection);
-  rc = aii_stmt_step(stmt, &row, err);
-  if (rc == AIINFRA_OK && row) {
-    now = (state){aii_stmt_get_int(stmt, 0), aii_stmt_get_int(stmt, 1), aii_stmt_get_int(stmt, 2)};
-  }
-  if (rc == AIINFRA_OK && !row) rc = aii_fail(err, AIINFRA_ENOENT, "the collection is gone; open it again");
-  aii_stmt_reset(stmt);
+  rc = aii_collection_seqs(store, &now, err);
   /* index->seq and what is dead change only with the connection's lock held, so they may be read without the index's */
   if (rc == AIINFRA_OK && index->n > KEEP_DEAD && index->n_dead > index->n / DEAD_PART) heal(store);
   if (rc != AIINFRA_OK || (index->seq == now.seq && store->expiry.filled && !aii_expiry_due(store))) return rc;

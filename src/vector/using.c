@@ -38,9 +38,8 @@ static aiinfra_status check_pairs(const json_t *indices, const json_t *values, a
 
 aiinfra_status aii_using_read(const json_t *obj, aii_query_opts *o, aiinfra_error *err)
 {
+  static const char *const names[] = {"using", "indices", "values", NULL};
   json_t *sparse = NULL, *indices = NULL, *values = NULL;
-  const char *name;
-  json_t *value;
   aiinfra_status rc = aii_json_get_str(obj, "options", "using", false, &o->using_name, err);
   if (rc == AIINFRA_OK) rc = aii_json_get_int(obj, "options", "multi", false, &o->multi, err);
   if (rc == AIINFRA_OK && (o->multi < 0 || o->multi > MAX_VECTORS)) {
@@ -49,13 +48,8 @@ aiinfra_status aii_using_read(const json_t *obj, aii_query_opts *o, aiinfra_erro
   if (rc == AIINFRA_OK) rc = aii_json_get_object(obj, "options", "sparse", false, &sparse, err);
   if (rc != AIINFRA_OK || sparse == NULL) return rc;
   o->sparse = sparse;
-  json_object_foreach(sparse, name, value)
-  {
-    if (strcmp(name, "using") != 0 && strcmp(name, "indices") != 0 && strcmp(name, "values") != 0) {
-      return aii_fail(err, AIINFRA_EINVAL, "options.sparse: there is no option '%.64s'", name);
-    }
-  }
-  rc = aii_json_get_str(sparse, "options.sparse", "using", true, &o->sparse_using, err);
+  rc = aii_check_names(sparse, "options.sparse", names, err);
+  if (rc == AIINFRA_OK) rc = aii_json_get_str(sparse, "options.sparse", "using", true, &o->sparse_using, err);
   if (rc == AIINFRA_OK) rc = aii_json_get_array(sparse, "options.sparse", "indices", true, &indices, err);
   if (rc == AIINFRA_OK) rc = aii_json_get_array(sparse, "options.sparse", "values", true, &values, err);
   return rc == AIINFRA_OK ? check_pairs(indices, values, err) : rc;

@@ -511,6 +511,13 @@ int64_t aii_expiry_of(const aiinfra_vecstore *store, int64_t given_ms);      /* 
 /* In the caller's transaction: removes expired rows, a few with a write, or all. */
 aiinfra_status aii_expiry_purge_some(aiinfra_vecstore *store, size_t n_written, aiinfra_error *err);
 aiinfra_status aii_expiry_purge_all(aiinfra_vecstore *store, size_t *n, aiinfra_error *err);
+/* Its parts that others have, too. The collection's counts; and marks, as bits, what the map has for ids of rows that are
+ * there. Lock held. */
+typedef struct aii_seqs {
+  int64_t seq, removed_seq, purged_seq;
+} aii_seqs;
+aiinfra_status aii_collection_seqs(aiinfra_vecstore *store, aii_seqs *out, aiinfra_error *err);
+aiinfra_status aii_rows_there(aiinfra_vecstore *store, const aii_idmap *map, uint64_t *there, aiinfra_error *err);
 /* Vectors from their rows (fetch.c), as the index wants them: [dims]. Lock held, in a transaction. *there: false: the row
  * is gone, or newer than seq. Of a slot: index locked and up to date; its row must be there. */
 aiinfra_status aii_fetch_id(const aiinfra_vecstore *store, int64_t id, int64_t seq, float *out, bool *there,

@@ -250,5 +250,6 @@ int main(void)
       cmocka_unit_test(test_bias_bans_and_forces),   cmocka_unit_test(test_bias_within_a_grammar),
       cmocka_unit_test(test_same_in_any_batch),      cmocka_unit_test(test_refusals),
   };
+  if (test_data(STORIES_GGUF) == NULL) return test_skip_all("no %s in AIINFRA_SHARED_DATA", STORIES_GGUF);
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
