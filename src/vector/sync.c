@@ -136,7 +136,9 @@ aiinfra_status aii_collection_seqs(aiinfra_vecstore *store, aii_seqs *out, aiinf
   if (rc == AIINFRA_OK && row) {
     *out = (aii_seqs){aii_stmt_get_int(stmt, 0), aii_stmt_get_int(stmt, 1), aii_stmt_get_int(stmt, 2)};
   }
-  if (rc == AIINFRA_OK && !row) rc = aii_fail(err, AIINFRA_ENOENT, "the collection is gone; open it again");
+  if (rc == AIINFRA_OK && !row && store->collection != 0) {
+    rc = aii_fail(err, AIINFRA_ENOENT, "the collection is gone; open it again");
+  }
   aii_stmt_reset(stmt);
   return rc;
 }

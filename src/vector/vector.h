@@ -511,8 +511,8 @@ int64_t aii_expiry_of(const aiinfra_vecstore *store, int64_t given_ms);      /* 
 /* In the caller's transaction: removes expired rows, a few with a write, or all. */
 aiinfra_status aii_expiry_purge_some(aiinfra_vecstore *store, size_t n_written, aiinfra_error *err);
 aiinfra_status aii_expiry_purge_all(aiinfra_vecstore *store, size_t *n, aiinfra_error *err);
-/* Its parts that others have, too. The collection's counts; and marks, as bits, what the map has for ids of rows that are
- * there. Lock held. */
+/* Its parts that others have, too. The collection's counts, zeros where a tenant has none yet; and marks, as bits, what the
+ * map has for ids of rows that are there. Lock held. */
 typedef struct aii_seqs {
   int64_t seq, removed_seq, purged_seq;
 } aii_seqs;
