@@ -107,21 +107,37 @@ static aiinfra_status check_links(aii_sql *sql, aiinfra_error *err)
                 err);
 }
 
-static aiinfra_status check_words(void *ctx, int64_t id, const char *name, aiinfra_error *err)
+static aiinfra_status check_words(void *ctx, int64_t id, aiinfra_error *err)
 {
   char query[1024];
-  (void)name;
   (void)snprintf(query, sizeof query, WORDS_PROMISE, (long long)id);
   return expect(ctx, query, err);
 }
 
-static aiinfra_status check_word_index(void *ctx, int64_t id, const char *name, aiinfra_error *err)
+/* Names the collection whose words are damaged. One that another process has dropped meanwhile has none to be checked. */
+static aiinfra_status name_words(aii_sql *sql, int64_t id, aiinfra_error *err, aiinfra_status rc)
+{
+  aii_stmt *stmt;
+  bool row = false;
+  if (aii_sql_prepare(sql, "SELECT name FROM collections WHERE id = ?1", &stmt, NULL) != AIINFRA_OK) return rc;
+  aii_stmt_int(stmt, 1, id);
+  bool asked = aii_stmt_step(stmt, &row, NULL) == AIINFRA_OK;
+  if (asked && !row) rc = AIINFRA_OK;
+  else if (asked && rc == AIINFRA_EFORMAT) {
+    rc = aii_wrap(err, rc, "the words of collection %.120s", aii_stmt_get_text(stmt, 0, NULL));
+  }
+  aii_stmt_reset(stmt);
+  return rc;
+}
+
+/* To SQLite this is a write: it waits for its turn, in no transaction whose view others may have written behind. */
+static aiinfra_status check_word_index(void *ctx, int64_t id, aiinfra_error *err)
 {
   char query[96];
   (void)snprintf(query, sizeof query, "INSERT INTO words_%lld(words_%lld) VALUES('integrity-check')", (long long)id,
                  (long long)id);
   aiinfra_status rc = aii_sql_exec(ctx, query, err);
-  return rc == AIINFRA_EFORMAT ? aii_wrap(err, rc, "the words of collection %.120s", name) : rc;
+  return rc == AIINFRA_OK ? rc : name_words(ctx, id, err, rc);
 }
 
 static aiinfra_status check_promises(aii_sql *sql, aiinfra_error *err)

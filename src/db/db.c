@@ -85,16 +85,29 @@ void aii_db_unref(aiinfra_db *db)
   aii_runtime_unref(rt);
 }
 
-aiinfra_status aii_db_each_collection(aii_sql *sql, aii_collection_fn see, void *ctx, aiinfra_error *err)
+/* The first collection behind `id`; 0: there is none. */
+static aiinfra_status next_collection(aii_sql *sql, int64_t *id, aiinfra_error *err)
 {
   aii_stmt *stmt;
-  bool row = true;
-  aiinfra_status rc = aii_sql_prepare(sql, "SELECT id, name FROM collections WHERE parent IS NULL", &stmt, err);
-  while (rc == AIINFRA_OK && row) {
-    rc = aii_stmt_step(stmt, &row, err);
-    if (rc == AIINFRA_OK && row) rc = see(ctx, aii_stmt_get_int(stmt, 0), aii_stmt_get_text(stmt, 1, NULL), err);
+  bool row;
+  aiinfra_status rc = aii_sql_prepare(
+      sql, "SELECT id FROM collections WHERE parent IS NULL AND id > ?1 ORDER BY id LIMIT 1", &stmt, err);
+  if (rc != AIINFRA_OK) return rc;
+  aii_stmt_int(stmt, 1, *id);
+  rc = aii_stmt_step(stmt, &row, err);
+  *id = rc == AIINFRA_OK && row ? aii_stmt_get_int(stmt, 0) : 0;
+  aii_stmt_reset(stmt);
+  return rc;
+}
+
+aiinfra_status aii_db_each_collection(aii_sql *sql, aii_collection_fn see, void *ctx, aiinfra_error *err)
+{
+  int64_t id = 0;
+  aiinfra_status rc = next_collection(sql, &id, err);
+  while (rc == AIINFRA_OK && id != 0) {
+    rc = see(ctx, id, err);
+    if (rc == AIINFRA_OK) rc = next_collection(sql, &id, err);
   }
-  if (stmt != NULL) aii_stmt_reset(stmt);
   return rc;
 }
 

@@ -69,8 +69,9 @@ aiinfra_status aii_db_copy(aiinfra_db *from, aiinfra_db *to, const aiinfra_db_co
 /* expire.c: removes at most `limit` rows of a collection whose time has passed. Lock held, in the caller's transaction. */
 aiinfra_status aii_db_purge(aii_sql *sql, int64_t collection, int64_t now_ms, uint64_t limit, uint64_t *n,
                             aiinfra_error *err);
-/* Calls for the id and name of every collection that has words, which those below others have not. Lock held. */
-typedef aiinfra_status (*aii_collection_fn)(void *ctx, int64_t id, const char *name, aiinfra_error *err);
+/* Calls for the id of every collection that has words, which those below others have not, with no statement running: who is
+ * called may write. Lock held. */
+typedef aiinfra_status (*aii_collection_fn)(void *ctx, int64_t id, aiinfra_error *err);
 aiinfra_status aii_db_each_collection(aii_sql *sql, aii_collection_fn see, void *ctx, aiinfra_error *err);
 /* words.c: the statements of the last collection: rows come in runs of one. Zeros but for sql; closed at the end. */
 typedef struct aii_words {

@@ -20,10 +20,9 @@ typedef struct work {
   bool busy;
 } work;
 
-static aiinfra_status take_collection(void *ctx, int64_t id, const char *name, aiinfra_error *err)
+static aiinfra_status take_collection(void *ctx, int64_t id, aiinfra_error *err)
 {
   work *w = ctx;
-  (void)name;
   if (!aii_grow(&w->db->rt->mem, &w->ids, &w->cap, w->n + 1, sizeof *w->ids)) {
     return aii_fail(err, AIINFRA_ENOMEM, "no memory for %zu collections", w->n + 1);
   }

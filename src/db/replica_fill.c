@@ -159,9 +159,8 @@ static aiinfra_status fill_table(aii_replica *r, const aii_truth_table *table, a
   return rc == AIINFRA_OK ? rc : aii_wrap(err, rc, "table %s", table->name);
 }
 
-static aiinfra_status make_words(void *ctx, int64_t id, const char *name, aiinfra_error *err)
+static aiinfra_status make_words(void *ctx, int64_t id, aiinfra_error *err)
 {
-  (void)name;
   return exec_of(ctx, AII_WORDS_CREATE, id, err);
 }
 

@@ -224,13 +224,17 @@ aiinfra_status aii_tenants_read(aiinfra_vecstore *store, const json_t *request, 
 
 /* ---- dropping -------------------------------------------------------------------------------------------------- */
 
+/* Prepared anew: every drop changes the schema, and when memory runs out while SQLite prepares a statement of before once more,
+ * within its run, it may tell something else than that. */
 static aiinfra_status run(aii_sql *sql, const char *literal, int64_t id, aiinfra_error *err)
 {
   aii_stmt *stmt;
-  aiinfra_status rc = aii_sql_prepare(sql, literal, &stmt, err);
+  aiinfra_status rc = aii_sql_prepare_once(sql, literal, &stmt, err);
   if (rc != AIINFRA_OK) return rc;
   aii_stmt_int(stmt, 1, id);
-  return aii_stmt_run(stmt, err);
+  rc = aii_stmt_run(stmt, err);
+  aii_stmt_free(stmt);
+  return rc;
 }
 
 /* below: what it has under names went before, so that no trigger looks for it, and it has no words of its own. */

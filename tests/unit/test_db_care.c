@@ -8,7 +8,9 @@
 #include <cmocka.h>
 #include <dirent.h>
 #include <jansson.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -169,6 +171,40 @@ static int write_between(void *user, double fraction)
   if (w->calls <= 50) put(w->store, w->next, w->next + 1);
   w->next++;
   return 0;
+}
+
+static atomic_bool enough;
+
+static void *keep_writing(void *store)
+{
+  float v[DIMS] = {1};
+  aiinfra_record r = {1, v, "some words", NULL};
+  while (!atomic_load(&enough)) {
+    if (aiinfra_vecstore_upsert(store, &r, 1, NULL) != AIINFRA_OK) return store;
+  }
+  return NULL;
+}
+
+/* The check of the words takes its turn among those who write. */
+static void test_check_beside_writer(void **state)
+{
+  (void)state;
+  pthread_t writer;
+  void *failed;
+  const char *path = test_tmp("busy.db");
+  aiinfra_db *db = must_open(path), *other = must_open(path);
+  aiinfra_vecstore *store = must_open_store(other);
+  atomic_store(&enough, false);
+  assert_int_equal(pthread_create(&writer, NULL, keep_writing, store), 0);
+  for (int i = 0; i < 100; i++) {
+    if (aiinfra_db_check(db, &err) != AIINFRA_OK) fail_msg("%s", err.message);
+  }
+  atomic_store(&enough, true);
+  assert_int_equal(pthread_join(writer, &failed), 0);
+  assert_null(failed);
+  aiinfra_vecstore_free(store);
+  aiinfra_db_free(other);
+  aiinfra_db_free(db);
 }
 
 static void test_backup(void **state)
@@ -471,9 +507,11 @@ static int tear_down(void **state)
 int main(void)
 {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_check),        cmocka_unit_test(test_backup),    cmocka_unit_test(test_backup_of_memory),
-      cmocka_unit_test(test_backup_fails), cmocka_unit_test(test_disk_full), cmocka_unit_test(test_read_only),
-      cmocka_unit_test(test_stats),        cmocka_unit_test(test_optimise),  cmocka_unit_test(test_optimise_old),
+      cmocka_unit_test(test_check),        cmocka_unit_test(test_check_beside_writer),
+      cmocka_unit_test(test_backup),       cmocka_unit_test(test_backup_of_memory),
+      cmocka_unit_test(test_backup_fails), cmocka_unit_test(test_disk_full),
+      cmocka_unit_test(test_read_only),    cmocka_unit_test(test_stats),
+      cmocka_unit_test(test_optimise),     cmocka_unit_test(test_optimise_old),
   };
   return cmocka_run_group_tests(tests, set_up, tear_down);
 }
