@@ -9,8 +9,8 @@
 #include "cli.h"
 
 typedef struct run_options {
-  const char *prompt, *tools, *tool_choice, *kv_type;
-  int64_t n, top_k, seed, threads;
+  const char *prompt, *tools, *tool_choice, *kv_type, *bias;
+  int64_t n, top_k, seed, threads, last_n;
   double temperature, top_p, min_p, repeat, presence, frequency;
   bool greedy, chat, stats, reasoning;
 } run_options;
@@ -75,7 +75,9 @@ static int generate(const cli_engine *e, const run_options *o, aiinfra_generate_
   opts->top_k = (int32_t)o->top_k;
   opts->top_p = (float)o->top_p;
   opts->min_p = (float)o->min_p;
-  opts->repeat_penalty = (float)o->repeat;
+  opts->repeat_penalty = o->last_n == 0 ? 0.0f : (float)o->repeat; /* none of the last tokens: off */
+  opts->penalty_last_n = (int32_t)o->last_n;
+  opts->logit_bias = o->bias;
   opts->presence_penalty = (float)o->presence;
   opts->frequency_penalty = (float)o->frequency;
   opts->seed = (uint64_t)o->seed;
@@ -183,7 +185,7 @@ static int chat(const cli_engine *e, const run_options *o)
 
 int cmd_run(int argc, char **argv)
 {
-  run_options o = {.temperature = 0.8, .top_p = 0.95};
+  run_options o = {.temperature = 0.8, .top_p = 0.95, .last_n = 64};
   const cli_option options[] = {
       {"prompt", 'p', CLI_TEXT, &o.prompt, 0, 0, "TEXT", "what to continue; without it: begin of sequence, or a chat"},
       {"max-tokens", 'n', CLI_INT, &o.n, 0, 1e9, "N", "tokens at most; 0: as many as the context holds"},
@@ -193,9 +195,12 @@ int cmd_run(int argc, char **argv)
       {"top-k", 0, CLI_INT, &o.top_k, 0, 1e9, "K", "only the K likeliest tokens; 0: all (0)"},
       {"top-p", 0, CLI_REAL, &o.top_p, 0, 1, "P", "only the likeliest tokens that make up P; 0: all (0.95)"},
       {"min-p", 0, CLI_REAL, &o.min_p, 0, 1, "P", "drop tokens below P times the likeliest one's probability (0)"},
-      {"repeat-penalty", 0, CLI_REAL, &o.repeat, 0.01, 100, "R", "makes the last 64 tokens R times less likely (1)"},
+      {"repeat-penalty", 0, CLI_REAL, &o.repeat, 0.01, 100, "R", "makes the last tokens R times less likely (1)"},
+      {"repeat-last-n", 0, CLI_INT, &o.last_n, -1, INT32_MAX, "N", "how many those are; -1: all (64)"},
       {"presence-penalty", 0, CLI_REAL, &o.presence, -2, 2, "P", "less for what was generated (0)"},
       {"frequency-penalty", 0, CLI_REAL, &o.frequency, -2, 2, "P", "less for each time that it was generated (0)"},
+      {"logit-bias", 0, CLI_TEXT, &o.bias, 0, 0, "JSON",
+       "added to logits: {\"token id\": number, ...}; -100 bars a token"},
       {"seed", 0, CLI_INT, &o.seed, 0, 9e18, "S", "of the sampler; 0: a random one"},
       {"threads", 't', CLI_INT, &o.threads, 0, 1024, "N", "compute threads; 0: one for each core"},
       {"tools", 0, CLI_TEXT, &o.tools, 0, 0, "FILE", "tools in OpenAI's shape, as JSON, that a chat's prompt may call"},

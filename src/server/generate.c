@@ -4,7 +4,9 @@
  * answer. An error before the first event is an HTTP status; one behind it is an event, which clients raise. A client
  * that does not read its stream is cut off when too much of it waits. Loop thread.
  */
+#include <jansson.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "src/server/server.h"
 
@@ -135,12 +137,25 @@ static void on_result(void *user, aiinfra_status status, const aiinfra_result *r
 
 /* ---- handlers ------------------------------------------------------------------------------------------------------------ */
 
+/* The batcher's message begins with the option that it refuses; NULL: the request has none of that name. */
+static const char *refused_field(const aii_exchange *x, const aiinfra_error *err)
+{
+  const char *key;
+  json_t *value;
+  json_object_foreach(x->params.root, key, value)
+  {
+    size_t n = strlen(key);
+    if (strncmp(err->message, key, n) == 0 && err->message[n] == ':') return key;
+  }
+  return NULL;
+}
+
 void aii_generate_start(aii_exchange *x)
 {
   aiinfra_error err;
   aiinfra_status rc = aiinfra_batcher_generate(x->batcher, &x->params.opts, x->params.stream ? on_chunk : NULL,
                                                on_result, x, &x->request, &err);
-  if (rc != AIINFRA_OK) aii_reply_status(&x->reply, rc, NULL, &err);
+  if (rc != AIINFRA_OK) aii_reply_status(&x->reply, rc, refused_field(x, &err), &err);
   else aii_exchange_ref(x);
 }
 

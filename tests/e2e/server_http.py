@@ -149,6 +149,7 @@ class Completions(unittest.TestCase):
         status, answer = server.post("/v1/completions", **dict(self.ASK, logit_bias={"300": 101}))
         self.assertEqual(status, 400)
         self.assertIn("logit_bias", answer["error"]["message"])
+        self.assertEqual("logit_bias", answer["error"]["param"])
 
     def test_eight_at_once(self):
         alone = server.post("/v1/completions", **self.ASK)[1]["choices"][0]["text"]

@@ -180,7 +180,15 @@ class Run(Case):
         self.assertEqual(self.good(*args, "--repeat-penalty", "1")[0], plain)
         for option, value in (("repeat", "50"), ("presence", "2"), ("frequency", "2")):
             self.assertNotEqual(self.good(*args, "--%s-penalty" % option, value)[0], plain, option)
+        self.assertEqual(self.good(*args, "--repeat-penalty", "50", "--repeat-last-n", "0")[0], plain)
         self.bad(2, "run", MODEL, "--presence-penalty", "2.5", said="presence-penalty")
+
+    @needs_model
+    def test_logit_bias(self):
+        said = self.good("run", MODEL, "-p", "Once upon", "-n", "3", "--greedy", "--logit-bias", '{"300": 100}')[0]
+        self.assertTrue(said)
+        self.assertEqual(said[:len(said) // 3] * 3, said)
+        self.bad(1, "run", MODEL, "--logit-bias", '{"a": 1}', said="logit_bias")
 
     @needs_model
     def test_packed(self):
