@@ -26,7 +26,7 @@
 #include "tests/support/support.h"
 
 #define GUARD 64
-#define MAX_VARIANTS 3
+#define MAX_VARIANTS 4
 
 static const aii_kernels *variants[MAX_VARIANTS];
 static int n_variants;
@@ -852,7 +852,7 @@ static int bench(const char *only)
 
 int main(int argc, char **argv)
 {
-  for (int32_t isa = AIINFRA_ISA_AVX2; isa <= AIINFRA_ISA_AVXVNNI; isa++) {
+  for (int32_t isa = AIINFRA_ISA_AVX2; isa <= AIINFRA_ISA_AMX; isa++) {
     const aii_kernels *k = aii_kernels_get(isa);
     if (k != NULL) variants[n_variants++] = k;
   }
