@@ -1,7 +1,7 @@
 /* kernels/kernels.h - pure arithmetic, by operation and instruction set.
  *
  * A table of functions that know no threads, no allocation and no models. kernels/ref is the definition of right:
- * plain C, one operation a file. kernels/x86 has the same table for AVX2 and AVX-512.
+ * plain C, one operation a file. kernels/x86 has the same table for AVX2, AVX-512 and AMX.
  *
  * Exactness: every variant gives the same bits as the reference on finite input, so a model answers the same on every
  * CPU. That is possible because sums have a stated order, the sixteen-lane sum:

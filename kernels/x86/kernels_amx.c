@@ -6,11 +6,12 @@
  * join as kernels.h says. The unit is ahead: while a block's scales join, it works for those behind, and stores the one
  * that was finished long ago, because a store that waits for a product holds up all that follow.
  *
- * While the unit is at work one port is left for products and conversions of floats, but two for sums. Half of the work
- * is products, so most sums become floats by sums: 0x4b400000 + n are the bits of 12582912 + n for |n| < 2^22.
+ * While the unit is at work one port is left for products, fma and conversions, but two for sums of floats and of
+ * integers. So every other column is converted by sums: 0x4b400000 + n are the bits of 12582912 + n for |n| < 2^22.
  *
  * Panels are made ready in slices (`wide`), two panels at a time, for as many columns as the second-level cache holds.
- * Columns that are not 16, or not evenly apart, are copied slice by slice. A few left over are multiplied by AVX-512.
+ * Columns that are gathered are copied slice by slice. What is left of 16 columns is multiplied by AVX-512: to fill them
+ * up would cost more.
  */
 #include "kernels/x86/lanes_avx512.h"
 #include "kernels/x86/ops_panel.h"
@@ -18,7 +19,7 @@
 
 enum {
   TILE_COLS = 16,
-  FEW_COLS = 8,     /* and fewer are faster without the unit */
+  LEAST_COLS = 32,  /* fewer that are not 16 are faster without the unit */
   GROUP_COLS = 256, /* whose sums wait, at most */
   DOTS = TILE_COLS * AII_PANEL,
   AHEAD = 1, /* blocks that are stored before their scales join */
@@ -133,7 +134,7 @@ AII_INLINE void scale_block(aii_fmt f, const slice *s, uint32_t b, const int32_t
 #pragma GCC unroll 16
   for (uint32_t j = 0; j < TILE_COLS; j++) {
     const char *x = d + (j < 8 ? 0 : 8 * one) + apart[j % 8];
-    v16 dx = v16_set1(*(const float *)(const void *)x), first = dots_float(dots[0], j, j % 4 == 0);
+    v16 dx = v16_set1(*(const float *)(const void *)x), first = dots_float(dots[0], j, j % 2 == 0);
     if (block_parts(f) == 2) {
       v16 last = dots_float(dots[1], j, false);
       sum[j] = v16_fma(v16_fma(last, more, v16_mul(first, scale)), dx, sum[j]);
@@ -170,29 +171,24 @@ AII_INLINE void multiply_slice(aii_fmt f, const slice *s, bool begin, float *wai
 
 /* ---- all of a product ---- */
 
-/* Columns from c on: where they lie, or copied when there are not 16 or they are anywhere. */
-AII_INLINE columns columns_at(const aii_product *p, scratch *work, uint32_t c, uint32_t n, size_t first, size_t blocks)
+/* 16 columns from c on: where they lie or, when they are anywhere, copied. */
+AII_INLINE columns columns_at(const aii_product *p, scratch *work, uint32_t c, size_t first, size_t blocks)
 {
   const size_t n64 = ((size_t)p->n_in + 63) / 64 * 64, d = n64 + first * sizeof(float), s = d + n64 / AII_QBLOCK * 4;
-  const char *x = product_column(p, c);
-  if (n == TILE_COLS && p->x_index == NULL) return (columns){x + first * AII_QBLOCK, x + d, x + s, p->x_stride};
+  const char *x = product_column(p, c), *q = work->copied[0];
+  if (p->x_index == NULL) return (columns){x + first * AII_QBLOCK, x + d, x + s, p->x_stride};
   for (uint32_t j = 0; j < TILE_COLS; j++) {
     char *to = work->copied[j], *to_d = to + SLICE_BLOCKS * AII_QBLOCK, *to_s = to_d + SLICE_BLOCKS * sizeof(float);
-    if (j >= n) {
-      memset(to, 0, COPIED_BYTES);
-      continue;
-    }
     x = product_column(p, c + j);
     memcpy(to, x + first * AII_QBLOCK, blocks * AII_QBLOCK);
     memcpy(to_d, x + d, blocks * sizeof(float));
     memcpy(to_s, x + s, blocks * sizeof(float));
   }
-  const char *q = work->copied[0];
   written(q);
   return (columns){q, q + SLICE_BLOCKS * AII_QBLOCK, q + SLICE_BLOCKS * (AII_QBLOCK + sizeof(float)), COPIED_BYTES};
 }
 
-/* A tile's panels times n <= GROUP_COLS columns from c on. */
+/* A tile's panels times n <= GROUP_COLS columns from c on, a multiple of 16. */
 AII_INLINE void amx_group(aii_fmt f, const aii_product *p, uint32_t r, uint32_t c, uint32_t n)
 {
   scratch *work = p->work;
@@ -209,16 +205,15 @@ AII_INLINE void amx_group(aii_fmt f, const aii_product *p, uint32_t r, uint32_t 
     }
     written(work->wide);
     for (uint32_t j = 0; j < n; j += TILE_COLS) {
-      const uint32_t cols = n - j < TILE_COLS ? n - j : TILE_COLS;
       float *waiting = work->waiting + j * TILE_FLOATS;
-      const columns x = columns_at(p, work, c + j, cols, first, end - first);
-      if (end == blocks) fetch_columns(p, r, c + j, cols);
-      fetch_slice(f, p, w, first, j, cols, n);
+      const columns x = columns_at(p, work, c + j, first, end - first);
+      if (end == blocks) fetch_columns(p, r, c + j, TILE_COLS);
+      fetch_slice(f, p, w, first, j, TILE_COLS, n);
       for (uint32_t i = 0; i < panels; i++) {
         const slice s = {&x, work->wide[i], work->dots, (uint32_t)(end - first)};
         multiply_slice(f, &s, first == 0, waiting + i * AII_PANEL);
       }
-      if (end == blocks) finish_columns(p, r, c + j, waiting, cols);
+      if (end == blocks) finish_columns(p, r, c + j, waiting, TILE_COLS);
     }
   }
 }
@@ -246,7 +241,8 @@ static void few_columns(aii_fmt f, const aii_product *p, uint32_t c)
 
 AII_INLINE void amx_product(aii_fmt f, const aii_product *p)
 {
-  const uint32_t rest = p->n_cols % TILE_COLS, cols = rest > FEW_COLS ? p->n_cols : p->n_cols - rest;
+  const uint32_t rest = p->n_cols % TILE_COLS;
+  const uint32_t cols = rest == 0 || p->n_cols >= LEAST_COLS ? p->n_cols - rest : 0;
   if (cols > 0) {
     const uint32_t group = group_columns(p, cols);
     begin_tiles(block_parts(f));
