@@ -13,6 +13,7 @@ const aii_kernels *aii_kernels_get(int32_t isa)
   if (isa == AIINFRA_ISA_AVX2) return &aii_kernels_avx2;
   if (isa == AIINFRA_ISA_AVXVNNI) return &aii_kernels_avxvnni;
   if (isa == AIINFRA_ISA_AVX512) return &aii_kernels_avx512;
+  if (isa == AIINFRA_ISA_AMX) return &aii_kernels_amx;
   return NULL;
 #else
   return isa == AIINFRA_ISA_DEFAULT || isa == AIINFRA_ISA_REF ? &aii_kernels_ref : NULL;

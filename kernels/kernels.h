@@ -1,7 +1,7 @@
 /* kernels/kernels.h - pure arithmetic, by operation and instruction set.
  *
  * A table of functions that know no threads, no allocation and no models. kernels/ref is the definition of right:
- * plain C, one operation a file. kernels/x86 has the same table for AVX2 and AVX-512.
+ * plain C, one operation a file. kernels/x86 has the same table for AVX2, AVX-512 and AMX.
  *
  * Exactness: every variant gives the same bits as the reference on finite input, so a model answers the same on every
  * CPU. That is possible because sums have a stated order, the sixteen-lane sum:
@@ -136,7 +136,7 @@ typedef struct aii_product {
   const uint32_t *y_index; /* the same for y */
   void *work;              /* AII_PRODUCT_WORK bytes, aligned to 64: destroyed */
 } aii_product;
-#define AII_PRODUCT_WORK ((size_t)48 << 10)
+#define AII_PRODUCT_WORK ((size_t)72 << 10)
 
 /* Keys and values of adjacent positions lie in groups (F32, F16, or Q8_0 with dim a multiple of 32), of AII_ATTN_GROUP
  * positions for kernels. A group of keys has the positions side by side:
@@ -169,7 +169,7 @@ typedef struct aii_attn_state {
 } aii_attn_state;
 
 typedef struct aii_kernels {
-  const char *name; /* "ref", "avx2", "avx512" */
+  const char *name; /* "ref", "avx2", "avx512", "amx", ... */
   int32_t isa;      /* aiinfra_isa */
 
   /* ---- rows ---- */

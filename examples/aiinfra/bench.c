@@ -262,12 +262,13 @@ static int measure_both(bench *b, const test *pp, const test *tg, int64_t rounds
 
 static bool find_isa(const char *name)
 {
-  static const char *const names[] = {"ref", "avx2", "avx512", "avxvnni"};
-  static const int32_t isas[] = {AIINFRA_ISA_REF, AIINFRA_ISA_AVX2, AIINFRA_ISA_AVX512, AIINFRA_ISA_AVXVNNI};
+  static const char *const names[] = {"ref", "avx2", "avx512", "avxvnni", "amx"};
+  static const int32_t isas[] = {AIINFRA_ISA_REF, AIINFRA_ISA_AVX2, AIINFRA_ISA_AVX512, AIINFRA_ISA_AVXVNNI,
+                                 AIINFRA_ISA_AMX};
   for (size_t i = 0; name != NULL && i < sizeof isas / sizeof isas[0]; i++)
     if (strcmp(name, names[i]) == 0) cli_isa = isas[i];
   if (name == NULL || cli_isa != 0) return true;
-  cli_fail("--isa is '%.20s', must be ref, avx2, avx512 or avxvnni", name);
+  cli_fail("--isa is '%.20s', must be ref, avx2, avx512, avxvnni or amx", name);
   return false;
 }
 
@@ -284,7 +285,8 @@ int cmd_bench(int argc, char **argv)
       {"depth", 'd', CLI_INT, &tg.depth, 0, 1e6, "N", "tokens that stand before the generated ones (0)"},
       {"sequences", 's', CLI_INT, &tg.sequences, 1, MAX_SEQUENCES, "N", "sequences to generate at once (1)"},
       {"threads", 't', CLI_INT, &b.threads, 0, 1024, "N", "compute threads; 0: one for each core"},
-      {"isa", 0, CLI_TEXT, &isa, 0, 0, "ISA", "instructions to use: ref, avx2, avx512, avxvnni; without it: the best"},
+      {"isa", 0, CLI_TEXT, &isa, 0, 0, "ISA",
+       "instructions to use: ref, avx2, avxvnni, avx512, amx; without it: the best"},
       CLI_KV_TYPE(kv_type),
       CLI_PACKED,
       CLI_DEVICE,

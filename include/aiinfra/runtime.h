@@ -24,7 +24,8 @@ typedef enum aiinfra_isa {
   AIINFRA_ISA_REF = 1,      /**< portable C, the definition of right */
   AIINFRA_ISA_AVX2 = 2,     /**< AVX2, FMA and F16C */
   AIINFRA_ISA_AVX512 = 3,   /**< AVX-512 F, BW, VL, DQ and VNNI */
-  AIINFRA_ISA_AVXVNNI = 4   /**< AVX-VNNI besides AVX2: clients without AVX-512 */
+  AIINFRA_ISA_AVXVNNI = 4,  /**< AVX-VNNI besides AVX2: clients without AVX-512 */
+  AIINFRA_ISA_AMX = 5       /**< AMX-INT8 besides AVX-512; the process asks Linux for its registers */
 } aiinfra_isa;
 
 /** Where models compute. */

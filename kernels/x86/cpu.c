@@ -2,8 +2,15 @@
  *
  * A CPU may have AVX while the system (or a hypervisor) does not save its registers: using them would then be an
  * illegal instruction, so both are asked. The answer is computed on each call; it is asked once a backend.
+ *
+ * The registers of AMX are large, so Linux saves them only for a process that asked for it. From then on it refuses
+ * alternate signal stacks that would be too small for them (sigaltstack() with less than about 11 KB); where a thread has
+ * such a stack already, it refuses the registers. They are asked for when they are to be used, not before.
  */
 #include <cpuid.h>
+#include <stdatomic.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "kernels/x86/x86.h"
 
@@ -20,11 +27,18 @@
 #define CPU7_AVX512BW (1u << 30)
 #define CPU7_AVX512VL (1u << 31)
 #define CPU7C_VNNI (1u << 11)
+/* cpuid leaf 7 edx */
+#define CPU7D_AMX_TILE (1u << 24)
+#define CPU7D_AMX_INT8 (1u << 25)
 /* cpuid leaf 7, subleaf 1, eax */
 #define CPU71_AVX_VNNI (1u << 4)
-/* xcr0: SSE and AVX state; opmask, upper halves and upper registers of AVX-512 */
+/* xcr0: SSE and AVX state; opmask, upper halves and upper registers of AVX-512; configuration and data of AMX */
 #define XCR0_AVX 0x6u
 #define XCR0_AVX512 0xe6u
+#define XCR0_AMX 0x600e6u
+/* arch_prctl of Linux 5.16 */
+#define ASK_FOR_STATE 0x1023
+#define STATE_AMX_DATA 18
 
 static bool has(uint32_t word, uint32_t bits)
 {
@@ -36,6 +50,22 @@ static uint32_t xcr0(void)
   uint32_t lo, hi;
   __asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
   return lo;
+}
+
+/* Linux saves AMX's registers for this process, asked once. Two threads that ask at a time get the same answer. */
+static bool amx_granted(void)
+{
+  static _Atomic int answer; /* 0: not asked yet */
+  int known = atomic_load_explicit(&answer, memory_order_relaxed);
+  if (known == 0) {
+#if defined(__linux__) && defined(SYS_arch_prctl)
+    known = syscall(SYS_arch_prctl, ASK_FOR_STATE, STATE_AMX_DATA) == 0 ? 1 : -1;
+#else
+    known = -1;
+#endif
+    atomic_store_explicit(&answer, known, memory_order_relaxed);
+  }
+  return known == 1;
 }
 
 /* A bit for each aiinfra_isa. */
@@ -50,8 +80,10 @@ static uint32_t isas(void)
   uint32_t subleaves = a;
   found |= 1u << AIINFRA_ISA_AVX2;
   if (has(b, CPU7_AVX512F | CPU7_AVX512DQ | CPU7_AVX512BW | CPU7_AVX512VL) && has(c, CPU7C_VNNI) &&
-      has(os, XCR0_AVX512))
+      has(os, XCR0_AVX512)) {
     found |= 1u << AIINFRA_ISA_AVX512;
+    if (has(d, CPU7D_AMX_TILE | CPU7D_AMX_INT8) && has(os, XCR0_AMX)) found |= 1u << AIINFRA_ISA_AMX;
+  }
   if (subleaves >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d) && has(a, CPU71_AVX_VNNI))
     found |= 1u << AIINFRA_ISA_AVXVNNI;
   return found;
@@ -59,12 +91,13 @@ static uint32_t isas(void)
 
 bool aii_x86_has(int32_t isa)
 {
-  return isa >= AIINFRA_ISA_REF && isa <= AIINFRA_ISA_AVXVNNI && (isas() >> isa & 1) != 0;
+  if (isa < AIINFRA_ISA_REF || isa > AIINFRA_ISA_AMX || (isas() >> isa & 1) == 0) return false;
+  return isa != AIINFRA_ISA_AMX || amx_granted();
 }
 
 int32_t aii_x86_isa(void)
 {
-  static const int32_t best_first[] = {AIINFRA_ISA_AVX512, AIINFRA_ISA_AVXVNNI, AIINFRA_ISA_AVX2};
+  static const int32_t best_first[] = {AIINFRA_ISA_AMX, AIINFRA_ISA_AVX512, AIINFRA_ISA_AVXVNNI, AIINFRA_ISA_AVX2};
   for (size_t i = 0; i < sizeof best_first / sizeof best_first[0]; i++)
     if (aii_x86_has(best_first[i])) return best_first[i];
   return AIINFRA_ISA_REF;

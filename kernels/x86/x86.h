@@ -5,13 +5,20 @@
 #include "kernels/kernels.h"
 
 #if defined(__x86_64__)
-/* The CPU has an aiinfra_isa's instructions, and the system saves its registers. Thread: any. */
+/* The CPU has an aiinfra_isa's instructions, and the system saves its registers; for AMX that is asked for, once and for
+ * the process. Thread: any. */
 bool aii_x86_has(int32_t isa);
 int32_t aii_x86_isa(void); /* the best of them */
 
 extern const aii_kernels aii_kernels_avx2;
 extern const aii_kernels aii_kernels_avxvnni;
 extern const aii_kernels aii_kernels_avx512;
+extern const aii_kernels aii_kernels_amx; /* AVX-512's but for these: */
+#define AII_AMX_PRODUCT(NAME, name, ...) void aii_amx_product_##name(const aii_product *p);
+AII_AMX_PRODUCT(Q8_0, q8_0)
+AII_AMX_PRODUCT(Q4_0, q4_0)
+AII_PANEL_FORMATS(AII_AMX_PRODUCT)
+#undef AII_AMX_PRODUCT
 #endif
 
 #endif

@@ -333,7 +333,7 @@ aiinfra_status aii_cpu_backend_create(aii_mem *mem, aii_pool *pool, int32_t isa,
 {
   *out = NULL;
   const aii_kernels *k = aii_kernels_get(isa);
-  if (k == NULL && isa >= AIINFRA_ISA_DEFAULT && isa <= AIINFRA_ISA_AVXVNNI)
+  if (k == NULL && isa >= AIINFRA_ISA_DEFAULT && isa <= AIINFRA_ISA_AMX)
     return aii_fail(err, AIINFRA_ENOTSUP, "this CPU lacks the instruction set %d; the best it has is %s", (int)isa,
                     aii_kernels_get(AIINFRA_ISA_DEFAULT)->name);
   if (k == NULL) return aii_fail(err, AIINFRA_EINVAL, "%d is no instruction set", (int)isa);

@@ -52,7 +52,7 @@ void aiinfra_runtime_free(aiinfra_runtime *runtime)
 
 aiinfra_status aiinfra_runtime_describe(const aiinfra_runtime *runtime, char **out_json, aiinfra_error *err)
 {
-  static const char *const isa_names[] = {"default", "ref", "avx2", "avx512", "avxvnni"};
+  static const char *const isa_names[] = {"default", "ref", "avx2", "avx512", "avxvnni", "amx"};
   if (runtime == NULL || out_json == NULL) return aii_fail(err, AIINFRA_EINVAL, "runtime or out_json is NULL");
   aiinfra_runtime *rt = (aiinfra_runtime *)(uintptr_t)runtime; /* the counters are not part of its value */
   aii_buf buf;

@@ -102,7 +102,7 @@ static void test_options_out_of_range(void **state)
   const aiinfra_runtime_opts good = AIINFRA_RUNTIME_OPTS_INIT;
   const aiinfra_allocator partial = {count_alloc, NULL, count_release, NULL};
   static const int32_t threads[] = {-1, INT32_MIN, 1025, INT32_MAX}, levels[] = {-1, 5}, pins[] = {-2, 2},
-                       isas[] = {-1, AIINFRA_ISA_AVXVNNI + 1, INT32_MAX};
+                       isas[] = {-1, AIINFRA_ISA_AMX + 1, INT32_MAX};
   for (size_t i = 0; i < 4; i++) {
     aiinfra_runtime_opts o = good;
     o.n_threads = threads[i];

@@ -4,7 +4,7 @@
  * the same runs. 512 rows, as of a prompt, take two of the matrices as gate and up, and one as down: billions of products
  * of two numbers a second. The best of the runs counts.
  *
- * Arguments name what is measured, any of the types below, avx2 avxvnni avx512, 1 2 (threads), rows prompt; none: all.
+ * Arguments name what is measured, any of the types below, avx2 avxvnni avx512 amx, 1 2 (threads), rows prompt; none: all.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,9 +20,9 @@ enum { NARROW = 2048, BROAD = 8192, PROMPT = 512, RUNS = 5, MAX_MATRICES = 96, M
 
 static const char *const type_names[] = {"Q4_0", "Q8_0", "Q4_K", "Q6_K", "BF16", "F16"};
 static const aii_dtype types[] = {AII_Q4_0, AII_Q8_0, AII_Q4_K, AII_Q6_K, AII_BF16, AII_F16};
-static const char *const isa_names[] = {"avx2", "avxvnni", "avx512"}, *const thread_names[] = {"1", "2"},
+static const char *const isa_names[] = {"avx2", "avxvnni", "avx512", "amx"}, *const thread_names[] = {"1", "2"},
                          *const part_names[] = {"rows", "prompt"};
-static const int32_t isas[] = {AIINFRA_ISA_AVX2, AIINFRA_ISA_AVXVNNI, AIINFRA_ISA_AVX512};
+static const int32_t isas[] = {AIINFRA_ISA_AVX2, AIINFRA_ISA_AVXVNNI, AIINFRA_ISA_AVX512, AIINFRA_ISA_AMX};
 
 static aii_mem mem;
 static volatile uint64_t sink;

@@ -26,7 +26,7 @@
 #include "tests/support/support.h"
 
 #define GUARD 64
-#define MAX_VARIANTS 3
+#define MAX_VARIANTS 4
 
 static const aii_kernels *variants[MAX_VARIANTS];
 static int n_variants;
@@ -390,7 +390,8 @@ static void test_products(void **state)
   for (int v = 0; v < n_variants; v++) {
     for (int fmt = 0; fmt < AII_FMT_COUNT; fmt++) {
       for (int round = 0; round < 40; round++) product_round(variants[v], (aii_fmt)fmt, 12);
-      for (int round = 0; round < 3; round++) product_round(variants[v], (aii_fmt)fmt, 150);
+      for (int round = 0; round < 8; round++) product_round(variants[v], (aii_fmt)fmt, 20);
+      for (int round = 0; round < 6; round++) product_round(variants[v], (aii_fmt)fmt, 150);
     }
   }
 }
@@ -399,14 +400,14 @@ static void test_products(void **state)
 static void test_product_extremes(void **state)
 {
   (void)state;
-  enum { N = 256 };
+  enum { N = 256, COLS = 16, SUMS = COLS * AII_PANEL };
   void *work = aligned_alloc(64, AII_PRODUCT_WORK);
   for (int f = AII_FMT_Q8_0; f < AII_FMT_PACKED; f++) {
     for (int fill_with = 0; fill_with < 4; fill_with++) {
       static const unsigned char bytes[4] = {0xff, 0x80, 0x7f, 0x00};
       aii_fmt fmt = (aii_fmt)f;
       size_t row = aii_fmt_row_bytes(fmt, N), stride, x_stride;
-      float ones[N], want[AII_PANEL], got[AII_PANEL];
+      float ones[COLS * N], want[SUMS], got[SUMS];
       fence rows = fence_new(AII_PANEL * row);
       memset(rows.data, bytes[fill_with], AII_PANEL * row);
       for (size_t at = 0; at < AII_PANEL * row; at += aii_fmt_info(fmt)->block_bytes) { /* scales that are finite */
@@ -418,22 +419,24 @@ static void test_product_extremes(void **state)
         if (fmt == AII_FMT_MXFP4) block[0] = 127;
         if (fmt == AII_FMT_Q6_K) block[last] = 0, block[last + 1] = 0x3c;
       }
-      for (int i = 0; i < N; i++) ones[i] = i % 64 < 40 ? 1 : -1;
+      for (int i = 0; i < COLS * N; i++) ones[i] = i % 64 < 40 ? 1 : -1;
       fence w = weights_for_product(fmt, rows, AII_PANEL, N, &stride),
-            x = columns_for_product(fmt, ones, N, 1, &x_stride);
+            x = columns_for_product(fmt, ones, N, COLS, &x_stride);
       aii_product p = {.w = w.data,
                        .w_stride = stride,
                        .x = x.data,
+                       .x_stride = x_stride,
                        .n_in = N,
                        .n_rows = AII_PANEL,
-                       .n_cols = 1,
+                       .n_cols = COLS,
                        .y = want,
+                       .y_stride = AII_PANEL,
                        .work = work};
       aii_kernels_ref.product[f](&p);
       p.y = got;
       for (int v = 0; v < n_variants; v++) {
         variants[v]->product[f](&p);
-        assert_same("extremes", variants[v], want, got, AII_PANEL);
+        assert_same("extremes", variants[v], want, got, SUMS);
       }
       fence all[] = {rows, w, x};
       for (size_t i = 0; i < 3; i++) fence_free(all[i]);
@@ -852,7 +855,7 @@ static int bench(const char *only)
 
 int main(int argc, char **argv)
 {
-  for (int32_t isa = AIINFRA_ISA_AVX2; isa <= AIINFRA_ISA_AVXVNNI; isa++) {
+  for (int32_t isa = AIINFRA_ISA_AVX2; isa <= AIINFRA_ISA_AMX; isa++) {
     const aii_kernels *k = aii_kernels_get(isa);
     if (k != NULL) variants[n_variants++] = k;
   }
@@ -864,6 +867,8 @@ int main(int argc, char **argv)
   if (!native)
     test_say_skipped("AVX-512 on the CPU itself: it has none; emulated: %s",
                      test_emulated_avx512() != NULL ? "checked" : "needs libsimde-dev, AVX2 and gcc");
+  if (aii_kernels_get(AIINFRA_ISA_AMX) == NULL)
+    test_say_skipped("AMX: this CPU has none, or Linux does not save its registers");
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_known_blocks),
       cmocka_unit_test(test_known_quantisation),
