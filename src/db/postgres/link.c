@@ -113,7 +113,8 @@ static aiinfra_status status_of(const char *state)
       {"22021", AIINFRA_EINVAL}, {"22P05", AIINFRA_EINVAL}, {"54", AIINFRA_ELIMIT},    {"23", AIINFRA_EFORMAT},
       {"25006", AIINFRA_EIO},    {"3D000", AIINFRA_ENOENT}, {"3F000", AIINFRA_ENOENT}, {"42P01", AIINFRA_ENOENT},
       {"42501", AIINFRA_EIO},    {"08", AIINFRA_EIO},       {"57", AIINFRA_EIO},       {"28", AIINFRA_EIO},
-      {"25P03", AIINFRA_EIO},    {"57014", AIINFRA_EBUSY},  {"58", AIINFRA_EIO},
+      {"25P03", AIINFRA_EIO},    {"57014", AIINFRA_EBUSY},  {"58", AIINFRA_EIO},       {"42703", AIINFRA_EBUSY},
+      {"42704", AIINFRA_EBUSY},
   };
   for (size_t i = 0; state != NULL && i < AII_COUNT(known); i++) {
     if (strncmp(state, known[i].state, strlen(known[i].state)) == 0) return known[i].status;
@@ -298,7 +299,7 @@ static aiinfra_status greet(aii_truth *t, aiinfra_error *err)
   aii_pg_quote(&t->sql, t->schema);
   aii_buf_fmt(&t->sql,
               "; SET lock_timeout = %u; SET idle_in_transaction_session_timeout = 60000; SET synchronous_commit = %s;"
-              " SET client_min_messages = warning%s",
+              " SET client_min_messages = warning; SET aiinfra.typed = on%s", /* for the trigger in types.c */
               t->opts.timeout_ms, t->opts.synchronous ? "on" : "off",
               t->opts.read_only ? "; SET default_transaction_read_only = on" : "");
   if (t->sql.failed) return aii_fail(err, AIINFRA_ENOMEM, "no memory for a statement");
