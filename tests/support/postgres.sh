@@ -46,7 +46,7 @@ case $action in
     fi
     ;;
   psql)
-    (cd / && "$bin/psql" -X -q -A -t -v ON_ERROR_STOP=1 -h "$folder" -U tester -d postgres -c "$3")
+    (cd / && PGOPTIONS='-c client_min_messages=warning' "$bin/psql" -X -q -A -t -v ON_ERROR_STOP=1 -h "$folder" -U tester -d postgres -c "$3")
     ;;
   *)
     echo "postgres.sh start|stop|psql FOLDER" >&2

@@ -16,7 +16,7 @@ enum { DIMS = 24, ROWS = 600, K = 10, MAX_TEXT = 16384 };
 
 static aiinfra_runtime *rt;
 static aiinfra_error err;
-static bool newer; /* pgvector 0.7 or later */
+static bool newer, iterates; /* pgvector 0.7 or later, 0.8 or later */
 
 static void must(aiinfra_status rc)
 {
@@ -217,7 +217,7 @@ static void test_search(void **state)
 /* The index that the server offers; under a filter it is short, unless it goes on, and ours never is. */
 static void test_index(void **state)
 {
-  enum { MANY = 3000, FEW_FOUND = 40 };
+  enum { MANY = 3000 };
   aiinfra_db *db = node("index", "an \"index\" 'schema'");
   aiinfra_vecstore *store = store_of(db, ODD_NAME, AIINFRA_METRIC_COSINE, 0, DIMS);
   char line[1024], out[1024];
@@ -242,11 +242,14 @@ static void test_index(void **state)
       0);
   assert_true(atoi(out) < K);
   const char *filter = "{\"must\":[{\"key\":\"rare\",\"match\":{\"value\":true}}]}";
-  if (run_sql(out, sizeof out,
-              "SET enable_seqscan = off; SET enable_sort = off; SET hnsw.iterative_scan = strict_order;"
-              " SET hnsw.ef_search = 400; %s",
-              text) == 0) /* pgvector 0.8 */
+  if (iterates) {
+    assert_int_equal(run_sql(out, sizeof out,
+                             "SET enable_seqscan = off; SET enable_sort = off; SET hnsw.iterative_scan = strict_order;"
+                             " SET hnsw.ef_search = 400; %s",
+                             text),
+                     0);
     assert_string_equal(out, ours(store, q, filter));
+  }
   must(put_random(store, 1, DIMS));
   assert_in_step(db, "\"an \"\"index\"\" 'schema'\"");
   aiinfra_vecstore_free(store);
@@ -369,7 +372,7 @@ static void test_moved(void **state)
   aiinfra_db *db = node("moved", "moved");
   aiinfra_vecstore *notes = notes_of(db), *others = store_of(db, "others", AIINFRA_METRIC_L2, 0, DIMS);
   (void)state;
-  must(put_random(notes, 1, DIMS));
+  put_many(notes, 1, 1);
   aii_sql_lock(db->sql);
   must(aii_sql_begin(db->sql, &err));
   must(aii_sql_exec(db->sql,
@@ -535,6 +538,27 @@ static void test_dropped(void **state)
   aiinfra_db_free(db);
 }
 
+/* The server's files of the extension are gone. */
+static void test_uninstalled(void **state)
+{
+  aiinfra_db *db = node("gone", "gone");
+  aiinfra_vecstore *store = notes_of(db);
+  (void)state;
+  put_many(store, 1, 20);
+  must_sql("UPDATE pg_proc SET probin = '$libdir/vector_gone' WHERE probin = '$libdir/vector'", NULL);
+  assert_int_equal(server_do("stop", NULL, NULL, 0), 0);
+  assert_int_equal(server_do("start", NULL, NULL, 0), 0);
+  assert_int_equal(put_random(store, 1, DIMS), AIINFRA_EIO);
+  assert_non_null(strstr(err.message, "install pgvector"));
+  must_sql("UPDATE pg_proc SET probin = '$libdir/vector' WHERE probin = '$libdir/vector_gone'", NULL);
+  assert_int_equal(server_do("stop", NULL, NULL, 0), 0);
+  assert_int_equal(server_do("start", NULL, NULL, 0), 0);
+  must(put_random(store, 1, DIMS));
+  assert_in_step(db, "gone");
+  aiinfra_vecstore_free(store);
+  aiinfra_db_free(db);
+}
+
 /* The extension lies in a schema of its own; who may not make columns opens as before; nobody waits for a reader. */
 static void test_rights(void **state)
 {
@@ -544,10 +568,9 @@ static void test_rights(void **state)
   aiinfra_db_free(node("rights", "rights"));
   extension("CREATE SCHEMA \"ext's \"\"own\"\"\"; CREATE EXTENSION vector SCHEMA \"ext's \"\"own\"\"\"");
   must_sql("CREATE ROLE somebody; GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA rights TO somebody;"
-           " GRANT USAGE ON SCHEMA rights TO somebody; ALTER ROLE tester SET role = somebody",
+           " GRANT USAGE ON SCHEMA rights TO somebody",
            NULL);
-  db = node("rights", "rights");
-  must_sql("RESET ROLE; ALTER ROLE tester RESET role", NULL);
+  db = node("rights", "rights&options=-crole%3Dsomebody");
   must_sql("SELECT to_regclass('rights.embeddings') IS NULL", "t");
   aiinfra_vecstore *store = notes_of(db);
   put_many(store, 1, 20);
@@ -618,7 +641,7 @@ static void test_little_memory(void **state)
   aiinfra_status rc = AIINFRA_ENOMEM;
   (void)state;
   put_many(store, 1, 20);
-  for (long n = 0; rc != AIINFRA_OK && n < 5000; n += 1 + n / 32) { /* each of the first, then some */
+  for (long n = 0; rc != AIINFRA_OK && n < 5000; n += 1 + n / 16) { /* each of the first, then some */
     budget b = {.left = 1000000};
     aiinfra_runtime_opts opts = AIINFRA_RUNTIME_OPTS_INIT;
     aiinfra_allocator hooks = {budget_alloc, budget_resize, budget_free, &b};
@@ -653,8 +676,12 @@ static int set_up(void **state)
   (void)state;
   seed = test_seed();
   if (aiinfra_runtime_create(NULL, &rt, &err) != AIINFRA_OK) return 1;
-  if (run_sql(out, sizeof out, "CREATE EXTENSION vector; SELECT to_regtype('halfvec') IS NOT NULL") != 0) return 1;
-  newer = strcmp(out, "t") == 0;
+  if (run_sql(out, sizeof out,
+              "CREATE EXTENSION vector; SELECT to_regtype('halfvec') IS NOT NULL,"
+              " string_to_array(extversion, '.')::int[] >= '{0,8}' FROM pg_extension WHERE extname = 'vector'") != 0)
+    return 1;
+  newer = out[0] == 't';
+  iterates = strcmp(out, "t|t") == 0;
   return 0;
 }
 
@@ -676,11 +703,11 @@ static const char *find_server(void)
 int main(void)
 {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_search),        cmocka_unit_test(test_index),   cmocka_unit_test(test_kinds),
-      cmocka_unit_test(test_large),         cmocka_unit_test(test_time),    cmocka_unit_test(test_turns),
-      cmocka_unit_test(test_moved),         cmocka_unit_test(test_killed),  cmocka_unit_test(test_strangers),
-      cmocka_unit_test(test_late),          cmocka_unit_test(test_dropped), cmocka_unit_test(test_rights),
-      cmocka_unit_test(test_little_memory),
+      cmocka_unit_test(test_search),      cmocka_unit_test(test_index),         cmocka_unit_test(test_kinds),
+      cmocka_unit_test(test_large),       cmocka_unit_test(test_time),          cmocka_unit_test(test_turns),
+      cmocka_unit_test(test_moved),       cmocka_unit_test(test_killed),        cmocka_unit_test(test_strangers),
+      cmocka_unit_test(test_late),        cmocka_unit_test(test_dropped),       cmocka_unit_test(test_rights),
+      cmocka_unit_test(test_uninstalled), cmocka_unit_test(test_little_memory),
   };
   const char *why = find_server();
   if (why != NULL) return test_skip_all("%s", why);

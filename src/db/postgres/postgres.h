@@ -51,8 +51,8 @@ aiinfra_status aii_pg_connect(aii_truth *t, aiinfra_error *err);
 void aii_pg_drop(aii_truth *t); /* the connection, and with it every transaction */
 /* Waits for the next result; NULL with OK: this statement has no more. */
 aiinfra_status aii_pg_next(aii_truth *t, PGresult **out, aiinfra_error *err);
-/* Sends what waits to be sent, as far as it goes without waiting for long. */
-aiinfra_status aii_pg_flush(aii_truth *t, bool wait, aiinfra_error *err);
+/* Sends what waits to be sent. */
+aiinfra_status aii_pg_flush(aii_truth *t, aiinfra_error *err);
 /* Runs statements, separated by semicolons, for their effect. */
 aiinfra_status aii_pg_exec(aii_truth *t, const char *statements, aiinfra_error *err);
 /* Runs one statement; its rows go to see, NULL: there are none. */

@@ -114,7 +114,7 @@ static aiinfra_status send(aii_truth *t, const aii_pg_params *params, aiinfra_er
   if (ok != 0 && !keep)
     ok = PQsendQueryParams(t->conn, t->sql.data, params->n, NULL, params->values, params->lengths, params->formats, 1);
   if (ok == 0) return aii_pg_lost(t, "sending", err);
-  return ++t->n_sent % FLUSH_EVERY == 0 ? aii_pg_flush(t, false, err) : AIINFRA_OK;
+  return ++t->n_sent % FLUSH_EVERY == 0 ? aii_pg_flush(t, err) : AIINFRA_OK;
 }
 
 static aiinfra_status send_text(aii_truth *t, const char *statement, const aii_pg_params *params, aiinfra_error *err)
