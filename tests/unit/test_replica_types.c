@@ -641,7 +641,7 @@ static void test_little_memory(void **state)
   aiinfra_status rc = AIINFRA_ENOMEM;
   (void)state;
   put_many(store, 1, 20);
-  for (long n = 0; rc != AIINFRA_OK && n < 5000; n += 1 + n / 16) { /* each of the first, then some */
+  for (long n = 0; rc != AIINFRA_OK && n < 5000; n += 1 + n / 8) { /* each of the first, then some */
     budget b = {.left = 1000000};
     aiinfra_runtime_opts opts = AIINFRA_RUNTIME_OPTS_INIT;
     aiinfra_allocator hooks = {budget_alloc, budget_resize, budget_free, &b};
