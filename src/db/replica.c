@@ -107,13 +107,17 @@ static aiinfra_status on_read(void *ctx, aiinfra_error *err)
 
 /* ---- writing ----------------------------------------------------------------------------------------------------- */
 
+static const aii_truth_table *table_of(const aii_replica *r, const char *name)
+{
+  for (size_t i = 0; i < r->tables.n; i++) {
+    if (strcmp(r->tables.items[i].name, name) == 0) return &r->tables.items[i];
+  }
+  return NULL;
+}
+
 static bool wants(void *ctx, const char *table)
 {
-  const aii_replica *r = ctx;
-  for (size_t i = 0; i < r->tables.n; i++) {
-    if (strcmp(r->tables.items[i].name, table) == 0) return true;
-  }
-  return false;
+  return table_of(ctx, table) != NULL;
 }
 
 static aiinfra_status on_begin(void *ctx, aiinfra_error *err)
@@ -135,18 +139,70 @@ static aiinfra_status on_begin(void *ctx, aiinfra_error *err)
 typedef struct push {
   aii_replica *r;
   bool sequences; /* a row was added where ids never come back */
+  bool moved;     /* a row is of another collection than the row of this number was */
 } push;
+
+/* The columns of tables rows and vectors. */
+enum { ROW, COLLECTION, VECTOR = 1, N_VECTORS_COLUMNS };
+
+/* Writes a change of a row of vectors, for a truth that has types for them, with what the row holds. */
+static aiinfra_status push_vector(aii_replica *r, const aii_truth_table *table, const aii_sql_change *change,
+                                  aiinfra_error *err)
+{
+  aii_stmt *stmt;
+  aii_truth_vector as = {0};
+  bool row = false;
+  aiinfra_status rc = aii_sql_prepare(r->sql,
+                                      "SELECT c.id, c.dims, c.element, c.kind, v.vector FROM rows r JOIN collections c"
+                                      " ON c.id = r.collection JOIN vectors v ON v.row = r.row WHERE r.row = ?1",
+                                      &stmt, err);
+  if (rc != AIINFRA_OK) return rc;
+  aii_stmt_int(stmt, 1, change->values[ROW].i);
+  rc = aii_stmt_step(stmt, &row, err);
+  if (rc == AIINFRA_OK && row) {
+    as = (aii_truth_vector){aii_stmt_get_int(stmt, 0),
+                            aii_stmt_get_int(stmt, 1),
+                            aii_stmt_get_int(stmt, 2),
+                            aii_stmt_get_int(stmt, 3),
+                            NULL,
+                            0};
+    as.stored = aii_stmt_get_blob(stmt, 4, &as.n);
+  }
+  bool there = row || change->values[VECTOR].type != AII_SQL_ABSENT;
+  if (rc == AIINFRA_OK && there) rc = r->ops->write(r->truth, table, change, row ? &as : NULL, err);
+  aii_stmt_reset(stmt);
+  return rc;
+}
+
+static bool moves(const aii_sql_change *change)
+{
+  return change->op == 'u' && strcmp(change->table, "rows") == 0 && change->n_columns > COLLECTION &&
+         change->values[COLLECTION].type != AII_SQL_ABSENT;
+}
 
 static aiinfra_status push_change(void *ctx, const aii_sql_change *change, aiinfra_error *err)
 {
   push *p = ctx;
-  for (size_t i = 0; i < p->r->tables.n; i++) {
-    const aii_truth_table *table = &p->r->tables.items[i];
-    if (strcmp(table->name, change->table) != 0) continue;
-    p->sequences = p->sequences || change->op == 'i';
-    return p->r->ops->write(p->r->truth, table, change, err);
-  }
-  return aii_fail(err, AIINFRA_EINTERNAL, "a change of table %s, which is not shared", change->table);
+  aii_replica *r = p->r;
+  const aii_truth_table *table = table_of(r, change->table);
+  if (table == NULL)
+    return aii_fail(err, AIINFRA_EINTERNAL, "a change of table %s, which is not shared", change->table);
+  p->sequences = p->sequences || change->op == 'i';
+  p->moved = p->moved || moves(change);
+  bool typed = change->op != 'd' && strcmp(table->name, "vectors") == 0 && r->ops->typed(r->truth);
+  return typed ? push_vector(r, table, change, err) : r->ops->write(r->truth, table, change, NULL, err);
+}
+
+/* A number was taken again within a transaction: the vector may be the same, but what it is of is not. */
+static aiinfra_status push_moved(void *ctx, const aii_sql_change *change, aiinfra_error *err)
+{
+  static const unsigned char is_key[N_VECTORS_COLUMNS] = {1, 0};
+  push *p = ctx;
+  aii_sql_value values[N_VECTORS_COLUMNS] = {{.type = AII_SQL_INT, .i = change->values[ROW].i},
+                                             {.type = AII_SQL_ABSENT}};
+  const aii_sql_change again = {"vectors", 'u', N_VECTORS_COLUMNS, is_key, values};
+  const aii_truth_table *table = table_of(p->r, "vectors");
+  return moves(change) && table != NULL ? push_vector(p->r, table, &again, err) : AIINFRA_OK;
 }
 
 static aiinfra_status push_sequences(aii_replica *r, aiinfra_error *err)
@@ -167,6 +223,8 @@ static aiinfra_status push_changes(aii_replica *r, const void *changes, size_t n
 {
   push p = {.r = r};
   aiinfra_status rc = aii_sql_changes_each(r->sql, changes, n, push_change, &p, err);
+  if (rc == AIINFRA_OK && p.moved && r->ops->typed(r->truth))
+    rc = aii_sql_changes_each(r->sql, changes, n, push_moved, &p, err);
   if (rc == AIINFRA_OK && p.sequences) rc = push_sequences(r, err);
   r->version++;
   if (rc == AIINFRA_OK) rc = aii_replica_write_version(r, err);
@@ -230,7 +288,7 @@ static aiinfra_status compare(aii_replica *r, aiinfra_error *err)
                   "at the next use",
                   theirs.table->name, (long long)theirs.sum.rows, (long long)ours.rows);
   }
-  return rc;
+  return rc == AIINFRA_OK ? r->ops->check_types(r->truth, err) : rc;
 }
 
 aiinfra_status aii_replica_check(aii_replica *r, aiinfra_error *err)

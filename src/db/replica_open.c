@@ -253,6 +253,7 @@ static aiinfra_status open_all(aii_replica *r, const char *path, const aii_sql_o
   aii_sql_lock(r->sql);
   rc = aii_tables_read(&r->tables, r->sql, r->mem, err);
   if (rc == AIINFRA_OK && (!state.there || state.tables < (int64_t)aii_db_version())) rc = make_tables(r, err);
+  if (rc == AIINFRA_OK && !opts->read_only) rc = r->ops->types(r->truth, err);
   if (rc == AIINFRA_OK) rc = aii_replica_pull(r, err);
   if (rc == AIINFRA_OK) aii_replica_hook(r, opts->read_only);
   aii_sql_unlock(r->sql);

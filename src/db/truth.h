@@ -34,6 +34,14 @@ typedef struct aii_truth_state {
   bool there; /* false: there are no tables yet */
 } aii_truth_state;
 
+/* What a row of table vectors holds, for a server that has types for it. */
+typedef struct aii_truth_vector {
+  int64_t collection;
+  int64_t dims, element, kind; /* as in table collections */
+  const void *stored;
+  size_t n;
+} aii_truth_vector;
+
 typedef struct aii_truth_opts {
   const char *uri, *schema;
   uint32_t timeout_ms; /* for a connection, an answer, a lock */
@@ -62,8 +70,9 @@ typedef struct aii_truth_ops {
   /* The same in a transaction that nobody else has until commit or rollback. EBUSY: another node has it for too long. */
   aiinfra_status (*begin)(aii_truth *truth, int64_t since, aii_truth_changes_fn see, void *ctx, aii_truth_state *state,
                           aiinfra_error *err);
+  /* as: what the row holds, of a change that adds or changes one of table vectors while typed; else NULL. */
   aiinfra_status (*write)(aii_truth *truth, const aii_truth_table *table, const aii_sql_change *change,
-                          aiinfra_error *err);
+                          const aii_truth_vector *as, aiinfra_error *err);
   aiinfra_status (*sequence)(aii_truth *truth, const char *table, int64_t last, aiinfra_error *err);
   /* The truth has the version afterwards, or is as before begin. EFORMAT: it had other rows than this node has. EIO:
    * the message says whether that is known. */
@@ -75,6 +84,12 @@ typedef struct aii_truth_ops {
                          aiinfra_error *err);
   aiinfra_status (*sequences)(aii_truth *truth, aii_truth_row_fn see, void *ctx, aiinfra_error *err); /* name, last */
   void (*unview)(aii_truth *truth);
+  /* A server may have vectors in types of its own, beside their bytes. types makes what that needs, where it can and it
+   * is not there, and fills it; what was interrupted goes on. typed: in this transaction, they are written. check_types
+   * compares them with the bytes, in a view: EFORMAT tells of rows that differ. */
+  aiinfra_status (*types)(aii_truth *truth, aiinfra_error *err);
+  bool (*typed)(const aii_truth *truth);
+  aiinfra_status (*check_types)(aii_truth *truth, aiinfra_error *err);
 } aii_truth_ops;
 
 typedef struct aii_truth_plugin {

@@ -5,9 +5,11 @@
 #                               Server and folder go when the process PID is gone
 #   postgres.sh stop FOLDER     ends it as kill -9 would; start again finds what was committed
 #   postgres.sh psql FOLDER SQL runs SQL, prints values only
+#
+# AIINFRA_POSTGRES_BIN names the folder of another server's programs than the newest that Debian has.
 set -eu
 action=$1 folder=$2
-bin=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -n 1)
+bin=${AIINFRA_POSTGRES_BIN:-$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -n 1)}
 [ -n "$bin" ] || bin=$(dirname "$(command -v postgres || echo /none/postgres)")
 if [ ! -x "$bin/initdb" ]; then
   echo "no PostgreSQL server: install the package postgresql"
@@ -44,7 +46,7 @@ case $action in
     fi
     ;;
   psql)
-    (cd / && "$bin/psql" -X -q -A -t -v ON_ERROR_STOP=1 -h "$folder" -U tester -d postgres -c "$3")
+    (cd / && PGOPTIONS='-c client_min_messages=warning' "$bin/psql" -X -q -A -t -v ON_ERROR_STOP=1 -h "$folder" -U tester -d postgres -c "$3")
     ;;
   *)
     echo "postgres.sh start|stop|psql FOLDER" >&2

@@ -113,7 +113,8 @@ static aiinfra_status status_of(const char *state)
       {"22021", AIINFRA_EINVAL}, {"22P05", AIINFRA_EINVAL}, {"54", AIINFRA_ELIMIT},    {"23", AIINFRA_EFORMAT},
       {"25006", AIINFRA_EIO},    {"3D000", AIINFRA_ENOENT}, {"3F000", AIINFRA_ENOENT}, {"42P01", AIINFRA_ENOENT},
       {"42501", AIINFRA_EIO},    {"08", AIINFRA_EIO},       {"57", AIINFRA_EIO},       {"28", AIINFRA_EIO},
-      {"25P03", AIINFRA_EIO},    {"57014", AIINFRA_EBUSY},  {"58", AIINFRA_EIO},
+      {"25P03", AIINFRA_EIO},    {"57014", AIINFRA_EBUSY},  {"58", AIINFRA_EIO},       {"42703", AIINFRA_EBUSY},
+      {"42704", AIINFRA_EBUSY},
   };
   for (size_t i = 0; state != NULL && i < AII_COUNT(known); i++) {
     if (strncmp(state, known[i].state, strlen(known[i].state)) == 0) return known[i].status;
@@ -135,7 +136,11 @@ aiinfra_status aii_pg_told(aii_truth *t, const PGresult *result, aiinfra_error *
                     "%s: another node has been writing for longer than %u ms; try again or raise "
                     "busy_timeout_ms",
                     aii_buf_cstr(&t->name), t->opts.timeout_ms);
-  return aii_fail(err, rc, "%s: PostgreSQL says: %.*s (%s)", aii_buf_cstr(&t->name), line_of(message), message, state);
+  const char *cure = "";
+  if (strcmp(state, "58P01") == 0 && strstr(message, "vector") != NULL)
+    cure = "; install pgvector on the server again, or run DROP EXTENSION vector CASCADE, which loses none of our data";
+  return aii_fail(err, rc, "%s: PostgreSQL says: %.*s (%s)%s", aii_buf_cstr(&t->name), line_of(message), message, state,
+                  cure);
 }
 
 aiinfra_status aii_pg_lost(aii_truth *t, const char *doing, aiinfra_error *err)
@@ -179,17 +184,16 @@ static uint64_t deadline(const aii_truth *t)
   return aii_now_ns() + ((uint64_t)t->opts.timeout_ms + 5000) * 1000000;
 }
 
-aiinfra_status aii_pg_flush(aii_truth *t, bool wait, aiinfra_error *err)
+/* A server that takes some of it, or answers, is not silent: much may be on its way, and each row cost it an index. */
+aiinfra_status aii_pg_flush(aii_truth *t, aiinfra_error *err)
 {
-  uint64_t until = deadline(t);
   for (;;) {
     int left = PQflush(t->conn);
     if (left == 0) return AIINFRA_OK;
     if (left < 0) return aii_pg_lost(t, "sending", err);
-    int ready = wait_for(PQsocket(t->conn), POLLIN | POLLOUT, until);
+    int ready = wait_for(PQsocket(t->conn), POLLIN | POLLOUT, deadline(t));
     if (ready <= 0) return aii_pg_lost(t, "sending", err);
     if (PQconsumeInput(t->conn) == 0) return aii_pg_lost(t, "sending", err);
-    if (!wait) until = deadline(t);
   }
 }
 
@@ -197,7 +201,7 @@ aiinfra_status aii_pg_next(aii_truth *t, PGresult **out, aiinfra_error *err)
 {
   *out = NULL;
   if (t->conn == NULL) return aii_pg_lost(t, NULL, err);
-  aiinfra_status rc = aii_pg_flush(t, true, err);
+  aiinfra_status rc = aii_pg_flush(t, err);
   uint64_t until = deadline(t);
   while (rc == AIINFRA_OK && PQisBusy(t->conn)) {
     if (wait_for(PQsocket(t->conn), POLLIN, until) <= 0) return aii_pg_lost(t, "waiting for an answer", err);
@@ -298,7 +302,7 @@ static aiinfra_status greet(aii_truth *t, aiinfra_error *err)
   aii_pg_quote(&t->sql, t->schema);
   aii_buf_fmt(&t->sql,
               "; SET lock_timeout = %u; SET idle_in_transaction_session_timeout = 60000; SET synchronous_commit = %s;"
-              " SET client_min_messages = warning%s",
+              " SET client_min_messages = warning; SET aiinfra.typed = on%s", /* for the trigger in types.c */
               t->opts.timeout_ms, t->opts.synchronous ? "on" : "off",
               t->opts.read_only ? "; SET default_transaction_read_only = on" : "");
   if (t->sql.failed) return aii_fail(err, AIINFRA_ENOMEM, "no memory for a statement");

@@ -38,14 +38,18 @@ static void add_named(aii_buf *sql, const char *before, const char *name, const 
 }
 
 static void write_insert(aii_buf *sql, const aii_truth_table *table, const aii_sql_change *change,
-                         aii_pg_params *params)
+                         const aii_pg_typed *typed, aii_pg_params *params)
 {
   add_named(sql, "INSERT INTO ", table->name, "", 0);
-  for (int i = 0; i < change->n_columns; i++) add_named(sql, i > 0 ? ", " : "(", table->columns[i].name, "", 0);
   for (int i = 0; i < change->n_columns; i++) {
-    aii_buf_fmt(sql, i > 0 ? ", $%d" : ") VALUES($%d", i + 1);
+    add_named(sql, i > 0 ? ", " : "(", table->columns[i].name, "", 0);
     add_param(params, &table->columns[i], &change->values[i]);
   }
+  for (int i = 0; i < typed->n; i++) {
+    add_named(sql, ", ", typed->names[i], "", 0);
+    aii_pg_add(params, &typed->values[i]);
+  }
+  for (int i = 1; i <= params->n; i++) aii_buf_fmt(sql, i > 1 ? ", $%d" : ") VALUES($%d", i);
   aii_buf_char(sql, ')');
 }
 
@@ -61,13 +65,17 @@ static void write_where(aii_buf *sql, const aii_truth_table *table, const aii_sq
 }
 
 static void write_update(aii_buf *sql, const aii_truth_table *table, const aii_sql_change *change,
-                         aii_pg_params *params)
+                         const aii_pg_typed *typed, aii_pg_params *params)
 {
   add_named(sql, "UPDATE ", table->name, "", 0);
   for (int i = 0; i < change->n_columns; i++) {
     if (change->is_key[i] != 0 || change->values[i].type == AII_SQL_ABSENT) continue;
     add_param(params, &table->columns[i], &change->values[i]);
     add_named(sql, params->n == 1 ? " SET " : ", ", table->columns[i].name, " = ", params->n);
+  }
+  for (int i = 0; i < typed->n; i++) {
+    aii_pg_add(params, &typed->values[i]);
+    add_named(sql, params->n == 1 ? " SET " : ", ", typed->names[i], " = ", params->n);
   }
   write_where(sql, table, change, params);
 }
@@ -90,7 +98,7 @@ static aiinfra_status send(aii_truth *t, const aii_pg_params *params, aiinfra_er
   if (t->conn == NULL) return aii_pg_lost(t, "sending", err);
   if (PQpipelineStatus(t->conn) == PQ_PIPELINE_OFF && PQenterPipelineMode(t->conn) == 0)
     return aii_pg_lost(t, "sending", err);
-  uint64_t hash = aii_hash64(t->sql.data, t->sql.len, 1);
+  uint64_t hash = aii_hash64(t->sql.data, t->sql.len, t->vector_type);
   bool known = is_prepared(t, hash);
   bool keep = known || (t->n_prepared < MAX_PREPARED &&
                         aii_grow(t->mem, &t->prepared, &t->cap_prepared, t->n_prepared + 1, sizeof *t->prepared));
@@ -106,7 +114,7 @@ static aiinfra_status send(aii_truth *t, const aii_pg_params *params, aiinfra_er
   if (ok != 0 && !keep)
     ok = PQsendQueryParams(t->conn, t->sql.data, params->n, NULL, params->values, params->lengths, params->formats, 1);
   if (ok == 0) return aii_pg_lost(t, "sending", err);
-  return ++t->n_sent % FLUSH_EVERY == 0 ? aii_pg_flush(t, false, err) : AIINFRA_OK;
+  return ++t->n_sent % FLUSH_EVERY == 0 ? aii_pg_flush(t, err) : AIINFRA_OK;
 }
 
 static aiinfra_status send_text(aii_truth *t, const char *statement, const aii_pg_params *params, aiinfra_error *err)
@@ -117,16 +125,20 @@ static aiinfra_status send_text(aii_truth *t, const char *statement, const aii_p
 }
 
 aiinfra_status aii_pg_write(aii_truth *t, const aii_truth_table *table, const aii_sql_change *change,
-                            aiinfra_error *err)
+                            const aii_truth_vector *as, aiinfra_error *err)
 {
   aii_pg_params params = {0};
+  aii_pg_typed typed = {0};
   if ((size_t)change->n_columns > table->n || 2 * change->n_columns > AII_PG_PARAMS)
     return aii_fail(err, AIINFRA_EINTERNAL, "a change of table %s has %d columns", table->name, change->n_columns);
+  aiinfra_status rc = AIINFRA_OK;
+  if (change->op != 'd' && strcmp(table->name, "vectors") == 0) rc = aii_pg_typed_of(t, as, &typed, err);
+  if (rc != AIINFRA_OK) return rc;
   aii_buf_clear(&t->sql);
   if (change->op == 'i') {
-    write_insert(&t->sql, table, change, &params);
+    write_insert(&t->sql, table, change, &typed, &params);
   } else if (change->op == 'u') {
-    write_update(&t->sql, table, change, &params);
+    write_update(&t->sql, table, change, &typed, &params);
   } else {
     add_named(&t->sql, "DELETE FROM ", table->name, "", 0);
     write_where(&t->sql, table, change, &params);
@@ -231,23 +243,36 @@ static void end_failed(aii_truth *t)
   if (t->conn != NULL) (void)aii_pg_exec(t, "ROLLBACK; DEALLOCATE ALL", &ignored);
 }
 
-aiinfra_status aii_pg_commit(aii_truth *t, int64_t version, const void *changes, size_t n, aiinfra_error *err)
+aiinfra_status aii_pg_end(aii_truth *t, uint64_t n_counted, bool *asked, aiinfra_error *err)
 {
   static const aii_pg_params none;
-  aiinfra_status rc = send_log(t, version, changes, n, err);
-  uint64_t n_counted = t->n_sent;
-  if (rc == AIINFRA_OK && version % TRIM_EVERY == 0) rc = send_text(t, TRIM, &none, err);
-  if (rc == AIINFRA_OK) rc = send_text(t, "COMMIT", &none, err);
+  *asked = false;
+  aiinfra_status rc = send_text(t, "COMMIT", &none, err);
   if (rc == AIINFRA_OK && PQpipelineSync(t->conn) == 0) rc = aii_pg_lost(t, "sending", err);
   if (rc != AIINFRA_OK) {
     aii_pg_rollback(t);
     return rc;
   }
+  *asked = true;
   rc = read_all(t, n_counted, err);
   t->in_transaction = false;
-  if (rc == AIINFRA_EIO && t->conn == NULL) return find_out(t, version, err);
-  if (rc != AIINFRA_OK) end_failed(t);
+  if (rc != AIINFRA_OK && t->conn != NULL) end_failed(t);
   return rc;
+}
+
+aiinfra_status aii_pg_commit(aii_truth *t, int64_t version, const void *changes, size_t n, aiinfra_error *err)
+{
+  static const aii_pg_params none;
+  bool asked;
+  aiinfra_status rc = send_log(t, version, changes, n, err);
+  uint64_t n_counted = t->n_sent;
+  if (rc == AIINFRA_OK && version % TRIM_EVERY == 0) rc = send_text(t, TRIM, &none, err);
+  if (rc != AIINFRA_OK) {
+    aii_pg_rollback(t);
+    return rc;
+  }
+  rc = aii_pg_end(t, n_counted, &asked, err);
+  return rc == AIINFRA_EIO && asked && t->conn == NULL ? find_out(t, version, err) : rc;
 }
 
 void aii_pg_rollback(aii_truth *t)

@@ -46,6 +46,7 @@ static void pg_close(aii_truth *t)
   aii_strfree(t->mem, t->schema);
   aii_buf_free(&t->name);
   aii_buf_free(&t->sql);
+  aii_buf_free(&t->value);
   aii_del(t->mem, t->prepared, t->cap_prepared * sizeof *t->prepared);
   aii_del(t->mem, t, sizeof *t);
 }
@@ -79,6 +80,7 @@ static aiinfra_status pg_open(aii_mem *mem, const aii_truth_opts *opts, aii_trut
   t->opts = *opts;
   aii_buf_init(&t->name, mem, 0);
   aii_buf_init(&t->sql, mem, 0);
+  aii_buf_init(&t->value, mem, 0);
   t->uri = aii_strdup(mem, opts->uri);
   t->schema = aii_strdup(mem, opts->schema);
   aiinfra_status rc = AIINFRA_OK;
@@ -114,6 +116,12 @@ static aiinfra_status pg_make(aii_truth *t, const aii_truth_table *tables, size_
   return rc == AIINFRA_OK ? aii_pg_make(t, tables, n, version, uuid, err) : rc;
 }
 
+static aiinfra_status pg_types(aii_truth *t, aiinfra_error *err)
+{
+  aiinfra_status rc = aii_pg_connect(t, err);
+  return rc == AIINFRA_OK ? aii_pg_types(t, err) : rc;
+}
+
 static aiinfra_status pull_once(aii_truth *t, int64_t since, reader *r, aiinfra_error *err)
 {
   aii_pg_params params = {0};
@@ -143,15 +151,19 @@ static aiinfra_status begin_once(aii_truth *t, int64_t since, reader *r, aiinfra
   aii_pg_add_int(&params, since);
   aiinfra_status rc = aii_pg_connect(t, err);
   if (rc != AIINFRA_OK) return rc;
+  t->types = 0;
+  t->vector_type = 0;
   PGconn *c = t->conn;
   if (PQenterPipelineMode(c) == 0 || PQsendQueryParams(c, "BEGIN", 0, NULL, NULL, NULL, NULL, 1) == 0 ||
       PQsendQueryParams(c, "SELECT version FROM replica_state FOR UPDATE", 0, NULL, NULL, NULL, NULL, 1) == 0 ||
+      PQsendQueryParams(c, AII_PG_TYPES_THERE, 0, NULL, NULL, NULL, NULL, 1) == 0 ||
       PQsendQueryParams(c, NEWER, 1, params.types, params.values, params.lengths, params.formats, 1) == 0 ||
       PQpipelineSync(c) == 0)
     return aii_pg_lost(t, "sending", err);
-  for (int i = 0; i < 4; i++) {
-    bool newer = i == 2;
-    aiinfra_status one = aii_pg_answer(t, newer, newer ? see_newer : NULL, r, rc == AIINFRA_OK ? err : &ignored);
+  static const aii_pg_row_fn see[] = {NULL, NULL, aii_pg_see_type, see_newer, NULL}; /* what each answer is for */
+  void *const of[] = {NULL, NULL, t, r, NULL};
+  for (size_t i = 0; i < AII_COUNT(see); i++) {
+    aiinfra_status one = aii_pg_answer(t, see[i] != NULL, see[i], of[i], rc == AIINFRA_OK ? err : &ignored);
     if (rc == AIINFRA_OK) rc = one;
     if (t->conn == NULL) return rc;
   }
@@ -252,7 +264,10 @@ const aii_truth_plugin *aii_postgres_plugin_table(void)
               .view = pg_view,
               .rows = pg_rows,
               .sequences = pg_sequences,
-              .unview = pg_unview},
+              .unview = pg_unview,
+              .types = pg_types,
+              .typed = aii_pg_is_typed,
+              .check_types = aii_pg_check_types},
   };
   return &table;
 }
