@@ -75,7 +75,11 @@ void aii_graph_walk(const aii_index *index, aii_scratch *s, aii_step entry, uint
 /* The neighbour heuristic on n candidates, sorted nearest first: up to `room` slots to link to, then AII_NO_SLOT. */
 void aii_graph_choose(const aii_index *index, aii_scratch *s, const aii_step *candidates, size_t n, uint32_t room,
                       uint32_t *out);
-/* Chooses the links of a slot at level 0 anew, and has its neighbours link to it. */
+/* Memory for a slot's links, so that nothing can fail afterwards; all of them are AII_NO_SLOT. Write lock held. false: no
+ * memory. */
+bool aii_graph_reserve(aii_index *index, uint32_t slot, uint8_t level);
+/* Chooses the links of a slot at level 0 anew, and has its neighbours link to it. Nobody else sees
+ * the index. */
 void aii_hnsw_relink(aii_index *index, aii_scratch *s, uint32_t slot);
 
 #endif

@@ -166,7 +166,7 @@ aiinfra_status aii_multi_sync(aiinfra_vecstore *store, aiinfra_error *err)
   aii_index *index = &store->index;
   aii_sql *sql = store->db->sql;
   aii_seqs now;
-  aiinfra_status rc = aii_collection_seqs(store, &now, err);
+  aiinfra_status rc = aii_collection_seqs(store, sql, &now, err);
   if (rc != AIINFRA_OK || index->seq == now.seq) return rc; /* changes only with the connection's lock held */
   renew(store);
   (void)pthread_rwlock_wrlock(&index->lock);
