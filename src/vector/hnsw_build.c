@@ -5,9 +5,10 @@
  * heuristic: a candidate is taken if it is nearer to the slot than to any neighbour taken already; what was passed
  * over fills up what room is left.
  *
- * Links are chosen beside searches: the read lock keeps what they are chosen from in its place, and `build` keeps
- * everybody else from changing links. Then the write lock is held for as long as copying the lists of one level takes. What
- * a search sees in between is whole: a slot is in the graph when its level 0 is, and its upper levels, empty before, follow.
+ * All of this happens beside searches, under the read lock, while `build` keeps everybody else from changing links. They are
+ * written one atomic number after the other: a slot's own before those that lead to it, the lowest level first. So whatever a
+ * walk meets is a slot of the graph, whose links on that level are there. Only where memory for upper links has to grow is
+ * the write lock taken.
  *
  * Memory for a slot's links is there before the first is written: when it runs out, the graph is as before. Locks: see
  * vector.h.
@@ -82,6 +83,11 @@ static void link_back(const aii_index *index, aii_scratch *s, uint32_t from, uin
   aii_graph_choose(index, s, near, room + 1, room, out);
 }
 
+bool aii_graph_has_upper(const aii_index *index, uint8_t level)
+{
+  return index->n_upper + (size_t)level * index->m <= index->upper_cap;
+}
+
 bool aii_graph_reserve(aii_index *index, uint32_t slot, uint8_t level)
 {
   aii_block *block = aii_block_of(index, slot);
@@ -130,7 +136,6 @@ typedef struct insertion {
 static void choose(const aii_index *index, insertion *in)
 {
   aii_scratch *s = in->s;
-  in->level = level_of(index, aii_block_of(index, in->slot)->ids[in->slot % AII_BLOCK_SLOTS]);
   in->from = 0;
   in->blurred = false;
   memset(in->chosen[0], 0xFF, sizeof in->chosen[0]);
@@ -156,67 +161,77 @@ static void choose_back(const aii_index *index, insertion *in, uint32_t level)
   }
 }
 
-/* Write lock held; the slot has room for its links. */
+static void write_list(uint32_t *to, const uint32_t *from, uint32_t n)
+{
+  for (uint32_t i = 0; i < n; i++) __atomic_store_n(&to[i], from[i], __ATOMIC_RELEASE);
+}
+
+/* The slot has room for its links. */
 static void write_links(aii_index *index, const insertion *in, uint32_t level)
 {
   const uint32_t *chosen = in->chosen[level];
   uint32_t room = aii_link_room(index, level);
-  memcpy(aii_links_of(index, in->slot, level), chosen, index->m * sizeof *chosen);
+  write_list(aii_links_of(index, in->slot, level), chosen, index->m);
   for (uint32_t i = 0; i < index->m && chosen[i] != AII_NO_SLOT; i++) {
-    memcpy(aii_links_of(index, chosen[i], level), in->back + (size_t)i * 2 * index->m, room * sizeof *in->back);
+    write_list(aii_links_of(index, chosen[i], level), in->back + (size_t)i * 2 * index->m, room);
   }
 }
 
-/* From here on the slot is in the graph. false: no memory; the graph is as before. */
-static bool enter(aii_index *index, const insertion *in)
+/* Read lock held; the slot has room for its links. */
+static void enter(aii_index *index, insertion *in)
 {
-  (void)pthread_rwlock_wrlock(&index->lock);
+  bool first = index->n_graph == 0;
+  for (uint32_t l = 0; l <= in->from; l++) {
+    choose_back(index, in, l);
+    write_links(index, in, l);
+  }
+  if (first || in->level > index->top) {
+    index->entry = in->slot;
+    index->top = in->level;
+  }
+  index->n_blurred += in->blurred;
+  index->n_graph++;
+}
+
+/* Read lock held; there is room for upper links. */
+static bool place(aii_index *index, insertion *in)
+{
+  in->s = aii_scratch_take(index, index->ef_construction);
+  if (in->s == NULL) return false;
   bool ok = aii_graph_reserve(index, in->slot, in->level);
   if (ok) {
-    write_links(index, in, 0);
-    index->n_blurred += in->blurred;
-    if (index->n_graph++ == 0) {
-      index->entry = in->slot;
-      index->top = in->level;
-    }
+    choose(index, in);
+    enter(index, in);
   }
-  (void)pthread_rwlock_unlock(&index->lock);
+  aii_scratch_give(index, in->s);
   return ok;
 }
 
-static void rise(aii_index *index, insertion *in)
+/* Room for one more slot's upper links, for many more in fact. */
+static bool grow_upper(aii_index *index, uint8_t level)
 {
-  for (uint32_t l = 1; l <= in->from; l++) {
-    (void)pthread_rwlock_rdlock(&index->lock);
-    choose_back(index, in, l);
-    (void)pthread_rwlock_unlock(&index->lock);
-    (void)pthread_rwlock_wrlock(&index->lock);
-    write_links(index, in, l);
-    (void)pthread_rwlock_unlock(&index->lock);
-  }
-  if (in->level <= index->top) return; /* nobody else changes it */
   (void)pthread_rwlock_wrlock(&index->lock);
-  index->entry = in->slot;
-  index->top = in->level;
+  bool ok = aii_grow(index->mem, &index->upper, &index->upper_cap, index->n_upper + (size_t)level * index->m,
+                     sizeof *index->upper);
   (void)pthread_rwlock_unlock(&index->lock);
+  return ok;
 }
 
 /* The next slot of the tail. *more: there was one. */
 static bool insert(aii_index *index, insertion *in, bool *more)
 {
+  bool ok = true;
   (void)pthread_rwlock_rdlock(&index->lock);
   in->slot = index->n_graph;
   *more = in->slot < index->n;
-  in->s = *more ? aii_scratch_take(index, index->ef_construction) : NULL;
-  if (in->s != NULL) {
-    choose(index, in);
-    choose_back(index, in, 0);
+  if (*more) in->level = level_of(index, aii_block_of(index, in->slot)->ids[in->slot % AII_BLOCK_SLOTS]);
+  if (*more && !aii_graph_has_upper(index, in->level)) {
+    (void)pthread_rwlock_unlock(&index->lock);
+    if (!grow_upper(index, in->level)) return false;
+    (void)pthread_rwlock_rdlock(&index->lock);
   }
+  if (*more) ok = place(index, in);
   (void)pthread_rwlock_unlock(&index->lock);
-  if (in->s == NULL) return !*more;
-  bool ok = enter(index, in);
-  if (ok) rise(index, in);
-  aii_scratch_give(index, in->s);
   return ok;
 }
 

@@ -354,7 +354,7 @@ static bool find_rows(work *w, const uint64_t *allow, uint64_t *met, size_t *n_m
     aii_walk how = {.allow = allow, .ef = s->plan.ef};
     s->finds.n = 0;
     ok = aii_hnsw_search(w->index, query_of(w, q), &how, s->plan.ef, &s->finds) &&
-         aii_index_scan(w->index, query_of(w, q), allow, w->index->n_graph, s->plan.ef, &s->finds, &how.n_scanned);
+         aii_index_scan(w->index, query_of(w, q), allow, how.n_graph, s->plan.ef, &s->finds, &how.n_scanned);
     s->plan.n_scanned += how.n_scanned;
     for (size_t i = 0; ok && i < s->finds.n; i++) {
       uint32_t at = (uint32_t)(s->finds.items[i].id >> PLACE_BITS);

@@ -27,7 +27,8 @@
  * 3. Slots below n_graph are in the graph, dead or not. The others, the tail, are compared one by one.
  * 4. Locks are taken in this order: connection, index->build, index->slots, index->lock. Linking and healing take only the
  *    index's. A search holds the read lock; whoever changes the index prepares everything beside it, and holds the write lock
- *    for as long as copying and swapping take.
+ *    for as long as copying and swapping take. Links alone change under the read lock, one atomic number after the other:
+ *    a walk meets lists that are part old, part new, all of slots that are in the graph.
  * 5. Codes of 8 bits find candidates, floats decide: from memory while they fit in, else from the rows.
  */
 #ifndef AII_VECTOR_H
@@ -179,9 +180,9 @@ typedef struct aii_index {
   int64_t seq;          /* rows up to here are in; -1: none was read yet */
   uint64_t changes;     /* counts payloads that changed behind slots that stayed, and moves of slots */
   bool moved;           /* slots moved since the documents were read: these are of other slots */
-  uint32_t n_graph;     /* slots in the graph */
-  uint32_t n_blurred;   /* of these: codes cannot tell them from their neighbours */
-  uint32_t entry, top;  /* where searches begin, and its level */
+  _Atomic uint32_t n_graph;    /* slots in the graph; grows, as the next three change, while searches walk */
+  _Atomic uint32_t n_blurred;  /* of these: codes cannot tell them from their neighbours */
+  _Atomic uint32_t entry, top; /* where searches begin, and at least its level: written in this order, read in the other */
   pthread_mutex_t pool; /* guards scratch */
   aii_scratch *scratch; /* of searches that ended, to be used again */
   aii_docs docs;        /* guarded by the connection's lock */
@@ -311,6 +312,7 @@ typedef struct aii_walk {
   uint32_t ef;
   bool passing_alone; /* go over slots that are allowed and alive alone: for filters that hide most */
   uint64_t n_scanned; /* counts distances */
+  uint32_t n_graph;   /* out: slots from here on were not in the graph when the walk began, and are not found */
 } aii_walk;
 /* Adds what may be among the `cap` nearest of what the graph finds, nearest by their codes first. Read lock held.
  * false: no memory. */
