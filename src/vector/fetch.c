@@ -83,8 +83,9 @@ aiinfra_status aii_fetch_slot(const aiinfra_vecstore *store, uint32_t slot, floa
   return rc == AIINFRA_OK && !there ? damaged(store, id, 0, err) : rc;
 }
 
-static aiinfra_status settle(const aiinfra_vecstore *store, aii_sql *sql, const aii_query_vector *q, const aii_finds *finds,
-                             float *buffer, aii_near *heap, size_t *n, size_t cap, aiinfra_error *err)
+static aiinfra_status settle(const aiinfra_vecstore *store, aii_sql *sql, const aii_query_vector *q,
+                             const aii_finds *finds, float *buffer, aii_near *heap, size_t *n, size_t cap,
+                             aiinfra_error *err)
 {
   int64_t seq = 0;
   aiinfra_status rc = aii_rows_seq(store, sql, &seq, err);
@@ -99,8 +100,8 @@ static aiinfra_status settle(const aiinfra_vecstore *store, aii_sql *sql, const 
   return rc;
 }
 
-aiinfra_status aii_finds_read(const aiinfra_vecstore *store, aii_sql *sql, const aii_query_vector *q, const aii_finds *finds,
-                              aii_near *heap, size_t *n, size_t cap, aiinfra_error *err)
+aiinfra_status aii_finds_read(const aiinfra_vecstore *store, aii_sql *sql, const aii_query_vector *q,
+                              const aii_finds *finds, aii_near *heap, size_t *n, size_t cap, aiinfra_error *err)
 {
   size_t bytes = store->index.dims * sizeof(float);
   float *buffer = aii_new_aligned(store->index.mem, bytes);

@@ -143,7 +143,8 @@ static bool number(healing *h)
   (void)pthread_rwlock_rdlock(&index->lock);
   uint32_t n = index->n;
   bool ok = aii_grow(index->mem, &h->to, &h->to_cap, (size_t)n + 1, sizeof *h->to);
-  for (uint32_t slot = h->n; ok && slot < n; slot++) h->to[slot] = aii_is_dead(index, slot) ? AII_NO_SLOT : h->n_living++;
+  for (uint32_t slot = h->n; ok && slot < n; slot++)
+    h->to[slot] = aii_is_dead(index, slot) ? AII_NO_SLOT : h->n_living++;
   (void)pthread_rwlock_unlock(&index->lock);
   if (ok) h->n = n;
   return ok;

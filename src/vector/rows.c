@@ -352,18 +352,32 @@ static aiinfra_status export(aiinfra_vecstore *store, aii_stmt *stmt, int at, co
   return *out != NULL ? AIINFRA_OK : aii_fail(err, AIINFRA_ENOMEM, "no memory for a row of %zu bytes", n);
 }
 
+/* The connection of one reader. A tenant's handle looks up whose rows it reads, with the lock that this takes. */
+static aiinfra_status view(aiinfra_vecstore *store, aii_sql **sql, aiinfra_error *err)
+{
+  aiinfra_status rc = AIINFRA_OK;
+  if (store->tenant == NULL) {
+    *sql = aii_db_read_lock(store->db);
+    return rc;
+  }
+  *sql = store->db->sql;
+  aii_sql_lock(*sql);
+  rc = aii_tenant_find(store, err);
+  if (rc != AIINFRA_OK) aii_sql_unlock(*sql);
+  return rc;
+}
+
 aiinfra_status aii_vecstore_get(aiinfra_vecstore *store, int64_t id, char **text, char **payload, aiinfra_error *err)
 {
   aii_stmt *stmt;
+  aii_sql *sql;
   bool row;
-  aii_sql_lock(store->db->sql);
-  aiinfra_status rc = aii_tenant_find(store, err);
-  if (rc == AIINFRA_OK) {
-    rc = aii_sql_prepare(store->db->sql,
-                         "SELECT text, payload FROM rows WHERE collection = ?1 AND id = ?2 "
-                         "AND (expires_ms IS NULL OR expires_ms > ?3)",
-                         &stmt, err);
-  }
+  aiinfra_status rc = view(store, &sql, err);
+  if (rc != AIINFRA_OK) return rc;
+  rc = aii_sql_prepare(sql,
+                       "SELECT text, payload FROM rows WHERE collection = ?1 AND id = ?2 "
+                       "AND (expires_ms IS NULL OR expires_ms > ?3)",
+                       &stmt, err);
   if (rc == AIINFRA_OK) {
     aii_stmt_int(stmt, 1, store->collection);
     aii_stmt_int(stmt, 2, id);
@@ -374,22 +388,21 @@ aiinfra_status aii_vecstore_get(aiinfra_vecstore *store, int64_t id, char **text
     if (rc == AIINFRA_OK) rc = export(store, stmt, 1, "{}", payload, err);
     aii_stmt_reset(stmt);
   }
-  aii_sql_unlock(store->db->sql);
+  aii_db_read_unlock(store->db, sql);
   return rc;
 }
 
 aiinfra_status aii_vecstore_count(aiinfra_vecstore *store, uint64_t *n, aiinfra_error *err)
 {
   aii_stmt *stmt;
+  aii_sql *sql;
   bool row;
-  aii_sql_lock(store->db->sql);
-  aiinfra_status rc = aii_tenant_find(store, err);
-  if (rc == AIINFRA_OK) {
-    rc = aii_sql_prepare(store->db->sql,
-                         "SELECT n_rows - (SELECT count(*) FROM rows WHERE collection = ?1 "
-                         "AND expires_ms <= ?2) FROM collections WHERE id = ?1",
-                         &stmt, err);
-  }
+  aiinfra_status rc = view(store, &sql, err);
+  if (rc != AIINFRA_OK) return rc;
+  rc = aii_sql_prepare(sql,
+                       "SELECT n_rows - (SELECT count(*) FROM rows WHERE collection = ?1 "
+                       "AND expires_ms <= ?2) FROM collections WHERE id = ?1",
+                       &stmt, err);
   if (rc == AIINFRA_OK) {
     aii_stmt_int(stmt, 1, store->collection);
     aii_stmt_int(stmt, 2, store->expiry.now_ms());
@@ -400,6 +413,6 @@ aiinfra_status aii_vecstore_count(aiinfra_vecstore *store, uint64_t *n, aiinfra_
     }
     aii_stmt_reset(stmt);
   }
-  aii_sql_unlock(store->db->sql);
+  aii_db_read_unlock(store->db, sql);
   return rc;
 }

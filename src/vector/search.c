@@ -145,12 +145,13 @@ aiinfra_status aii_search_vectors(aii_search *s, aiinfra_error *err)
 aiinfra_status aii_search_graph(aiinfra_vecstore *store, int32_t mode, aiinfra_error *err)
 {
   aii_index *index = &store->index;
+  bool written = atomic_load(&store->n_writers) > 0; /* who writes heals and links */
+  if (!written) aii_vecstore_heal(store);
   if (mode == AIINFRA_SEARCH_EXACT) return AIINFRA_OK;
   (void)pthread_rwlock_rdlock(&index->lock);
   bool complete = index->n_graph > 0 && index->n_graph == index->n; /* newer rows are the next search's */
   (void)pthread_rwlock_unlock(&index->lock);
-  bool written = mode != AIINFRA_SEARCH_GRAPH && atomic_load(&store->n_writers) > 0;
-  if (complete || written) return AIINFRA_OK;
+  if (complete || (written && mode != AIINFRA_SEARCH_GRAPH)) return AIINFRA_OK;
   aiinfra_status rc = aii_vecstore_look(store, err);
   if (rc != AIINFRA_OK) return rc;
   (void)pthread_rwlock_rdlock(&index->lock);

@@ -176,13 +176,14 @@ typedef struct aii_index {
   bool floats;                 /* blocks have vectors */
   float most_error, most_norm; /* of any slot, by its codes alone */
   aii_idmap map;
-  uint32_t n, n_dead;   /* slots */
-  int64_t seq;          /* rows up to here are in; -1: none was read yet */
-  uint64_t changes;     /* counts payloads that changed behind slots that stayed, and moves of slots */
-  bool moved;           /* slots moved since the documents were read: these are of other slots */
-  _Atomic uint32_t n_graph;    /* slots in the graph; grows, as the next three change, while searches walk */
-  _Atomic uint32_t n_blurred;  /* of these: codes cannot tell them from their neighbours */
-  _Atomic uint32_t entry, top; /* where searches begin, and at least its level: written in this order, read in the other */
+  uint32_t n, n_dead;         /* slots */
+  int64_t seq;                /* rows up to here are in; -1: none was read yet */
+  uint64_t changes;           /* counts payloads that changed behind slots that stayed, and moves of slots */
+  bool moved;                 /* slots moved since the documents were read: these are of other slots */
+  _Atomic uint32_t n_graph;   /* slots in the graph; grows, as the next three change, while searches walk */
+  _Atomic uint32_t n_blurred; /* of these: codes cannot tell them from their neighbours */
+  _Atomic uint32_t entry,
+      top;              /* where searches begin, and at least its level: written in this order, read in the other */
   pthread_mutex_t pool; /* guards scratch */
   aii_scratch *scratch; /* of searches that ended, to be used again */
   aii_docs docs;        /* guarded by the connection's lock */
@@ -207,7 +208,7 @@ void aii_index_show(aii_index *index, float coarse);
 bool aii_index_add(aii_index *index, int64_t id, const void *stored);
 void aii_index_kill(aii_index *index, uint32_t slot);                        /* write lock held */
 void aii_index_note(aii_index *index, float scale, float norm, float error); /* of a new slot, for most_... */
-void aii_index_drop_floats(aii_index *index); /* write lock held */
+void aii_index_drop_floats(aii_index *index);                                /* write lock held */
 /* An index like another, empty, without locks: of one thread, which frees it with aii_index_clear(). */
 void aii_index_begin(const aii_index *like, aii_index *index);
 /* A copy of the query as the index wants it (of length 1 for cosine); freed with aii_index_free_query. */
@@ -429,8 +430,8 @@ typedef struct aii_ids {
 
 /* When rows of the index cease to be there (expiry.c); guarded by the connection's lock. */
 typedef struct aii_expiry {
-  aii_heap heap; /* of times and ids; some out of date */
-  bool filled;   /* it has all rows up to the index's seq */
+  aii_heap heap;          /* of times and ids; some out of date */
+  bool filled;            /* it has all rows up to the index's seq */
   _Atomic int64_t due_ms; /* the first of the times, for those without that lock; INT64_MIN: nobody knows */
   int64_t (*now_ms)(void);
 } aii_expiry;
@@ -543,8 +544,8 @@ aiinfra_status aii_expiry_prepare(aiinfra_vecstore *store, bool *filled, aiinfra
 bool aii_expiry_due(const aiinfra_vecstore *store);
 /* Takes the ids whose time has passed. */
 aiinfra_status aii_expiry_pass(aiinfra_vecstore *store, aii_ids *expired, aiinfra_error *err);
-void aii_expiry_tell(aiinfra_vecstore *store); /* due_ms is what the heap says */
-int64_t aii_expiry_of(const aiinfra_vecstore *store, int64_t given_ms);      /* of a row that is written; 0: never */
+void aii_expiry_tell(aiinfra_vecstore *store);                          /* due_ms is what the heap says */
+int64_t aii_expiry_of(const aiinfra_vecstore *store, int64_t given_ms); /* of a row that is written; 0: never */
 /* In the caller's transaction: removes expired rows, a few with a write, or all. */
 aiinfra_status aii_expiry_purge_some(aiinfra_vecstore *store, size_t n_written, aiinfra_error *err);
 aiinfra_status aii_expiry_purge_all(aiinfra_vecstore *store, size_t *n, aiinfra_error *err);
@@ -571,8 +572,8 @@ typedef struct aii_query_vector {
 aiinfra_status aii_finds_fetch(aiinfra_vecstore *store, const aii_query_vector *q, const aii_finds *finds,
                                aii_near *heap, size_t *n, size_t cap, aiinfra_error *err);
 /* The same in the caller's transaction, lock held. */
-aiinfra_status aii_finds_read(const aiinfra_vecstore *store, aii_sql *sql, const aii_query_vector *q, const aii_finds *finds,
-                              aii_near *heap, size_t *n, size_t cap, aiinfra_error *err);
+aiinfra_status aii_finds_read(const aiinfra_vecstore *store, aii_sql *sql, const aii_query_vector *q,
+                              const aii_finds *finds, aii_near *heap, size_t *n, size_t cap, aiinfra_error *err);
 /* Reads the payloads into the index, unless they are there. Lock held, in a transaction after a sync; index unlocked. Slots
  * may move before it is locked: index->moved. */
 aiinfra_status aii_docs_load(aiinfra_vecstore *store, aiinfra_error *err);

@@ -184,8 +184,8 @@ static void measure(aiinfra_vecstore *store, uint32_t n_readers, const kind *k, 
   }
   qsort(all, n, sizeof *all, by_size);
   printf("  %-22s %-18s median %8.3f ms, 99 of 100 %8.3f ms, longest %8.3f ms, blocked %8.3f ms (%zu searches "
-         "in %.2f s)\n", k->name, beside, (double)all[n / 2], (double)all[n * 99 / 100], (double)all[n - 1], blocked, n,
-         seconds);
+         "in %.2f s)\n",
+         k->name, beside, (double)all[n / 2], (double)all[n * 99 / 100], (double)all[n - 1], blocked, n, seconds);
   (void)fflush(stdout);
   free(all);
 }
@@ -230,9 +230,8 @@ static void bench_kind(const kind *k, uint32_t n_readers)
 
 static void bench(void **state)
 {
-  static const kind kinds[] = {{"by a vector", NULL, NULL},
-                               {"by vector and words", NULL, "word7"},
-                               {"with a filter", "{\"odd\":true}", NULL}};
+  static const kind kinds[] = {
+      {"by a vector", NULL, NULL}, {"by vector and words", NULL, "word7"}, {"with a filter", "{\"odd\":true}", NULL}};
   uint32_t n_readers = setting("AIINFRA_BENCH_READERS", 1);
   (void)state;
   dims = setting("AIINFRA_BENCH_DIMS", 128);
