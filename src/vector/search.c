@@ -2,8 +2,11 @@
  *
  * With the connection's lock held, in one read transaction: the index is brought up to date -> the filter becomes a
  * bitmap over slots -> keywords are found. Then, with the connection free for others, vectors are searched as plan.c
- * wants it, floats decide, from memory or from the rows, and rank.c makes one list of both rankings. The graph is built when a search asks for it, or bit by bit by
- * the searches of a collection so large that comparing all takes milliseconds.
+ * wants it, floats decide, from memory or from the rows, and rank.c makes one list of both rankings. A query of one vector
+ * and nothing else needs the connection only where there is something new that no writer of this handle is bringing in.
+ *
+ * The graph is built when a search asks for it, or bit by bit by the searches of a collection so large that comparing all
+ * takes milliseconds, unless a writer is at it.
  */
 #include <math.h>
 
