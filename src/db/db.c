@@ -48,7 +48,11 @@ static aiinfra_status open_file(aiinfra_db *db, const char *path, const aii_sql_
   rc = check_small(db->sql, err);
   if (rc == AIINFRA_OK) rc = aii_db_migrate(db->sql, opts->read_only, err);
   aii_sql_unlock(db->sql);
-  return rc == AIINFRA_OK ? rc : aii_wrap(err, rc, "%s", path);
+  if (rc != AIINFRA_OK) return aii_wrap(err, rc, "%s", path);
+  db->opts = *opts;
+  db->opts.read_only = db->opts.must_exist = true;
+  if (!aii_sql_is_memory(db->sql)) db->file = aii_sql_file(db->sql);
+  return AIINFRA_OK;
 }
 
 aiinfra_status aii_db_open(aiinfra_runtime *rt, const char *path, const aii_sql_opts *opts, aiinfra_db **out,
@@ -58,6 +62,7 @@ aiinfra_status aii_db_open(aiinfra_runtime *rt, const char *path, const aii_sql_
   aiinfra_db *db = aii_new(&rt->mem, sizeof *db);
   if (db == NULL) return aii_fail(err, AIINFRA_ENOMEM, "no memory for a database");
   atomic_init(&db->refs, 1);
+  (void)pthread_mutex_init(&db->readers_lock, NULL); /* a plain mutex of Linux holds no resource: cannot fail */
   db->rt = rt;
   aii_runtime_ref(rt);
   aiinfra_status rc = aii_replica_is_uri(path) ? open_shared(db, path, opts, err) : open_file(db, path, opts, err);
@@ -78,6 +83,8 @@ void aii_db_unref(aiinfra_db *db)
 {
   if (atomic_fetch_sub_explicit(&db->refs, 1, memory_order_acq_rel) != 1) return;
   aiinfra_runtime *rt = db->rt;
+  aii_db_close_readers(db);
+  (void)pthread_mutex_destroy(&db->readers_lock);
   if (db->replica != NULL) aii_replica_close(db->replica);
   else aii_sql_close(db->sql);
   aii_strfree(&rt->mem, db->path);

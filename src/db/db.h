@@ -7,10 +7,13 @@
  *   schema.c makes its tables     backup.c    copies it while it is used
  *   stats.c  what takes room      optimise.c  gives room back
  *   expire.c removes rows whose time has passed
+ *   reader.c connections for readers, who do not wait for a writer
  *   replica.h  a local copy of a database in a server; truth.h: what a plug-in does for it
  */
 #ifndef AII_DB_H
 #define AII_DB_H
+
+#include <pthread.h>
 
 #include "aiinfra/db.h"
 #include "lib/base/base.h"
@@ -18,12 +21,18 @@
 #include "src/runtime/runtime.h"
 
 typedef struct aii_replica aii_replica;
+enum { AII_READERS = 16 }; /* that are kept open */
 
 struct aiinfra_db {
   aiinfra_runtime *rt;
   aii_sql *sql;
   aii_replica *replica; /* NULL: a file of its own; else the connection is the replica's */
   char *path;
+  aii_sql_opts opts; /* of connections for readers (reader.c), which are opened like the one above */
+  const char *file;  /* NULL: there are none: it is in memory, or a replica */
+  pthread_mutex_t readers_lock;
+  aii_sql *readers[AII_READERS]; /* those that nobody uses; guarded by that lock */
+  size_t n_readers;
   _Atomic uint32_t refs;
 };
 /* The table of a collection's words: it is made with the collection, and each node of a shared database has its own. */
@@ -53,6 +62,15 @@ uint32_t aii_db_version(void); /* of the tables this library makes */
 aiinfra_status aii_db_describe(aiinfra_db *db, aii_buf *json, aiinfra_error *err);
 /* One integer of a query, given as a literal; 0 when there is no row. Lock held. */
 aiinfra_status aii_db_ask_int(aii_sql *sql, const char *literal, int64_t *value, aiinfra_error *err);
+
+/* reader.c: a connection for one reader, who gives it back. It sees what is committed, and does not wait for whoever
+ * writes. NULL: there is none. No lock held; the connection's is the reader's then. */
+aii_sql *aii_db_take_reader(aiinfra_db *db);
+void aii_db_give_reader(aiinfra_db *db, aii_sql *sql);
+void aii_db_close_readers(aiinfra_db *db);
+/* The same, or the database's own connection, locked, where there is none. */
+aii_sql *aii_db_read_lock(aiinfra_db *db);
+void aii_db_read_unlock(aiinfra_db *db, aii_sql *sql);
 
 /* check.c: the pages alone, of which `quick` skips the indexes (lock held); or the pages and all that the tables promise
  * each other. */

@@ -67,7 +67,7 @@ static aiinfra_status find_ids(change *c, aiinfra_error *err)
     return aii_fail(err, AIINFRA_EINVAL, "request: %s wants either \"filter\" or \"ids\"", c->request.verb);
   }
   if (ids != NULL) return take_ids(c, ids, err);
-  aiinfra_status rc = aii_select(c->store, c->request.filter, c->request.filter_text, &mask, err);
+  aiinfra_status rc = aii_select(c->store, c->request.filter, c->request.filter_text, false, &mask, err);
   if (rc != AIINFRA_OK) return rc;
   for (uint32_t slot = 0; rc == AIINFRA_OK && slot < index->n; slot++) {
     if (!aii_bit(mask.bits, slot)) continue;
@@ -251,6 +251,13 @@ static aiinfra_status apply(change *c, size_t *n_changed, aiinfra_error *err)
   return rc;
 }
 
+/* What drops a tenant, or writes where a tenant has nothing, concerns no index of this handle. */
+static aiinfra_status commit(const change *c, aiinfra_error *err)
+{
+  bool tells = c->dropped.n == 0 && c->store->collection != 0;
+  return tells ? aii_vecstore_commit(c->store, err) : aii_sql_commit(c->store->db->sql, err);
+}
+
 aiinfra_status aii_vecstore_change(aiinfra_vecstore *store, const char *request, uint64_t *n, aiinfra_error *err)
 {
   static const char *const rows[] = {"filter", "ids", NULL}, *const keys[] = {"keys", "filter", "ids", NULL};
@@ -265,15 +272,18 @@ aiinfra_status aii_vecstore_change(aiinfra_vecstore *store, const char *request,
   size_t n_changed = 0;
   aiinfra_status rc = aii_request_open(store->index.mem, request, verbs, &c.request, err);
   if (rc != AIINFRA_OK) return rc;
+  atomic_fetch_add(&store->n_writers, 1);
   aii_sql_lock(sql);
   rc = aii_sql_begin(sql, err);
   if (rc == AIINFRA_OK) {
     rc = apply(&c, &n_changed, err);
-    if (rc == AIINFRA_OK) rc = aii_sql_commit(sql, err);
+    if (rc == AIINFRA_OK) rc = commit(&c, err);
     else aii_sql_rollback(sql);
   }
   for (size_t i = 0; rc == AIINFRA_OK && i < c.dropped.n; i++) aii_keep_remove(store->db, c.dropped.items[i]);
   aii_sql_unlock(sql);
+  aii_vecstore_heal(store);
+  atomic_fetch_sub(&store->n_writers, 1);
   aii_del(store->index.mem, c.ids, c.cap * sizeof *c.ids);
   aii_del(store->index.mem, c.dropped.items, c.dropped.cap * sizeof *c.dropped.items);
   aii_request_close(&c.request);

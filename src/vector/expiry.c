@@ -24,6 +24,7 @@ void aii_expiry_init(aii_expiry *expiry, aii_mem *mem)
 {
   aii_heap_init(&expiry->heap, mem, sizeof(entry), is_before);
   expiry->filled = false;
+  expiry->due_ms = INT64_MIN;
   expiry->now_ms = aii_unix_ms;
 }
 
@@ -95,18 +96,26 @@ bool aii_expiry_due(const aiinfra_vecstore *store)
   return heap->n > 0 && ((const entry *)(const void *)heap->items)->expires_ms <= store->expiry.now_ms();
 }
 
-aiinfra_status aii_expiry_pass(aiinfra_vecstore *store, aiinfra_error *err)
+void aii_expiry_tell(aiinfra_vecstore *store)
 {
-  aii_index *index = &store->index;
+  const aii_heap *heap = &store->expiry.heap;
+  int64_t due_ms = heap->n > 0 ? ((const entry *)(const void *)heap->items)->expires_ms : INT64_MAX;
+  atomic_store(&store->expiry.due_ms, store->expiry.filled ? due_ms : INT64_MIN);
+}
+
+aiinfra_status aii_expiry_pass(aiinfra_vecstore *store, aii_ids *expired, aiinfra_error *err)
+{
   int64_t now_ms = store->expiry.now_ms();
   while (aii_expiry_due(store)) {
     entry e;
-    bool expired;
+    bool gone;
     memcpy(&e, store->expiry.heap.items, sizeof e);
-    aiinfra_status rc = has_expired(store, e.id, now_ms, &expired, err);
+    aiinfra_status rc = has_expired(store, e.id, now_ms, &gone, err);
+    if (rc == AIINFRA_OK && !aii_grow(store->index.mem, &expired->items, &expired->cap, expired->n + 1, sizeof e.id)) {
+      rc = aii_fail(err, AIINFRA_ENOMEM, "no memory for the times of rows");
+    }
     if (rc != AIINFRA_OK) return rc;
-    uint32_t slot = aii_idmap_get(&index->map, e.id);
-    if (expired && slot != AII_NO_SLOT) aii_index_kill(index, slot);
+    if (gone) expired->items[expired->n++] = e.id;
     (void)aii_heap_pop(&store->expiry.heap, &e);
   }
   return AIINFRA_OK;

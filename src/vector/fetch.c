@@ -29,21 +29,21 @@ static aiinfra_status read_vector(const aiinfra_vecstore *store, aii_stmt *stmt,
 }
 
 /* By the number of its row, which is its own while the collection is as the index knows it. */
-static aiinfra_status fetch_row(const aiinfra_vecstore *store, const aii_find *f, float *out, bool *there,
+static aiinfra_status fetch_row(const aiinfra_vecstore *store, aii_sql *sql, const aii_find *f, float *out, bool *there,
                                 aiinfra_error *err)
 {
   aii_stmt *stmt;
-  aiinfra_status rc = aii_sql_prepare(store->db->sql, "SELECT vector FROM vectors WHERE row = ?1", &stmt, err);
+  aiinfra_status rc = aii_sql_prepare(sql, "SELECT vector FROM vectors WHERE row = ?1", &stmt, err);
   if (rc != AIINFRA_OK) return rc;
   aii_stmt_int(stmt, 1, f->row);
   return read_vector(store, stmt, f->id, out, there, err);
 }
 
-aiinfra_status aii_fetch_id(const aiinfra_vecstore *store, int64_t id, int64_t seq, float *out, bool *there,
-                            aiinfra_error *err)
+aiinfra_status aii_fetch_id(const aiinfra_vecstore *store, aii_sql *sql, int64_t id, int64_t seq, float *out,
+                            bool *there, aiinfra_error *err)
 {
   aii_stmt *stmt;
-  aiinfra_status rc = aii_sql_prepare(store->db->sql,
+  aiinfra_status rc = aii_sql_prepare(sql,
                                       "SELECT v.vector FROM rows r JOIN vectors v ON v.row = r.row "
                                       "WHERE r.collection = ?1 AND r.id = ?2 AND r.seq <= ?3",
                                       &stmt, err);
@@ -54,11 +54,11 @@ aiinfra_status aii_fetch_id(const aiinfra_vecstore *store, int64_t id, int64_t s
   return read_vector(store, stmt, id, out, there, err);
 }
 
-aiinfra_status aii_rows_seq(const aiinfra_vecstore *store, int64_t *seq, aiinfra_error *err)
+aiinfra_status aii_rows_seq(const aiinfra_vecstore *store, aii_sql *sql, int64_t *seq, aiinfra_error *err)
 {
   aii_stmt *stmt;
   bool row;
-  aiinfra_status rc = aii_sql_prepare(store->db->sql, "SELECT seq FROM collections WHERE id = ?1", &stmt, err);
+  aiinfra_status rc = aii_sql_prepare(sql, "SELECT seq FROM collections WHERE id = ?1", &stmt, err);
   if (rc != AIINFRA_OK) return rc;
   aii_stmt_int(stmt, 1, store->collection);
   rc = aii_stmt_step(stmt, &row, err);
@@ -79,33 +79,34 @@ aiinfra_status aii_fetch_slot(const aiinfra_vecstore *store, uint32_t slot, floa
     memcpy(out, aii_vector_of(index, slot), index->dims * sizeof *out);
     return AIINFRA_OK;
   }
-  aiinfra_status rc = aii_fetch_id(store, id, INT64_MAX, out, &there, err);
+  aiinfra_status rc = aii_fetch_id(store, store->db->sql, id, INT64_MAX, out, &there, err);
   return rc == AIINFRA_OK && !there ? damaged(store, id, 0, err) : rc;
 }
 
-static aiinfra_status settle(const aiinfra_vecstore *store, const aii_query_vector *q, const aii_finds *finds,
-                             float *buffer, aii_near *heap, size_t *n, size_t cap, aiinfra_error *err)
+static aiinfra_status settle(const aiinfra_vecstore *store, aii_sql *sql, const aii_query_vector *q,
+                             const aii_finds *finds, float *buffer, aii_near *heap, size_t *n, size_t cap,
+                             aiinfra_error *err)
 {
   int64_t seq = 0;
-  aiinfra_status rc = aii_rows_seq(store, &seq, err);
+  aiinfra_status rc = aii_rows_seq(store, sql, &seq, err);
   for (size_t i = 0; rc == AIINFRA_OK && i < finds->n; i++) {
     const aii_find *f = &finds->items[i];
     bool there = false;
-    if (seq == q->seq && f->row != 0) rc = fetch_row(store, f, buffer, &there, err);
-    else rc = aii_fetch_id(store, f->id, q->seq, buffer, &there, err);
+    if (seq == q->seq && f->row != 0) rc = fetch_row(store, sql, f, buffer, &there, err);
+    else rc = aii_fetch_id(store, sql, f->id, q->seq, buffer, &there, err);
     float dist = there ? aii_index_dist(&store->index, q->vector, buffer) : f->dist;
     if (rc == AIINFRA_OK) aii_near_offer(heap, n, cap, (aii_near){f->id, dist, f->slot});
   }
   return rc;
 }
 
-aiinfra_status aii_finds_read(const aiinfra_vecstore *store, const aii_query_vector *q, const aii_finds *finds,
-                              aii_near *heap, size_t *n, size_t cap, aiinfra_error *err)
+aiinfra_status aii_finds_read(const aiinfra_vecstore *store, aii_sql *sql, const aii_query_vector *q,
+                              const aii_finds *finds, aii_near *heap, size_t *n, size_t cap, aiinfra_error *err)
 {
   size_t bytes = store->index.dims * sizeof(float);
   float *buffer = aii_new_aligned(store->index.mem, bytes);
   if (buffer == NULL) return aii_fail(err, AIINFRA_ENOMEM, "no memory for a search");
-  aiinfra_status rc = settle(store, q, finds, buffer, heap, n, cap, err);
+  aiinfra_status rc = settle(store, sql, q, finds, buffer, heap, n, cap, err);
   aii_del_aligned(store->index.mem, buffer, bytes);
   return rc;
 }
@@ -113,12 +114,12 @@ aiinfra_status aii_finds_read(const aiinfra_vecstore *store, const aii_query_vec
 aiinfra_status aii_finds_fetch(aiinfra_vecstore *store, const aii_query_vector *q, const aii_finds *finds,
                                aii_near *heap, size_t *n, size_t cap, aiinfra_error *err)
 {
-  aii_sql_lock(store->db->sql);
-  aiinfra_status rc = aii_sql_begin_read(store->db->sql, err);
+  aii_sql *sql = aii_db_read_lock(store->db);
+  aiinfra_status rc = aii_sql_begin_read(sql, err);
   if (rc == AIINFRA_OK) {
-    rc = aii_finds_read(store, q, finds, heap, n, cap, err);
-    aii_sql_rollback(store->db->sql); /* nothing was written */
+    rc = aii_finds_read(store, sql, q, finds, heap, n, cap, err);
+    aii_sql_rollback(sql); /* nothing was written */
   }
-  aii_sql_unlock(store->db->sql);
+  aii_db_read_unlock(store->db, sql);
   return rc;
 }

@@ -65,6 +65,16 @@ static inline uint32_t *aii_links_of(const aii_index *index, uint32_t slot, uint
   return index->upper + block->upper[at] + (size_t)(level - 1) * index->m;
 }
 
+/* The same as they are now, while another thread may write them: in the buffer, [AII_MOST_LINKS]. */
+static inline const uint32_t *aii_links_read(const aii_index *index, uint32_t slot, uint32_t level, uint32_t *buffer)
+{
+  const uint32_t *links = aii_links_of(index, slot, level);
+  uint32_t room = aii_link_room(index, level), i = 0;
+  do buffer[i] = __atomic_load_n(&links[i], __ATOMIC_ACQUIRE);
+  while (buffer[i] != AII_NO_SLOT && ++i < room);
+  return buffer;
+}
+
 /* Distances from a code to n <= AII_MOST_LINKS slots. */
 void aii_graph_distances(const aii_index *index, aii_scratch *s, const aii_code *code, const uint32_t *slots,
                          uint32_t n, float *dist);
@@ -75,7 +85,12 @@ void aii_graph_walk(const aii_index *index, aii_scratch *s, aii_step entry, uint
 /* The neighbour heuristic on n candidates, sorted nearest first: up to `room` slots to link to, then AII_NO_SLOT. */
 void aii_graph_choose(const aii_index *index, aii_scratch *s, const aii_step *candidates, size_t n, uint32_t room,
                       uint32_t *out);
-/* Chooses the links of a slot at level 0 anew, and has its neighbours link to it. */
+/* Memory for a slot's links, so that nothing can fail afterwards; all of them are AII_NO_SLOT. The slot is not in the graph
+ * yet; write lock held, unless aii_graph_has_upper(). false: no memory. */
+bool aii_graph_has_upper(const aii_index *index, uint8_t level);
+bool aii_graph_reserve(aii_index *index, uint32_t slot, uint8_t level);
+/* Chooses the links of a slot at level 0 anew, and has its neighbours link to it. Nobody else sees
+ * the index. */
 void aii_hnsw_relink(aii_index *index, aii_scratch *s, uint32_t slot);
 
 #endif

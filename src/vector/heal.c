@@ -1,28 +1,45 @@
-/* heal.c - takes dead slots out of an index: the graph is mended around them, then slots move together.
+/* heal.c - takes dead slots out of an index: a copy without them is made beside searches, then takes the index's place.
  *
  * Each slot that links to a dead one chooses its links again, among its living neighbours and those that are reached
- * through dead ones, two of them in a row at most. Then living slots move down, in their order, and all numbers of slots
- * with them: links, the map of ids. Last, what no walk from the entry reaches any more is linked in again.
+ * through dead ones, two of them in a row at most. Living slots lie in the copy in their order, so all numbers of slots are
+ * others: links, the map of ids. Last, what no walk from the entry reaches any more is linked in again.
  *
- * All memory that moving needs is there before anything moves; without it the index stays as it was, dead slots and
- * all. Links that were mended before are as good as others. Write lock and index->build held: see vector.h.
+ * Searches go on over the old slots. `build` keeps links as they are; the read lock is taken for a few slots at a time. Rows
+ * that come meanwhile are behind those that were there: they are copied at the end, with `slots` held so that no more of
+ * them come. Slots that die meanwhile die in the copy. Then the write lock is held while both change places.
+ *
+ * What can fail: memory, before anything of the index has changed; then dead slots stay. Locks: see vector.h.
  */
 #include "src/vector/graph.h"
 
-enum { HEAL_CANDIDATES = 256, HEAL_ROUNDS = 3 };
+enum { HEAL_CANDIDATES = 256, HEAL_ROUNDS = 3, SLOTS_PER_LOCK = 32 };
+
+typedef struct healing {
+  aii_index *index; /* where searches are */
+  aii_index next;   /* the copy */
+  aii_scratch *s;
+  uint32_t *to; /* [n] by slot: its number in the copy; AII_NO_SLOT: it was dead */
+  size_t to_cap;
+  uint32_t n, n_living;
+} healing;
 
 /* ---- links around dead slots ----------------------------------------------------------------------------------- */
 
-/* Adds the slots that `slot` links to: living ones to the candidates, dead ones to `dead`, while there is room. */
-static void look(const aii_index *index, aii_scratch *s, uint32_t slot, uint32_t level, uint32_t *dead,
-                 uint32_t *n_dead)
+static bool is_gone(const healing *h, uint32_t slot)
 {
-  const uint32_t *links = aii_links_of(index, slot, level);
-  uint32_t room = aii_link_room(index, level);
+  return h->to[slot] == AII_NO_SLOT;
+}
+
+/* Adds the slots that `slot` links to: living ones to the candidates, dead ones to `dead`, while there is room. */
+static void look(const healing *h, uint32_t slot, uint32_t level, uint32_t *dead, uint32_t *n_dead)
+{
+  const uint32_t *links = aii_links_of(h->index, slot, level);
+  uint32_t room = aii_link_room(h->index, level);
+  aii_scratch *s = h->s;
   for (uint32_t i = 0; i < room && links[i] != AII_NO_SLOT; i++) {
     if (s->seen[links[i]] == s->mark) continue;
     s->seen[links[i]] = s->mark;
-    if (aii_is_dead(index, links[i])) {
+    if (is_gone(h, links[i])) {
       if (*n_dead < HEAL_CANDIDATES) dead[(*n_dead)++] = links[i];
     } else if (s->n_best < HEAL_CANDIDATES) {
       s->best[s->n_best++] = links[i];
@@ -48,114 +65,104 @@ static void sort_candidates(const aii_index *index, aii_scratch *s, uint32_t slo
   }
 }
 
-static void mend(aii_index *index, aii_scratch *s, uint32_t slot, uint32_t level)
+/* The links of a slot on a level, mended, with the numbers of the copy. */
+static void mend(const healing *h, uint32_t slot, uint32_t level, uint32_t *out)
 {
-  uint32_t dead[HEAL_CANDIDATES], n_dead = 0;
-  aii_scratch_mark(s);
-  s->seen[slot] = s->mark;
-  look(index, s, slot, level, dead, &n_dead);
-  if (n_dead == 0) return;
-  uint32_t first = n_dead;
-  for (uint32_t i = 0; i < n_dead; i++) {
-    uint32_t none = HEAL_CANDIDATES;
-    look(index, s, dead[i], level, dead, i < first ? &n_dead : &none);
+  uint32_t dead[HEAL_CANDIDATES], n_dead = 0, room = aii_link_room(h->index, level);
+  aii_scratch_mark(h->s);
+  h->s->seen[slot] = h->s->mark;
+  look(h, slot, level, dead, &n_dead);
+  if (n_dead == 0) {
+    memcpy(out, aii_links_of(h->index, slot, level), room * sizeof *out);
+  } else {
+    uint32_t first = n_dead;
+    for (uint32_t i = 0; i < n_dead; i++) {
+      uint32_t none = HEAL_CANDIDATES;
+      look(h, dead[i], level, dead, i < first ? &n_dead : &none);
+    }
+    sort_candidates(h->index, h->s, slot);
+    aii_graph_choose(h->index, h->s, h->s->best, h->s->n_best, room, out);
   }
-  sort_candidates(index, s, slot);
-  aii_graph_choose(index, s, s->best, s->n_best, aii_link_room(index, level), aii_links_of(index, slot, level));
+  for (uint32_t i = 0; i < room && out[i] != AII_NO_SLOT; i++) out[i] = h->to[out[i]];
 }
 
-/* The living slot with the highest level: where searches begin. */
-static void find_entry(aii_index *index)
-{
-  int top = -1;
-  for (uint32_t slot = 0; slot < index->n_graph; slot++) {
-    int level = aii_block_of(index, slot)->level[slot % AII_BLOCK_SLOTS];
-    if (aii_is_dead(index, slot) || level <= top) continue;
-    top = level;
-    index->entry = slot;
-  }
-  index->top = top > 0 ? (uint32_t)top : 0;
-}
+/* ---- the copy --------------------------------------------------------------------------------------------------- */
 
-static void mend_all(aii_index *index, aii_scratch *s)
+static void copy_slot(healing *h, uint32_t from, uint32_t to)
 {
-  for (uint32_t slot = 0; slot < index->n_graph; slot++) {
-    uint32_t levels = aii_block_of(index, slot)->level[slot % AII_BLOCK_SLOTS];
-    if (aii_is_dead(index, slot)) continue;
-    for (uint32_t level = 0; level <= levels; level++) mend(index, s, slot, level);
-  }
-  if (aii_is_dead(index, index->entry)) find_entry(index);
-}
-
-/* ---- moving ---------------------------------------------------------------------------------------------------- */
-
-static void move_slot(aii_index *index, uint32_t from, uint32_t to)
-{
+  const aii_index *index = h->index;
   const aii_block *a = aii_block_of(index, from);
-  aii_block *b = aii_block_of(index, to);
+  aii_block *b = aii_block_of(&h->next, to);
   uint32_t i = from % AII_BLOCK_SLOTS, j = to % AII_BLOCK_SLOTS;
   size_t codes = index->code_bytes, fine = index->fine_bytes, dims = index->dims;
-  if (from == to) return;
   memcpy(b->codes + j * codes, a->codes + i * codes, codes);
   memcpy(b->fine + j * fine, a->fine + i * fine, fine);
-  if (index->floats) memcpy(b->vectors + j * dims, a->vectors + i * dims, dims * sizeof(float));
-  if (from < index->n_graph) {
-    memcpy(b->links0 + (size_t)j * 2 * index->m, a->links0 + (size_t)i * 2 * index->m, 2 * index->m * sizeof(uint32_t));
+  if (a->vectors != NULL && b->vectors != NULL) {
+    memcpy(b->vectors + j * dims, a->vectors + i * dims, dims * sizeof(float));
   }
   b->ids[j] = a->ids[i];
   b->scale[j] = a->scale[i];
   b->norm[j] = a->norm[i];
   b->error[j] = a->error[i];
   b->sum[j] = a->sum[i];
-  b->upper[j] = a->upper[i];
   b->rows[j] = a->rows[i];
-  b->level[j] = a->level[i];
+  b->level[j] = 0;
   b->dead[j] = false;
 }
 
-static void renumber(uint32_t *links, uint32_t n, const uint32_t *to)
+static bool copy_links(healing *h, uint32_t from, uint32_t to)
 {
-  for (uint32_t i = 0; i < n && links[i] != AII_NO_SLOT; i++) links[i] = to[links[i]];
+  aii_index *next = &h->next;
+  uint8_t level = aii_block_of(h->index, from)->level[from % AII_BLOCK_SLOTS];
+  if (!aii_graph_reserve(next, to, level)) return false;
+  for (uint32_t l = 0; l <= level; l++) mend(h, from, l, aii_links_of(next, to, l));
+  if (next->n_graph == 0 || level > next->top) { /* the living slot with the highest level: where searches may begin */
+    next->entry = to;
+    next->top = level;
+  }
+  next->n_graph++;
+  return true;
 }
 
-/* Upper links move down as well: they lie in the order of their slots. */
-static void renumber_all(aii_index *index, const uint32_t *to)
+/* A living slot goes to the end of the copy. Read lock held. */
+static bool take(healing *h, uint32_t slot)
 {
-  uint32_t end = 0;
-  for (uint32_t slot = 0; slot < index->n_graph; slot++) {
-    aii_block *block = aii_block_of(index, slot);
-    uint32_t at = slot % AII_BLOCK_SLOTS, n = (uint32_t)block->level[at] * index->m;
-    renumber(aii_links_of(index, slot, 0), 2 * index->m, to);
-    if (n == 0) continue;
-    memmove(index->upper + end, index->upper + block->upper[at], n * sizeof *index->upper);
-    block->upper[at] = end;
-    for (uint32_t l = 0; l < block->level[at]; l++) renumber(index->upper + end + l * index->m, index->m, to);
-    end += n;
-  }
-  index->n_upper = end;
-  index->entry = index->n_graph > 0 ? to[index->entry] : 0;
+  aii_index *next = &h->next;
+  uint32_t to = h->to[slot];
+  if (to == next->n_blocks * AII_BLOCK_SLOTS && !aii_index_add_block(next)) return false;
+  if (!aii_idmap_set(&next->map, aii_block_of(h->index, slot)->ids[slot % AII_BLOCK_SLOTS], to)) return false;
+  copy_slot(h, slot, to);
+  next->n = to + 1;
+  return slot >= h->index->n_graph || copy_links(h, slot, to);
 }
 
-/* Everything moves; `map` becomes the map of ids and has room for them. */
-static void move_all(aii_index *index, uint32_t *to, aii_idmap *map)
+/* Numbers the living slots of those from h->n on, as they are now. */
+static bool number(healing *h)
 {
-  uint32_t n = 0, n_graph = 0;
-  for (uint32_t slot = 0; slot < index->n; slot++) {
-    to[slot] = AII_NO_SLOT;
-    if (aii_is_dead(index, slot)) continue;
-    to[slot] = n;
-    (void)aii_idmap_set(map, aii_block_of(index, slot)->ids[slot % AII_BLOCK_SLOTS], n); /* there is room */
-    move_slot(index, slot, n++);
-    n_graph += slot < index->n_graph;
+  aii_index *index = h->index;
+  (void)pthread_rwlock_rdlock(&index->lock);
+  uint32_t n = index->n;
+  bool ok = aii_grow(index->mem, &h->to, &h->to_cap, (size_t)n + 1, sizeof *h->to);
+  for (uint32_t slot = h->n; ok && slot < n; slot++)
+    h->to[slot] = aii_is_dead(index, slot) ? AII_NO_SLOT : h->n_living++;
+  (void)pthread_rwlock_unlock(&index->lock);
+  if (ok) h->n = n;
+  return ok;
+}
+
+/* Copies what has come since the last call. */
+static bool copy(healing *h)
+{
+  aii_index *index = h->index;
+  uint32_t slot = h->n;
+  bool ok = number(h) && aii_idmap_reserve(&h->next.map, (size_t)h->n_living + 1);
+  while (ok && slot < h->n) {
+    uint32_t end = AII_MIN(h->n, slot + SLOTS_PER_LOCK);
+    (void)pthread_rwlock_rdlock(&index->lock);
+    for (; ok && slot < end; slot++) ok = is_gone(h, slot) || take(h, slot);
+    (void)pthread_rwlock_unlock(&index->lock);
   }
-  index->n_blurred = index->n_graph > 0 ? (uint32_t)((uint64_t)index->n_blurred * n_graph / index->n_graph) : 0;
-  index->n = n;
-  index->n_graph = n_graph;
-  index->n_dead = 0;
-  renumber_all(index, to);
-  aii_index_trim(index);
-  aii_idmap_free(&index->map);
-  index->map = *map;
+  return ok;
 }
 
 /* ---- what is out of reach -------------------------------------------------------------------------------------- */
@@ -187,25 +194,104 @@ static void reach_all(aii_index *index, aii_scratch *s, uint64_t *reached, uint3
   }
 }
 
+static bool reach(healing *h)
+{
+  aii_index *next = &h->next;
+  size_t n_words = (size_t)next->n_graph / 64 + 1, n = (size_t)next->n_graph + 1;
+  uint64_t *reached = aii_new_array(next->mem, n_words, sizeof *reached);
+  uint32_t *queue = aii_new_array(next->mem, n, sizeof *queue);
+  bool ok = reached != NULL && queue != NULL;
+  if (ok) reach_all(next, h->s, reached, queue);
+  aii_del(next->mem, reached, n_words * sizeof *reached);
+  aii_del(next->mem, queue, n * sizeof *queue);
+  return ok;
+}
+
+/* ---- the exchange ------------------------------------------------------------------------------------------------- */
+
+#define SWAP(a, b)           \
+  do {                       \
+    __typeof__(a) was = (a); \
+    (a) = (b);               \
+    (b) = was;               \
+  } while (0)
+
+/* What has changed in slots that were copied: they died, or their row has another number. */
+static void catch_up(healing *h)
+{
+  for (uint32_t slot = 0; slot < h->n; slot++) {
+    if (is_gone(h, slot)) continue;
+    const aii_block *from = aii_block_of(h->index, slot);
+    aii_block *to = aii_block_of(&h->next, h->to[slot]);
+    to->rows[h->to[slot] % AII_BLOCK_SLOTS] = from->rows[slot % AII_BLOCK_SLOTS];
+    if (from->dead[slot % AII_BLOCK_SLOTS]) aii_index_kill(&h->next, h->to[slot]);
+  }
+}
+
+/* With `slots` held and everything copied. Write lock held. */
+static void exchange(healing *h)
+{
+  aii_index *index = h->index, *next = &h->next;
+  catch_up(h);
+  next->n_blurred =
+      index->n_graph > 0 ? (uint32_t)((uint64_t)index->n_blurred * next->n_graph / index->n_graph) : index->n_blurred;
+  SWAP(index->blocks, next->blocks);
+  SWAP(index->n_blocks, next->n_blocks);
+  SWAP(index->blocks_cap, next->blocks_cap);
+  SWAP(index->upper, next->upper);
+  SWAP(index->n_upper, next->n_upper);
+  SWAP(index->upper_cap, next->upper_cap);
+  SWAP(index->map, next->map);
+  index->n = next->n;
+  index->n_dead = next->n_dead;
+  index->n_graph = next->n_graph;
+  index->n_blurred = next->n_blurred;
+  index->entry = next->entry;
+  index->top = next->top;
+  index->changes++;
+  index->moved = true;
+}
+
+static bool finish(healing *h)
+{
+  aii_index *index = h->index;
+  (void)pthread_mutex_lock(&index->slots);
+  bool ok = copy(h);
+  if (ok) {
+    if (!index->floats) aii_index_drop_floats(&h->next);
+    (void)pthread_rwlock_wrlock(&index->lock);
+    exchange(h);
+    (void)pthread_rwlock_unlock(&index->lock);
+  }
+  (void)pthread_mutex_unlock(&index->slots);
+  return ok;
+}
+
+/* Searches begin where they began, if that slot lives. */
+static void keep_entry(healing *h)
+{
+  const aii_index *index = h->index;
+  if (index->n_graph == 0 || is_gone(h, index->entry)) return;
+  h->next.entry = h->to[index->entry];
+  h->next.top = index->top;
+}
+
 bool aii_hnsw_heal(aii_index *index)
 {
-  uint32_t n_live = index->n - index->n_dead;
-  size_t n_words = (size_t)index->n / 64 + 1, n = index->n;
-  aii_idmap map;
-  aii_idmap_init(&map, index->mem);
-  uint32_t *to = aii_new_array(index->mem, n, sizeof *to);
-  uint64_t *reached = aii_new_array(index->mem, n_words, sizeof *reached);
-  aii_scratch *s = aii_scratch_take(index, AII_MAX(index->ef_construction, (uint32_t)HEAL_CANDIDATES));
-  bool ok = to != NULL && reached != NULL && s != NULL && aii_idmap_reserve(&map, (size_t)n_live + 1);
+  healing h = {.index = index};
+  if (pthread_mutex_trylock(&index->build) != 0) return true;
+  (void)pthread_rwlock_rdlock(&index->lock);
+  aii_index_begin(index, &h.next);
+  h.s = aii_scratch_take(index, AII_MAX(index->ef_construction, (uint32_t)HEAL_CANDIDATES));
+  (void)pthread_rwlock_unlock(&index->lock);
+  bool ok = h.s != NULL && copy(&h);
   if (ok) {
-    if (index->n_graph > 0) mend_all(index, s);
-    move_all(index, to, &map);
-    reach_all(index, s, reached, to); /* which is as long as the queue can get */
-  } else {
-    aii_idmap_free(&map);
+    keep_entry(&h);
+    ok = reach(&h) && finish(&h);
   }
-  if (s != NULL) aii_scratch_give(index, s);
-  aii_del(index->mem, reached, n_words * sizeof *reached);
-  aii_del(index->mem, to, n * sizeof *to);
+  if (h.s != NULL) aii_scratch_give(index, h.s);
+  (void)pthread_mutex_unlock(&index->build);
+  aii_index_clear(&h.next);
+  aii_del(index->mem, h.to, h.to_cap * sizeof *h.to);
   return ok;
 }

@@ -120,8 +120,8 @@ static size_t keep(aii_scratch *s, size_t ef, aii_step step)
 /* The neighbours of a slot that were not seen, into s->fresh; the first ones are on their way from memory. */
 static uint32_t gather(const aii_index *index, aii_scratch *s, uint32_t slot, uint32_t level)
 {
-  const uint32_t *links = aii_links_of(index, slot, level);
-  uint32_t room = aii_link_room(index, level), n = 0;
+  uint32_t buffer[AII_MOST_LINKS], room = aii_link_room(index, level), n = 0;
+  const uint32_t *links = aii_links_read(index, slot, level, buffer);
   for (uint32_t i = 0; i < room && links[i] != AII_NO_SLOT; i++) {
     if (s->seen[links[i]] == s->mark) continue;
     s->seen[links[i]] = s->mark;
@@ -139,8 +139,8 @@ aii_step aii_graph_descend(const aii_index *index, aii_scratch *s, aii_step at, 
   for (uint32_t level = from; level > to; level--) {
     bool moved;
     do {
-      const uint32_t *links = aii_links_of(index, aii_step_slot(at), level);
-      uint32_t n = 0;
+      uint32_t buffer[AII_MOST_LINKS], n = 0;
+      const uint32_t *links = aii_links_read(index, aii_step_slot(at), level, buffer);
       moved = false;
       while (n < index->m && links[n] != AII_NO_SLOT) n++;
       aii_graph_distances(index, s, &s->code, links, n, s->dist);
@@ -277,13 +277,13 @@ static bool enter_filtered(const aii_index *index, aii_scratch *s, aii_step entr
 /* The same over passing slots alone; `allow` holds live slots only. */
 static bool walk_filtered(const aii_index *index, aii_scratch *s, aii_step entry, size_t ef, const uint64_t *allow)
 {
-  uint32_t room = 2 * index->m, n = 0;
+  uint32_t room = 2 * index->m, n = 0, buffer[AII_MOST_LINKS], buffer_behind[AII_MOST_LINKS];
   aii_scratch_mark(s);
   bool ok = enter_filtered(index, s, entry, ef, allow);
   while (ok && s->n_todo > 0) {
     aii_step next = pop(s);
     if (s->n_best == ef && next > s->best[ef - 1]) break;
-    const uint32_t *links = aii_links_of(index, aii_step_slot(next), 0);
+    const uint32_t *links = aii_links_read(index, aii_step_slot(next), 0, buffer);
     for (uint32_t i = 0; ok && i < room && links[i] != AII_NO_SLOT; i++) {
       if (s->seen[links[i]] == s->mark) continue;
       if (aii_bit(allow, links[i])) {
@@ -291,7 +291,7 @@ static bool walk_filtered(const aii_index *index, aii_scratch *s, aii_step entry
         continue;
       }
       s->seen[links[i]] = s->mark;
-      const uint32_t *behind = aii_links_of(index, links[i], 0);
+      const uint32_t *behind = aii_links_read(index, links[i], 0, buffer_behind);
       for (uint32_t j = 0; ok && j < room && behind[j] != AII_NO_SLOT; j++) {
         ok = gather_passing(index, s, behind[j], ef, allow, &n);
       }
@@ -302,6 +302,16 @@ static bool walk_filtered(const aii_index *index, aii_scratch *s, aii_step entry
 }
 
 /* ---- searching ------------------------------------------------------------------------------------------------- */
+
+/* What has come into the graph since the walk began is of the tail for this search. */
+static void leave_newer(aii_scratch *s, uint32_t n_graph)
+{
+  size_t n = 0;
+  for (size_t i = 0; i < s->n_best; i++) {
+    if (aii_step_slot(s->best[i]) < n_graph) s->best[n++] = s->best[i];
+  }
+  s->n_best = n;
+}
 
 /* Of the nearest by codes: the first cap, and those that may be nearer than the last of these. */
 static bool find(const aii_index *index, aii_scratch *s, size_t cap, aii_finds *out)
@@ -321,15 +331,18 @@ static bool find(const aii_index *index, aii_scratch *s, size_t cap, aii_finds *
 bool aii_hnsw_search(aii_index *index, const float *query, aii_walk *how, size_t cap, aii_finds *out)
 {
   bool ok = true;
-  if (index->n_graph == 0) return true;
+  how->n_graph = index->n_graph;
+  if (how->n_graph == 0) return true;
   aii_scratch *s = aii_scratch_take(index, how->ef);
   if (s == NULL) return false;
   aii_code_make(index, query, s->codes, &s->code);
-  aii_step at = aii_step_of(aii_code_dist_of(index, &s->code, index->entry), index->entry);
-  at = aii_graph_descend(index, s, at, index->top, 0);
+  uint32_t top = index->top, entry = index->entry;
+  aii_step at = aii_step_of(aii_code_dist_of(index, &s->code, entry), entry);
+  at = aii_graph_descend(index, s, at, top, 0);
   if (how->passing_alone && how->allow != NULL) ok = walk_filtered(index, s, at, how->ef, how->allow);
   else if (how->allow != NULL || index->n_dead > 0) ok = walk_through(index, s, at, how->ef, how->allow);
   else aii_graph_walk(index, s, at, 0, how->ef);
+  leave_newer(s, how->n_graph);
   ok = ok && find(index, s, cap, out);
   how->n_scanned += s->n_scanned;
   aii_scratch_give(index, s);

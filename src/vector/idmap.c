@@ -23,9 +23,19 @@ static size_t probe(const aii_idmap *map, int64_t id)
   return at;
 }
 
-static bool resize(aii_idmap *map, size_t cap)
+static size_t cap_for(const aii_idmap *map, size_t n)
 {
+  size_t cap = map->cap != 0 ? map->cap : 64;
+  while (cap < SIZE_MAX / 4 && cap - cap / 8 < n) cap *= 2;
+  return cap;
+}
+
+bool aii_idmap_grow(const aii_idmap *map, size_t n, aii_idmap *out)
+{
+  size_t cap = cap_for(map, n);
   aii_idmap next = {.mem = map->mem, .cap = cap, .n = map->n};
+  aii_idmap_init(out, map->mem);
+  if (cap == map->cap) return true;
   next.keys = aii_new_array(map->mem, cap, sizeof *next.keys);
   next.slots = aii_new_array(map->mem, cap, sizeof *next.slots);
   if (next.keys == NULL || next.slots == NULL) {
@@ -39,16 +49,18 @@ static bool resize(aii_idmap *map, size_t cap)
     next.keys[at] = map->keys[i];
     next.slots[at] = map->slots[i];
   }
-  aii_idmap_free(map);
-  *map = next;
+  *out = next;
   return true;
 }
 
 bool aii_idmap_reserve(aii_idmap *map, size_t n)
 {
-  size_t cap = map->cap != 0 ? map->cap : 64;
-  while (cap < SIZE_MAX / 4 && cap - cap / 8 < n) cap *= 2;
-  return cap == map->cap || resize(map, cap);
+  aii_idmap next;
+  if (!aii_idmap_grow(map, n, &next)) return false;
+  if (next.cap == 0) return true;
+  aii_idmap_free(map);
+  *map = next;
+  return true;
 }
 
 bool aii_idmap_set(aii_idmap *map, int64_t id, uint32_t slot)

@@ -1,9 +1,9 @@
 /* index.c - the slots of a collection in memory, in blocks that never move.
  *
- * The happy path: sync adds a slot for each row it reads -> a scan or the graph finds slots. Vectors of a cosine
- * collection are scaled to length 1 when they come in, so that a dot product is all that a search computes. Floats stay
+ * The happy path: sync places each row it reads in a slot behind the last one, where nobody looks, then shows them all at
+ * once -> a scan or the graph finds slots. Vectors of a cosine collection are scaled to length 1 when they come in, so that a dot product is all that a search computes. Floats stay
  * in memory while they take no more than they may; then only the codes stay, and floats are read from the rows.
- * Only memory can fail; aii_index_add() takes all it needs before it changes anything. Locks: see vector.h.
+ * Only memory can fail, and before anything is shown. Locks: see vector.h.
  */
 #include <math.h>
 
@@ -34,8 +34,27 @@ aiinfra_status aii_index_init(aii_index *index, aii_mem *mem, const aii_kernels 
   (void)pthread_rwlockattr_destroy(&attr);
   if (failed) return aii_fail(err, AIINFRA_ENOMEM, "no memory for a lock");
   (void)pthread_mutex_init(&index->build, NULL); /* a plain mutex of Linux holds no resource: cannot fail */
+  (void)pthread_mutex_init(&index->slots, NULL);
   (void)pthread_mutex_init(&index->pool, NULL);
   return AIINFRA_OK;
+}
+
+void aii_index_begin(const aii_index *like, aii_index *index)
+{
+  memset(index, 0, sizeof *index);
+  index->mem = like->mem;
+  index->kernels = like->kernels;
+  index->dims = like->dims;
+  index->code_bytes = like->code_bytes;
+  index->fine_bytes = like->fine_bytes;
+  index->m = like->m;
+  index->ef_construction = like->ef_construction;
+  index->metric = like->metric;
+  index->element = like->element;
+  index->vector_bytes = like->vector_bytes;
+  index->floats = like->floats;
+  aii_idmap_init(&index->map, like->mem);
+  aii_docs_init(&index->docs, like->mem, 0);
 }
 
 static void free_vectors(aii_index *index, aii_block *block)
@@ -74,6 +93,7 @@ void aii_index_destroy(aii_index *index)
   aii_index_clear(index);
   (void)pthread_rwlock_destroy(&index->lock);
   (void)pthread_mutex_destroy(&index->build);
+  (void)pthread_mutex_destroy(&index->slots);
   (void)pthread_mutex_destroy(&index->pool);
 }
 
@@ -99,19 +119,25 @@ bool aii_index_add_block(aii_index *index)
   return true;
 }
 
-void aii_index_trim(aii_index *index)
+void aii_index_drop_floats(aii_index *index)
 {
-  while (index->n_blocks > ((size_t)index->n + AII_BLOCK_SLOTS - 1) / AII_BLOCK_SLOTS) {
-    free_block(index, index->blocks[--index->n_blocks]);
-  }
-}
-
-/* Floats of one more slot would take more than they may: from now on they are in the rows alone. */
-static void drop_floats(aii_index *index)
-{
-  if (!index->floats || ((uint64_t)index->n + 1) * index->dims <= index->vector_bytes / sizeof(float)) return;
   for (size_t i = 0; i < index->n_blocks; i++) free_vectors(index, index->blocks[i]);
   index->floats = false;
+}
+
+bool aii_index_room(aii_index *index, uint32_t slot)
+{
+  if (slot >= AII_MAX_SLOTS) return false;
+  /* floats of one more slot would take more than they may: from now on they are in the rows alone */
+  bool most = index->floats && ((uint64_t)slot + 1) * index->dims > index->vector_bytes / sizeof(float);
+  if (most) aii_index_drop_floats(index);
+  return slot < index->n_blocks * AII_BLOCK_SLOTS || aii_index_add_block(index);
+}
+
+bool aii_index_has_room(const aii_index *index, uint32_t slot)
+{
+  bool most = index->floats && ((uint64_t)slot + 1) * index->dims > index->vector_bytes / sizeof(float);
+  return !most && slot < index->n_blocks * AII_BLOCK_SLOTS;
 }
 
 /* Copies, to length 1 when the metric is cosine. */
@@ -147,37 +173,22 @@ void aii_index_note(aii_index *index, float scale, float norm, float error)
   index->most_norm = AII_MAX(index->most_norm, norm);
 }
 
-static void put(aii_index *index, int64_t id, const float *vector, const aii_code *code)
+static void put(aii_index *index, uint32_t slot, int64_t id, const float *vector, const aii_code *code)
 {
-  uint32_t slot = index->n++, at = slot % AII_BLOCK_SLOTS;
+  uint32_t at = slot % AII_BLOCK_SLOTS;
   aii_block *block = aii_block_of(index, slot);
   if (index->floats) memcpy(block->vectors + (size_t)at * index->dims, vector, index->dims * sizeof *vector);
   aii_code_store(index, slot, code);
-  index->most_error = AII_MAX(index->most_error, code->coarse);
-  index->most_norm = AII_MAX(index->most_norm, code->norm);
   block->ids[at] = id;
   block->rows[at] = 0;
   block->level[at] = 0;
   block->dead[at] = false;
 }
 
-/* With a vector that is as the index wants it, and its codes. */
-static bool add(aii_index *index, int64_t id, const float *vector, const aii_code *code)
-{
-  uint32_t old = aii_idmap_get(&index->map, id);
-  if (old != AII_NO_SLOT && !aii_is_dead(index, old) && is_same(index, old, vector, code)) return true;
-  if (index->n == AII_MAX_SLOTS) return false;
-  drop_floats(index);
-  if (index->n == index->n_blocks * AII_BLOCK_SLOTS && !aii_index_add_block(index)) return false;
-  if (!aii_idmap_set(&index->map, id, index->n)) return false;
-  if (old != AII_NO_SLOT) aii_index_kill(index, old);
-  put(index, id, vector, code);
-  return true;
-}
-
-bool aii_index_add(aii_index *index, int64_t id, const void *stored)
+bool aii_index_place(aii_index *index, uint32_t slot, int64_t id, const void *stored, uint32_t *at, float *coarse)
 {
   size_t floats = (size_t)index->dims * sizeof(float);
+  uint32_t old = aii_idmap_get(&index->map, id);
   aii_code code;
   float *own = aii_new_aligned(index->mem, floats);
   uint8_t *codes = aii_new_aligned(index->mem, index->code_bytes + index->fine_bytes);
@@ -185,11 +196,35 @@ bool aii_index_add(aii_index *index, int64_t id, const void *stored)
   if (ok) {
     (void)aii_element_take(index, stored, aii_element_bytes(index->element, index->dims), own);
     aii_code_make(index, own, codes, &code);
-    ok = add(index, id, own, &code);
+    bool same = old != AII_NO_SLOT && !aii_is_dead(index, old) && is_same(index, old, own, &code);
+    if (!same) put(index, slot, id, own, &code);
+    *at = same ? old : slot;
+    *coarse = code.coarse;
   }
   aii_del_aligned(index->mem, codes, index->code_bytes + index->fine_bytes);
   aii_del_aligned(index->mem, own, floats);
   return ok;
+}
+
+void aii_index_show(aii_index *index, float coarse)
+{
+  uint32_t slot = index->n++, at = slot % AII_BLOCK_SLOTS;
+  const aii_block *block = aii_block_of(index, slot);
+  uint32_t old = aii_idmap_get(&index->map, block->ids[at]);
+  index->most_error = AII_MAX(index->most_error, coarse);
+  index->most_norm = AII_MAX(index->most_norm, block->norm[at]);
+  if (old != AII_NO_SLOT) aii_index_kill(index, old);
+  (void)aii_idmap_set(&index->map, block->ids[at], slot); /* there is room */
+}
+
+bool aii_index_add(aii_index *index, int64_t id, const void *stored)
+{
+  uint32_t at;
+  float coarse;
+  if (!aii_index_room(index, index->n) || !aii_idmap_reserve(&index->map, index->map.n + 1)) return false;
+  if (!aii_index_place(index, index->n, id, stored, &at, &coarse)) return false;
+  if (at == index->n) aii_index_show(index, coarse);
+  return true;
 }
 
 void aii_index_kill(aii_index *index, uint32_t slot)

@@ -66,12 +66,20 @@ static aiinfra_status load_row(void *ctx, int64_t id, const json_t *payload, aii
 aiinfra_status aii_docs_load(aiinfra_vecstore *store, aiinfra_error *err)
 {
   aii_index *index = &store->index;
-  if (index->docs.state != AII_DOCS_OFF) return AIINFRA_OK; /* changes only with the connection's lock held */
-  (void)pthread_rwlock_wrlock(&index->lock);
-  aiinfra_status rc = aii_rows_each(store, load_row, index, err);
-  if (rc != AIINFRA_OK) aii_docs_clear(&index->docs);
-  else if (index->docs.state == AII_DOCS_OFF) index->docs.state = AII_DOCS_ON;
-  (void)pthread_rwlock_unlock(&index->lock);
+  aiinfra_status rc = AIINFRA_OK;
+  (void)pthread_mutex_lock(&index->slots); /* they must not move */
+  if (index->moved) aii_docs_clear(&index->docs);
+  if (index->docs.state == AII_DOCS_OFF) {
+    rc = aii_rows_each(store, load_row, index, err);
+    if (rc != AIINFRA_OK) aii_docs_clear(&index->docs);
+    else if (index->docs.state == AII_DOCS_OFF) index->docs.state = AII_DOCS_ON;
+  }
+  if (rc == AIINFRA_OK && index->moved) {
+    (void)pthread_rwlock_wrlock(&index->lock);
+    index->moved = false;
+    (void)pthread_rwlock_unlock(&index->lock);
+  }
+  (void)pthread_mutex_unlock(&index->slots);
   return rc;
 }
 

@@ -166,7 +166,7 @@ aiinfra_status aii_multi_sync(aiinfra_vecstore *store, aiinfra_error *err)
   aii_index *index = &store->index;
   aii_sql *sql = store->db->sql;
   aii_seqs now;
-  aiinfra_status rc = aii_collection_seqs(store, &now, err);
+  aiinfra_status rc = aii_collection_seqs(store, sql, &now, err);
   if (rc != AIINFRA_OK || index->seq == now.seq) return rc; /* changes only with the connection's lock held */
   renew(store);
   (void)pthread_rwlock_wrlock(&index->lock);
@@ -354,7 +354,7 @@ static bool find_rows(work *w, const uint64_t *allow, uint64_t *met, size_t *n_m
     aii_walk how = {.allow = allow, .ef = s->plan.ef};
     s->finds.n = 0;
     ok = aii_hnsw_search(w->index, query_of(w, q), &how, s->plan.ef, &s->finds) &&
-         aii_index_scan(w->index, query_of(w, q), allow, w->index->n_graph, s->plan.ef, &s->finds, &how.n_scanned);
+         aii_index_scan(w->index, query_of(w, q), allow, how.n_graph, s->plan.ef, &s->finds, &how.n_scanned);
     s->plan.n_scanned += how.n_scanned;
     for (size_t i = 0; ok && i < s->finds.n; i++) {
       uint32_t at = (uint32_t)(s->finds.items[i].id >> PLACE_BITS);

@@ -59,7 +59,7 @@ bool aii_searchplan_run(aii_index *index, const float *query, const aii_mask *ma
     aii_walk how = {.allow = mask->bits, .ef = plan->ef, .passing_alone = plan->kind == AII_PLAN_FILTERED};
     if (!aii_hnsw_search(index, query, &how, cap, finds)) return false;
     plan->n_scanned += how.n_scanned;
-    if (!aii_index_scan(index, query, mask->bits, index->n_graph, cap, finds, &plan->n_scanned)) return false;
+    if (!aii_index_scan(index, query, mask->bits, how.n_graph, cap, finds, &plan->n_scanned)) return false;
     if (finds->n >= AII_MIN(cap, (size_t)mask->n_passing)) return true;
     choose(plan, AII_PLAN_EXACT, "the graph led to fewer rows than there are");
     finds->n = 0;

@@ -112,18 +112,17 @@ static void pick(const aii_search *s, candidate *list, size_t n, size_t at)
 /* The vectors of n hits, from their rows: one that is gone meanwhile is like nothing. */
 static aiinfra_status read_vectors(aii_search *s, const aii_ranked *hits, size_t n, float *vectors, aiinfra_error *err)
 {
-  aii_sql *sql = s->store->db->sql;
+  aii_sql *sql = aii_db_read_lock(s->store->db);
   size_t stride = s->target->index.code_bytes;
-  aii_sql_lock(sql);
   aiinfra_status rc = aii_sql_begin_read(sql, err);
   if (rc == AIINFRA_OK) {
     bool there;
     for (size_t i = 0; rc == AIINFRA_OK && i < n; i++) {
-      rc = aii_fetch_id(s->target, hits[i].hit.id, INT64_MAX, vectors + i * stride, &there, err);
+      rc = aii_fetch_id(s->target, sql, hits[i].hit.id, INT64_MAX, vectors + i * stride, &there, err);
     }
     aii_sql_rollback(sql); /* nothing was written */
   }
-  aii_sql_unlock(sql);
+  aii_db_read_unlock(s->store->db, sql);
   return rc;
 }
 

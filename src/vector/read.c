@@ -188,10 +188,8 @@ static aiinfra_status read_rows(reading *r, aiinfra_error *err)
   bool is_facet = aii_request_is(&r->request, "facet"), is_scroll = aii_request_is(&r->request, "scroll");
   bool ordered = is_scroll && aii_json_has(r->request.body, "order_by");
   if (aii_request_is(&r->request, "tenants")) return aii_tenants_read(r->store, r->request.body, &r->json, err);
-  aiinfra_status rc = AIINFRA_OK;
-  if (is_facet || ordered) rc = aii_vecstore_sync(r->store, err);
-  if (rc == AIINFRA_OK && (is_facet || ordered)) rc = aii_docs_load(r->store, err);
-  if (rc == AIINFRA_OK) rc = aii_select(r->store, r->request.filter, r->request.filter_text, &r->mask, err);
+  aiinfra_status rc =
+      aii_select(r->store, r->request.filter, r->request.filter_text, is_facet || ordered, &r->mask, err);
   if (rc != AIINFRA_OK) return rc;
   if (is_facet) rc = read_facet(r, err);
   else if (ordered) rc = read_ordered(r, err);

@@ -260,14 +260,12 @@ aiinfra_status aii_rows_purge(aiinfra_vecstore *store, aiinfra_error *err)
 void aii_vecstore_extend(aiinfra_vecstore *store)
 {
   aii_index *index = &store->index;
+  aii_vecstore_heal(store);
   (void)pthread_rwlock_rdlock(&index->lock);
   bool there = index->n_graph > 0;
   (void)pthread_rwlock_unlock(&index->lock);
   if (!there) return;
-  aii_sql_lock(store->db->sql);
-  aiinfra_status rc = aii_vecstore_sync(store, NULL);
-  aii_sql_unlock(store->db->sql);
-  if (rc == AIINFRA_OK) (void)aii_hnsw_build(index, UINT32_MAX);
+  if (aii_vecstore_look(store, NULL) == AIINFRA_OK) (void)aii_hnsw_build(index, UINT32_MAX);
   aii_keep_grown(store);
 }
 
@@ -284,16 +282,18 @@ aiinfra_status aii_vecstore_write(aiinfra_vecstore *store, const aii_record *rec
 {
   aii_sql *sql = store->db->sql;
   if (n == 0) return AIINFRA_OK;
+  atomic_fetch_add(&store->n_writers, 1);
   aii_sql_lock(sql);
   aiinfra_status rc = aii_tenant_make(store, err);
   if (rc == AIINFRA_OK) rc = aii_sql_begin(sql, err);
   if (rc == AIINFRA_OK) {
     rc = aii_rows_upsert(store, records, n, err);
-    if (rc == AIINFRA_OK) rc = aii_sql_commit(sql, err);
+    if (rc == AIINFRA_OK) rc = aii_vecstore_commit(store, err);
     else aii_sql_rollback(sql);
   }
   aii_sql_unlock(sql);
   if (rc == AIINFRA_OK) aii_vecstore_extend(store);
+  atomic_fetch_sub(&store->n_writers, 1);
   return rc;
 }
 
@@ -319,18 +319,23 @@ aiinfra_status aii_vecstore_remove(aiinfra_vecstore *store, const int64_t *ids, 
   int64_t seq = 0;
   *n_removed = 0;
   if (n == 0) return AIINFRA_OK;
+  atomic_fetch_add(&store->n_writers, 1);
   aii_sql_lock(sql);
   aiinfra_status rc = aii_sql_begin(sql, err);
   if (rc == AIINFRA_OK) {
     rc = aii_tenant_find(store, err);
-    if (rc == AIINFRA_OK) rc = aii_rows_seq(store, &seq, err);
+    if (rc == AIINFRA_OK) rc = aii_rows_seq(store, sql, &seq, err);
     if (rc == AIINFRA_OK && store->collection != 0) rc = aii_rows_remove(store, ids, n, n_removed, err);
+    if (rc == AIINFRA_OK && store->collection != 0) atomic_store(&store->coming, seq + 1);
     if (rc == AIINFRA_OK) rc = aii_sql_commit(sql, err);
     else aii_sql_rollback(sql);
   }
   if (rc == AIINFRA_OK && store->collection != 0) kill_slots(store, ids, n, seq);
   else if (rc != AIINFRA_OK) *n_removed = 0;
+  atomic_store(&store->coming, -1);
   aii_sql_unlock(sql);
+  aii_vecstore_heal(store);
+  atomic_fetch_sub(&store->n_writers, 1);
   return rc;
 }
 
@@ -347,18 +352,32 @@ static aiinfra_status export(aiinfra_vecstore *store, aii_stmt *stmt, int at, co
   return *out != NULL ? AIINFRA_OK : aii_fail(err, AIINFRA_ENOMEM, "no memory for a row of %zu bytes", n);
 }
 
+/* The connection of one reader. A tenant's handle looks up whose rows it reads, with the lock that this takes. */
+static aiinfra_status view(aiinfra_vecstore *store, aii_sql **sql, aiinfra_error *err)
+{
+  aiinfra_status rc = AIINFRA_OK;
+  if (store->tenant == NULL) {
+    *sql = aii_db_read_lock(store->db);
+    return rc;
+  }
+  *sql = store->db->sql;
+  aii_sql_lock(*sql);
+  rc = aii_tenant_find(store, err);
+  if (rc != AIINFRA_OK) aii_sql_unlock(*sql);
+  return rc;
+}
+
 aiinfra_status aii_vecstore_get(aiinfra_vecstore *store, int64_t id, char **text, char **payload, aiinfra_error *err)
 {
   aii_stmt *stmt;
+  aii_sql *sql;
   bool row;
-  aii_sql_lock(store->db->sql);
-  aiinfra_status rc = aii_tenant_find(store, err);
-  if (rc == AIINFRA_OK) {
-    rc = aii_sql_prepare(store->db->sql,
-                         "SELECT text, payload FROM rows WHERE collection = ?1 AND id = ?2 "
-                         "AND (expires_ms IS NULL OR expires_ms > ?3)",
-                         &stmt, err);
-  }
+  aiinfra_status rc = view(store, &sql, err);
+  if (rc != AIINFRA_OK) return rc;
+  rc = aii_sql_prepare(sql,
+                       "SELECT text, payload FROM rows WHERE collection = ?1 AND id = ?2 "
+                       "AND (expires_ms IS NULL OR expires_ms > ?3)",
+                       &stmt, err);
   if (rc == AIINFRA_OK) {
     aii_stmt_int(stmt, 1, store->collection);
     aii_stmt_int(stmt, 2, id);
@@ -369,22 +388,21 @@ aiinfra_status aii_vecstore_get(aiinfra_vecstore *store, int64_t id, char **text
     if (rc == AIINFRA_OK) rc = export(store, stmt, 1, "{}", payload, err);
     aii_stmt_reset(stmt);
   }
-  aii_sql_unlock(store->db->sql);
+  aii_db_read_unlock(store->db, sql);
   return rc;
 }
 
 aiinfra_status aii_vecstore_count(aiinfra_vecstore *store, uint64_t *n, aiinfra_error *err)
 {
   aii_stmt *stmt;
+  aii_sql *sql;
   bool row;
-  aii_sql_lock(store->db->sql);
-  aiinfra_status rc = aii_tenant_find(store, err);
-  if (rc == AIINFRA_OK) {
-    rc = aii_sql_prepare(store->db->sql,
-                         "SELECT n_rows - (SELECT count(*) FROM rows WHERE collection = ?1 "
-                         "AND expires_ms <= ?2) FROM collections WHERE id = ?1",
-                         &stmt, err);
-  }
+  aiinfra_status rc = view(store, &sql, err);
+  if (rc != AIINFRA_OK) return rc;
+  rc = aii_sql_prepare(sql,
+                       "SELECT n_rows - (SELECT count(*) FROM rows WHERE collection = ?1 "
+                       "AND expires_ms <= ?2) FROM collections WHERE id = ?1",
+                       &stmt, err);
   if (rc == AIINFRA_OK) {
     aii_stmt_int(stmt, 1, store->collection);
     aii_stmt_int(stmt, 2, store->expiry.now_ms());
@@ -395,6 +413,6 @@ aiinfra_status aii_vecstore_count(aiinfra_vecstore *store, uint64_t *n, aiinfra_
     }
     aii_stmt_reset(stmt);
   }
-  aii_sql_unlock(store->db->sql);
+  aii_db_read_unlock(store->db, sql);
   return rc;
 }

@@ -2,8 +2,11 @@
  *
  * With the connection's lock held, in one read transaction: the index is brought up to date -> the filter becomes a
  * bitmap over slots -> keywords are found. Then, with the connection free for others, vectors are searched as plan.c
- * wants it, floats decide, from memory or from the rows, and rank.c makes one list of both rankings. The graph is built when a search asks for it, or bit by bit by
- * the searches of a collection so large that comparing all takes milliseconds.
+ * wants it, floats decide, from memory or from the rows, and rank.c makes one list of both rankings. A query of one vector
+ * and nothing else needs the connection only where there is something new that no writer of this handle is bringing in.
+ *
+ * The graph is built when a search asks for it, or bit by bit by the searches of a collection so large that comparing all
+ * takes milliseconds, unless a writer is at it.
  */
 #include <math.h>
 
@@ -24,14 +27,12 @@ static aiinfra_status no_memory(aiinfra_error *err)
 
 /* ---- rows ------------------------------------------------------------------------------------------------------ */
 
-aiinfra_status aii_select(aiinfra_vecstore *store, aii_filter *filter, const char *text, aii_mask *mask,
+aiinfra_status aii_select(aiinfra_vecstore *store, aii_filter *filter, const char *text, bool payloads, aii_mask *mask,
                           aiinfra_error *err)
 {
   aii_index *index = &store->index;
-  aiinfra_status rc = aii_vecstore_sync(store, err);
-  if (rc == AIINFRA_OK && filter != NULL) rc = aii_docs_load(store, err);
+  aiinfra_status rc = aii_vecstore_open_rows(store, payloads || filter != NULL, err);
   if (rc != AIINFRA_OK) return rc;
-  (void)pthread_rwlock_rdlock(&index->lock);
   mask->n_passing = index->n - index->n_dead;
   if (filter != NULL) rc = aii_mask_make(store, filter, text, mask, err);
   if (rc != AIINFRA_OK) (void)pthread_rwlock_unlock(&index->lock);
@@ -63,20 +64,17 @@ aiinfra_status aii_search_room(aii_search *s, aiinfra_error *err)
 /* All that needs the database. On success the index is locked for reading. Lock held. */
 static aiinfra_status read_rows(aii_search *s, aiinfra_error *err)
 {
-  aiinfra_status rc = AIINFRA_OK;
-  if (s->o.group_by != NULL) rc = aii_vecstore_sync(s->store, err);
-  if (rc == AIINFRA_OK && s->o.group_by != NULL) rc = aii_docs_load(s->store, err);
-  if (rc == AIINFRA_OK) rc = aii_using_sync(s, err);
+  aiinfra_status rc = aii_using_sync(s, err);
   bool selects = s->wants_vectors || s->filter != NULL || s->o.group_by != NULL;
   if (rc == AIINFRA_OK && !selects) rc = aii_tenant_find(s->store, err);
   if (rc == AIINFRA_OK && !selects && s->sparse != NULL) rc = aii_using_outlives(s, &selects, err);
   if (rc != AIINFRA_OK) return rc;
   if (selects) {
-    rc = aii_select(s->store, s->filter, s->q->filter_json, &s->mask, err);
+    rc = aii_select(s->store, s->filter, s->q->filter_json, s->o.group_by != NULL, &s->mask, err);
     if (rc != AIINFRA_OK) return rc;
   } else {
     int64_t seq; /* of no use, but it is known then that the collection is there */
-    rc = aii_rows_seq(s->store, &seq, err);
+    rc = aii_rows_seq(s->store, s->store->db->sql, &seq, err);
     if (rc != AIINFRA_OK) return rc;
     (void)pthread_rwlock_rdlock(&s->store->index.lock);
   }
@@ -98,6 +96,25 @@ static aiinfra_status read_rows(aii_search *s, aiinfra_error *err)
                          s->mask.bits, s->by_sparse, s->depth, &s->n_sparse, &s->plan.n_scanned, err);
   }
   if (rc != AIINFRA_OK) aii_using_unlock(s);
+  return rc;
+}
+
+/* A vector alone needs the index alone. On success the index is locked for reading. No lock held. */
+static aiinfra_status read_index(aii_search *s, aiinfra_error *err)
+{
+  aiinfra_vecstore *store = s->store;
+  aii_index *index = &store->index;
+  aiinfra_status rc = aii_vecstore_look(store, err);
+  while (rc == AIINFRA_OK) {
+    (void)pthread_rwlock_rdlock(&index->lock);
+    if (index->seq >= 0 || store->collection == 0) break; /* else a tenant's handle has turned to another collection */
+    (void)pthread_rwlock_unlock(&index->lock);
+    rc = aii_vecstore_look(store, err);
+  }
+  if (rc != AIINFRA_OK) return rc;
+  s->mask.n_passing = index->n - index->n_dead;
+  rc = aii_search_room(s, err);
+  if (rc != AIINFRA_OK) (void)pthread_rwlock_unlock(&index->lock);
   return rc;
 }
 
@@ -131,14 +148,14 @@ aiinfra_status aii_search_vectors(aii_search *s, aiinfra_error *err)
 aiinfra_status aii_search_graph(aiinfra_vecstore *store, int32_t mode, aiinfra_error *err)
 {
   aii_index *index = &store->index;
+  bool written = atomic_load(&store->n_writers) > 0; /* who writes heals and links */
+  if (!written) aii_vecstore_heal(store);
   if (mode == AIINFRA_SEARCH_EXACT) return AIINFRA_OK;
   (void)pthread_rwlock_rdlock(&index->lock);
   bool complete = index->n_graph > 0 && index->n_graph == index->n; /* newer rows are the next search's */
   (void)pthread_rwlock_unlock(&index->lock);
-  if (complete) return AIINFRA_OK;
-  aii_sql_lock(store->db->sql);
-  aiinfra_status rc = aii_vecstore_sync(store, err);
-  aii_sql_unlock(store->db->sql);
+  if (complete || (written && mode != AIINFRA_SEARCH_GRAPH)) return AIINFRA_OK;
+  aiinfra_status rc = aii_vecstore_look(store, err);
   if (rc != AIINFRA_OK) return rc;
   (void)pthread_rwlock_rdlock(&index->lock);
   bool large = (uint64_t)(index->n - index->n_dead) * index->dims > SCAN_FLOATS;
@@ -171,24 +188,31 @@ static aiinfra_status find(aii_search *s, aiinfra_error *err)
   return rc;
 }
 
-static aiinfra_status run(aii_search *s, aiinfra_error *err)
+/* In one read transaction. *locked: the index is. */
+static aiinfra_status read_all(aii_search *s, bool *locked, aiinfra_error *err)
 {
   aii_sql *sql = s->store->db->sql;
   aii_sql_lock(sql);
-  /* one query of the database, for news, is a view of its own */
-  bool alone = s->filter == NULL && s->n_rankings == 1 && s->wants_vectors && s->o.group_by == NULL;
-  alone = alone && s->target == s->store && !is_recommendation(s);
-  aiinfra_status rc = alone ? AIINFRA_OK : aii_sql_begin_read(sql, err);
-  bool locked = false;
+  aiinfra_status rc = aii_sql_begin_read(sql, err);
   if (rc == AIINFRA_OK) {
     rc = read_rows(s, err);
-    locked = rc == AIINFRA_OK;
-    s->in_memory = true;
-    if (locked) s->payloads = s->store->index.docs.state;
-    if (locked && s->wants_vectors && s->o.best_score) rc = aii_recommend_best(s, err);
-    if (!alone) aii_sql_rollback(sql); /* nothing was written */
+    *locked = rc == AIINFRA_OK;
+    if (*locked) s->payloads = s->store->index.docs.state;
+    if (*locked && s->wants_vectors && s->o.best_score) rc = aii_recommend_best(s, err);
+    aii_sql_rollback(sql); /* nothing was written */
   }
   aii_sql_unlock(sql);
+  return rc;
+}
+
+static aiinfra_status run(aii_search *s, aiinfra_error *err)
+{
+  bool alone = s->filter == NULL && s->n_rankings == 1 && s->wants_vectors && s->o.group_by == NULL;
+  bool locked = false;
+  alone = alone && s->target == s->store && !is_recommendation(s);
+  s->in_memory = true;
+  aiinfra_status rc = alone ? read_index(s, err) : read_all(s, &locked, err);
+  if (alone) locked = rc == AIINFRA_OK;
   if (!locked) return rc;
   if (rc == AIINFRA_OK) rc = find(s, err);
   if (rc == AIINFRA_OK) rc = aii_rank(s, err);

@@ -239,7 +239,7 @@ static aiinfra_status sync(aiinfra_vecstore *store, aii_sql *sql, aiinfra_error 
 {
   aii_sparse *s = store->sparse;
   aii_seqs now;
-  aiinfra_status rc = aii_collection_seqs(store, &now, err);
+  aiinfra_status rc = aii_collection_seqs(store, sql, &now, err);
   if (rc != AIINFRA_OK) return rc;
   (void)pthread_rwlock_rdlock(&s->lock);
   if (s->seq >= now.seq) return AIINFRA_OK;

@@ -76,7 +76,7 @@ static aiinfra_status find_vectors(aii_stage *stage, aiinfra_error *err)
   aiinfra_status rc = aii_search_vectors(s, err);
   if (rc != AIINFRA_OK || s->in_memory || s->finds.n == 0) return rc;
   aii_query_vector q = {s->vector, s->store->index.seq};
-  return aii_finds_read(s->store, &q, &s->finds, s->by_vector, &s->n_vector, s->depth, err);
+  return aii_finds_read(s->store, s->store->db->sql, &q, &s->finds, s->by_vector, &s->n_vector, s->depth, err);
 }
 
 static aiinfra_status find_nearest(aii_stage *stage, aiinfra_error *err)

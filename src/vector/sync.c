@@ -1,26 +1,60 @@
 /* sync.c - brings a collection's index up to its rows, whoever wrote them: this handle, another one, another process.
  *
- * The happy path: the collection's seq equals the index's -> nothing to do. Else rows with a higher seq are added
- * (the older slots of their ids die), and if rows were removed since, slots whose id is gone die too. When more than
- * a fourth of a large index is dead, the dead slots are taken out first (heal.c).
+ * The happy path: the collection's seq equals the index's -> nothing to do. Else, beside searches: rows with a higher seq are
+ * placed behind the last slot, where nobody looks; if rows were removed since, slots whose id is gone are listed; so are rows
+ * whose time has passed. Then the write lock is held while all of it is shown: a search sees all of a commit, or nothing.
  *
- * An index that is empty begins with the newest snapshot of it, if there is one (keep.c).
+ * Who writes by this handle does it behind the commit, with the connection's lock still held. A search asks for the seq over
+ * a connection for readers (aii_vecstore_look); while such a writer is between its commit and the showing, the search answers
+ * from what the index had before: nobody was told yet that the write is done.
  *
- * A failure in the middle leaves the index at its old seq with some newer rows in it: the next sync reads them once
- * more. Thread: any, with the connection's lock held.
+ * An index that is empty begins with the newest snapshot of it, if there is one (keep.c). When more than a fourth of a large
+ * index is dead, the dead slots are taken out (heal.c).
+ *
+ * A failure in the middle leaves the index as it was: the next sync reads the rows once more. Thread: any, with the
+ * connection's lock held, unless a function says otherwise.
  */
 #include "lib/json/json.h"
 #include "src/vector/named.h"
 #include "src/vector/snapshot.h"
+#include "src/vector/tenant.h"
 
 enum { KEEP_DEAD = 1024, DEAD_PART = 4 }; /* dead slots go from an index this large when more than a fourth are */
 
-/* The payload of a row goes into the index when it keeps payloads. */
+/* What is to be shown. */
+typedef struct kept {
+  uint32_t slot, row;
+} kept;
+typedef struct news {
+  aiinfra_vecstore *store;
+  uint32_t n_placed; /* slots behind the last one */
+  float coarse;      /* the most that codes of one leave out */
+  kept *kept;        /* rows whose vector is as it was */
+  size_t n_kept, kept_cap;
+  uint32_t *gone; /* slots of rows that were removed */
+  size_t n_gone, gone_cap;
+  aii_ids expired;
+  aii_idmap map; /* a larger one, if one is needed */
+} news;
+
+static aiinfra_status no_memory(const aii_index *index, aiinfra_error *err)
+{
+  return aii_fail(err, AIINFRA_ENOMEM, "no memory for an index of %u vectors", index->n);
+}
+
+/* ---- rows that came ------------------------------------------------------------------------------------------- */
+
+/* The index keeps payloads, and they are those of its slots. */
+static bool keeps_payloads(const aii_index *index)
+{
+  return index->docs.state == AII_DOCS_ON && !index->moved;
+}
+
 static aiinfra_status add_payload(aiinfra_vecstore *store, aii_stmt *stmt, uint32_t slot, aiinfra_error *err)
 {
   json_t *payload = NULL;
   size_t n;
-  if (store->index.docs.state != AII_DOCS_ON) return AIINFRA_OK;
+  if (!keeps_payloads(&store->index)) return AIINFRA_OK;
   const char *text = aii_stmt_get_text(stmt, 2, &n);
   aiinfra_status rc = n > 0 ? aii_json_parse(text, n, "payload", 0, &payload, err) : AIINFRA_OK;
   if (rc == AIINFRA_OK && !aii_docs_set(&store->index.docs, slot, payload)) {
@@ -30,10 +64,39 @@ static aiinfra_status add_payload(aiinfra_vecstore *store, aii_stmt *stmt, uint3
   return rc;
 }
 
-static aiinfra_status add_row(aiinfra_vecstore *store, aii_stmt *stmt, aiinfra_error *err)
+static bool make_room(aii_index *index, uint32_t slot)
 {
+  if (aii_index_has_room(index, slot)) return true;
+  (void)pthread_rwlock_wrlock(&index->lock);
+  bool ok = aii_index_room(index, slot);
+  (void)pthread_rwlock_unlock(&index->lock);
+  return ok;
+}
+
+/* *slot: where it is, or will be. */
+static bool place(news *w, int64_t id, const void *vector, uint32_t row, uint32_t *slot)
+{
+  aii_index *index = &w->store->index;
+  uint32_t next = index->n + w->n_placed;
+  float coarse;
+  if (!make_room(index, next) || !aii_index_place(index, next, id, vector, slot, &coarse)) return false;
+  if (*slot == next) {
+    aii_block_of(index, next)->rows[next % AII_BLOCK_SLOTS] = row;
+    w->coarse = AII_MAX(w->coarse, coarse);
+    w->n_placed++;
+    return true;
+  }
+  if (!aii_grow(index->mem, &w->kept, &w->kept_cap, w->n_kept + 1, sizeof *w->kept)) return false;
+  w->kept[w->n_kept++] = (kept){*slot, row};
+  return true;
+}
+
+static aiinfra_status add_row(news *w, aii_stmt *stmt, aiinfra_error *err)
+{
+  aiinfra_vecstore *store = w->store;
   size_t n;
-  int64_t id = aii_stmt_get_int(stmt, 0);
+  uint32_t slot;
+  int64_t id = aii_stmt_get_int(stmt, 0), row = aii_stmt_get_int(stmt, 3);
   const void *vector = aii_stmt_get_blob(stmt, 1, &n);
   size_t want = aii_element_bytes(store->index.element, store->index.dims);
   if (vector == NULL || n != want) {
@@ -42,22 +105,16 @@ static aiinfra_status add_row(aiinfra_vecstore *store, aii_stmt *stmt, aiinfra_e
                     "backup",
                     (long long)id, n, want);
   }
-  uint32_t n_before = store->index.n;
-  if (!aii_index_add(&store->index, id, vector)) {
-    return aii_fail(err, AIINFRA_ENOMEM, "no memory for an index of %u vectors", store->index.n);
-  }
-  uint32_t slot = aii_idmap_get(&store->index.map, id);
-  if (slot < n_before) store->index.changes++;
-  int64_t row = aii_stmt_get_int(stmt, 3);
-  aii_block_of(&store->index, slot)->rows[slot % AII_BLOCK_SLOTS] = row <= UINT32_MAX ? (uint32_t)row : 0;
+  if (!place(w, id, vector, row <= UINT32_MAX ? (uint32_t)row : 0, &slot)) return no_memory(&store->index, err);
   if (!aii_expiry_note(&store->expiry, id, aii_stmt_get_int(stmt, 4))) {
     return aii_fail(err, AIINFRA_ENOMEM, "no memory for the times of rows");
   }
   return add_payload(store, stmt, slot, err);
 }
 
-static aiinfra_status add_new(aiinfra_vecstore *store, aiinfra_error *err)
+static aiinfra_status add_new(news *w, aiinfra_error *err)
 {
+  aiinfra_vecstore *store = w->store;
   aii_stmt *stmt;
   bool row = true;
   aiinfra_status rc = aii_sql_prepare(
@@ -68,14 +125,16 @@ static aiinfra_status add_new(aiinfra_vecstore *store, aiinfra_error *err)
   if (rc != AIINFRA_OK) return rc;
   aii_stmt_int(stmt, 1, store->collection);
   aii_stmt_int(stmt, 2, store->index.seq);
-  aii_stmt_int(stmt, 3, store->index.docs.state == AII_DOCS_ON);
+  aii_stmt_int(stmt, 3, keeps_payloads(&store->index));
   while (rc == AIINFRA_OK && row) {
     rc = aii_stmt_step(stmt, &row, err);
-    if (rc == AIINFRA_OK && row) rc = add_row(store, stmt, err);
+    if (rc == AIINFRA_OK && row) rc = add_row(w, stmt, err);
   }
   aii_stmt_reset(stmt);
   return rc;
 }
+
+/* ---- rows that went ------------------------------------------------------------------------------------------- */
 
 aiinfra_status aii_rows_there(aiinfra_vecstore *store, const aii_idmap *map, uint64_t *there, aiinfra_error *err)
 {
@@ -94,85 +153,211 @@ aiinfra_status aii_rows_there(aiinfra_vecstore *store, const aii_idmap *map, uin
   return rc;
 }
 
-static aiinfra_status kill_removed(aiinfra_vecstore *store, aiinfra_error *err)
+static aiinfra_status find_removed(news *w, aiinfra_error *err)
 {
-  aii_index *index = &store->index;
+  aii_index *index = &w->store->index;
   size_t n_words = (size_t)index->n / 64 + 1;
   uint64_t *there = aii_new_array(index->mem, n_words, sizeof *there);
-  if (there == NULL) return aii_fail(err, AIINFRA_ENOMEM, "no memory for an index of %u vectors", index->n);
-  aiinfra_status rc = aii_rows_there(store, &index->map, there, err);
+  if (there == NULL) return no_memory(index, err);
+  aiinfra_status rc = aii_rows_there(w->store, &index->map, there, err);
   for (uint32_t slot = 0; rc == AIINFRA_OK && slot < index->n; slot++) {
-    if (!aii_bit(there, slot)) aii_index_kill(index, slot);
+    if (aii_bit(there, slot) || aii_is_dead(index, slot)) continue;
+    if (!aii_grow(index->mem, &w->gone, &w->gone_cap, w->n_gone + 1, sizeof *w->gone)) rc = no_memory(index, err);
+    else w->gone[w->n_gone++] = slot;
   }
   aii_del(index->mem, there, n_words * sizeof *there);
   return rc;
 }
 
-/* Without memory, or while the graph is being built, dead slots stay until the next time. Payloads are read again. */
-static void heal(aiinfra_vecstore *store)
+/* Without memory, or while the graph is being built, dead slots stay until the next time. */
+void aii_vecstore_heal(aiinfra_vecstore *store)
 {
   aii_index *index = &store->index;
-  if (pthread_mutex_trylock(&index->build) != 0) return;
-  (void)pthread_rwlock_wrlock(&index->lock);
-  if (aii_hnsw_heal(index)) {
-    aii_masks_clear(store);
-    aii_docs_clear(&index->docs);
-    index->changes++;
-  }
+  if (store->kind != AII_KIND_ONE) return;
+  (void)pthread_rwlock_rdlock(&index->lock);
+  bool due = index->n > KEEP_DEAD && index->n_dead > index->n / DEAD_PART;
   (void)pthread_rwlock_unlock(&index->lock);
-  (void)pthread_mutex_unlock(&index->build);
+  if (due) (void)aii_hnsw_heal(index);
 }
 
-aiinfra_status aii_collection_seqs(aiinfra_vecstore *store, aii_seqs *out, aiinfra_error *err)
+aiinfra_status aii_collection_seqs(const aiinfra_vecstore *store, aii_sql *sql, aii_seqs *out, aiinfra_error *err)
 {
   aii_stmt *stmt;
   bool row;
+  int64_t collection = store->collection;
   *out = (aii_seqs){0};
   aiinfra_status rc =
-      aii_sql_prepare(store->db->sql, "SELECT seq, removed_seq, purged_seq FROM collections WHERE id = ?1", &stmt, err);
+      aii_sql_prepare(sql, "SELECT seq, removed_seq, purged_seq FROM collections WHERE id = ?1", &stmt, err);
   if (rc != AIINFRA_OK) return rc;
-  aii_stmt_int(stmt, 1, store->collection);
+  aii_stmt_int(stmt, 1, collection);
   rc = aii_stmt_step(stmt, &row, err);
   if (rc == AIINFRA_OK && row) {
     *out = (aii_seqs){aii_stmt_get_int(stmt, 0), aii_stmt_get_int(stmt, 1), aii_stmt_get_int(stmt, 2)};
   }
-  if (rc == AIINFRA_OK && !row && store->collection != 0) {
+  if (rc == AIINFRA_OK && !row && collection != 0) {
     rc = aii_fail(err, AIINFRA_ENOENT, "the collection is gone; open it again");
   }
   aii_stmt_reset(stmt);
   return rc;
 }
 
-/* Index write-locked. */
+/* ---- all of it -------------------------------------------------------------------------------------------------- */
+
+/* Finds what there is, with `slots` held. */
+static aiinfra_status prepare(news *w, const aii_seqs *now, aiinfra_error *err)
+{
+  aiinfra_vecstore *store = w->store;
+  aii_index *index = &store->index;
+  bool filled = false;
+  aiinfra_status rc = AIINFRA_OK;
+  if (index->seq != now->seq || !store->expiry.filled) {
+    rc = aii_expiry_prepare(store, &filled, err);
+    bool removed = index->seq < 0 || AII_MAX(now->removed_seq, now->purged_seq) > index->seq;
+    removed = index->n > 0 && (removed || (filled && now->purged_seq > 0));
+    if (rc == AIINFRA_OK) rc = add_new(w, err);
+    if (rc == AIINFRA_OK && removed) rc = find_removed(w, err);
+  }
+  if (rc == AIINFRA_OK) rc = aii_expiry_pass(store, &w->expired, err);
+  if (rc == AIINFRA_OK && !aii_idmap_grow(&index->map, index->map.n + w->n_placed, &w->map)) rc = no_memory(index, err);
+  return rc;
+}
+
+/* From here on nothing can fail. Write lock held. */
+static void show(news *w, int64_t seq)
+{
+  aii_index *index = &w->store->index;
+  if (w->map.cap > 0) {
+    aii_idmap old = index->map;
+    index->map = w->map;
+    w->map = old;
+  }
+  for (size_t i = 0; i < w->n_gone; i++) aii_index_kill(index, w->gone[i]);
+  for (uint32_t i = 0; i < w->n_placed; i++) aii_index_show(index, w->coarse);
+  for (size_t i = 0; i < w->n_kept; i++) {
+    aii_block_of(index, w->kept[i].slot)->rows[w->kept[i].slot % AII_BLOCK_SLOTS] = w->kept[i].row;
+  }
+  for (size_t i = 0; i < w->expired.n; i++) {
+    uint32_t slot = aii_idmap_get(&index->map, w->expired.items[i]);
+    if (slot != AII_NO_SLOT) aii_index_kill(index, slot);
+  }
+  index->changes += w->n_kept;
+  index->seq = seq;
+}
+
+static void news_free(news *w)
+{
+  aii_mem *mem = w->store->index.mem;
+  aii_idmap_free(&w->map);
+  aii_del(mem, w->kept, w->kept_cap * sizeof *w->kept);
+  aii_del(mem, w->gone, w->gone_cap * sizeof *w->gone);
+  aii_del(mem, w->expired.items, w->expired.cap * sizeof *w->expired.items);
+}
+
 static aiinfra_status catch_up(aiinfra_vecstore *store, const aii_seqs *now, aiinfra_error *err)
 {
   aii_index *index = &store->index;
-  bool filled;
-  if (index->seq < 0) aii_keep_load(store, now->seq);
-  aiinfra_status rc = aii_expiry_prepare(store, &filled, err);
-  bool removed = index->seq < 0 || AII_MAX(now->removed_seq, now->purged_seq) > index->seq;
-  removed = index->n > 0 && (removed || (filled && now->purged_seq > 0));
-  if (rc == AIINFRA_OK) rc = add_new(store, err);
-  if (rc == AIINFRA_OK && removed) rc = kill_removed(store, err);
-  if (rc != AIINFRA_OK) store->expiry.filled = false; /* what was to be looked for is to be looked for again */
+  news w = {.store = store};
+  aii_idmap_init(&w.map, index->mem);
+  (void)pthread_mutex_lock(&index->slots);
+  if (index->seq < 0) {
+    (void)pthread_rwlock_wrlock(&index->lock);
+    aii_keep_load(store, now->seq);
+    (void)pthread_rwlock_unlock(&index->lock);
+  }
+  aiinfra_status rc = prepare(&w, now, err);
+  if (rc == AIINFRA_OK) {
+    (void)pthread_rwlock_wrlock(&index->lock);
+    show(&w, now->seq);
+    (void)pthread_rwlock_unlock(&index->lock);
+  } else {
+    store->expiry.filled = false; /* what was to be looked for is to be looked for again */
+  }
+  (void)pthread_mutex_unlock(&index->slots);
+  aii_expiry_tell(store);
+  news_free(&w);
   return rc;
 }
 
 aiinfra_status aii_vecstore_sync(aiinfra_vecstore *store, aiinfra_error *err)
 {
-  aii_index *index = &store->index;
+  const aii_index *index = &store->index;
   aii_seqs now;
   aiinfra_status rc = aii_tenant_find(store, err);
   if (rc != AIINFRA_OK || store->collection == 0) return rc;
   if (store->multi != NULL) return aii_multi_sync(store, err);
-  rc = aii_collection_seqs(store, &now, err);
-  /* index->seq and what is dead change only with the connection's lock held, so they may be read without the index's */
-  if (rc == AIINFRA_OK && index->n > KEEP_DEAD && index->n_dead > index->n / DEAD_PART) heal(store);
+  rc = aii_collection_seqs(store, store->db->sql, &now, err);
+  /* index->seq changes only with the connection's lock held, so it may be read without the index's */
   if (rc != AIINFRA_OK || (index->seq == now.seq && store->expiry.filled && !aii_expiry_due(store))) return rc;
-  (void)pthread_rwlock_wrlock(&index->lock);
-  if (index->seq != now.seq || !store->expiry.filled) rc = catch_up(store, &now, err);
-  if (rc == AIINFRA_OK) rc = aii_expiry_pass(store, err);
-  if (rc == AIINFRA_OK) index->seq = now.seq;
+  return catch_up(store, &now, err);
+}
+
+/* ---- for searches and writers ----------------------------------------------------------------------------------- */
+
+/* Whose rows the handle reads has not changed. */
+static bool is_same(const aiinfra_vecstore *store, aii_sql *sql)
+{
+  int64_t id;
+  if (store->above != NULL && store->above->tenant != NULL) return false;
+  if (store->tenant == NULL) return true;
+  return aii_tenant_id(sql, store->owner, store->tenant, &id, NULL) == AIINFRA_OK && id == store->collection;
+}
+
+/* The index has all that was committed before this call, except what is being brought in. What is wrong is told by the sync
+ * that follows. The seq of the database is asked for first: what is coming is there when it is none any more. */
+static bool is_fresh(aiinfra_vecstore *store, aii_sql *sql)
+{
+  aii_index *index = &store->index;
+  aii_seqs now;
+  if (!is_same(store, sql)) return false;
+  if (store->collection == 0) return true;
+  if (aii_collection_seqs(store, sql, &now, NULL) != AIINFRA_OK) return false;
+  int64_t coming = atomic_load(&store->coming);
+  (void)pthread_rwlock_rdlock(&index->lock);
+  int64_t seq = index->seq;
   (void)pthread_rwlock_unlock(&index->lock);
+  if (seq < 0 || (now.seq > seq && now.seq != coming)) return false;
+  return store->kind != AII_KIND_ONE || store->expiry.now_ms() < atomic_load(&store->expiry.due_ms);
+}
+
+aiinfra_status aii_vecstore_look(aiinfra_vecstore *store, aiinfra_error *err)
+{
+  aii_sql *sql = aii_db_take_reader(store->db);
+  bool fresh = sql != NULL && is_fresh(store, sql);
+  if (sql != NULL) aii_db_give_reader(store->db, sql);
+  if (fresh) return AIINFRA_OK;
+  aii_sql_lock(store->db->sql);
+  aiinfra_status rc = aii_vecstore_sync(store, err);
+  aii_sql_unlock(store->db->sql);
+  return rc;
+}
+
+aiinfra_status aii_vecstore_commit(aiinfra_vecstore *store, aiinfra_error *err)
+{
+  aii_sql *sql = store->db->sql;
+  int64_t seq = 0;
+  aiinfra_status rc = aii_rows_seq(store, sql, &seq, err);
+  if (rc != AIINFRA_OK) {
+    aii_sql_rollback(sql);
+    return rc;
+  }
+  if (store->index.seq < 0) return aii_sql_commit(sql, err); /* nobody has searched yet */
+  atomic_store(&store->coming, seq);
+  rc = aii_sql_commit(sql, err);
+  if (rc == AIINFRA_OK) (void)aii_vecstore_sync(store, NULL); /* or the next search does it */
+  atomic_store(&store->coming, -1);
+  return rc;
+}
+
+aiinfra_status aii_vecstore_open_rows(aiinfra_vecstore *store, bool payloads, aiinfra_error *err)
+{
+  aii_index *index = &store->index;
+  aiinfra_status rc = aii_vecstore_sync(store, err);
+  while (rc == AIINFRA_OK) {
+    if (payloads) rc = aii_docs_load(store, err);
+    if (rc != AIINFRA_OK) break;
+    (void)pthread_rwlock_rdlock(&index->lock);
+    if (!payloads || !index->moved) break;
+    (void)pthread_rwlock_unlock(&index->lock);
+  }
   return rc;
 }

@@ -31,7 +31,7 @@ static aiinfra_status find_id(aii_sql *sql, const char *literal, int64_t number,
   return rc;
 }
 
-static aiinfra_status id_of(aii_sql *sql, int64_t whole, const char *tenant, int64_t *id, aiinfra_error *err)
+aiinfra_status aii_tenant_id(aii_sql *sql, int64_t whole, const char *tenant, int64_t *id, aiinfra_error *err)
 {
   return find_id(sql, "SELECT id FROM collections WHERE tenant_of = ?1 AND tenant = ?2", whole, tenant, id, err);
 }
@@ -55,6 +55,7 @@ static void turn_to(aiinfra_vecstore *store, int64_t id)
   index->changes++;
   store->expiry.filled = false;
   store->expiry.heap.n = 0;
+  aii_expiry_tell(store);
   store->keep.looked = false;
   atomic_store(&store->keep.n_kept, 0);
   store->collection = id;
@@ -82,7 +83,7 @@ aiinfra_status aii_tenant_find(aiinfra_vecstore *store, aiinfra_error *err)
   int64_t id;
   if (store->above != NULL) store = store->above;
   if (store->tenant == NULL) return AIINFRA_OK;
-  aiinfra_status rc = id_of(store->db->sql, store->owner, store->tenant, &id, err);
+  aiinfra_status rc = aii_tenant_id(store->db->sql, store->owner, store->tenant, &id, err);
   if (rc != AIINFRA_OK) return rc;
   if (id != store->collection) {
     for (size_t i = 0; i < store->n_named; i++) turn_to(store->named[i], 0);
@@ -147,7 +148,7 @@ aiinfra_status aii_tenant_make(aiinfra_vecstore *store, aiinfra_error *err)
   if (rc != AIINFRA_OK || store->tenant == NULL || is_made(store)) return rc;
   rc = aii_sql_begin(sql, err);
   if (rc != AIINFRA_OK) return rc;
-  rc = id_of(sql, store->owner, store->tenant, &id, err); /* another process may have been faster */
+  rc = aii_tenant_id(sql, store->owner, store->tenant, &id, err); /* another process may have been faster */
   if (rc == AIINFRA_OK && id == 0) rc = insert(store, &id, err);
   for (size_t i = 0; rc == AIINFRA_OK && i < store->n_named; i++) {
     rc = insert_below(store, id, store->named[i]->label, err);
@@ -298,7 +299,7 @@ aiinfra_status aii_tenant_drop(aiinfra_vecstore *store, const json_t *request, a
   int64_t id;
   aiinfra_status rc = check_whole(store, err);
   if (rc == AIINFRA_OK) rc = aii_json_get_str(request, "drop_tenant", "tenant", true, &tenant, err);
-  if (rc == AIINFRA_OK) rc = id_of(store->db->sql, store->collection, tenant, &id, err);
+  if (rc == AIINFRA_OK) rc = aii_tenant_id(store->db->sql, store->collection, tenant, &id, err);
   if (rc != AIINFRA_OK || id == 0) return rc;
   rc = count_rows(store, id, n_rows, err);
   if (rc == AIINFRA_OK) {

@@ -11,11 +11,8 @@ enum { AII_MOST_TENANTS = 1 << 20 }; /* that one answer lists */
 #define AII_NEXT_COLLECTION \
   "(SELECT max(coalesce(max(id), 0) + 1, coalesce((SELECT max(next) FROM collection_ids), 1)) FROM collections)"
 
-typedef struct aii_ids {
-  int64_t *items;
-  size_t n, cap;
-} aii_ids;
-
+/* The collection of a tenant of another; 0: there is none. */
+aiinfra_status aii_tenant_id(aii_sql *sql, int64_t whole, const char *tenant, int64_t *id, aiinfra_error *err);
 /* Makes the collections for a handle's tenant, with those for vectors under names, unless they are there, in a transaction
  * of its own. */
 aiinfra_status aii_tenant_make(aiinfra_vecstore *store, aiinfra_error *err);

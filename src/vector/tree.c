@@ -30,12 +30,10 @@ aiinfra_status aii_tree_open(aii_tree *tree, const aii_tree_needs *needs, aiinfr
   aii_sql_lock(sql);
   rc = aii_sql_begin_read(sql, err);
   if (rc == AIINFRA_OK) {
-    rc = aii_vecstore_sync(store, err);
-    if (rc == AIINFRA_OK && needs->payloads) rc = aii_docs_load(store, err);
+    rc = aii_vecstore_open_rows(store, needs->payloads, err);
     if (rc != AIINFRA_OK) aii_sql_rollback(sql);
   }
-  if (rc == AIINFRA_OK) (void)pthread_rwlock_rdlock(&store->index.lock);
-  else aii_sql_unlock(sql);
+  if (rc != AIINFRA_OK) aii_sql_unlock(sql);
   return rc;
 }
 

@@ -170,6 +170,7 @@ aiinfra_status aii_vecstore_open_below(aiinfra_db *db, const char *name, const a
       (size_t)AII_MIN(o.payload_bytes != 0 ? o.payload_bytes : AII_PAYLOAD_BYTES, SIZE_MAX / 2);
   if (o.vector_bytes != 0) store->index.vector_bytes = (size_t)AII_MIN(o.vector_bytes, (uint64_t)SIZE_MAX / 2);
   aii_expiry_init(&store->expiry, mem);
+  atomic_store(&store->coming, -1);
   store->ttl_ms = (int64_t)AII_MIN(o.ttl_ms, (uint64_t)INT64_MAX);
   store->keep.mode = aii_sql_is_memory(db->sql) || store->kind != AII_KIND_ONE ? -1 : o.snapshot;
   store->keep.read_only = aii_sql_is_read_only(db->sql);

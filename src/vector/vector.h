@@ -25,7 +25,10 @@
  * 2. A slot's vector is written once. A row with a new vector gets a new slot, and its old one is dead; so is the slot
  *    of a removed row.
  * 3. Slots below n_graph are in the graph, dead or not. The others, the tail, are compared one by one.
- * 4. Locks are taken in this order: connection, index->build, index->lock. Building takes only the index's.
+ * 4. Locks are taken in this order: connection, index->build, index->slots, index->lock. Linking and healing take only the
+ *    index's. A search holds the read lock; whoever changes the index prepares everything beside it, and holds the write lock
+ *    for as long as copying and swapping take. Links alone change under the read lock, one atomic number after the other:
+ *    a walk meets lists that are part old, part new, all of slots that are in the graph.
  * 5. Codes of 8 bits find candidates, floats decide: from memory while they fit in, else from the rows.
  */
 #ifndef AII_VECTOR_H
@@ -71,6 +74,8 @@ typedef struct aii_idmap {
 void aii_idmap_init(aii_idmap *map, aii_mem *mem);
 void aii_idmap_free(aii_idmap *map);
 bool aii_idmap_reserve(aii_idmap *map, size_t n);
+/* A copy with room for n, beside those who read; empty: there is room already. false: no memory. */
+bool aii_idmap_grow(const aii_idmap *map, size_t n, aii_idmap *out);
 bool aii_idmap_set(aii_idmap *map, int64_t id, uint32_t slot); /* replaces; entries are never taken out */
 uint32_t aii_idmap_get(const aii_idmap *map, int64_t id);      /* AII_NO_SLOT: none */
 
@@ -161,7 +166,8 @@ typedef struct aii_index {
   int32_t metric;        /* an aiinfra_metric */
   int32_t element;       /* an aiinfra_element: what rows store */
   pthread_rwlock_t lock; /* everything below */
-  pthread_mutex_t build; /* held by the one thread that changes the graph, before `lock` */
+  pthread_mutex_t build; /* held by the one thread that changes the graph, before `slots` */
+  pthread_mutex_t slots; /* held by the one thread that brings new rows in, or lets slots move, before `lock` */
   aii_block **blocks;
   size_t n_blocks, blocks_cap;
   uint32_t *upper; /* of a slot with a level: [level][m] slots, then AII_NO_SLOT; the level from 1 */
@@ -170,15 +176,17 @@ typedef struct aii_index {
   bool floats;                 /* blocks have vectors */
   float most_error, most_norm; /* of any slot, by its codes alone */
   aii_idmap map;
-  uint32_t n, n_dead;   /* slots */
-  int64_t seq;          /* rows up to here are in; -1: none was read yet */
-  uint64_t changes;     /* counts payloads that changed behind slots that stayed */
-  uint32_t n_graph;     /* slots in the graph */
-  uint32_t n_blurred;   /* of these: codes cannot tell them from their neighbours */
-  uint32_t entry, top;  /* where searches begin, and its level */
+  uint32_t n, n_dead;         /* slots */
+  int64_t seq;                /* rows up to here are in; -1: none was read yet */
+  uint64_t changes;           /* counts payloads that changed behind slots that stayed, and moves of slots */
+  bool moved;                 /* slots moved since the documents were read: these are of other slots */
+  _Atomic uint32_t n_graph;   /* slots in the graph; grows, as the next three change, while searches walk */
+  _Atomic uint32_t n_blurred; /* of these: codes cannot tell them from their neighbours */
+  _Atomic uint32_t entry,
+      top;              /* where searches begin, and at least its level: written in this order, read in the other */
   pthread_mutex_t pool; /* guards scratch */
   aii_scratch *scratch; /* of searches that ended, to be used again */
-  aii_docs docs;
+  aii_docs docs;        /* guarded by the connection's lock */
 } aii_index;
 
 aiinfra_status aii_index_init(aii_index *index, aii_mem *mem, const aii_kernels *kernels, uint32_t dims, int32_t metric,
@@ -186,12 +194,23 @@ aiinfra_status aii_index_init(aii_index *index, aii_mem *mem, const aii_kernels 
 void aii_index_destroy(aii_index *index);
 void aii_index_clear(aii_index *index);     /* empty again, seq -1; write lock held */
 bool aii_index_add_block(aii_index *index); /* room for 1024 slots more, not filled; write lock held */
-/* Adds a slot for a row, whose older slot dies; a row whose vector is as it was keeps its slot. The vector is as the row
- * stores it, of aii_element_bytes(). Write lock held. false: no memory, nothing changed. */
+/* Rows come in by three steps, of one thread that holds `slots`. Room for a slot, n or behind it; write lock held, but
+ * whether there is room may be asked without. false: no memory. */
+bool aii_index_room(aii_index *index, uint32_t slot);
+bool aii_index_has_room(const aii_index *index, uint32_t slot);
+/* Writes a row into that slot, which nobody sees yet; a row whose vector is as it was keeps its slot. *at: which it is.
+ * The vector is as the row stores it, of aii_element_bytes(). *coarse: what codes alone leave out. No lock is needed.
+ * false: no memory. */
+bool aii_index_place(aii_index *index, uint32_t slot, int64_t id, const void *stored, uint32_t *at, float *coarse);
+/* Slot n is seen from now on, and the older slot of its row dies. Write lock held; the map has room. */
+void aii_index_show(aii_index *index, float coarse);
+/* All three at once. Write lock held. false: no memory, nothing changed. */
 bool aii_index_add(aii_index *index, int64_t id, const void *stored);
 void aii_index_kill(aii_index *index, uint32_t slot);                        /* write lock held */
 void aii_index_note(aii_index *index, float scale, float norm, float error); /* of a new slot, for most_... */
-void aii_index_trim(aii_index *index); /* frees blocks behind the last slot; write lock held */
+void aii_index_drop_floats(aii_index *index);                                /* write lock held */
+/* An index like another, empty, without locks: of one thread, which frees it with aii_index_clear(). */
+void aii_index_begin(const aii_index *like, aii_index *index);
 /* A copy of the query as the index wants it (of length 1 for cosine); freed with aii_index_free_query. */
 float *aii_index_new_query(aii_index *index, const float *vector);
 void aii_index_free_query(aii_index *index, float *query);
@@ -294,13 +313,14 @@ typedef struct aii_walk {
   uint32_t ef;
   bool passing_alone; /* go over slots that are allowed and alive alone: for filters that hide most */
   uint64_t n_scanned; /* counts distances */
+  uint32_t n_graph;   /* out: slots from here on were not in the graph when the walk began, and are not found */
 } aii_walk;
 /* Adds what may be among the `cap` nearest of what the graph finds, nearest by their codes first. Read lock held.
  * false: no memory. */
 bool aii_hnsw_search(aii_index *index, const float *query, aii_walk *how, size_t cap, aii_finds *finds);
 void aii_hnsw_free(aii_index *index); /* scratch and upper links */
-/* Takes dead slots out: others move down, so that all numbers of slots change; payloads must be dropped by the caller.
- * Write lock and index->build held. false: no memory, nothing moved. */
+/* Takes dead slots out: others move down, so that all numbers of slots change, and payloads are to be read again. Takes the
+ * locks it needs; false: no memory, nothing moved. Another thread that builds or heals already: returns at once. */
 bool aii_hnsw_heal(aii_index *index);
 /* How many slots of the graph no links lead to from its entry. reached: bits by slot; queue: [n_graph]. Read lock held. */
 uint32_t aii_hnsw_unreached(const aii_index *index, uint64_t *reached, uint32_t *queue);
@@ -403,16 +423,24 @@ typedef enum aii_kind { AII_KIND_ONE, AII_KIND_MULTI, AII_KIND_SPARSE } aii_kind
 typedef struct aii_sparse aii_sparse;
 typedef struct aii_multi aii_multi;
 
+typedef struct aii_ids {
+  int64_t *items;
+  size_t n, cap;
+} aii_ids;
+
 /* When rows of the index cease to be there (expiry.c); guarded by the connection's lock. */
 typedef struct aii_expiry {
-  aii_heap heap; /* of times and ids; some out of date */
-  bool filled;   /* it has all rows up to the index's seq */
+  aii_heap heap;          /* of times and ids; some out of date */
+  bool filled;            /* it has all rows up to the index's seq */
+  _Atomic int64_t due_ms; /* the first of the times, for those without that lock; INT64_MIN: nobody knows */
   int64_t (*now_ms)(void);
 } aii_expiry;
 
 struct aiinfra_vecstore {
   aiinfra_db *db;
   aii_index index;
+  _Atomic int64_t coming;     /* the seq of a commit under way, which this handle brings into its index; -1: none */
+  _Atomic uint32_t n_writers; /* threads that write, and link and heal then: searches do neither meanwhile */
   _Atomic int64_t collection; /* of a tenant that has written nothing yet: 0. Changes with the connection's lock held */
   int64_t parent;             /* of one below another, when it is opened; 0: none */
   int64_t owner;              /* of a tenant's: the collection that it is a part of; 0: it is none's */
@@ -455,8 +483,9 @@ typedef struct aii_below {
 } aii_below;
 aiinfra_status aii_vecstore_open_below(aiinfra_db *db, const char *name, const aii_below *below,
                                        const aiinfra_vecstore_opts *opts, aiinfra_vecstore **out, aiinfra_error *err);
-/* After a commit, no lock held: a graph that is there stays whole. What fails here, the next search does. */
+/* After a commit, no lock held: a graph that is there stays whole, and is healed. What fails here, the next search does. */
 void aii_vecstore_extend(aiinfra_vecstore *store);
+void aii_vecstore_heal(aiinfra_vecstore *store); /* when it is time. No lock held */
 
 /* Inside the caller's transaction, lock held. */
 aiinfra_status aii_rows_check(const aiinfra_vecstore *store, const aii_record *record, size_t at, aiinfra_error *err);
@@ -493,6 +522,13 @@ aiinfra_status aii_vecstore_count(aiinfra_vecstore *store, uint64_t *n, aiinfra_
 
 /* Brings the index up to the rows (sync.c). Lock held, index unlocked. */
 aiinfra_status aii_vecstore_sync(aiinfra_vecstore *store, aiinfra_error *err);
+/* The same for who holds no lock: the connection's is taken only if there is something new that nobody is bringing in. */
+aiinfra_status aii_vecstore_look(aiinfra_vecstore *store, aiinfra_error *err);
+/* Commits what was written, and brings it into an index that is there, so that searches need not. Or rolls back. Lock held. */
+aiinfra_status aii_vecstore_commit(aiinfra_vecstore *store, aiinfra_error *err);
+/* Brings the index up to the rows, with payloads if these are wanted, and locks it for reading. Lock held. On failure it
+ * is unlocked. */
+aiinfra_status aii_vecstore_open_rows(aiinfra_vecstore *store, bool payloads, aiinfra_error *err);
 /* Whose rows a tenant's handle reads (tenant.c), at the beginning of all that reads or writes some. Lock held, index
  * unlocked. */
 aiinfra_status aii_tenant_find(aiinfra_vecstore *store, aiinfra_error *err);
@@ -506,8 +542,10 @@ bool aii_expiry_note(aii_expiry *expiry, int64_t id, int64_t expires_ms); /* 0: 
  * as expired are unknown. */
 aiinfra_status aii_expiry_prepare(aiinfra_vecstore *store, bool *filled, aiinfra_error *err);
 bool aii_expiry_due(const aiinfra_vecstore *store);
-aiinfra_status aii_expiry_pass(aiinfra_vecstore *store, aiinfra_error *err); /* slots die; index write-locked */
-int64_t aii_expiry_of(const aiinfra_vecstore *store, int64_t given_ms);      /* of a row that is written; 0: never */
+/* Takes the ids whose time has passed. */
+aiinfra_status aii_expiry_pass(aiinfra_vecstore *store, aii_ids *expired, aiinfra_error *err);
+void aii_expiry_tell(aiinfra_vecstore *store);                          /* due_ms is what the heap says */
+int64_t aii_expiry_of(const aiinfra_vecstore *store, int64_t given_ms); /* of a row that is written; 0: never */
 /* In the caller's transaction: removes expired rows, a few with a write, or all. */
 aiinfra_status aii_expiry_purge_some(aiinfra_vecstore *store, size_t n_written, aiinfra_error *err);
 aiinfra_status aii_expiry_purge_all(aiinfra_vecstore *store, size_t *n, aiinfra_error *err);
@@ -516,13 +554,14 @@ aiinfra_status aii_expiry_purge_all(aiinfra_vecstore *store, size_t *n, aiinfra_
 typedef struct aii_seqs {
   int64_t seq, removed_seq, purged_seq;
 } aii_seqs;
-aiinfra_status aii_collection_seqs(aiinfra_vecstore *store, aii_seqs *out, aiinfra_error *err);
+aiinfra_status aii_collection_seqs(const aiinfra_vecstore *store, aii_sql *sql, aii_seqs *out, aiinfra_error *err);
 aiinfra_status aii_rows_there(aiinfra_vecstore *store, const aii_idmap *map, uint64_t *there, aiinfra_error *err);
 /* Vectors from their rows (fetch.c), as the index wants them: [dims]. Lock held, in a transaction. *there: false: the row
  * is gone, or newer than seq. Of a slot: index locked and up to date; its row must be there. */
-aiinfra_status aii_fetch_id(const aiinfra_vecstore *store, int64_t id, int64_t seq, float *out, bool *there,
-                            aiinfra_error *err);
-aiinfra_status aii_rows_seq(const aiinfra_vecstore *store, int64_t *seq, aiinfra_error *err); /* the collection's */
+aiinfra_status aii_fetch_id(const aiinfra_vecstore *store, aii_sql *sql, int64_t id, int64_t seq, float *out,
+                            bool *there, aiinfra_error *err);
+/* The collection's. */
+aiinfra_status aii_rows_seq(const aiinfra_vecstore *store, aii_sql *sql, int64_t *seq, aiinfra_error *err);
 aiinfra_status aii_fetch_slot(const aiinfra_vecstore *store, uint32_t slot, float *out, aiinfra_error *err);
 /* A query, and the seq of the index that it was found in. */
 typedef struct aii_query_vector {
@@ -533,9 +572,10 @@ typedef struct aii_query_vector {
 aiinfra_status aii_finds_fetch(aiinfra_vecstore *store, const aii_query_vector *q, const aii_finds *finds,
                                aii_near *heap, size_t *n, size_t cap, aiinfra_error *err);
 /* The same in the caller's transaction, lock held. */
-aiinfra_status aii_finds_read(const aiinfra_vecstore *store, const aii_query_vector *q, const aii_finds *finds,
-                              aii_near *heap, size_t *n, size_t cap, aiinfra_error *err);
-/* Reads the payloads into the index, unless they are there. Lock held, in a transaction after a sync; index unlocked. */
+aiinfra_status aii_finds_read(const aiinfra_vecstore *store, aii_sql *sql, const aii_query_vector *q,
+                              const aii_finds *finds, aii_near *heap, size_t *n, size_t cap, aiinfra_error *err);
+/* Reads the payloads into the index, unless they are there. Lock held, in a transaction after a sync; index unlocked. Slots
+ * may move before it is locked: index->moved. */
 aiinfra_status aii_docs_load(aiinfra_vecstore *store, aiinfra_error *err);
 /* Calls for each row in the order of seq and id, payload NULL when there is none. Lock held. */
 typedef aiinfra_status (*aii_row_fn)(void *ctx, int64_t id, const json_t *payload, aiinfra_error *err);
@@ -551,8 +591,9 @@ void aii_masks_clear(aiinfra_vecstore *store); /* lock held, or no other user le
 aiinfra_status aii_column_make(aiinfra_vecstore *store, const char *key, const aii_mask *mask, aii_column *column,
                                aiinfra_error *err);
 void aii_column_free(aii_column *column); /* all zero is allowed */
-/* Locks the index for reading, with rows, payloads and mask ready; filter NULL: all rows. On failure it is unlocked. */
-aiinfra_status aii_select(aiinfra_vecstore *store, aii_filter *filter, const char *text, aii_mask *mask,
+/* Locks the index for reading, with rows, payloads and mask ready; filter NULL: all rows, and payloads if these are wanted
+ * all the same. On failure it is unlocked. */
+aiinfra_status aii_select(aiinfra_vecstore *store, aii_filter *filter, const char *text, bool payloads, aii_mask *mask,
                           aiinfra_error *err);
 /* Finds the words; `allow` (by slot; NULL: all) must pass. Lock held, index locked for reading. */
 aiinfra_status aii_words_find(aiinfra_vecstore *store, const char *text, const uint64_t *allow, aii_near *hits,

@@ -226,7 +226,7 @@ static void test_heal_without_memory(void **state)
   }
   assert_true(aii_hnsw_build(&index, UINT32_MAX));
   for (uint32_t i = 0; i < N / 2; i++) aii_index_kill(&index, i);
-  for (size_t room = 0; room < 40000; room += 500) {
+  for (size_t room = 0; room < 1000000; room += 5000) {
     mem.limit_bytes = mem.used_bytes + room;
     if (aii_hnsw_heal(&index)) break;
     assert_int_equal(index.n, N);
