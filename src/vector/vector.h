@@ -288,12 +288,16 @@ bool aii_finds_settle(const aii_index *index, const float *query, const aii_find
 /* Extends the graph by up to `max` slots of the tail. Takes the locks it needs; false: no memory, the graph is as
  * good as before. Another thread that builds already: returns at once. */
 bool aii_hnsw_build(aii_index *index, uint32_t max);
-/* How to walk over the graph. */
+/* How to walk over the graph, and how it was walked. */
+typedef enum aii_walk_way { AII_WALK_THROUGH, AII_WALK_AMONG, AII_WALK_FAR } aii_walk_way;
 typedef struct aii_walk {
   const uint64_t *allow; /* NULL: all */
   uint32_t ef;
-  bool passing_alone; /* go over slots that are allowed and alive alone: for filters that hide most */
-  uint64_t n_scanned; /* counts distances */
+  uint32_t n_allowed;  /* so many bits are set: the walk chooses its way by what it meets; 0: through all it meets */
+  uint64_t budget;     /* distances and looks behind hidden slots, at most; 0: no matter */
+  uint64_t n_scanned, n_behind;  /* counts distances */
+  aii_walk_way way;    /* through hidden slots; among allowed ones; the same, from samples: none was near the query */
+  bool spent, crowded; /* it ended for its budget; codes cannot tell which of all that it found are the nearest */
 } aii_walk;
 /* Adds what may be among the `cap` nearest of what the graph finds, nearest by their codes first. Read lock held.
  * false: no memory. */
@@ -360,6 +364,7 @@ typedef struct aii_searchplan {
   aii_searchplan_kind kind;
   const char *why;
   uint32_t ef;
+  uint64_t budget;    /* of a walk (aii_walk); 0: it ends by itself, and its finds are taken as they are */
   uint64_t n_scanned; /* distances computed */
 } aii_searchplan;
 const char *aii_searchplan_name(const aii_searchplan *plan);
