@@ -175,7 +175,7 @@ void aii_graph_walk(const aii_index *index, aii_scratch *s, aii_step entry, uint
 /* ---- searching ------------------------------------------------------------------------------------------------- */
 
 /* Of the nearest by codes: the first cap, and those that may be nearer than the last of these. */
-static bool find(const aii_index *index, aii_scratch *s, size_t cap, aii_walk *how, aii_finds *out)
+static bool find(const aii_index *index, aii_scratch *s, size_t cap, aii_finds *out)
 {
   size_t n = AII_MIN(cap, s->n_best);
   float last = INFINITY;
@@ -183,7 +183,6 @@ static bool find(const aii_index *index, aii_scratch *s, size_t cap, aii_walk *h
     last = aii_step_dist(s->best[cap - 1]) + aii_code_doubt(index, &s->code, aii_step_slot(s->best[cap - 1]));
   }
   while (n < s->n_best && aii_step_dist(s->best[n]) <= last) n++;
-  how->crowded = n == how->ef && n / 2 >= cap;
   for (size_t i = 0; i < n; i++) {
     if (!aii_finds_add(index, out, aii_step_slot(s->best[i]), aii_step_dist(s->best[i]))) return false;
   }
@@ -201,7 +200,7 @@ bool aii_hnsw_search(aii_index *index, const float *query, aii_walk *how, size_t
   at = aii_graph_descend(index, s, at, index->top, 0);
   if (how->allow != NULL || index->n_dead > 0) ok = aii_graph_walk_filtered(index, s, at, how);
   else aii_graph_walk(index, s, at, 0, how->ef);
-  ok = ok && find(index, s, cap, how, out);
+  ok = ok && find(index, s, cap, out);
   how->n_scanned += s->n_scanned;
   aii_scratch_give(index, s);
   return ok;

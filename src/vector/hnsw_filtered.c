@@ -6,7 +6,8 @@
  *
  *   many          it goes on so: stepping stones are cheap, and most ways between results lead over them
  *   few           it goes among allowed slots alone, and looks behind hidden neighbours for them (as ACORN-1 does)
- *   next to none  though the filter lets many pass: they lie elsewhere. The walk among them begins at samples of them
+ *   next to none  though the filter lets many pass: they lie elsewhere. The walk ends, since ways there are many and
+ *                 long: comparing all that are allowed costs less than finding the nearest of them so
  *
  * Dead slots count as hidden. Nothing is drawn by chance: the same index and query give the same walk. Only memory can
  * fail. Locks: see vector.h.
@@ -25,9 +26,9 @@ typedef struct walk {
   aii_scratch *s;
   aii_walk *how;
   size_t ef;
-  uint64_t n_behind;        /* hidden slots that were looked behind */
-  uint32_t n_met, n_finds;  /* since the last look: slots met, those that may be found */
-  uint32_t n_fresh;         /* gathered, not met yet */
+  uint64_t n_behind;       /* hidden slots that were looked behind */
+  uint32_t n_met, n_finds; /* since the last look: slots met, those that may be found */
+  uint32_t n_fresh;        /* gathered, not met yet */
 } walk;
 
 /* ---- the heap of slots to expand ------------------------------------------------------------------------------- */
@@ -185,7 +186,7 @@ static bool turn(walk *w)
 static aii_walk_way way_of(const walk *w)
 {
   uint64_t live = w->index->n - w->index->n_dead, met = w->n_met, found = w->n_finds, allowed = w->how->n_allowed;
-  if (allowed == 0 || found * MANY >= met) return AII_WALK_THROUGH;
+  if (w->how->allow == NULL || allowed == 0 || found * MANY >= met) return AII_WALK_THROUGH;
   return found * live * ELSEWHERE < met * allowed ? AII_WALK_FAR : AII_WALK_AMONG;
 }
 
@@ -207,6 +208,5 @@ bool aii_graph_walk_filtered(const aii_index *index, aii_scratch *s, aii_step en
   if (!ok || ended || how->way == AII_WALK_FAR) return ok;
   ok = turn(&w);
   while (ok && next(&w, &slot)) ok = expand_among(&w, slot);
-  how->n_behind = w.n_behind;
   return ok;
 }

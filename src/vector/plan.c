@@ -1,15 +1,19 @@
 /* plan.c - how the vectors of a query are searched, chosen by exact counts, and the search itself.
  *
  *   exact            compare with every slot that passes: small collections, selective filters, whenever asked for
- *   graph            the whole graph is walked, what does not pass is not collected: filters that hide little
- *   filtered graph   only passing slots are walked: filters that hide most, but leave too many to compare them all
+ *   graph            the whole graph is walked, what does not pass is not collected
+ *   filtered graph   only passing slots are walked
  *
- * Slots behind the graph are always compared. When the graph led to fewer than there are, all that pass are compared
- * after all: a result is never shorter than min(k, passing). Index locked for reading.
+ * Counts choose between exact and graph; the walk itself, by what it meets near the query, between graph and filtered
+ * graph (hnsw_filtered.c). All that pass are compared after all when the walk says that they lie elsewhere, when it came
+ * to cost as much, and when it led to fewer than there are: a result is never shorter than min(k, passing). Slots behind
+ * the graph are always compared. Index locked for reading.
  */
 #include "src/vector/vector.h"
 
-/* Where the plans cross, measured with tests/bench/bench_filter.c. */
+/* Where the plans cross, measured with tests/bench/bench_filter_plans.c: a scan compares some three rows in the time of
+ * one step of a walk, in memory that is far some two. Below a 20th a walk among those that pass loses its way; below a
+ * 10th it keeps it with twice the candidates. */
 enum { SELECTIVE_PART = 20, HIDING_PART = 10, STEP_ROWS = 2, FEW_ROWS = 4096 };
 /* A graph where codes cannot tell so many slots from their neighbours leads anywhere. */
 enum { BLURRED_PART = 10 };
@@ -51,16 +55,15 @@ void aii_searchplan_choose(const aii_index *index, int32_t mode, uint32_t ef, co
   }
 }
 
-/* Tells the plan how the walk went. false: its finds are of no use. */
-static bool judge(aii_searchplan *plan, const aii_mask *mask, const aii_walk *how)
+/* Tells the plan how the walk went. false: what it found is of no use. */
+static bool judge(aii_searchplan *plan, const aii_walk *how)
 {
   plan->n_scanned += how->n_scanned;
-  if (mask->bits == NULL) return true;
-  if (how->way == AII_WALK_THROUGH) choose(plan, AII_PLAN_GRAPH, "the filter hides few rows near the query");
-  else choose(plan, AII_PLAN_FILTERED, "the filter hides most rows near the query");
+  if (how->allow == NULL) return true;
   if (how->way == AII_WALK_FAR) choose(plan, AII_PLAN_EXACT, "the rows that pass lie far from the query");
   else if (how->spent) choose(plan, AII_PLAN_EXACT, "a walk came to cost as much as comparing all that pass");
-  else if (how->crowded) choose(plan, AII_PLAN_EXACT, "many rows are as near as the nearest that pass");
+  else if (how->way == AII_WALK_AMONG) choose(plan, AII_PLAN_FILTERED, "the filter hides most rows near the query");
+  else choose(plan, AII_PLAN_GRAPH, "the filter hides few rows near the query");
   return plan->kind != AII_PLAN_EXACT;
 }
 
@@ -69,10 +72,9 @@ bool aii_searchplan_run(aii_index *index, const float *query, const aii_mask *ma
 {
   finds->n = 0;
   if (plan->kind != AII_PLAN_EXACT) {
-    aii_walk how = {.allow = mask->bits, .ef = plan->ef, .budget = plan->budget};
-    if (mask->bits != NULL) how.n_allowed = mask->n_passing;
+    aii_walk how = {.allow = mask->bits, .ef = plan->ef, .n_allowed = mask->n_passing, .budget = plan->budget};
     if (!aii_hnsw_search(index, query, &how, cap, finds)) return false;
-    bool done = judge(plan, mask, &how);
+    bool done = judge(plan, &how);
     if (done && !aii_index_scan(index, query, mask->bits, index->n_graph, cap, finds, &plan->n_scanned)) return false;
     if (done && finds->n >= AII_MIN(cap, (size_t)mask->n_passing)) return true;
     if (done) choose(plan, AII_PLAN_EXACT, "the graph led to fewer rows than there are");

@@ -289,15 +289,19 @@ bool aii_finds_settle(const aii_index *index, const float *query, const aii_find
  * good as before. Another thread that builds already: returns at once. */
 bool aii_hnsw_build(aii_index *index, uint32_t max);
 /* How to walk over the graph, and how it was walked. */
-typedef enum aii_walk_way { AII_WALK_THROUGH, AII_WALK_AMONG, AII_WALK_FAR } aii_walk_way;
+typedef enum aii_walk_way {
+  AII_WALK_THROUGH, /* over all that it met */
+  AII_WALK_AMONG,   /* over allowed slots alone, at last */
+  AII_WALK_FAR      /* it ended: far fewer are allowed near the query than elsewhere */
+} aii_walk_way;
 typedef struct aii_walk {
   const uint64_t *allow; /* NULL: all */
   uint32_t ef;
-  uint32_t n_allowed;  /* so many bits are set: the walk chooses its way by what it meets; 0: through all it meets */
-  uint64_t budget;     /* distances and looks behind hidden slots, at most; 0: no matter */
-  uint64_t n_scanned, n_behind;  /* counts distances */
-  aii_walk_way way;    /* through hidden slots; among allowed ones; the same, from samples: none was near the query */
-  bool spent, crowded; /* it ended for its budget; codes cannot tell which of all that it found are the nearest */
+  uint32_t n_allowed; /* so many bits are set: the walk chooses its way by what it meets; 0: through all it meets */
+  uint64_t budget;    /* distances and looks behind hidden slots, at most; 0: no matter */
+  uint64_t n_scanned; /* counts distances */
+  aii_walk_way way;
+  bool spent; /* it ended for its budget */
 } aii_walk;
 /* Adds what may be among the `cap` nearest of what the graph finds, nearest by their codes first. Read lock held.
  * false: no memory. */
