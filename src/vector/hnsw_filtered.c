@@ -15,10 +15,13 @@
 #include "src/vector/graph.h"
 
 enum {
-  LOOK = 8,     /* steps between looks at the share */
-  ENOUGH = 16,  /* new allowed slots in a step: no more hidden neighbours are looked behind */
-  MANY = 4,     /* at least a 4th of what was met is allowed: many */
-  ELSEWHERE = 3 /* less than a 3rd of the share that is allowed on the whole: elsewhere */
+  LOOK = 4,      /* steps between looks at the share */
+  SAMPLE = 64,   /* slots met, at least, that tell anything */
+  EXPECTED = 12, /* had they as many allowed ones as there are on the whole, these were so many: fewer may be chance */
+  ENDURED = 512, /* slots met without many allowed ones, at most */
+  ENOUGH = 16,   /* new allowed slots in a step: no more hidden neighbours are looked behind */
+  MANY = 4,      /* at least a 4th of what was met is allowed: many */
+  ELSEWHERE = 3  /* less than a 3rd of the share that is allowed on the whole: elsewhere */
 };
 
 typedef struct walk {
@@ -183,11 +186,16 @@ static bool turn(walk *w)
 }
 
 /* The way to go on, by what was met since the last look. */
-static aii_walk_way way_of(const walk *w)
+static aii_walk_way way_of(walk *w)
 {
-  uint64_t live = w->index->n - w->index->n_dead, met = w->n_met, found = w->n_finds, allowed = w->how->n_allowed;
-  if (w->how->allow == NULL || allowed == 0 || found * MANY >= met) return AII_WALK_THROUGH;
-  return found * live * ELSEWHERE < met * allowed ? AII_WALK_FAR : AII_WALK_AMONG;
+  uint64_t all = w->index->n, met = w->n_met, found = w->n_finds, allowed = w->how->n_allowed;
+  if (w->how->allow == NULL || allowed == 0 || met < SAMPLE) return AII_WALK_THROUGH;
+  if (found * MANY >= met) {
+    w->n_met = w->n_finds = 0;
+    return AII_WALK_THROUGH;
+  }
+  if (met * allowed >= EXPECTED * all) return found * all * ELSEWHERE < met * allowed ? AII_WALK_FAR : AII_WALK_AMONG;
+  return met < ENDURED ? AII_WALK_THROUGH : AII_WALK_AMONG;
 }
 
 bool aii_graph_walk_filtered(const aii_index *index, aii_scratch *s, aii_step entry, aii_walk *how)
@@ -201,7 +209,6 @@ bool aii_graph_walk_filtered(const aii_index *index, aii_scratch *s, aii_step en
   s->seen[aii_step_slot(entry)] = s->mark;
   bool ok = meet(&w, entry, may_find(&w, aii_step_slot(entry)));
   while (ok && !ended && how->way == AII_WALK_THROUGH) {
-    w.n_met = w.n_finds = 0;
     ok = go_through(&w, LOOK, &ended);
     if (!ended) how->way = way_of(&w);
   }

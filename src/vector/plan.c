@@ -11,9 +11,9 @@
  */
 #include "src/vector/vector.h"
 
-/* Where the plans cross, measured with tests/bench/bench_filter_plans.c: a scan compares some three rows in the time of
- * one step of a walk, in memory that is far some two. Below a 20th a walk among those that pass loses its way; below a
- * 10th it keeps it with twice the candidates. */
+/* Where the plans cross, measured with tests/bench/bench_filter_plans.c: a scan compares two to five rows in the time of
+ * one step of a walk, which takes some ef * m steps, and with a filter twice as many. Below a 20th of the rows a walk
+ * among those that pass loses its way; below a 10th it keeps it with twice the candidates. */
 enum { SELECTIVE_PART = 20, HIDING_PART = 10, STEP_ROWS = 2, FEW_ROWS = 4096 };
 /* A graph where codes cannot tell so many slots from their neighbours leads anywhere. */
 enum { BLURRED_PART = 10 };
@@ -47,10 +47,10 @@ void aii_searchplan_choose(const aii_index *index, int32_t mode, uint32_t ef, co
     choose(plan, AII_PLAN_EXACT, "few rows pass");
   else if (mode != AIINFRA_SEARCH_GRAPH && mask->bits != NULL && passing <= FEW_ROWS)
     choose(plan, AII_PLAN_EXACT, "few rows pass");
-  else if (mode != AIINFRA_SEARCH_GRAPH && (uint64_t)passing <= (uint64_t)4 * ef * index->m)
-    choose(plan, AII_PLAN_EXACT, "a walk would see as many rows as pass");
+  else if (mode != AIINFRA_SEARCH_GRAPH && passing <= (mask->bits == NULL ? (uint64_t)4 : (uint64_t)8) * ef * index->m)
+    choose(plan, AII_PLAN_EXACT, "a walk would cost as much as comparing all that pass");
   else {
-    choose(plan, AII_PLAN_GRAPH, "no filter");
+    choose(plan, AII_PLAN_GRAPH, mask->bits == NULL ? "no filter" : "asked for"); /* a walk will say more */
     if (mask->bits != NULL && passing < live / HIDING_PART && ef <= UINT32_MAX / 2) plan->ef = 2 * ef;
   }
 }

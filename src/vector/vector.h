@@ -3,7 +3,8 @@
  *   vecstore.c  opens a collection          rows.c    writes, removes and reads rows
  *   sync.c      brings the index up to them index.c   slots in memory    element.c  how rows store vectors
  *   code.c      vectors in 8 bits           scan.c    the exact search over these
- *   hnsw.c      walks over the graph        hnsw_build.c  makes it    heal.c  takes dead slots out
+ *   hnsw.c      walks over the graph        hnsw_filtered.c  the same where not all may be found
+ *   hnsw_build.c  makes it                  heal.c  takes dead slots out
  *   fetch.c     vectors from their rows
  *   search.c    answers a query             plan.c    exact or graph
  *   words.c     keywords: FTS5, stop words

@@ -12,7 +12,7 @@
 #include "src/vector/vector.h"
 #include "support/support.h"
 
-enum { N = 16000, DIMS = 24, CLUSTERS = 64, K = 10, EF = 64, QUERIES = 25 };
+enum { N = 16000, DIMS = 24, CLUSTERS = 64, K = 10, EF = 32, QUERIES = 25 };
 typedef enum kind { RANDOM, NEAR, FAR, CLUSTERS_ANY, CLUSTERS_NEAR, CLUSTERS_FAR, KINDS } kind;
 static const char *const KIND_NAMES[] = {"random", "near", "far", "clusters", "clusters near", "clusters far"};
 
