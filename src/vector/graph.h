@@ -1,4 +1,4 @@
-/* src/vector/graph.h - what walks over the graph share: hnsw.c walks, hnsw_build.c makes links, heal.c mends them. */
+/* src/vector/graph.h - what walks over the graph share: hnsw.c and hnsw_filtered.c walk, hnsw_build.c makes links, heal.c mends them. */
 #ifndef AII_VECTOR_GRAPH_H
 #define AII_VECTOR_GRAPH_H
 
@@ -78,10 +78,16 @@ static inline const uint32_t *aii_links_read(const aii_index *index, uint32_t sl
 /* Distances from a code to n <= AII_MOST_LINKS slots. */
 void aii_graph_distances(const aii_index *index, aii_scratch *s, const aii_code *code, const uint32_t *slots,
                          uint32_t n, float *dist);
+/* Puts a step where it belongs among the ef nearest; where that is, or ef when it is too far. */
+size_t aii_graph_keep(aii_scratch *s, size_t ef, aii_step step);
+/* The neighbours of a slot that were not seen, into s->fresh; the first ones are on their way from memory. */
+uint32_t aii_graph_gather(const aii_index *index, aii_scratch *s, uint32_t slot, uint32_t level);
 /* Greedy steps from `at` on the levels from..to (exclusive, downward). */
 aii_step aii_graph_descend(const aii_index *index, aii_scratch *s, aii_step at, uint32_t from, uint32_t to);
 /* Fills s->best with the ef nearest to s->code that a walk on one level finds, dead ones too. */
 void aii_graph_walk(const aii_index *index, aii_scratch *s, aii_step entry, uint32_t level, size_t ef);
+/* Fills s->best with the nearest at level 0 that may be found: alive and allowed. false: no memory. */
+bool aii_graph_walk_filtered(const aii_index *index, aii_scratch *s, aii_step entry, aii_walk *how);
 /* The neighbour heuristic on n candidates, sorted nearest first: up to `room` slots to link to, then AII_NO_SLOT. */
 void aii_graph_choose(const aii_index *index, aii_scratch *s, const aii_step *candidates, size_t n, uint32_t room,
                       uint32_t *out);

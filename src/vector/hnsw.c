@@ -1,9 +1,7 @@
 /* hnsw.c - walks over the graph of a collection: hierarchical navigable small worlds (Malkov and Yashunin, 2016).
  *
  * A search walks greedily down the upper levels, then keeps the ef nearest at level 0, sorted: the next slot to expand
- * is the first that was not. Dead slots and slots that a filter hides are walked through, but not found; then slots to
- * expand wait in a heap of their own. Where a filter hides most of them, a search may walk over passing slots alone,
- * from several of them at once, and looks behind hidden neighbours for passing ones (as ACORN-1 does).
+ * is the first that was not. Where dead slots or a filter are in the way, hnsw_filtered.c walks instead.
  *
  * Walks compare codes; of the ef nearest those are found that may be among the nearest by their vectors. All that is
  * met in one step is fetched from memory at once. Locks: see vector.h.
@@ -11,8 +9,6 @@
 #include <math.h>
 
 #include "src/vector/graph.h"
-
-enum { FILTERED_ENTRIES = 16 }; /* passing slots, far apart, that a filtered walk begins at beside the usual one */
 
 /* ---- scratch --------------------------------------------------------------------------------------------------- */
 
@@ -99,8 +95,7 @@ void aii_graph_distances(const aii_index *index, aii_scratch *s, const aii_code 
   for (uint32_t i = 0; i < n; i++) dist[i] = aii_code_dist(index, code, slots[i], s->dots[i]);
 }
 
-/* Puts a step where it belongs among the ef nearest; where that is, or ef when it is too far. */
-static size_t keep(aii_scratch *s, size_t ef, aii_step step)
+size_t aii_graph_keep(aii_scratch *s, size_t ef, aii_step step)
 {
   size_t at = s->n_best;
   if (at == ef && (ef == 0 || step >= s->best[ef - 1])) return ef;
@@ -117,8 +112,7 @@ static size_t keep(aii_scratch *s, size_t ef, aii_step step)
   return from;
 }
 
-/* The neighbours of a slot that were not seen, into s->fresh; the first ones are on their way from memory. */
-static uint32_t gather(const aii_index *index, aii_scratch *s, uint32_t slot, uint32_t level)
+uint32_t aii_graph_gather(const aii_index *index, aii_scratch *s, uint32_t slot, uint32_t level)
 {
   uint32_t buffer[AII_MOST_LINKS], room = aii_link_room(index, level), n = 0;
   const uint32_t *links = aii_links_read(index, slot, level, buffer);
@@ -160,145 +154,22 @@ void aii_graph_walk(const aii_index *index, aii_scratch *s, aii_step entry, uint
 {
   aii_scratch_mark(s);
   s->seen[aii_step_slot(entry)] = s->mark;
-  (void)keep(s, ef, entry);
+  (void)aii_graph_keep(s, ef, entry);
   for (size_t at = 0; at < s->n_best;) {
     if ((s->best[at] & 1) != 0) {
       at++;
       continue;
     }
     s->best[at] |= 1;
-    uint32_t n = gather(index, s, aii_step_slot(s->best[at]), level);
+    uint32_t n = aii_graph_gather(index, s, aii_step_slot(s->best[at]), level);
     aii_graph_distances(index, s, &s->code, s->fresh, n, s->dist);
     for (uint32_t i = 0; i < n; i++) {
-      size_t place = keep(s, ef, aii_step_of(s->dist[i], s->fresh[i]));
+      size_t place = aii_graph_keep(s, ef, aii_step_of(s->dist[i], s->fresh[i]));
       if (place > at) continue;
       at = place; /* the next to expand, unless something nearer comes */
       __builtin_prefetch(aii_links_of(index, s->fresh[i], level));
     }
   }
-}
-
-/* ---- walks through what is not found --------------------------------------------------------------------------- */
-
-static bool push(const aii_index *index, aii_scratch *s, aii_step step)
-{
-  if (!aii_grow(index->mem, &s->todo, &s->todo_cap, s->n_todo + 1, sizeof *s->todo)) return false;
-  size_t at = s->n_todo++;
-  for (; at > 0 && s->todo[(at - 1) / 2] > step; at = (at - 1) / 2) s->todo[at] = s->todo[(at - 1) / 2];
-  s->todo[at] = step;
-  return true;
-}
-
-static aii_step pop(aii_scratch *s)
-{
-  aii_step top = s->todo[0], last = s->todo[--s->n_todo];
-  size_t at = 0;
-  for (size_t child = 1; child < s->n_todo; child = 2 * at + 1) {
-    child += child + 1 < s->n_todo && s->todo[child + 1] < s->todo[child];
-    if (s->todo[child] >= last) break;
-    s->todo[at] = s->todo[child];
-    at = child;
-  }
-  s->todo[at] = last;
-  return top;
-}
-
-/* A slot met for the first time: worth expanding when it is nearer than the worst result or results are few. */
-static bool meet(const aii_index *index, aii_scratch *s, aii_step step, size_t ef, bool found)
-{
-  if (s->n_best == ef && step >= s->best[ef - 1]) return true;
-  if (!push(index, s, step)) return false;
-  if (found) (void)keep(s, ef, step);
-  return true;
-}
-
-/* Whether a search may find the slot: alive and allowed. */
-static bool finds(const aii_index *index, const uint64_t *allow, uint32_t slot)
-{
-  return !aii_is_dead(index, slot) && (allow == NULL || aii_bit(allow, slot));
-}
-
-/* Fills s->best with the ef nearest that may be found. */
-static bool walk_through(const aii_index *index, aii_scratch *s, aii_step entry, size_t ef, const uint64_t *allow)
-{
-  aii_scratch_mark(s);
-  s->seen[aii_step_slot(entry)] = s->mark;
-  bool ok = meet(index, s, entry, ef, finds(index, allow, aii_step_slot(entry)));
-  while (ok && s->n_todo > 0) {
-    aii_step next = pop(s);
-    if (s->n_best == ef && next > s->best[ef - 1]) break;
-    uint32_t n = gather(index, s, aii_step_slot(next), 0);
-    aii_graph_distances(index, s, &s->code, s->fresh, n, s->dist);
-    for (uint32_t i = 0; ok && i < n; i++) {
-      ok = meet(index, s, aii_step_of(s->dist[i], s->fresh[i]), ef, finds(index, allow, s->fresh[i]));
-    }
-  }
-  return ok;
-}
-
-/* Meets the n passing slots that were gathered. */
-static bool meet_passing(const aii_index *index, aii_scratch *s, uint32_t *n, size_t ef)
-{
-  bool ok = true;
-  aii_graph_distances(index, s, &s->code, s->fresh, *n, s->dist);
-  s->n_scanned += *n;
-  for (uint32_t i = 0; ok && i < *n; i++) ok = meet(index, s, aii_step_of(s->dist[i], s->fresh[i]), ef, true);
-  *n = 0;
-  return ok;
-}
-
-/* Gathers a passing slot; one that was seen before, or does not pass, is nothing. */
-static bool gather_passing(const aii_index *index, aii_scratch *s, uint32_t slot, size_t ef, const uint64_t *allow,
-                           uint32_t *n)
-{
-  if (s->seen[slot] == s->mark || !aii_bit(allow, slot)) return true;
-  s->seen[slot] = s->mark;
-  s->fresh[(*n)++] = slot;
-  return *n < AII_MOST_LINKS || meet_passing(index, s, n, ef);
-}
-
-/* The entry of the graph, and passing slots spread over it. */
-static bool enter_filtered(const aii_index *index, aii_scratch *s, aii_step entry, size_t ef, const uint64_t *allow)
-{
-  uint32_t n_words = (index->n_graph + 63) / 64, n = 0;
-  s->seen[aii_step_slot(entry)] = s->mark;
-  bool ok = meet(index, s, entry, ef, finds(index, allow, aii_step_slot(entry)));
-  for (uint32_t i = 0; ok && i < FILTERED_ENTRIES; i++) {
-    uint32_t w = (uint32_t)((uint64_t)n_words * i / FILTERED_ENTRIES);
-    uint32_t end = (uint32_t)((uint64_t)n_words * (i + 1) / FILTERED_ENTRIES);
-    while (w < end && allow[w] == 0) w++;
-    if (w == end) continue;
-    uint32_t slot = w * 64 + (uint32_t)__builtin_ctzll(allow[w]);
-    if (slot < index->n_graph) ok = gather_passing(index, s, slot, ef, allow, &n);
-  }
-  return ok && meet_passing(index, s, &n, ef);
-}
-
-/* The same over passing slots alone; `allow` holds live slots only. */
-static bool walk_filtered(const aii_index *index, aii_scratch *s, aii_step entry, size_t ef, const uint64_t *allow)
-{
-  uint32_t room = 2 * index->m, n = 0, buffer[AII_MOST_LINKS], buffer_behind[AII_MOST_LINKS];
-  aii_scratch_mark(s);
-  bool ok = enter_filtered(index, s, entry, ef, allow);
-  while (ok && s->n_todo > 0) {
-    aii_step next = pop(s);
-    if (s->n_best == ef && next > s->best[ef - 1]) break;
-    const uint32_t *links = aii_links_read(index, aii_step_slot(next), 0, buffer);
-    for (uint32_t i = 0; ok && i < room && links[i] != AII_NO_SLOT; i++) {
-      if (s->seen[links[i]] == s->mark) continue;
-      if (aii_bit(allow, links[i])) {
-        ok = gather_passing(index, s, links[i], ef, allow, &n);
-        continue;
-      }
-      s->seen[links[i]] = s->mark;
-      const uint32_t *behind = aii_links_read(index, links[i], 0, buffer_behind);
-      for (uint32_t j = 0; ok && j < room && behind[j] != AII_NO_SLOT; j++) {
-        ok = gather_passing(index, s, behind[j], ef, allow, &n);
-      }
-    }
-    ok = ok && meet_passing(index, s, &n, ef);
-  }
-  return ok;
 }
 
 /* ---- searching ------------------------------------------------------------------------------------------------- */
@@ -339,8 +210,7 @@ bool aii_hnsw_search(aii_index *index, const float *query, aii_walk *how, size_t
   uint32_t top = index->top, entry = index->entry;
   aii_step at = aii_step_of(aii_code_dist_of(index, &s->code, entry), entry);
   at = aii_graph_descend(index, s, at, top, 0);
-  if (how->passing_alone && how->allow != NULL) ok = walk_filtered(index, s, at, how->ef, how->allow);
-  else if (how->allow != NULL || index->n_dead > 0) ok = walk_through(index, s, at, how->ef, how->allow);
+  if (how->allow != NULL || index->n_dead > 0) ok = aii_graph_walk_filtered(index, s, at, how);
   else aii_graph_walk(index, s, at, 0, how->ef);
   leave_newer(s, how->n_graph);
   ok = ok && find(index, s, cap, out);

@@ -1,16 +1,20 @@
 /* plan.c - how the vectors of a query are searched, chosen by exact counts, and the search itself.
  *
  *   exact            compare with every slot that passes: small collections, selective filters, whenever asked for
- *   graph            the whole graph is walked, what does not pass is not collected: filters that hide little
- *   filtered graph   only passing slots are walked: filters that hide most, but leave too many to compare them all
+ *   graph            the whole graph is walked, what does not pass is not collected
+ *   filtered graph   only passing slots are walked
  *
- * Slots behind the graph are always compared. When the graph led to fewer than there are, all that pass are compared
- * after all: a result is never shorter than min(k, passing). Index locked for reading.
+ * Counts choose between exact and graph; the walk itself, by what it meets near the query, between graph and filtered
+ * graph (hnsw_filtered.c). All that pass are compared after all when the walk says that they lie elsewhere, when it came
+ * to cost as much, and when it led to fewer than there are: a result is never shorter than min(k, passing). Slots behind
+ * the graph are always compared. Index locked for reading.
  */
 #include "src/vector/vector.h"
 
-/* Where the plans cross, measured with tests/bench/bench_filter.c. */
-enum { SELECTIVE_PART = 10, HIDING_PERCENT = 40, FEW_ROWS = 4096 };
+/* Where the plans cross, measured with tests/bench/bench_filter_plans.c: a scan compares two to five rows in the time of
+ * one step of a walk, which takes some ef * m steps, and with a filter twice as many. Below a 20th of the rows a walk
+ * among those that pass loses its way; below a 10th it keeps it with twice the candidates. */
+enum { SELECTIVE_PART = 20, HIDING_PART = 10, STEP_ROWS = 2, FEW_ROWS = 4096 };
 /* A graph where codes cannot tell so many slots from their neighbours leads anywhere. */
 enum { BLURRED_PART = 10 };
 
@@ -31,7 +35,7 @@ void aii_searchplan_choose(const aii_index *index, int32_t mode, uint32_t ef, co
                            aii_searchplan *plan)
 {
   uint32_t live = index->n - index->n_dead, passing = mask->n_passing;
-  bool hides = (uint64_t)passing * 100 < (uint64_t)live * HIDING_PERCENT;
+  plan->budget = mask->bits != NULL && mode != AIINFRA_SEARCH_GRAPH ? passing / STEP_ROWS + 1 : 0;
   plan->ef = ef;
   if (mode == AIINFRA_SEARCH_EXACT) choose(plan, AII_PLAN_EXACT, "asked for");
   else if (index->n_graph == 0) choose(plan, AII_PLAN_EXACT, "the collection is small: there is no graph");
@@ -43,12 +47,24 @@ void aii_searchplan_choose(const aii_index *index, int32_t mode, uint32_t ef, co
     choose(plan, AII_PLAN_EXACT, "few rows pass");
   else if (mode != AIINFRA_SEARCH_GRAPH && mask->bits != NULL && passing <= FEW_ROWS)
     choose(plan, AII_PLAN_EXACT, "few rows pass");
-  else if (mode != AIINFRA_SEARCH_GRAPH && (uint64_t)passing <= (uint64_t)4 * ef * index->m)
-    choose(plan, AII_PLAN_EXACT, "a walk would see as many rows as pass");
-  else if (mask->bits != NULL && hides) {
-    choose(plan, AII_PLAN_FILTERED, "most rows are hidden by the filter");
-    plan->ef = ef > UINT32_MAX / 2 ? ef : 2 * ef; /* what correlates with the vectors is found with more candidates */
-  } else choose(plan, AII_PLAN_GRAPH, mask->bits == NULL ? "no filter" : "the filter hides few rows");
+  else if (mode != AIINFRA_SEARCH_GRAPH && passing <= (mask->bits == NULL ? (uint64_t)4 : (uint64_t)8) * ef * index->m)
+    choose(plan, AII_PLAN_EXACT, "a walk would cost as much as comparing all that pass");
+  else {
+    choose(plan, AII_PLAN_GRAPH, mask->bits == NULL ? "no filter" : "asked for"); /* a walk will say more */
+    if (mask->bits != NULL && passing < live / HIDING_PART && ef <= UINT32_MAX / 2) plan->ef = 2 * ef;
+  }
+}
+
+/* Tells the plan how the walk went. false: what it found is of no use. */
+static bool judge(aii_searchplan *plan, const aii_walk *how)
+{
+  plan->n_scanned += how->n_scanned;
+  if (how->allow == NULL) return true;
+  if (how->way == AII_WALK_FAR) choose(plan, AII_PLAN_EXACT, "the rows that pass lie far from the query");
+  else if (how->spent) choose(plan, AII_PLAN_EXACT, "a walk came to cost as much as comparing all that pass");
+  else if (how->way == AII_WALK_AMONG) choose(plan, AII_PLAN_FILTERED, "the filter hides most rows near the query");
+  else choose(plan, AII_PLAN_GRAPH, "the filter hides few rows near the query");
+  return plan->kind != AII_PLAN_EXACT;
 }
 
 bool aii_searchplan_run(aii_index *index, const float *query, const aii_mask *mask, aii_searchplan *plan, size_t cap,
@@ -56,12 +72,12 @@ bool aii_searchplan_run(aii_index *index, const float *query, const aii_mask *ma
 {
   finds->n = 0;
   if (plan->kind != AII_PLAN_EXACT) {
-    aii_walk how = {.allow = mask->bits, .ef = plan->ef, .passing_alone = plan->kind == AII_PLAN_FILTERED};
+    aii_walk how = {.allow = mask->bits, .ef = plan->ef, .n_allowed = mask->n_passing, .budget = plan->budget};
     if (!aii_hnsw_search(index, query, &how, cap, finds)) return false;
-    plan->n_scanned += how.n_scanned;
-    if (!aii_index_scan(index, query, mask->bits, how.n_graph, cap, finds, &plan->n_scanned)) return false;
-    if (finds->n >= AII_MIN(cap, (size_t)mask->n_passing)) return true;
-    choose(plan, AII_PLAN_EXACT, "the graph led to fewer rows than there are");
+    bool done = judge(plan, &how);
+    if (done && !aii_index_scan(index, query, mask->bits, how.n_graph, cap, finds, &plan->n_scanned)) return false;
+    if (done && finds->n >= AII_MIN(cap, (size_t)mask->n_passing)) return true;
+    if (done) choose(plan, AII_PLAN_EXACT, "the graph led to fewer rows than there are");
     finds->n = 0;
   }
   return aii_index_scan(index, query, mask->bits, 0, cap, finds, &plan->n_scanned);

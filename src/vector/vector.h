@@ -3,7 +3,8 @@
  *   vecstore.c  opens a collection          rows.c    writes, removes and reads rows
  *   sync.c      brings the index up to them index.c   slots in memory    element.c  how rows store vectors
  *   code.c      vectors in 8 bits           scan.c    the exact search over these
- *   hnsw.c      walks over the graph        hnsw_build.c  makes it    heal.c  takes dead slots out
+ *   hnsw.c      walks over the graph        hnsw_filtered.c  the same where not all may be found
+ *   hnsw_build.c  makes it                  heal.c  takes dead slots out
  *   fetch.c     vectors from their rows
  *   search.c    answers a query             plan.c    exact or graph
  *   words.c     keywords: FTS5, stop words
@@ -307,13 +308,21 @@ bool aii_finds_settle(const aii_index *index, const float *query, const aii_find
 /* Extends the graph by up to `max` slots of the tail. Takes the locks it needs; false: no memory, the graph is as
  * good as before. Another thread that builds already: returns at once. */
 bool aii_hnsw_build(aii_index *index, uint32_t max);
-/* How to walk over the graph. */
+/* How to walk over the graph, and how it was walked. */
+typedef enum aii_walk_way {
+  AII_WALK_THROUGH, /* over all that it met */
+  AII_WALK_AMONG,   /* over allowed slots alone, at last */
+  AII_WALK_FAR      /* it ended: far fewer are allowed near the query than elsewhere */
+} aii_walk_way;
 typedef struct aii_walk {
   const uint64_t *allow; /* NULL: all */
   uint32_t ef;
-  bool passing_alone; /* go over slots that are allowed and alive alone: for filters that hide most */
+  uint32_t n_allowed; /* so many bits are set: the walk chooses its way by what it meets; 0: through all it meets */
+  uint64_t budget;    /* distances and looks behind hidden slots, at most; 0: no matter */
   uint64_t n_scanned; /* counts distances */
   uint32_t n_graph;   /* out: slots from here on were not in the graph when the walk began, and are not found */
+  aii_walk_way way;
+  bool spent; /* it ended for its budget */
 } aii_walk;
 /* Adds what may be among the `cap` nearest of what the graph finds, nearest by their codes first. Read lock held.
  * false: no memory. */
@@ -380,6 +389,7 @@ typedef struct aii_searchplan {
   aii_searchplan_kind kind;
   const char *why;
   uint32_t ef;
+  uint64_t budget;    /* of a walk (aii_walk); 0: it ends by itself, and its finds are taken as they are */
   uint64_t n_scanned; /* distances computed */
 } aii_searchplan;
 const char *aii_searchplan_name(const aii_searchplan *plan);

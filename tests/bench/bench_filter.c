@@ -1,9 +1,7 @@
-/* bench_filter.c - what a filter costs, and where the plans of a filtered search cross.
+/* bench_filter.c - what a filter costs: bench_filter_plans.c measures the search behind it.
  *
- * First one filter over the payloads of a collection: in SQL (json_extract), over rows that are read and packed one by
- * one, over documents in memory, and kept from the query before. Then the plans, at several shares of passing rows,
- * independent of the vectors and correlated with them: recall@10, distances and time for a query.
- * AIINFRA_BENCH_ROWS sets the size (20000).
+ * One filter over the payloads of a collection: in SQL (json_extract), over rows that are read and packed one by one,
+ * over documents in memory, and kept from the query before. AIINFRA_BENCH_ROWS sets the size (20000).
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -17,7 +15,7 @@
 #include "src/vector/vector.h"
 #include "support/support.h"
 
-enum { DIMS = 64, CLUSTERS = 200, QUERIES = 50, K = 10, EF = 64 };
+enum { DIMS = 64, CLUSTERS = 200 };
 
 static aiinfra_error err;
 static aiinfra_runtime *rt;
@@ -110,58 +108,8 @@ static void measure_filter(aiinfra_vecstore *store)
          store->index.n, in_sql, from_rows, in_memory, kept, load, store->index.docs.bytes >> 10);
 }
 
-/* ---- plans ----------------------------------------------------------------------------------------------------- */
-
-static void measure_plan(aiinfra_vecstore *store, const aii_mask *mask, aii_searchplan_kind kind, uint32_t ef,
-                         const char *name)
-{
-  aii_index *index = &store->index;
-  unsigned long long seed = 77;
-  double found = 0, want = 0, ns = 0;
-  uint64_t scanned = 0;
-  for (int i = 0; i < QUERIES; i++) {
-    float v[DIMS];
-    aii_near exact[K], hits[K];
-    size_t n_exact = 0, n = 0;
-    aii_searchplan truth = {.kind = AII_PLAN_EXACT}, plan = {.kind = kind, .ef = ef};
-    (void)random_row(&seed, v);
-    float *q = aii_index_new_query(index, v);
-    aii_finds finds = {0};
-    assert_true(aii_searchplan_run(index, q, mask, &truth, K, &finds));
-    assert_true(aii_finds_settle(index, q, &finds, exact, &n_exact, K));
-    uint64_t begin = aii_now_ns();
-    assert_true(aii_searchplan_run(index, q, mask, &plan, K, &finds));
-    assert_true(aii_finds_settle(index, q, &finds, hits, &n, K));
-    ns += (double)(aii_now_ns() - begin);
-    aii_finds_free(index, &finds);
-    for (size_t a = 0; a < n; a++) {
-      for (size_t b = 0; b < n_exact; b++) found += hits[a].id == exact[b].id;
-    }
-    want += (double)n_exact;
-    scanned += plan.n_scanned;
-    aii_index_free_query(index, q);
-  }
-  printf("  %-20s ef %3u: recall %.4f, %6.0f distances, %7.1f us\n", name, ef, found / want, (double)scanned / QUERIES,
-         ns / QUERIES / 1000);
-}
-
-static void measure_share(aiinfra_vecstore *store, const char *key, int below, int of)
-{
-  char text[64];
-  aii_mask mask;
-  snprintf(text, sizeof text, "{\"%s\":{\"$lt\":%d}}", key, below);
-  (void)make_mask(store, text, &mask);
-  printf("%s, %.1f %% pass (%u)\n", key, 100.0 * below / of, mask.n_passing);
-  measure_plan(store, &mask, AII_PLAN_EXACT, EF, "exact");
-  measure_plan(store, &mask, AII_PLAN_GRAPH, EF, "graph");
-  measure_plan(store, &mask, AII_PLAN_FILTERED, EF, "filtered graph");
-  measure_plan(store, &mask, AII_PLAN_FILTERED, 2 * EF, "filtered graph");
-  aii_mask_free(store, &mask);
-}
-
 static void test_filter(void **state)
 {
-  static const int percent[] = {50, 40, 20, 10, 5};
   const char *rows = getenv("AIINFRA_BENCH_ROWS");
   uint32_t n = rows != NULL ? (uint32_t)atol(rows) : 20000;
   unsigned long long seed = test_seed();
@@ -173,18 +121,10 @@ static void test_filter(void **state)
     for (int i = 0; i < DIMS; i++) centres[c][i] = (float)normal(&seed);
   }
   opts.dims = DIMS;
-  opts.ef_construction = 100;
   assert_int_equal(aiinfra_db_open(rt, ":memory:", NULL, &db, &err), AIINFRA_OK);
   assert_int_equal(aiinfra_vecstore_open(db, "bench", &opts, &store, &err), AIINFRA_OK);
   fill(store, n, &seed);
   measure_filter(store);
-  uint64_t begin = aii_now_ns();
-  assert_true(aii_hnsw_build(&store->index, UINT32_MAX));
-  printf("graph built in %.1f s\n", (double)(aii_now_ns() - begin) / 1e9);
-  for (size_t i = 0; i < AII_COUNT(percent); i++) {
-    measure_share(store, "share", percent[i] * 10, 1000);
-    measure_share(store, "cluster", percent[i] * CLUSTERS / 100, CLUSTERS);
-  }
   aiinfra_vecstore_free(store);
   aiinfra_db_free(db);
 }

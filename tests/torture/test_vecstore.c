@@ -123,6 +123,42 @@ static aiinfra_status use(aiinfra_vecstore *store)
   return rc;
 }
 
+/* A walk over the graph among the few rows that pass. */
+static aiinfra_status walk(aiinfra_db *db)
+{
+  enum { ROWS = 40 };
+  static const char *const payloads[] = {"{\"n\":1}", "{\"n\":0}"};
+  aiinfra_vecstore *store = NULL;
+  aiinfra_vecstore_opts opts = AIINFRA_VECSTORE_OPTS_INIT;
+  aiinfra_record records[ROWS];
+  aiinfra_query q = AIINFRA_QUERY_INIT;
+  aiinfra_hit hits[4];
+  float v[ROWS][2];
+  char *explain = NULL;
+  size_t n = 0;
+  opts.dims = 2;
+  for (int i = 0; i < ROWS; i++) {
+    v[i][0] = (float)(i + 1);
+    v[i][1] = (float)(i % 7);
+    records[i] = (aiinfra_record){i, v[i], NULL, payloads[i % 8 != 0]};
+  }
+  q.vector = v[3];
+  q.filter_json = "{\"n\":1}";
+  q.mode = AIINFRA_SEARCH_GRAPH;
+  q.k = 4;
+  q.explain = &explain;
+  aiinfra_status rc = torture_made(aiinfra_vecstore_open(db, "walked", &opts, &store, NULL), &store, "open");
+  if (rc == AIINFRA_OK) rc = aiinfra_vecstore_upsert(store, records, ROWS, NULL);
+  if (rc == AIINFRA_OK) {
+    rc = torture_made(aiinfra_vecstore_search(store, &q, hits, &n, NULL), &explain, "explain");
+    torture_check(n == (rc == AIINFRA_OK ? 4 : 0), "all hits or none");
+    torture_check(rc != AIINFRA_OK || strstr(explain, "\"plan\":\"filtered graph\"") != NULL, "the plan");
+  }
+  aiinfra_string_free(explain);
+  aiinfra_vecstore_free(store);
+  return rc;
+}
+
 /* ctx: how much memory payloads, and floats, may take; almost none: filters and exact searches read rows. */
 static aiinfra_status scenario(void *ctx)
 {
@@ -138,6 +174,7 @@ static aiinfra_status scenario(void *ctx)
   torture_resume();
   if (rc == AIINFRA_OK) rc = torture_made(aiinfra_vecstore_open(db, "rows", &opts, &store, NULL), &store, "open");
   if (rc == AIINFRA_OK) rc = use(store);
+  if (rc == AIINFRA_OK) rc = walk(db);
   aiinfra_vecstore_free(store);
   aiinfra_db_free(db);
   aiinfra_runtime_free(runtime);
