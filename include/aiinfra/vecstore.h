@@ -353,7 +353,7 @@ typedef struct aiinfra_vecstore_import_opts {
   int32_t format;               /**< an aiinfra_vector_format */
   uint32_t batch_rows;          /**< rows written in one transaction; 0: 1000; fewer when they are large */
   const char *using_name;       /**< the file's vectors are those that rows have under this name of vectors_json; the rows
-                                     must be there; not with JSONL; NULL: the first ones. Since 0.1. */
+                                     must be there; not with JSONL; NULL: the first ones */
 } aiinfra_vecstore_import_opts;
 
 /** Initialiser of aiinfra_vecstore_import_opts. */
@@ -392,7 +392,7 @@ typedef struct aiinfra_vecstore_export_opts {
   int32_t format;               /**< an aiinfra_vector_format */
   uint32_t batch_rows;          /**< rows read in one transaction; 0: 1000; fewer when they are large */
   const char *using_name;       /**< vectors under this name, which each row must have; not with JSONL; NULL: the first
-                                     ones. Since 0.1. */
+                                     ones */
 } aiinfra_vecstore_export_opts;
 
 /** Initialiser of aiinfra_vecstore_export_opts. */
