@@ -352,13 +352,13 @@ typedef struct aiinfra_vecstore_import_opts {
   int64_t first_id;             /**< id of the file's first row, where rows have none of their own */
   int32_t format;               /**< an aiinfra_vector_format */
   uint32_t batch_rows;          /**< rows written in one transaction; 0: 1000; fewer when they are large */
-  const char *using_name;       /**< the file's vectors are those that rows have under this name of vectors_json; the rows
+  const char *using_name; /**< the file's vectors are those that rows have under this name of vectors_json; the rows
                                      must be there; not with JSONL; NULL: the first ones */
 } aiinfra_vecstore_import_opts;
 
 /** Initialiser of aiinfra_vecstore_import_opts. */
-#define AIINFRA_VECSTORE_IMPORT_OPTS_INIT                           \
-  {                                                                 \
+#define AIINFRA_VECSTORE_IMPORT_OPTS_INIT                                 \
+  {                                                                       \
     sizeof(aiinfra_vecstore_import_opts), NULL, NULL, 0, 0, 0, 0, 0, NULL \
   }
 
@@ -396,8 +396,8 @@ typedef struct aiinfra_vecstore_export_opts {
 } aiinfra_vecstore_export_opts;
 
 /** Initialiser of aiinfra_vecstore_export_opts. */
-#define AIINFRA_VECSTORE_EXPORT_OPTS_INIT                  \
-  {                                                        \
+#define AIINFRA_VECSTORE_EXPORT_OPTS_INIT                        \
+  {                                                              \
     sizeof(aiinfra_vecstore_export_opts), NULL, NULL, 0, 0, NULL \
   }
 

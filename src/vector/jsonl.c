@@ -55,7 +55,8 @@ static aiinfra_status check_members(const json_t *json, aiinfra_error *err)
     while (i < AII_COUNT(known) && strcmp(name, known[i]) != 0) i++;
     if (i == AII_COUNT(known)) {
       return aii_fail(err, AIINFRA_EINVAL,
-                      "'%.64s' is none of id, vector, vectors, text, payload and expires_ms; put it into payload", name);
+                      "'%.64s' is none of id, vector, vectors, text, payload and expires_ms; put it into payload",
+                      name);
     }
   }
   return AIINFRA_OK;

@@ -81,7 +81,8 @@ static aiinfra_status take_several(const json_t *v, const char *path, float *to,
   aiinfra_status rc = AIINFRA_OK;
   char at[160];
   if (dims < 1 || dims > AII_FILE_MAX_DIMS) {
-    return aii_fail(err, AIINFRA_EINVAL, "%s[0]: a vector has %zu elements, not 1 to %d", path, dims, AII_FILE_MAX_DIMS);
+    return aii_fail(err, AIINFRA_EINVAL, "%s[0]: a vector has %zu elements, not 1 to %d", path, dims,
+                    AII_FILE_MAX_DIMS);
   }
   for (size_t i = 0; rc == AIINFRA_OK && i < n; i++) {
     const json_t *one = json_array_get(v, i);
@@ -107,8 +108,8 @@ static aiinfra_status take_one(const json_t *v, const char *name, float *floats,
   if (json_is_object(v)) return take_sparse(v, path, floats, indices, out, err);
   if (!json_is_array(v)) {
     return aii_fail(err, AIINFRA_EINVAL,
-                    "%s: expected an array of numbers, an array of such, {\"indices\", \"values\"} or null, found %s", path,
-                    aii_json_type(v));
+                    "%s: expected an array of numbers, an array of such, {\"indices\", \"values\"} or null, found %s",
+                    path, aii_json_type(v));
   }
   if (json_array_size(v) == 0) {
     return aii_fail(err, AIINFRA_EINVAL, "%s is empty; leave it out, or write null where the row is to lose it", path);

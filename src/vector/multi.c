@@ -397,7 +397,8 @@ static bool wants_graph(work *w)
 {
   aii_search *s = w->s;
   const aii_index *index = w->index;
-  if (s->plan.kind == AII_PLAN_EXACT && (s->q->mode == AIINFRA_SEARCH_EXACT || s->exact != NULL || s->o.group_by != NULL))
+  if (s->plan.kind == AII_PLAN_EXACT &&
+      (s->q->mode == AIINFRA_SEARCH_EXACT || s->exact != NULL || s->o.group_by != NULL))
     return false;
   s->plan.kind = AII_PLAN_GRAPH;
   s->plan.why = "each vector of the query finds its nearest";

@@ -105,8 +105,8 @@ static aiinfra_status check_row(const batch *b, size_t at, aiinfra_error *err)
   rc = aii_stmt_step(stmt, &row, err);
   aii_stmt_reset(stmt);
   if (rc != AIINFRA_OK || row) return rc;
-  return aii_fail(err, AIINFRA_ENOENT, "vector %zu ('%s'): no row has the id %lld; write the row first", at, it->below->label,
-                  (long long)it->id);
+  return aii_fail(err, AIINFRA_ENOENT, "vector %zu ('%s'): no row has the id %lld; write the row first", at,
+                  it->below->label, (long long)it->id);
 }
 
 /* The next vectors of one name, from *at on, as far as all are written or all are lost. */

@@ -44,7 +44,8 @@ aiinfra_status aii_rowvec_make(const aiinfra_vecstore *store, const aii_rowvec *
   aiinfra_named_vector vector = {id, v->name, v->values, v->indices, v->n};
   if (below == NULL) {
     return aii_fail(err, AIINFRA_EINVAL,
-                    "vectors: the collection has no vectors '%.64s'; name them in vectors_json when it is opened", v->name);
+                    "vectors: the collection has no vectors '%.64s'; name them in vectors_json when it is opened",
+                    v->name);
   }
   aiinfra_status rc = v->values != NULL ? check_form(below, v, err) : AIINFRA_OK;
   return rc == AIINFRA_OK ? aii_named_item_make(store, &vector, out, err) : rc;

@@ -100,8 +100,8 @@ aiinfra_status aii_discover_parse(aii_stage *stage, const json_t *query, const c
 /* What stages need before they are answered; of several queries, all that one of them needs. Bits are numbers of vectors
  * under names. */
 typedef struct aii_tree_needs {
-  bool graph, whole; /* a search over the graph may come; the graph must be complete for it */
-  bool payloads;     /* they will be looked at */
+  bool graph, whole;                        /* a search over the graph may come; the graph must be complete for it */
+  bool payloads;                            /* they will be looked at */
   uint64_t named, named_graph, named_whole; /* the same of those under names that are used */
 } aii_tree_needs;
 void aii_tree_need(const aii_tree *tree, aii_tree_needs *needs);

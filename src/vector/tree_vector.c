@@ -32,8 +32,8 @@ aiinfra_status aii_stage_using(aii_stage *stage, const json_t *obj, const char *
   aiinfra_vecstore *target = aii_named_find(stage->s.store, label);
   if (target == NULL) {
     return aii_fail(err, AIINFRA_EINVAL,
-                    "%s.using: the collection has no vectors '%.64s'; name them in vectors_json when it is opened", path,
-                    label);
+                    "%s.using: the collection has no vectors '%.64s'; name them in vectors_json when it is opened",
+                    path, label);
   }
   stage->s.target = target;
   return AIINFRA_OK;
@@ -53,16 +53,18 @@ aiinfra_status aii_stage_check_using(const aii_stage *stage, const char *path, a
   }
   if (target->kind == AII_KIND_ONE) return AIINFRA_OK;
   if (examples) {
-    return aii_fail(err, AIINFRA_EINVAL,
-                    "%s.query: examples are compared by one dense vector a row, but the vectors '%.64s' are %s; search by "
-                    "a vector, or use other ones",
-                    path, target->label, how);
+    return aii_fail(
+        err, AIINFRA_EINVAL,
+        "%s.query: examples are compared by one dense vector a row, but the vectors '%.64s' are %s; search by "
+        "a vector, or use other ones",
+        path, target->label, how);
   }
   if (!stage->s.o.mmr) return AIINFRA_OK;
-  return aii_fail(err, AIINFRA_EINVAL,
-                  "%s.mmr: hits are compared by one dense vector a row, but the vectors '%.64s' are %s; make the stage a "
-                  "prefetch of one with mmr",
-                  path, target->label, how);
+  return aii_fail(
+      err, AIINFRA_EINVAL,
+      "%s.mmr: hits are compared by one dense vector a row, but the vectors '%.64s' are %s; make the stage a "
+      "prefetch of one with mmr",
+      path, target->label, how);
 }
 
 /* ---- forms ------------------------------------------------------------------------------------------------------- */
@@ -135,8 +137,8 @@ aiinfra_status aii_stage_vector(aii_stage *stage, const json_t *v, const char *p
   }
   if (target->kind == AII_KIND_SPARSE) {
     return aii_fail(err, AIINFRA_EINVAL,
-                    "%s: the vectors '%.64s' are sparse: {\"indices\": [...], \"values\": [...]} or the id of a row", path,
-                    target->label);
+                    "%s: the vectors '%.64s' are sparse: {\"indices\": [...], \"values\": [...]} or the id of a row",
+                    path, target->label);
   }
   return aii_fail(err, AIINFRA_EINVAL, "%s: a vector is an array of numbers, the id of a row, or {\"row\": id}", path);
 }
@@ -158,10 +160,11 @@ aiinfra_status aii_stage_given(aii_stage *stage, const json_t *options, aiinfra_
   }
   if (rc != AIINFRA_OK || vector == NULL) return rc;
   if (s->target->kind == AII_KIND_SPARSE) {
-    return aii_fail(err, AIINFRA_EINVAL,
-                    "options.using: the vectors '%.64s' are sparse, the query's vector is not; put {\"indices\": [...], "
-                    "\"values\": [...]} into query",
-                    s->target->label);
+    return aii_fail(
+        err, AIINFRA_EINVAL,
+        "options.using: the vectors '%.64s' are sparse, the query's vector is not; put {\"indices\": [...], "
+        "\"values\": [...]} into query",
+        s->target->label);
   }
   size_t n = s->o.multi > 0 ? (size_t)s->o.multi : 1;
   for (size_t i = 0; rc == AIINFRA_OK && i < n; i++) {
@@ -206,7 +209,8 @@ static aiinfra_status read_stored(aii_search *s, int64_t id, uint8_t **out, size
 static aiinfra_status damaged(int64_t id, const char *label, aiinfra_error *err)
 {
   return aii_fail(err, AIINFRA_EFORMAT,
-                  "what row %lld has under '%.64s' is damaged; restore the database from a backup", (long long)id, label);
+                  "what row %lld has under '%.64s' is damaged; restore the database from a backup", (long long)id,
+                  label);
 }
 
 static aiinfra_status make_sparse(aii_stage *stage, aiinfra_error *err)
@@ -239,8 +243,9 @@ static aiinfra_status take_row(aii_search *s, int64_t id, aiinfra_error *err)
   size_t n = bytes / step;
   if (bytes % step != 0) rc = damaged(id, s->target->label, err);
   else if (n > MAX_VECTORS) {
-    rc = aii_fail(err, AIINFRA_EINVAL, "vector: row %lld has %zu vectors under '%.64s', but a query at most %d; give some",
-                  (long long)id, n, s->target->label, MAX_VECTORS);
+    rc = aii_fail(err, AIINFRA_EINVAL,
+                  "vector: row %lld has %zu vectors under '%.64s', but a query at most %d; give some", (long long)id, n,
+                  s->target->label, MAX_VECTORS);
   } else {
     rc = aii_multi_room(s, n, err);
   }

@@ -96,8 +96,7 @@ static void put_named_of_page(aiinfra_vecstore *store, char *cells[4])
   json_t *several = json_loads(cells[3], 0, NULL), *list = json_object_get(sparse, "indices");
   int id = atoi(cells[0]);
   size_t n = 0;
-  for (size_t i = 0; i < json_array_size(list); i++)
-    indices[i] = (uint32_t)json_integer_value(json_array_get(list, i));
+  for (size_t i = 0; i < json_array_size(list); i++) indices[i] = (uint32_t)json_integer_value(json_array_get(list, i));
   for (size_t i = 0; i < json_array_size(several); i++) n += floats_of(json_array_get(several, i), tokens + n);
   const aiinfra_named_vector vectors[] = {
       {id, "image", image, NULL, floats_of(one, image)},
@@ -237,9 +236,11 @@ static const struct {
     {"{\"vector\":[[1,0]],\"using\":\"image\"}", "several vectors need using with the name of multi vectors"},
     {"{\"vector\":[[1,0]]}", "several vectors need using"},
     {"{\"vector\":{\"indices\":[1],\"values\":[1]}}", "a sparse vector needs using with the name of sparse vectors"},
-    {"{\"query\":{\"nearest\":{\"indices\":[1],\"values\":[1]}},\"using\":\"tokens\"}", "query.query: a sparse vector needs"},
+    {"{\"query\":{\"nearest\":{\"indices\":[1],\"values\":[1]}},\"using\":\"tokens\"}",
+     "query.query: a sparse vector needs"},
     {"{\"vector\":[1,0],\"using\":\"words\"}", "the vectors 'words' are sparse: {\"indices\""},
-    {"{\"query\":{\"indices\":[1,2],\"values\":[1]},\"using\":\"words\"}", "query.query: indices and values are not as many"},
+    {"{\"query\":{\"indices\":[1,2],\"values\":[1]},\"using\":\"words\"}",
+     "query.query: indices and values are not as many"},
     {"{\"query\":{\"indices\":[],\"values\":[]},\"using\":\"words\"}", "not as many"},
     {"{\"query\":{\"indices\":[1]},\"using\":\"words\"}", "query.query.values"},
     {"{\"query\":{\"indices\":[-1],\"values\":[1]},\"using\":\"words\"}", "query.query.indices[0]"},
@@ -251,8 +252,10 @@ static const struct {
     {"{\"vector\":[],\"using\":\"tokens\"}", "vector 0 is not an array of 2 numbers"},
     {"{\"vector\":[[1,1e39]],\"using\":\"tokens\"}", "element 1 of vector 0 is not a finite number"},
     {"{\"vector\":\"a\",\"using\":\"tokens\"}", "a vector is an array of numbers"},
-    {"{\"query\":{\"recommend\":{\"positive\":[1]}},\"using\":\"words\"}", "compared by one dense vector a row, but the vectors 'words' are sparse"},
-    {"{\"query\":{\"context\":[{\"positive\":1,\"negative\":4}]},\"using\":\"tokens\"}", "are several a row; search by a vector"},
+    {"{\"query\":{\"recommend\":{\"positive\":[1]}},\"using\":\"words\"}",
+     "compared by one dense vector a row, but the vectors 'words' are sparse"},
+    {"{\"query\":{\"context\":[{\"positive\":1,\"negative\":4}]},\"using\":\"tokens\"}",
+     "are several a row; search by a vector"},
     {"{\"query\":{\"discover\":{\"target\":1}},\"using\":\"tokens\"}", "are several a row; search by a vector"},
     {"{\"vector\":[1,0],\"using\":\"tokens\",\"mmr\":{}}", "make the stage a prefetch of one with mmr"},
     {"{\"query\":1,\"using\":\"words\",\"mmr\":{}}", "the vectors 'words' are sparse; make the stage a prefetch"},

@@ -30,7 +30,7 @@ static bool maybe(unsigned percent)
 
 /* ---- rows ------------------------------------------------------------------------------------------------------ */
 
-#define NAMES                                                              \
+#define NAMES                                                                                 \
   "{\"image\":{\"dims\":4,\"metric\":\"%s\",\"element\":\"%s\"},\"words\":{\"sparse\":true}," \
   "\"tokens\":{\"dims\":3,\"metric\":\"%s\",\"multi\":true}}"
 
@@ -184,8 +184,8 @@ static json_t *random_pairs(int space, unsigned least)
 {
   json_t *array = json_array();
   for (unsigned n = least + below(3); n > 0; n--) {
-    json_array_append_new(
-        array, json_pack("{s:o,s:o}", "positive", random_example(space), "negative", random_example(space)));
+    json_array_append_new(array,
+                          json_pack("{s:o,s:o}", "positive", random_example(space), "negative", random_example(space)));
   }
   return array;
 }

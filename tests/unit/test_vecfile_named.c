@@ -15,7 +15,7 @@
 
 enum { ROWS = 220, DIMS = 3, IMAGE = 5, TOKEN = 4, MOST = 6, PAIRS = 9 };
 
-#define NAMES                                                                                                       \
+#define NAMES                                                                                                        \
   "{\"image\":{\"dims\":5,\"metric\":\"l2\",\"element\":\"%s\"},\"words\":{\"sparse\":true},\"tokens\":{\"dims\":4," \
   "\"multi\":true,\"element\":\"%s\"},\"a \\\"name\\\"\\n\":{\"dims\":5,\"metric\":\"ip\"}}"
 
@@ -119,7 +119,8 @@ static void must_answer_equally(aiinfra_vecstore *a, aiinfra_vecstore *b)
   static const char *const requests[] = {
       "{\"query\":1,\"using\":\"image\",\"limit\":30}", "{\"query\":1,\"using\":\"words\",\"limit\":30}",
       "{\"query\":[[1,0,0,0.5],[0,1,-1,0]],\"using\":\"tokens\",\"limit\":30,\"filter\":{\"n\":{\"$gt\":9}}}",
-      "{\"prefetch\":[{\"text\":\"words\"},{\"vector\":[1,2,3]},{\"query\":1,\"using\":\"words\"}],\"query\":{\"fusion\":"
+      "{\"prefetch\":[{\"text\":\"words\"},{\"vector\":[1,2,3]},{\"query\":1,\"using\":\"words\"}],\"query\":{"
+      "\"fusion\":"
       "\"dbsf\"},\"limit\":200,\"with_payload\":true}"};
   for (size_t i = 0; i < AII_COUNT(requests); i++) {
     char *x, *y;
@@ -175,7 +176,8 @@ static size_t n_hits(aiinfra_vecstore *store, const char *request)
 static void test_replaced(void **state)
 {
   static const char first[] =
-      "{\"id\":1,\"vector\":[1,0,0],\"vectors\":{\"image\":[1,2,3,4,5],\"words\":{\"indices\":[7,2],\"values\":[1,2]}}}\n"
+      "{\"id\":1,\"vector\":[1,0,0],\"vectors\":{\"image\":[1,2,3,4,5],\"words\":{\"indices\":[7,2],\"values\":[1,2]}}}"
+      "\n"
       "{\"id\":2,\"vector\":[1,0,0],\"vectors\":{\"tokens\":[1,2,3,4],\"image\":[1,2,3,4,5]}}\n"
       "{\"id\":2,\"vector\":[1,0,0],\"vectors\":{\"image\":null}}\n{\"id\":3,\"vector\":[1,0,0],\"vectors\":null}\n",
                     second[] = "{\"id\":1,\"vector\":[1,1,0],\"vectors\":{\"words\":null}}\n"
@@ -290,8 +292,10 @@ static void test_lines_refused(void **state)
       {"{\"image\":[1,2,\"3\",4,5]}", "vectors.image[2]: expected a number"},
       {"{\"image\":[1,2,1e39,4,5]}", "vectors.image[2]: expected a number"},
       {"{\"image\":[1,2]}", "vectors.image: a vector has 2 elements, but the collection's have 5"},
-      {"{\"image\":[[1,2,3,4,5]]}", "vectors.image: the collection has one vector a row there; write an array of numbers"},
-      {"{\"image\":{\"indices\":[1],\"values\":[1]}}", "vectors.image: the collection's are not sparse; write an array"},
+      {"{\"image\":[[1,2,3,4,5]]}",
+       "vectors.image: the collection has one vector a row there; write an array of numbers"},
+      {"{\"image\":{\"indices\":[1],\"values\":[1]}}",
+       "vectors.image: the collection's are not sparse; write an array"},
       {"{\"words\":[1,2]}", "vectors.words: the collection's are sparse; write {\"indices\""},
       {"{\"words\":{}}", "vectors.words.indices"},
       {"{\"words\":{\"indices\":[1],\"values\":[1,2]}}", "vectors.words: indices and values are not as many"},
