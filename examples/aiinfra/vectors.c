@@ -5,7 +5,7 @@
 #include "cli.h"
 
 typedef struct args {
-  const char *format, *metric, *tenant;
+  const char *format, *metric, *tenant, *vectors, *using;
   int64_t first_id, from, rows, batch, ttl;
   bool as_json;
 } args;
@@ -79,6 +79,7 @@ static int import_file(collection *c, char **argv, const args *a, aiinfra_vecsto
   uint64_t next = 0;
   if (aiinfra_vector_file_probe(c->runtime, argv[2], opts->format, &store_opts->dims, NULL, &err) != AIINFRA_OK)
     return cli_error("import", &err);
+  if (a->using != NULL) store_opts->dims = 0; /* those of the file are of the name's vectors */
   if (open_collection(c, argv[0], argv[1], false, store_opts, &err) != AIINFRA_OK) return cli_error(argv[0], &err);
   opts->progress = show_progress;
   opts->progress_user = (void *)"import";
@@ -86,6 +87,7 @@ static int import_file(collection *c, char **argv, const args *a, aiinfra_vecsto
   opts->max_rows = (uint64_t)a->rows;
   opts->first_id = a->first_id;
   opts->batch_rows = (uint32_t)a->batch;
+  opts->using_name = a->using;
   aiinfra_status rc = aiinfra_vecstore_import(c->store, argv[2], opts, &next, &err);
   return show_imported(a, (uint64_t)a->from, next, rc, &err);
 }
@@ -98,6 +100,8 @@ int cmd_import(int argc, char **argv)
       {"format", 0, CLI_TEXT, &a.format, 0, 0, "F", "fvecs, bvecs, fbin, u8bin, npy, jsonl (by the ending)"},
       {"tenant", 0, CLI_TEXT, &a.tenant, 0, 0, "NAME", "whose rows they are"},
       {"metric", 0, CLI_TEXT, &a.metric, 0, 0, "M", "of a new collection: cosine, ip, l2 (cosine)"},
+      {"vectors", 0, CLI_TEXT, &a.vectors, 0, 0, "JSON", "vectors under names, e.g. {\"image\": {\"dims\": 512}}"},
+      {"using", 0, CLI_TEXT, &a.using, 0, 0, "NAME", "the vectors of the file are these; its rows must be there"},
       {"first-id", 0, CLI_INT, &a.first_id, -9e18, 9e18, "N", "id of the first row, where rows have none (0)"},
       {"from", 0, CLI_INT, &a.from, 0, 9e18, "ROW", "begin with this row of the file (0)"},
       {"rows", 0, CLI_INT, &a.rows, 0, 9e18, "N", "so many rows at most; 0: all"},
@@ -121,6 +125,7 @@ int cmd_import(int argc, char **argv)
   if (opts.format < 0 || store_opts.metric < 0) return CLI_USAGE;
   store_opts.ttl_ms = (uint64_t)a.ttl * 1000;
   store_opts.tenant = a.tenant;
+  store_opts.vectors_json = a.vectors;
   cli_catch_interrupts();
   code = cli_runtime_open(1, &c.runtime);
   if (code != CLI_OK) return code;
@@ -136,6 +141,7 @@ int cmd_export(int argc, char **argv)
   const cli_option options[] = {
       {"format", 0, CLI_TEXT, &a.format, 0, 0, "F", "fvecs, bvecs, fbin, u8bin, npy, jsonl (by the ending)"},
       {"tenant", 0, CLI_TEXT, &a.tenant, 0, 0, "NAME", "whose rows they are"},
+      {"using", 0, CLI_TEXT, &a.using, 0, 0, "NAME", "vectors under this name, which each row has"},
       {"json", 0, CLI_FLAG, &a.as_json, 0, 0, NULL, "print one JSON object"},
       {0}};
   const cli_command command = {
@@ -156,6 +162,7 @@ int cmd_export(int argc, char **argv)
   cli_watch_flag();
   opts.progress = show_progress;
   opts.progress_user = (void *)"export";
+  opts.using_name = a.using;
   if (open_collection(&c, argv[0], argv[1], true, &store_opts, &err) != AIINFRA_OK)
     return close_collection(&c, cli_error(argv[0], &err));
   if (aiinfra_vecstore_export(c.store, argv[2], &opts, &rows, &err) != AIINFRA_OK)

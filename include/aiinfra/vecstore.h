@@ -97,7 +97,7 @@ typedef enum aiinfra_search_mode {
  *                                                 inner product
  *   {"prefetch": [...], "query": {...}}           stages and what becomes of their hits, as aiinfra_vecstore_query() has
  *                                                 them; the query's own vector, text, filter and k are the outermost
- *                                                 stage's. Not together with the three options before
+ *                                                 stage's, and so are "using" and "multi"; "sparse" is a stage there
  */
 typedef struct aiinfra_query {
   size_t struct_size;      /**< sizeof this struct; set by AIINFRA_QUERY_INIT */
@@ -231,7 +231,7 @@ AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_vecstore_search(aiinfra_vecs
  * Searches by a request in JSON, whose names are those of Qdrant's query API where it has them. Every member may be left
  * out:
  *
- *   {"vector": [0.1, ...] or {"row": 7}, "text": "words", "filter": {...}, "limit": 10, "offset": 0,
+ *   {"vector": [0.1, ...] or {"row": 7}, "using": "image", "text": "words", "filter": {...}, "limit": 10, "offset": 0,
  *    "score_threshold": 0.5, "mmr": {...}, "group": {...}, "params": {"exact": true, "hnsw_ef": 64},
  *    "prefetch": [STAGE, ...], "query": VARIANT, "with_payload": true, "with_text": true, "explain": true}
  *       {"hits": [{"id": 3, "score": 0.8, "vector_score": 0.8, "text": "...", "payload": {...}}], "explain": {...}}
@@ -248,7 +248,9 @@ AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_vecstore_search(aiinfra_vecs
  *   {"fusion": "rrf" or "dbsf"}, {"rrf": {"k": 60, "weights": [2, 1]}},
  *   {"weighted": {"weights": [0.7, 0.3], "norm": "minmax", "dbsf" or "none"}}     one list of the prefetches' lists
  *   {"formula": EXPRESSION, "defaults": {"price": 0}}     a score from the prefetches' scores and the payload
- * where an EXAMPLE is a vector, an id or {"row": id}; rows named so are no hits. Without prefetches a fusion or a formula
+ * where an EXAMPLE is a vector, an id or {"row": id}; rows named so are no hits. With "using" vectors are those under a
+ * name of vectors_json; where these are sparse, a vector is {"indices": [...], "values": [...]}, and where rows have several,
+ * an array of vectors (MaxSim). Without prefetches a fusion or a formula
  * is about the request's own vector and text, and a formula scores all rows that pass.
  *
  * On success *out_json is freed with aiinfra_string_free(); on failure it is NULL.
@@ -335,7 +337,7 @@ typedef enum aiinfra_vector_format {
   AIINFRA_VECTORS_FVECS = 1,   /**< each row: int32 dims, then floats */
   AIINFRA_VECTORS_BVECS = 2,   /**< each row: int32 dims, then bytes */
   AIINFRA_VECTORS_NPY = 3,     /**< NumPy: two dimensions, by rows; floats (f4, f2) or bytes (i1, u1) */
-  AIINFRA_VECTORS_JSONL = 4,   /**< a line a row: {"id", "vector", "text", "payload", "expires_ms"} */
+  AIINFRA_VECTORS_JSONL = 4,   /**< a line a row: {"id", "vector", "vectors", "text", "payload", "expires_ms"} */
   AIINFRA_VECTORS_FBIN = 5,    /**< uint32 rows and dims, then floats */
   AIINFRA_VECTORS_U8BIN = 6    /**< uint32 rows and dims, then bytes */
 } aiinfra_vector_format;
@@ -350,17 +352,21 @@ typedef struct aiinfra_vecstore_import_opts {
   int64_t first_id;             /**< id of the file's first row, where rows have none of their own */
   int32_t format;               /**< an aiinfra_vector_format */
   uint32_t batch_rows;          /**< rows written in one transaction; 0: 1000; fewer when they are large */
+  const char *using_name; /**< the file's vectors are those that rows have under this name of vectors_json; the rows
+                                     must be there; not with JSONL; NULL: the first ones */
 } aiinfra_vecstore_import_opts;
 
 /** Initialiser of aiinfra_vecstore_import_opts. */
-#define AIINFRA_VECSTORE_IMPORT_OPTS_INIT                           \
-  {                                                                 \
-    sizeof(aiinfra_vecstore_import_opts), NULL, NULL, 0, 0, 0, 0, 0 \
+#define AIINFRA_VECSTORE_IMPORT_OPTS_INIT                                 \
+  {                                                                       \
+    sizeof(aiinfra_vecstore_import_opts), NULL, NULL, 0, 0, 0, 0, 0, NULL \
   }
 
 /**
  * Writes the rows of a file: a transaction a batch, with memory for one batch. A row gets the id that it brings, else
- * first_id plus its number; an existing row is replaced. What was written before a failure stays: the next call goes on
+ * first_id plus its number; an existing row is replaced. "vectors" of a line of JSONL has what the row gets under names:
+ * {"image": [...], "tokens": [[...], ...], "words": {"indices": [...], "values": [...]}, "old": null}, where null takes it
+ * from the row and names that are missing stay as they are. What was written before a failure stays: the next call goes on
  * there, with from_row.
  *
  * @param next_row  receives the first row of the file that is not in the collection, also on failure: the next call's
@@ -368,7 +374,7 @@ typedef struct aiinfra_vecstore_import_opts {
  * @return AIINFRA_EFORMAT    the file is damaged, was cut short, or is of another format; the message names the row
  *         AIINFRA_EINVAL     dims differ, or a row cannot be written; the message names it
  *         AIINFRA_ENOTSUP    a NumPy array of another type or order; the message says how to save it
- *         AIINFRA_ENOENT     the file does not exist
+ *         AIINFRA_ENOENT     the file does not exist, or with using_name a row
  *         AIINFRA_ELIMIT     a line is too long
  *         AIINFRA_ECANCELED  the progress callback asked for it
  *         AIINFRA_EIO, AIINFRA_EBUSY, AIINFRA_ENOSPC, AIINFRA_ENOMEM
@@ -385,21 +391,24 @@ typedef struct aiinfra_vecstore_export_opts {
   void *progress_user;          /**< handed to progress */
   int32_t format;               /**< an aiinfra_vector_format */
   uint32_t batch_rows;          /**< rows read in one transaction; 0: 1000; fewer when they are large */
+  const char *using_name;       /**< vectors under this name, which each row must have; not with JSONL; NULL: the first
+                                     ones */
 } aiinfra_vecstore_export_opts;
 
 /** Initialiser of aiinfra_vecstore_export_opts. */
-#define AIINFRA_VECSTORE_EXPORT_OPTS_INIT                  \
-  {                                                        \
-    sizeof(aiinfra_vecstore_export_opts), NULL, NULL, 0, 0 \
+#define AIINFRA_VECSTORE_EXPORT_OPTS_INIT                        \
+  {                                                              \
+    sizeof(aiinfra_vecstore_export_opts), NULL, NULL, 0, 0, NULL \
   }
 
 /**
- * Writes all rows to a file in the order of their ids. Only JSONL keeps ids, texts and payloads; bvecs and u8bin want
+ * Writes all rows to a file in the order of their ids. Only JSONL keeps ids, texts, payloads and all vectors; bvecs and u8bin want
  * elements that are whole numbers from 0 to 255. The file appears under its name when it is complete, in place of an
  * older one. Rows that are written meanwhile may be in it.
  *
  * @param n_rows  receives how many rows there were; may be NULL
- * @return AIINFRA_EINVAL     the path tells no format, or a vector has elements that are no bytes
+ * @return AIINFRA_EINVAL     the path tells no format, a vector has elements that are no bytes, or a row has none under
+ *                            using_name
  *         AIINFRA_ENOENT     the file's folder does not exist
  *         AIINFRA_ENOSPC     the disk is full
  *         AIINFRA_ELIMIT     fbin and u8bin count rows in 32 bits

@@ -68,10 +68,10 @@ aiinfra_status aii_discover_parse(aii_stage *stage, const json_t *query, const c
 static aiinfra_status read_all(aii_stage *stage, aiinfra_error *err)
 {
   aii_search *s = &stage->s;
-  size_t dims = s->store->index.dims, n_pairs = json_array_size(stage->pairs);
+  size_t dims = s->target->index.dims, n_pairs = json_array_size(stage->pairs);
   const char *what = stage->target != NULL ? "discover" : "context";
   s->n_examples = 2 * n_pairs + (stage->target != NULL);
-  s->examples = aii_new_array(s->store->index.mem, s->n_examples * dims, sizeof *s->examples);
+  s->examples = aii_new_array(s->target->index.mem, s->n_examples * dims, sizeof *s->examples);
   if (s->examples == NULL) return aii_fail(err, AIINFRA_ENOMEM, "no memory for a search");
   float *to = s->examples;
   aiinfra_status rc = AIINFRA_OK;
@@ -95,13 +95,13 @@ static double squashed(double x)
 static double score_to(aii_search *s, const float *example, const float *vector)
 {
   s->plan.n_scanned++;
-  return (double)aii_index_score(&s->store->index, aii_index_dist(&s->store->index, example, vector));
+  return (double)aii_index_score(&s->target->index, aii_index_dist(&s->target->index, example, vector));
 }
 
 static double score_of(aii_stage *stage, const float *vector)
 {
   aii_search *s = &stage->s;
-  size_t dims = s->store->index.dims;
+  size_t dims = s->target->index.dims;
   const float *example = s->examples;
   double score = 0;
   if (stage->target != NULL) {
@@ -119,22 +119,26 @@ static double score_of(aii_stage *stage, const float *vector)
 aiinfra_status aii_discover_run(aii_stage *stage, aiinfra_error *err)
 {
   aii_search *s = &stage->s;
-  const aii_index *index = &s->store->index;
-  aiinfra_status rc = read_all(stage, err);
+  const aii_index *index = &s->target->index;
+  aiinfra_status rc = aii_using_narrow(s, err);
+  const uint64_t *passing;
+  if (rc == AIINFRA_OK) rc = read_all(stage, err);
   if (rc == AIINFRA_OK) rc = aii_search_room(s, err);
   if (rc != AIINFRA_OK) return rc;
   float *vector = aii_new_array(index->mem, index->dims, sizeof *vector);
   if (vector == NULL) return aii_fail(err, AIINFRA_ENOMEM, "no memory for a search");
+  passing = aii_using_mask(s)->bits;
   s->plan.kind = AII_PLAN_EXACT;
   s->plan.why = "each row is compared with each example";
   for (uint32_t slot = 0; rc == AIINFRA_OK && slot < index->n; slot++) {
-    if (aii_is_dead(index, slot) || (s->mask.bits != NULL && !aii_bit(s->mask.bits, slot))) continue;
-    rc = aii_fetch_slot(s->store, slot, vector, err);
+    if (aii_is_dead(index, slot) || (passing != NULL && !aii_bit(passing, slot))) continue;
+    rc = aii_fetch_slot(s->target, slot, vector, err);
     if (rc != AIINFRA_OK) break;
     int64_t id = aii_block_of(index, slot)->ids[slot % AII_BLOCK_SLOTS];
     aii_near_offer(s->by_vector, &s->n_vector, s->depth, (aii_near){id, -(float)score_of(stage, vector), slot});
   }
   aii_del(index->mem, vector, index->dims * sizeof *vector);
+  aii_using_lift(s);
   aii_near_sort(s->by_vector, s->n_vector);
   return rc;
 }

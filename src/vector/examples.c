@@ -8,8 +8,7 @@
 
 #include "src/vector/search.h"
 
-/* The id that an example names, or NULL. */
-static const json_t *id_of(const json_t *example)
+const json_t *aii_example_id(const json_t *example)
 {
   if (json_is_integer(example)) return example;
   const json_t *row = json_object_get(example, "row");
@@ -20,7 +19,7 @@ bool aii_example_valid(const json_t *example)
 {
   bool numbers = json_array_size(example) > 0;
   for (size_t i = 0; numbers && i < json_array_size(example); i++) numbers = json_is_number(json_array_get(example, i));
-  return numbers || id_of(example) != NULL;
+  return numbers || aii_example_id(example) != NULL;
 }
 
 aiinfra_status aii_search_own_mask(aii_search *s, aiinfra_error *err)
@@ -37,17 +36,36 @@ static void hide(const aii_index *index, aii_mask *mask, int64_t id)
   mask->bits[slot / 64] &= ~((uint64_t)1 << slot % 64);
 }
 
-static aiinfra_status read_row(aii_search *s, int64_t id, const char *what, float *to, aiinfra_error *err)
+aiinfra_status aii_example_hide(aii_search *s, int64_t id, const char *what, aiinfra_error *err)
 {
-  const aii_index *index = &s->target->index;
+  const aii_index *index = &s->store->index;
   uint32_t slot = aii_idmap_get(&index->map, id);
   if (slot == AII_NO_SLOT || aii_is_dead(index, slot)) {
     return aii_fail(err, AIINFRA_ENOENT, "%s: no row has the id %lld", what, (long long)id);
   }
-  aiinfra_status rc = aii_search_own_mask(s, err);
+  aiinfra_status rc = aii_mask_alive(index, &s->mask, err);
+  if (rc == AIINFRA_OK) hide(index, &s->mask, id);
+  return rc;
+}
+
+aiinfra_status aii_example_lacks(const aii_search *s, int64_t id, const char *what, aiinfra_error *err)
+{
+  return aii_fail(err, AIINFRA_ENOENT, "%s: row %lld has no vector under '%.64s'; name a row that has one", what,
+                  (long long)id, s->target->label);
+}
+
+static aiinfra_status read_row(aii_search *s, int64_t id, const char *what, float *to, aiinfra_error *err)
+{
+  const aii_index *index = &s->target->index;
+  aiinfra_status rc = aii_example_hide(s, id, what, err);
   if (rc != AIINFRA_OK) return rc;
-  hide(&s->store->index, &s->mask, id);
-  if (s->target != s->store) hide(index, &s->below, id);
+  uint32_t slot = aii_idmap_get(&index->map, id);
+  if (slot == AII_NO_SLOT || aii_is_dead(index, slot)) return aii_example_lacks(s, id, what, err);
+  if (s->target != s->store) {
+    rc = aii_search_own_mask(s, err);
+    if (rc != AIINFRA_OK) return rc;
+    hide(index, &s->below, id);
+  }
   return aii_fetch_slot(s->target, slot, to, err);
 }
 
@@ -75,7 +93,7 @@ static aiinfra_status read_vector(aii_search *s, const json_t *numbers, const ch
 
 aiinfra_status aii_example_read(aii_search *s, const json_t *example, const char *what, float *to, aiinfra_error *err)
 {
-  const json_t *id = id_of(example);
+  const json_t *id = aii_example_id(example);
   if (id != NULL) return read_row(s, json_integer_value(id), what, to, err);
   return read_vector(s, example, what, to, err);
 }

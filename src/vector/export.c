@@ -13,9 +13,11 @@ enum { PAGE_ROWS = 1000, PAGE_BYTES = 16 << 20 };
 
 typedef struct writer {
   aiinfra_vecstore *store;
+  const aiinfra_vecstore *target; /* whose vectors: the store, or one below it */
   int32_t format;
   aii_buf page;
-  float *vector; /* [dims] of the row at hand */
+  float *vector;     /* [dims] of the row at hand */
+  aii_rowvecs named; /* what it has under names */
   aii_aside file;
   int64_t last; /* id of the row that was written last */
   uint64_t n, wanted;
@@ -28,7 +30,7 @@ static void put_u32(aii_buf *out, uint32_t value)
 
 static void put_header(const writer *w, aii_buf *out)
 {
-  uint32_t dims = w->store->index.dims;
+  uint32_t dims = w->target->index.dims;
   if (w->format == AIINFRA_VECTORS_NPY) aii_npy_header(out, w->n, dims);
   if (w->format != AIINFRA_VECTORS_FBIN && w->format != AIINFRA_VECTORS_U8BIN) return;
   put_u32(out, (uint32_t)w->n);
@@ -37,7 +39,7 @@ static void put_header(const writer *w, aii_buf *out)
 
 static aiinfra_status put_bytes(writer *w, const aii_vecrow *row, aiinfra_error *err)
 {
-  for (uint32_t i = 0; i < w->store->index.dims; i++) {
+  for (uint32_t i = 0; i < w->target->index.dims; i++) {
     float value = row->vector[i];
     if (!(value >= 0 && value <= 255) || value != (float)(uint8_t)value) {
       return aii_fail(
@@ -52,7 +54,7 @@ static aiinfra_status put_bytes(writer *w, const aii_vecrow *row, aiinfra_error 
 
 static aiinfra_status put_row(writer *w, const aii_vecrow *row, aiinfra_error *err)
 {
-  uint32_t dims = w->store->index.dims;
+  uint32_t dims = w->target->index.dims;
   bool counts = w->format == AIINFRA_VECTORS_FVECS || w->format == AIINFRA_VECTORS_BVECS;
   if (w->format == AIINFRA_VECTORS_JSONL) {
     aii_jsonl_write(&w->page, row, dims);
@@ -62,6 +64,20 @@ static aiinfra_status put_row(writer *w, const aii_vecrow *row, aiinfra_error *e
   if (w->format == AIINFRA_VECTORS_BVECS || w->format == AIINFRA_VECTORS_U8BIN) return put_bytes(w, row, err);
   aii_buf_add(&w->page, row->vector, dims * sizeof *row->vector);
   return AIINFRA_OK;
+}
+
+static aiinfra_status take_named(writer *w, aii_vecrow *row, aiinfra_error *err)
+{
+  if (w->target != w->store) {
+    aiinfra_status rc = aii_rowvecs_read_of(&w->named, w->target, row->id, err);
+    if (rc == AIINFRA_OK) row->vector = w->named.items[0].values;
+    return rc;
+  }
+  if (w->format != AIINFRA_VECTORS_JSONL) return AIINFRA_OK;
+  aiinfra_status rc = aii_rowvecs_read(&w->named, row->id, err);
+  row->named = w->named.items;
+  row->n_named = w->named.n;
+  return rc;
 }
 
 static aiinfra_status take_row(writer *w, aii_stmt *stmt, aiinfra_error *err)
@@ -80,9 +96,10 @@ static aiinfra_status take_row(writer *w, aii_stmt *stmt, aiinfra_error *err)
   if (!aii_stmt_is_null(stmt, 2)) row.text = aii_stmt_get_text(stmt, 2, NULL);
   if (!aii_stmt_is_null(stmt, 3)) row.payload = aii_stmt_get_text(stmt, 3, NULL);
   row.expires_ms = aii_stmt_get_int(stmt, 4);
+  aiinfra_status rc = take_named(w, &row, err);
   w->last = row.id;
   w->n++;
-  return put_row(w, &row, err);
+  return rc == AIINFRA_OK ? put_row(w, &row, err) : rc;
 }
 
 /* *more: there may be rows behind the page. */
@@ -155,15 +172,19 @@ aiinfra_status aii_vecstore_export(aiinfra_vecstore *store, const char *path, co
     return aii_fail(err, AIINFRA_EINVAL,
                     "%s: its ending tells no format; name one of fvecs, bvecs, fbin, u8bin, npy and jsonl", path);
   }
-  aiinfra_status rc = aii_vecstore_count(store, &w.wanted, err);
+  aiinfra_status rc = aii_rowvecs_target(store, o->using_name, w.format, &w.target, err);
+  if (rc == AIINFRA_OK) rc = aii_vecstore_count(store, &w.wanted, err);
   if (rc == AIINFRA_OK) rc = aii_aside_open(&w.file, store->index.mem, path, err);
   if (rc != AIINFRA_OK) return rc;
   aii_buf_init(&w.page, store->index.mem, 0);
   w.vector = aii_new_array(store->index.mem, store->index.dims, sizeof *w.vector);
-  rc = w.vector != NULL ? write_file(&w, o, err) : aii_fail(err, AIINFRA_ENOMEM, "no memory for a vector");
+  rc = aii_rowvecs_open(&w.named, store, err);
+  if (rc == AIINFRA_OK && w.vector == NULL) rc = aii_fail(err, AIINFRA_ENOMEM, "no memory for a vector");
+  if (rc == AIINFRA_OK) rc = write_file(&w, o, err);
   if (rc != AIINFRA_OK) rc = aii_wrap(err, rc, "%s", path);
   rc = aii_aside_close(&w.file, rc, err);
   aii_buf_free(&w.page);
+  aii_rowvecs_close(&w.named);
   aii_del(store->index.mem, w.vector, store->index.dims * sizeof *w.vector);
   if (rc == AIINFRA_OK) *n_rows = w.n;
   return rc;

@@ -16,6 +16,7 @@ typedef struct texts {
 
 typedef struct batch {
   aiinfra_vecstore *store;
+  const aiinfra_vecstore *target; /* whose vectors those of the file are: the store, or one below it */
   aii_mem *mem;
   uint32_t dims;
   size_t n, cap;
@@ -23,21 +24,32 @@ typedef struct batch {
   texts *at;           /* [cap] */
   float *vectors;      /* [cap][dims] */
   aii_buf strings;
+  aii_named_item *named; /* of all rows */
+  size_t n_named, named_cap, named_bytes;
 } batch;
+
+static void free_named(batch *b)
+{
+  for (size_t i = 0; i < b->n_named; i++) aii_named_item_free(&b->named[i]);
+  b->n_named = b->named_bytes = 0;
+}
 
 static void batch_close(batch *b)
 {
+  free_named(b);
+  aii_del(b->mem, b->named, b->named_cap * sizeof *b->named);
   aii_del(b->mem, b->records, b->cap * sizeof *b->records);
   aii_del(b->mem, b->at, b->cap * sizeof *b->at);
   aii_del(b->mem, b->vectors, b->cap * b->dims * sizeof *b->vectors);
   aii_buf_free(&b->strings);
 }
 
-static aiinfra_status batch_open(batch *b, aiinfra_vecstore *store, size_t rows, aiinfra_error *err)
+static aiinfra_status batch_open(batch *b, aiinfra_vecstore *store, const aiinfra_vecstore *target, size_t rows,
+                                 aiinfra_error *err)
 {
-  uint32_t dims = store->index.dims;
+  uint32_t dims = target->index.dims;
   size_t most = BATCH_BYTES / (dims * sizeof(float)), n_floats;
-  *b = (batch){.store = store, .mem = store->index.mem, .dims = dims};
+  *b = (batch){.store = store, .target = target, .mem = store->index.mem, .dims = dims};
   b->cap = AII_MAX(AII_MIN(rows, most), (size_t)1);
   aii_buf_init(&b->strings, b->mem, 0);
   b->records = aii_new_array(b->mem, b->cap, sizeof *b->records);
@@ -56,6 +68,16 @@ static size_t keep(batch *b, const char *s)
   return at;
 }
 
+static aiinfra_status add_named(batch *b, const aii_rowvec *v, int64_t id, aiinfra_error *err)
+{
+  if (!aii_grow(b->mem, &b->named, &b->named_cap, b->n_named + 1, sizeof *b->named)) {
+    return aii_fail(err, AIINFRA_ENOMEM, "no memory for vectors under names");
+  }
+  aiinfra_status rc = aii_rowvec_make(b->store, v, id, &b->named[b->n_named], err);
+  if (rc == AIINFRA_OK) b->named_bytes += sizeof *b->named + b->named[b->n_named++].bytes;
+  return rc;
+}
+
 static aiinfra_status add(batch *b, const aii_vecrow *row, int64_t id, size_t number, aiinfra_error *err)
 {
   float *vector = b->vectors + b->n * b->dims;
@@ -63,10 +85,23 @@ static aiinfra_status add(batch *b, const aii_vecrow *row, int64_t id, size_t nu
   *record = (aii_record){.r = {id, row->vector, row->text, row->payload}, .expires_ms = row->expires_ms};
   aiinfra_status rc = aii_rows_check(b->store, record, number, err);
   if (rc != AIINFRA_OK) return rc;
+  for (size_t i = 0; i < row->n_named; i++) {
+    rc = add_named(b, &row->named[i], id, err);
+    if (rc != AIINFRA_OK) return rc;
+  }
   memcpy(vector, row->vector, b->dims * sizeof *vector);
   record->r.vector = vector;
   b->at[b->n++] = (texts){keep(b, row->text), keep(b, row->payload)};
   return b->strings.failed ? aii_fail(err, AIINFRA_ENOMEM, "no memory for texts") : AIINFRA_OK;
+}
+
+/* A vector under a name, of a row that should be there. */
+static aiinfra_status add_alone(batch *b, const aii_vecrow *row, int64_t id, aiinfra_error *err)
+{
+  aii_rowvec v = {b->target->label, row->vector, NULL, b->dims, 0};
+  aiinfra_status rc = add_named(b, &v, id, err);
+  b->n += rc == AIINFRA_OK;
+  return rc;
 }
 
 static aiinfra_status flush(batch *b, aiinfra_error *err)
@@ -75,8 +110,10 @@ static aiinfra_status flush(batch *b, aiinfra_error *err)
     b->records[i].r.text = b->at[i].text != NO_TEXT ? b->strings.data + b->at[i].text : NULL;
     b->records[i].r.payload_json = b->at[i].payload != NO_TEXT ? b->strings.data + b->at[i].payload : NULL;
   }
-  aiinfra_status rc = aii_vecstore_write(b->store, b->records, b->n, err);
+  size_t n_rows = b->target == b->store ? b->n : 0;
+  aiinfra_status rc = aii_named_write(b->store, b->records, n_rows, b->named, b->n_named, err);
   b->n = 0;
+  free_named(b);
   aii_buf_clear(&b->strings);
   return rc;
 }
@@ -96,7 +133,7 @@ static aiinfra_status gather(batch *b, aii_vecfile *file, const aiinfra_vecstore
 {
   aiinfra_status rc = AIINFRA_OK;
   *more = true;
-  while (rc == AIINFRA_OK && b->n < b->cap && b->strings.len < BATCH_BYTES) {
+  while (rc == AIINFRA_OK && b->n < b->cap && b->strings.len + b->named_bytes < BATCH_BYTES) {
     aii_vecrow row;
     int64_t id;
     *more = file->row < end;
@@ -105,7 +142,8 @@ static aiinfra_status gather(batch *b, aii_vecfile *file, const aiinfra_vecstore
     rc = aii_vecfile_next(file, &row, more, err);
     if (rc == AIINFRA_OK && !*more) return AIINFRA_OK;
     if (rc == AIINFRA_OK) rc = id_of(o, &row, number, &id, err);
-    if (rc == AIINFRA_OK) rc = add(b, &row, id, (size_t)number, err);
+    if (rc == AIINFRA_OK && b->target == b->store) rc = add(b, &row, id, (size_t)number, err);
+    else if (rc == AIINFRA_OK) rc = add_alone(b, &row, id, err);
     if (rc != AIINFRA_OK) rc = aii_vecfile_wrap(file, err, rc);
   }
   return rc;
@@ -145,14 +183,16 @@ aiinfra_status aii_vecstore_import(aiinfra_vecstore *store, const char *path, co
 {
   aii_vecfile file;
   batch b;
+  const aiinfra_vecstore *target = store;
   *next_row = o->from_row;
   aiinfra_status rc = aii_vecfile_open(&file, store->index.mem, store->index.kernels, path, o->format, err);
   if (rc != AIINFRA_OK) return rc;
-  if (file.dims != 0 && file.dims != store->index.dims) {
+  rc = aii_rowvecs_target(store, o->using_name, file.format, &target, err);
+  if (rc == AIINFRA_OK && file.dims != 0 && file.dims != target->index.dims) {
     rc = aii_fail(err, AIINFRA_EINVAL, "%s: its vectors have %u dims, but the collection has %u", path, file.dims,
-                  store->index.dims);
+                  target->index.dims);
   }
-  if (rc == AIINFRA_OK) rc = batch_open(&b, store, o->batch_rows != 0 ? o->batch_rows : BATCH_ROWS, err);
+  if (rc == AIINFRA_OK) rc = batch_open(&b, store, target, o->batch_rows != 0 ? o->batch_rows : BATCH_ROWS, err);
   if (rc != AIINFRA_OK) {
     aii_vecfile_close(&file);
     return rc;

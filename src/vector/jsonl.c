@@ -1,4 +1,5 @@
-/* jsonl.c - rows as lines of JSON: {"id": 7, "vector": [0.1, ...], "text": "...", "payload": {...}, "expires_ms": 0}.
+/* jsonl.c - rows as lines of JSON: {"id": 7, "vector": [0.1, ...], "vectors": {"image": [...]}, "text": "...", "payload":
+ * {...}, "expires_ms": 0}, where jsonl_named.c has what is in "vectors".
  *
  * The happy path: a line is found in the buffer -> it is parsed -> its members are checked. "vector" must be there, the
  * others may be missing or null; a member of another name is a mistake. Lines of blanks are passed over. A line has at
@@ -10,7 +11,7 @@
 #include "lib/json/json.h"
 #include "src/vector/vecfile.h"
 
-enum { STEP = 1 << 16, FLOAT_DIGITS = 9 };
+enum { STEP = 1 << 16 };
 
 /* The next line that is not blank, without its end. */
 static aiinfra_status next_line(aii_vecfile *file, const char **line, size_t *n, bool *there, aiinfra_error *err)
@@ -44,7 +45,7 @@ static aiinfra_status next_line(aii_vecfile *file, const char **line, size_t *n,
 
 static aiinfra_status check_members(const json_t *json, aiinfra_error *err)
 {
-  static const char *const known[] = {"id", "vector", "text", "payload", "expires_ms"};
+  static const char *const known[] = {"id", "vector", "vectors", "text", "payload", "expires_ms"};
   const char *name;
   json_t *value;
   if (!json_is_object(json)) return aii_fail(err, AIINFRA_EINVAL, "expected an object, found %s", aii_json_type(json));
@@ -54,7 +55,8 @@ static aiinfra_status check_members(const json_t *json, aiinfra_error *err)
     while (i < AII_COUNT(known) && strcmp(name, known[i]) != 0) i++;
     if (i == AII_COUNT(known)) {
       return aii_fail(err, AIINFRA_EINVAL,
-                      "'%.64s' is none of id, vector, text, payload and expires_ms; put it into payload", name);
+                      "'%.64s' is none of id, vector, vectors, text, payload and expires_ms; put it into payload",
+                      name);
     }
   }
   return AIINFRA_OK;
@@ -68,6 +70,14 @@ static aiinfra_status parse_line(aii_vecfile *file, const char *line, size_t n, 
   return rc == AIINFRA_OK ? check_members(file->json, err) : rc;
 }
 
+bool aii_jsonl_float(const json_t *number, float *out)
+{
+  double value = json_number_value(number);
+  if (!json_is_number(number) || !(fabs(value) <= (double)3.4028234e38f)) return false;
+  *out = (float)value;
+  return true;
+}
+
 static aiinfra_status take_vector(aii_vecfile *file, const json_t *vector, aiinfra_error *err)
 {
   if (json_array_size(vector) != file->dims) {
@@ -75,22 +85,21 @@ static aiinfra_status take_vector(aii_vecfile *file, const json_t *vector, aiinf
                     json_array_size(vector), file->dims);
   }
   for (uint32_t i = 0; i < file->dims; i++) {
-    const json_t *element = json_array_get(vector, i);
-    double value = json_number_value(element);
-    if (!json_is_number(element) || !(fabs(value) <= (double)3.4028234e38f)) {
+    if (!aii_jsonl_float(json_array_get(vector, i), &file->vector[i])) {
       return aii_fail(err, AIINFRA_EINVAL, "vector[%u]: expected a number that a float can hold", i);
     }
-    file->vector[i] = (float)value;
   }
   return AIINFRA_OK;
 }
 
 static aiinfra_status take_row(aii_vecfile *file, aii_vecrow *row, aiinfra_error *err)
 {
-  json_t *vector = NULL, *payload = NULL;
+  json_t *vector = NULL, *vectors = NULL, *payload = NULL;
   const json_t *id = json_object_get(file->json, "id");
   aiinfra_status rc = aii_json_get_array(file->json, "", "vector", true, &vector, err);
   if (rc == AIINFRA_OK) rc = take_vector(file, vector, err);
+  if (rc == AIINFRA_OK) rc = aii_json_get_object(file->json, "", "vectors", false, &vectors, err);
+  if (rc == AIINFRA_OK && vectors != NULL) rc = aii_jsonl_named(file, vectors, row, err);
   if (rc == AIINFRA_OK) rc = aii_json_get_int(file->json, "", "id", false, &row->id, err);
   if (rc == AIINFRA_OK) rc = aii_json_get_str(file->json, "", "text", false, &row->text, err);
   if (rc == AIINFRA_OK) rc = aii_json_get_object(file->json, "", "payload", false, &payload, err);
@@ -153,12 +162,9 @@ aiinfra_status aii_jsonl_open(aii_vecfile *file, aiinfra_error *err)
 
 void aii_jsonl_write(aii_buf *out, const aii_vecrow *row, uint32_t dims)
 {
-  aii_buf_fmt(out, "{\"id\":%lld,\"vector\":[", (long long)row->id);
-  for (uint32_t i = 0; i < dims; i++) {
-    if (i > 0) aii_buf_char(out, ',');
-    aii_buf_double(out, (double)row->vector[i], FLOAT_DIGITS);
-  }
-  aii_buf_char(out, ']');
+  aii_buf_fmt(out, "{\"id\":%lld,\"vector\":", (long long)row->id);
+  aii_jsonl_put_floats(out, row->vector, dims);
+  aii_jsonl_put_named(out, row->named, row->n_named);
   if (row->text != NULL) {
     aii_buf_str(out, ",\"text\":");
     aii_buf_json(out, row->text, strlen(row->text));

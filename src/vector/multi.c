@@ -397,7 +397,9 @@ static bool wants_graph(work *w)
 {
   aii_search *s = w->s;
   const aii_index *index = w->index;
-  if (s->plan.kind == AII_PLAN_EXACT && (s->q->mode == AIINFRA_SEARCH_EXACT || s->o.group_by != NULL)) return false;
+  if (s->plan.kind == AII_PLAN_EXACT &&
+      (s->q->mode == AIINFRA_SEARCH_EXACT || s->exact != NULL || s->o.group_by != NULL))
+    return false;
   s->plan.kind = AII_PLAN_GRAPH;
   s->plan.why = "each vector of the query finds its nearest";
   if (index->n_graph > 0 && s->q->mode == AIINFRA_SEARCH_GRAPH) return true;
@@ -436,18 +438,24 @@ static void close_work(work *w)
   aii_del(mem, w->lengths, w->s->n_vectors * sizeof(float));
 }
 
+aiinfra_status aii_multi_room(aii_search *s, size_t n, aiinfra_error *err)
+{
+  size_t bytes = n * s->target->index.code_bytes * sizeof(float);
+  s->vectors = aii_new_aligned(s->store->index.mem, bytes);
+  if (s->vectors == NULL) return no_memory(err);
+  memset(s->vectors, 0, bytes);
+  s->n_vectors = n;
+  return AIINFRA_OK;
+}
+
 aiinfra_status aii_multi_take(aii_search *s, aiinfra_error *err)
 {
   const aii_index *index = &s->target->index;
-  size_t stride = index->code_bytes;
-  s->n_vectors = s->o.multi > 0 ? (size_t)s->o.multi : 1;
-  s->vectors = aii_new_aligned(s->store->index.mem, s->n_vectors * stride * sizeof(float));
-  if (s->vectors == NULL) return no_memory(err);
-  memset(s->vectors, 0, s->n_vectors * stride * sizeof(float));
-  for (size_t q = 0; q < s->n_vectors; q++) {
-    aii_index_take(index, s->vectors + q * stride, s->q->vector + q * index->dims);
+  aiinfra_status rc = aii_multi_room(s, s->o.multi > 0 ? (size_t)s->o.multi : 1, err);
+  for (size_t q = 0; rc == AIINFRA_OK && q < s->n_vectors; q++) {
+    aii_index_take(index, s->vectors + q * index->code_bytes, s->q->vector + q * index->dims);
   }
-  return AIINFRA_OK;
+  return rc;
 }
 
 aiinfra_status aii_multi_search(aii_search *s, aiinfra_error *err)
@@ -498,21 +506,24 @@ static aiinfra_status fetch_row(work *w, int64_t seq, const aii_find *f, aiinfra
   return rc;
 }
 
+aiinfra_status aii_multi_read(aii_search *s, int64_t seq, aiinfra_error *err)
+{
+  work w;
+  aiinfra_status rc = open_work(&w, s) ? AIINFRA_OK : no_memory(err);
+  for (size_t i = 0; rc == AIINFRA_OK && i < s->finds.n; i++) rc = fetch_row(&w, seq, &s->finds.items[i], err);
+  close_work(&w);
+  return rc;
+}
+
 aiinfra_status aii_multi_fetch(aii_search *s, int64_t seq, aiinfra_error *err)
 {
   aii_sql *sql = s->store->db->sql;
-  work w;
-  if (!open_work(&w, s)) {
-    close_work(&w);
-    return no_memory(err);
-  }
   aii_sql_lock(sql);
   aiinfra_status rc = aii_sql_begin_read(sql, err);
   if (rc == AIINFRA_OK) {
-    for (size_t i = 0; rc == AIINFRA_OK && i < s->finds.n; i++) rc = fetch_row(&w, seq, &s->finds.items[i], err);
+    rc = aii_multi_read(s, seq, err);
     aii_sql_rollback(sql); /* nothing was written */
   }
   aii_sql_unlock(sql);
-  close_work(&w);
   return rc;
 }

@@ -28,8 +28,24 @@ aiinfra_status aii_named_open(aiinfra_vecstore *store, const json_t *names, cons
 void aii_named_close(aiinfra_vecstore *store);
 aiinfra_vecstore *aii_named_find(const aiinfra_vecstore *store, const char *label); /* NULL: there is none */
 
+/* ---- named_write.c ----------------------------------------------------------------------------------------------- */
+
 aiinfra_status aii_named_upsert(aiinfra_vecstore *store, const aiinfra_named_vector *vectors, size_t n,
                                 aiinfra_error *err);
+
+/* One vector, checked and as its row stores it. */
+typedef struct aii_named_item {
+  aiinfra_vecstore *below;
+  int64_t id;
+  uint8_t *stored; /* NULL: the row loses it */
+  size_t bytes;
+} aii_named_item;
+aiinfra_status aii_named_item_make(const aiinfra_vecstore *store, const aiinfra_named_vector *v, aii_named_item *it,
+                                   aiinfra_error *err); /* on failure nothing is held */
+void aii_named_item_free(aii_named_item *it);
+/* Writes rows that were checked, then vectors of rows, in one transaction. No lock held. */
+aiinfra_status aii_named_write(aiinfra_vecstore *store, const aii_record *rows, size_t n_rows,
+                               const aii_named_item *items, size_t n, aiinfra_error *err);
 
 /* ---- sparse.c ---------------------------------------------------------------------------------------------------- */
 
@@ -58,12 +74,15 @@ void aii_multi_clear(aii_multi *multi); /* with the index, which is write-locked
 aiinfra_status aii_multi_sync(aiinfra_vecstore *store, aiinfra_error *err);
 /* A mask over rows below, from one over the slots of `above`; both indexes locked for reading. false: no memory. */
 bool aii_multi_mask(const aiinfra_vecstore *store, const aii_index *above, const aii_mask *mask, aii_mask *below);
-/* Takes the query's vectors, which were checked. */
+/* Room for the query's vectors, all zero; takes them from the query's struct, where they were checked. */
+aiinfra_status aii_multi_room(aii_search *s, size_t n, aiinfra_error *err);
 aiinfra_status aii_multi_take(aii_search *s, aiinfra_error *err);
 /* The search itself, in place of aii_searchplan_run(); without s->in_memory afterwards, s->finds are to be fetched. Both
  * indexes locked. */
 aiinfra_status aii_multi_search(aii_search *s, aiinfra_error *err);
-/* Reads the vectors of the finds from their rows. No lock held. */
+/* Reads the vectors of the finds from their rows, in the caller's transaction with the connection's lock held; and in one of
+ * its own, no lock held. */
+aiinfra_status aii_multi_read(aii_search *s, int64_t seq, aiinfra_error *err);
 aiinfra_status aii_multi_fetch(aii_search *s, int64_t seq, aiinfra_error *err);
 
 #endif

@@ -87,6 +87,11 @@ void aii_search_free(aii_search *s);
 aiinfra_status aii_search_own_mask(aii_search *s, aiinfra_error *err);
 /* A row or a vector in JSON: 7, {"row": 7} or [0.1, 0.2, ...]. */
 bool aii_example_valid(const json_t *example);
+const json_t *aii_example_id(const json_t *example); /* the row's; NULL: it is no row */
+/* A row that is named leaves the store's mask, since it is no hit. ENOENT: it is not there. */
+aiinfra_status aii_example_hide(aii_search *s, int64_t id, const char *what, aiinfra_error *err);
+/* Fails: the row has nothing under the target's name. */
+aiinfra_status aii_example_lacks(const aii_search *s, int64_t id, const char *what, aiinfra_error *err);
 /* Writes its vector to `to`, [dims], as the index wants it. A row that is named leaves the mask, since it is no hit. Lock
  * held, index locked for reading. */
 aiinfra_status aii_example_read(aii_search *s, const json_t *example, const char *what, float *to, aiinfra_error *err);
@@ -114,6 +119,12 @@ void aii_using_close(aii_search *s);
 aiinfra_status aii_using_sync(aii_search *s, aiinfra_error *err);
 /* *outlives: rows whose time has passed are still in the database, and so is what they have under names. The same. */
 aiinfra_status aii_using_outlives(const aii_search *s, bool *outlives, aiinfra_error *err);
+/* {"indices": [...], "values": [...]} at a path: refuses what is no sparse vector; makes s->sparse_query of one that was
+ * checked. */
+aiinfra_status aii_pairs_check(const json_t *obj, const char *path, aiinfra_error *err);
+aiinfra_status aii_pairs_take(aii_search *s, const json_t *obj, const char *path, aiinfra_error *err);
+/* Makes the mask of the target, which is locked, from the store's. Rows that outlived their time are in neither. */
+aiinfra_status aii_using_narrow(aii_search *s, aiinfra_error *err);
 /* Locks the target too, if it is below, and makes its mask from the store's. Connection's lock held, the store's index
  * locked for reading. On failure the target is not locked. */
 aiinfra_status aii_using_select(aii_search *s, aiinfra_error *err);

@@ -11,6 +11,7 @@
 #include <math.h>
 
 #include "lib/json/json.h"
+#include "src/vector/named.h"
 #include "src/vector/tree.h"
 
 #define STEPS_AT_LEAST ((uint64_t)1 << 31) /* of filters in a formula, as of any filter (mask.c) */
@@ -55,41 +56,43 @@ static aiinfra_status make_mask(aii_stage *stage, aiinfra_error *err)
 
 /* ---- nearest rows ---------------------------------------------------------------------------------------------- */
 
-static aiinfra_status make_vector(aii_stage *stage, aiinfra_error *err)
+/* What memory could not decide is read from the rows. */
+static aiinfra_status settle(aii_search *s, aiinfra_error *err)
 {
-  aii_search *s = &stage->s;
-  aii_index *index = &s->store->index;
-  if (stage->kind == AII_STAGE_RECOMMEND) return aii_recommend_prepare(s, err);
-  if (stage->q.vector != NULL) {
-    s->vector = aii_index_new_query(index, stage->q.vector);
-    return s->vector != NULL ? AIINFRA_OK : no_memory(err);
-  }
-  if (stage->vector == NULL) return AIINFRA_OK;
-  s->vector = aii_new_aligned(index->mem, index->dims * sizeof *s->vector);
-  return s->vector != NULL ? aii_example_read(s, stage->vector, "vector", s->vector, err) : no_memory(err);
+  aii_query_vector q = {s->vector, s->target->index.seq};
+  if (s->in_memory || s->finds.n == 0) return AIINFRA_OK;
+  if (s->target->multi != NULL) return aii_multi_read(s, q.seq, err);
+  return aii_finds_read(s->target, s->store->db->sql, &q, &s->finds, s->by_vector, &s->n_vector, s->depth, err);
 }
 
-static aiinfra_status find_vectors(aii_stage *stage, aiinfra_error *err)
+/* In order, as they come from there. */
+static aiinfra_status find_sparse(aii_search *s, aiinfra_error *err)
 {
-  aii_search *s = &stage->s;
-  if (s->o.best_score) return aii_recommend_best(s, err);
-  aiinfra_status rc = aii_search_vectors(s, err);
-  if (rc != AIINFRA_OK || s->in_memory || s->finds.n == 0) return rc;
-  aii_query_vector q = {s->vector, s->store->index.seq};
-  return aii_finds_read(s->store, s->store->db->sql, &q, &s->finds, s->by_vector, &s->n_vector, s->depth, err);
+  s->plan.kind = AII_PLAN_EXACT;
+  s->plan.why = "sparse vectors are compared exactly";
+  return aii_sparse_find(s->target, s->store->db->sql, s->sparse_query, s->n_sparse_query, &s->store->index,
+                         s->mask.bits, s->by_vector, s->depth, &s->n_vector, &s->plan.n_scanned, err);
+}
+
+static aiinfra_status find_vectors(aii_search *s, aiinfra_error *err)
+{
+  if (s->target->kind == AII_KIND_SPARSE) return find_sparse(s, err);
+  aiinfra_status rc = s->o.best_score ? aii_recommend_best(s, err) : aii_search_vectors(s, err);
+  aii_using_lift(s);
+  if (rc == AIINFRA_OK) rc = settle(s, err);
+  aii_near_sort(s->by_vector, s->n_vector);
+  return rc;
 }
 
 static aiinfra_status find_nearest(aii_stage *stage, aiinfra_error *err)
 {
   aii_search *s = &stage->s;
-  aiinfra_status rc = make_vector(stage, err);
+  aiinfra_status rc = aii_stage_make_vector(stage, err);
   if (rc == AIINFRA_OK) rc = aii_search_room(s, err);
   if (rc == AIINFRA_OK && stage->q.text != NULL) {
     rc = aii_words_find(s->store, stage->q.text, s->mask.bits, s->by_words, s->depth, &s->n_words, err);
   }
-  if (rc == AIINFRA_OK && s->wants_vectors) rc = find_vectors(stage, err);
-  aii_near_sort(s->by_vector, s->n_vector);
-  return rc;
+  return rc == AIINFRA_OK && s->wants_vectors ? find_vectors(s, err) : rc;
 }
 
 /* ---- candidates of a fusion or a formula ----------------------------------------------------------------------- */

@@ -1,44 +1,90 @@
 /* tree.c - answers queries of several stages.
  *
- * The happy path: the query is read (tree_parse.c) -> the graph is extended if it will be walked -> in one read
- * transaction, with the index locked, each filter is evaluated once -> each stage knows the rows that pass its filter
+ * The happy path: the query is read (tree_parse.c) -> graphs are extended if they will be walked -> in one read
+ * transaction, with the indexes locked that will be used, each filter is evaluated once -> each stage knows the rows that pass its filter
  * and those around it, outer stages first -> each stage is answered, inner ones first (stage.c). So all stages, and all
  * queries of one request, see the same rows. The connection's lock is held throughout, since words, payloads and vectors
  * may come from the rows. What can fail: see stage.c. Thread: any, no lock held.
  */
 #include "src/vector/tree.h"
 
+/* Of vectors under a name; 0: the first ones. Sparse ones know neither graphs nor locks of others. */
+static uint64_t bit_of(const aiinfra_vecstore *store, const aiinfra_vecstore *target)
+{
+  for (size_t i = 0; i < store->n_named && target->kind != AII_KIND_SPARSE; i++) {
+    if (store->named[i] == target) return (uint64_t)1 << i;
+  }
+  return 0;
+}
+
 void aii_tree_need(const aii_tree *tree, aii_tree_needs *needs)
 {
   for (uint32_t i = 0; i < tree->n_stages; i++) {
     const aii_stage *stage = tree->stages[i];
     bool walks = stage->s.wants_vectors && !stage->s.o.best_score && !stage->s.all && !stage->narrowed;
-    needs->graph |= walks && stage->q.mode != AIINFRA_SEARCH_EXACT;
-    needs->whole |= walks && stage->q.mode == AIINFRA_SEARCH_GRAPH;
+    walks = walks && stage->s.target->kind != AII_KIND_SPARSE;
+    bool graph = walks && stage->q.mode != AIINFRA_SEARCH_EXACT, whole = walks && stage->q.mode == AIINFRA_SEARCH_GRAPH;
+    uint64_t named = bit_of(stage->s.store, stage->s.target);
+    needs->graph |= graph && named == 0;
+    needs->whole |= whole && named == 0;
+    needs->named |= named;
+    needs->named_graph |= graph ? named : 0;
+    needs->named_whole |= whole ? named : 0;
     needs->payloads |= stage->filter != AII_NO_NODE || stage->s.o.group_by != NULL;
     needs->payloads |= stage->formula != NULL && stage->formula->payloads;
   }
+}
+
+static aiinfra_status extend_graphs(aiinfra_vecstore *store, const aii_tree_needs *needs, aiinfra_error *err)
+{
+  aiinfra_status rc = AIINFRA_OK;
+  if (needs->graph) rc = aii_search_graph(store, needs->whole ? AIINFRA_SEARCH_GRAPH : AIINFRA_SEARCH_AUTO, err);
+  for (size_t i = 0; rc == AIINFRA_OK && i < store->n_named; i++) {
+    bool whole = needs->named_whole >> i & 1;
+    if ((needs->named_graph >> i & 1) == 0) continue;
+    rc = aii_search_graph(store->named[i], whole ? AIINFRA_SEARCH_GRAPH : AIINFRA_SEARCH_AUTO, err);
+  }
+  return rc;
+}
+
+/* Brings all up to the rows, and locks the first vectors' index. */
+static aiinfra_status open_rows(aiinfra_vecstore *store, const aii_tree_needs *needs, aiinfra_error *err)
+{
+  aiinfra_status rc = AIINFRA_OK;
+  for (size_t i = 0; rc == AIINFRA_OK && i < store->n_named; i++) {
+    if (needs->named >> i & 1) rc = aii_vecstore_sync(store->named[i], err);
+  }
+  return rc == AIINFRA_OK ? aii_vecstore_open_rows(store, needs->payloads, err) : rc;
 }
 
 aiinfra_status aii_tree_open(aii_tree *tree, const aii_tree_needs *needs, aiinfra_error *err)
 {
   aiinfra_vecstore *store = tree->store;
   aii_sql *sql = store->db->sql;
-  aiinfra_status rc = AIINFRA_OK;
-  if (needs->graph) rc = aii_search_graph(store, needs->whole ? AIINFRA_SEARCH_GRAPH : AIINFRA_SEARCH_AUTO, err);
+  aiinfra_status rc = extend_graphs(store, needs, err);
   if (rc != AIINFRA_OK) return rc;
   aii_sql_lock(sql);
   rc = aii_sql_begin_read(sql, err);
   if (rc == AIINFRA_OK) {
-    rc = aii_vecstore_open_rows(store, needs->payloads, err);
+    rc = open_rows(store, needs, err);
     if (rc != AIINFRA_OK) aii_sql_rollback(sql);
   }
-  if (rc != AIINFRA_OK) aii_sql_unlock(sql);
-  return rc;
+  if (rc != AIINFRA_OK) {
+    aii_sql_unlock(sql);
+    return rc;
+  }
+  tree->locked = needs->named;
+  for (size_t i = 0; i < store->n_named; i++) {
+    if (tree->locked >> i & 1) (void)pthread_rwlock_rdlock(&store->named[i]->index.lock);
+  }
+  return AIINFRA_OK;
 }
 
 void aii_tree_close(aii_tree *tree)
 {
+  for (size_t i = tree->store->n_named; i-- > 0;) {
+    if (tree->locked >> i & 1) (void)pthread_rwlock_unlock(&tree->store->named[i]->index.lock);
+  }
   (void)pthread_rwlock_unlock(&tree->store->index.lock);
   aii_sql_rollback(tree->store->db->sql); /* nothing was written */
   aii_sql_unlock(tree->store->db->sql);
@@ -115,7 +161,6 @@ aiinfra_status aii_vecstore_search_tree(aiinfra_vecstore *store, const aiinfra_q
   aii_tree tree = {.store = store};
   json_t *options;
   aiinfra_status rc = aii_request_parse(query->options_json, "options", &options, err);
-  if (rc == AIINFRA_OK && query->vector != NULL) rc = aii_query_vector_check(&store->index, query->vector, err);
   if (rc == AIINFRA_OK) rc = aii_tree_take(&tree, query, options, err);
   const aii_search *s = tree.n_stages > 0 ? &tree.stages[0]->s : NULL;
   size_t room = s != NULL ? (size_t)query->k * (size_t)s->o.group_size : 0;

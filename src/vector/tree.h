@@ -38,7 +38,7 @@ struct aii_stage {
   aii_stage_kind kind;
   bool implicit;        /* it was made of its parent's vector or words */
   bool narrowed;        /* its rows are what its prefetches found */
-  const json_t *vector; /* an example; NULL: none, or it is q.vector */
+  const json_t *vector; /* an example, or sparse or several ones; NULL: none, or it is q.vector */
   const json_t *target; /* of discover, an example */
   const json_t *pairs;  /* of discover and context */
   aii_fuse fuse;
@@ -71,6 +71,7 @@ typedef struct aii_tree {
   uint32_t n_stages;
   aii_tree_filter *filters;
   size_t n_filters, filters_cap;
+  uint64_t locked; /* vectors under names whose indexes are, while the tree is open; bits as in the needs */
 } aii_tree;
 
 /* ---- reading (tree_parse.c) ------------------------------------------------------------------------------------ */
@@ -82,16 +83,26 @@ aiinfra_status aii_tree_parse(aii_tree *tree, const json_t *query, const char *p
 aiinfra_status aii_tree_take(aii_tree *tree, const aiinfra_query *q, const json_t *options, aiinfra_error *err);
 void aii_tree_clear(aii_tree *tree); /* frees stages; filters stay */
 void aii_tree_free(aii_tree *tree);
+/* tree_vector.c: the member "using"; a vector in any form, read after it. */
+aiinfra_status aii_stage_using(aii_stage *stage, const json_t *obj, const char *path, aiinfra_error *err);
+aiinfra_status aii_stage_vector(aii_stage *stage, const json_t *vector, const char *path, aiinfra_error *err);
+bool aii_stage_is_vector(const json_t *query); /* and not a query by the name of its only member */
+/* The vector in the struct, and the options that are about it. */
+aiinfra_status aii_stage_given(aii_stage *stage, const json_t *options, aiinfra_error *err);
+/* Refuses a name that would not be used, or cannot be used so; when the stage is read. */
+aiinfra_status aii_stage_check_using(const aii_stage *stage, const char *path, aiinfra_error *err);
 /* fuse.c, discover.c: the members of "query" that are theirs. */
 aiinfra_status aii_fuse_parse(aii_stage *stage, const json_t *query, const char *path, aiinfra_error *err);
 aiinfra_status aii_discover_parse(aii_stage *stage, const json_t *query, const char *path, aiinfra_error *err);
 
 /* ---- answering (tree.c, stage.c) ------------------------------------------------------------------------------- */
 
-/* What stages need before they are answered; of several queries, all that one of them needs. */
+/* What stages need before they are answered; of several queries, all that one of them needs. Bits are numbers of vectors
+ * under names. */
 typedef struct aii_tree_needs {
-  bool graph, whole; /* a search over the graph may come; the graph must be complete for it */
-  bool payloads;     /* they will be looked at */
+  bool graph, whole;                        /* a search over the graph may come; the graph must be complete for it */
+  bool payloads;                            /* they will be looked at */
+  uint64_t named, named_graph, named_whole; /* the same of those under names that are used */
 } aii_tree_needs;
 void aii_tree_need(const aii_tree *tree, aii_tree_needs *needs);
 /* Begins a read transaction with the index locked for reading. On failure nothing is held. */
@@ -101,6 +112,8 @@ void aii_tree_close(aii_tree *tree);
 aiinfra_status aii_tree_run(aii_tree *tree, aiinfra_error *err);
 /* stage.c: answers one, whose prefetches are answered. */
 aiinfra_status aii_stage_run(aii_stage *stage, aiinfra_error *err);
+/* tree_vector.c: makes what the search takes of the stage's vector or examples, and the mask of its target. */
+aiinfra_status aii_stage_make_vector(aii_stage *stage, aiinfra_error *err);
 /* fuse.c: the score of each candidate into scores[n]. */
 void aii_fuse_scores(const aii_stage *stage, double *scores);
 /* discover.c: ranks the rows of the mask. */

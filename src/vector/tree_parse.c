@@ -1,7 +1,7 @@
 /* tree_parse.c - reads the stages of a query. What is not understood, or would not be used, is refused by name.
  *
- * A stage: {"prefetch": [STAGE, ...], "query": ..., "vector": ..., "text": "..", "filter": {...}, "limit": 10,
- *           "offset": 0, "score_threshold": 0.5, "mmr": {...}, "group": {...}, "params": {"exact": true, "hnsw_ef": 64}}
+ * A stage: {"prefetch": [STAGE, ...], "query": ..., "vector": ..., "using": "image", "text": "..", "filter": {...},
+ *           "limit": 10, "offset": 0, "score_threshold": 0.5, "mmr": {...}, "group": {...}, "params": {"exact": true, "hnsw_ef": 64}}
  * where "query" is an example, or an object with one of nearest, recommend, discover, context, fusion, rrf, weighted and
  * formula (the last with "defaults" beside it). "group" is the outermost stage's alone.
  */
@@ -127,16 +127,6 @@ static aiinfra_status read_filter(aii_tree *tree, aii_stage *stage, const json_t
 
 /* ---- what a stage searches by ---------------------------------------------------------------------------------- */
 
-static aiinfra_status read_vector(aii_stage *stage, const json_t *example, const char *path, aiinfra_error *err)
-{
-  if (stage->vector != NULL || stage->q.vector != NULL) {
-    return aii_fail(err, AIINFRA_EINVAL, "%s: the stage has a vector already", path);
-  }
-  stage->vector = example;
-  if (aii_example_valid(example)) return AIINFRA_OK;
-  return aii_fail(err, AIINFRA_EINVAL, "%s: a vector is an array of numbers, the id of a row, or {\"row\": id}", path);
-}
-
 static const char *const VARIANTS[] = {"nearest", "recommend", "discover", "context",
                                        "fusion",  "rrf",       "weighted", "formula"};
 
@@ -161,10 +151,10 @@ static aiinfra_status read_query(aii_stage *stage, const json_t *query, const ch
   const char *name;
   char at[160];
   (void)snprintf(at, sizeof at, "%.140s.query", path);
-  if (!json_is_object(query) || aii_example_valid(query)) return read_vector(stage, query, at, err);
+  if (!json_is_object(query) || aii_stage_is_vector(query)) return aii_stage_vector(stage, query, at, err);
   aiinfra_status rc = find_variant(query, path, &name, err);
   if (rc != AIINFRA_OK) return rc;
-  if (strcmp(name, "nearest") == 0) return read_vector(stage, json_object_get(query, name), at, err);
+  if (strcmp(name, "nearest") == 0) return aii_stage_vector(stage, json_object_get(query, name), at, err);
   if (strcmp(name, "formula") == 0) {
     stage->kind = AII_STAGE_FORMULA; /* compiled when the lists are known whose scores it may use */
     return AIINFRA_OK;
@@ -217,6 +207,8 @@ static aiinfra_status add_implicit(aii_tree *tree, aii_stage *stage, bool words,
   size_t wanted = (size_t)o->offset + stage->q.k, depth = AII_MAX(4 * wanted, (size_t)FUSE_DEPTH);
   if (o->mmr) depth = AII_MAX(depth, AII_MAX((size_t)o->candidates, (size_t)MMR_DEPTH));
   child->implicit = true;
+  if (!words) child->s.target = stage->s.target;
+  child->s.o.multi = words ? 0 : stage->s.o.multi;
   child->q.text = words ? stage->q.text : NULL;
   child->q.vector = words ? NULL : stage->q.vector;
   child->vector = words ? NULL : stage->vector;
@@ -267,6 +259,8 @@ static aiinfra_status complete(aii_tree *tree, aii_stage *stage, const json_t *q
   if (examples && stage->kind != AII_STAGE_RECOMMEND) {
     return aii_fail(err, AIINFRA_EINVAL, "%s: a recommendation beside this query would not be used", path);
   }
+  aiinfra_status rc = aii_stage_check_using(stage, path, err);
+  if (rc != AIINFRA_OK) return rc;
   if (stage->kind == AII_STAGE_FUSION || stage->kind == AII_STAGE_FORMULA) {
     return complete_combination(tree, stage, query, path, err);
   }
@@ -316,8 +310,8 @@ static aiinfra_status parse_inner(aii_tree *tree, aii_stage *stage, const json_t
 static aiinfra_status check_stage(const json_t *obj, const aii_stage *stage, const char *path, const char *const *more,
                                   aiinfra_error *err)
 {
-  static const char *const members[] = {"prefetch", "query",           "vector", "text",  "filter", "limit",
-                                        "offset",   "score_threshold", "mmr",    "group", "params"};
+  static const char *const members[] = {"prefetch", "query",  "vector",          "using", "text",  "filter",
+                                        "limit",    "offset", "score_threshold", "mmr",   "group", "params"};
   const char *name;
   json_t *value;
   if (!json_is_object(obj)) {
@@ -347,8 +341,9 @@ static aiinfra_status parse_stage(aii_tree *tree, const json_t *obj, aii_stage *
   if (rc == AIINFRA_OK) rc = aii_query_opts_take(obj, path, &stage->s.o, err);
   if (rc == AIINFRA_OK) rc = read_params(stage, obj, path, err);
   if (rc == AIINFRA_OK) rc = read_filter(tree, stage, obj, path, err);
+  if (rc == AIINFRA_OK) rc = aii_stage_using(stage, obj, path, err);
   if (rc == AIINFRA_OK && aii_json_has(obj, "vector")) {
-    rc = read_vector(stage, json_object_get(obj, "vector"), path, err);
+    rc = aii_stage_vector(stage, json_object_get(obj, "vector"), path, err);
   }
   if (rc != AIINFRA_OK) return rc;
   stage->q.k = (uint32_t)limit;
@@ -369,6 +364,8 @@ aiinfra_status aii_tree_take(aii_tree *tree, const aiinfra_query *q, const json_
   stage->q = *q;
   rc = aii_query_opts_take(options, "options", &stage->s.o, err);
   if (rc == AIINFRA_OK) rc = aii_query_opts_recommend(options, "options", &stage->s.o, err);
+  if (rc == AIINFRA_OK) rc = aii_stage_using(stage, options, "options", err);
+  if (rc == AIINFRA_OK) rc = aii_stage_given(stage, options, err);
   if (stage->s.o.positive != NULL || stage->s.o.negative != NULL) stage->kind = AII_STAGE_RECOMMEND;
   if (rc == AIINFRA_OK && q->filter_json != NULL) rc = add_filter(tree, q->filter_json, &stage->filter, err);
   return rc == AIINFRA_OK ? parse_inner(tree, stage, options, "options", err) : rc;

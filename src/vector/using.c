@@ -18,19 +18,23 @@ enum { MAX_VECTORS = 1024 }; /* of a query */
 
 /* ---- options ----------------------------------------------------------------------------------------------------- */
 
-static aiinfra_status check_pairs(const json_t *indices, const json_t *values, aiinfra_error *err)
+aiinfra_status aii_pairs_check(const json_t *obj, const char *path, aiinfra_error *err)
 {
+  json_t *indices = NULL, *values = NULL;
+  aiinfra_status rc = aii_json_get_array(obj, path, "indices", true, &indices, err);
+  if (rc == AIINFRA_OK) rc = aii_json_get_array(obj, path, "values", true, &values, err);
+  if (rc != AIINFRA_OK) return rc;
   size_t n = json_array_size(indices);
   if (n == 0 || n > AII_MAX_PAIRS || n != json_array_size(values)) {
-    return aii_fail(err, AIINFRA_EINVAL, "options.sparse: indices and values are not as many, 1 to %d", AII_MAX_PAIRS);
+    return aii_fail(err, AIINFRA_EINVAL, "%s: indices and values are not as many, 1 to %d", path, AII_MAX_PAIRS);
   }
   for (size_t i = 0; i < n; i++) {
     json_int_t index = json_integer_value(json_array_get(indices, i));
     if (!json_is_integer(json_array_get(indices, i)) || index < 0 || index > UINT32_MAX) {
-      return aii_fail(err, AIINFRA_EINVAL, "options.sparse.indices[%zu] is not 0 to %u", i, UINT32_MAX);
+      return aii_fail(err, AIINFRA_EINVAL, "%s.indices[%zu] is not 0 to %u", path, i, UINT32_MAX);
     }
     if (!isfinite((float)json_number_value(json_array_get(values, i))) || !json_is_number(json_array_get(values, i))) {
-      return aii_fail(err, AIINFRA_EINVAL, "options.sparse.values[%zu] is not a finite number", i);
+      return aii_fail(err, AIINFRA_EINVAL, "%s.values[%zu] is not a finite number", path, i);
     }
   }
   return AIINFRA_OK;
@@ -39,7 +43,7 @@ static aiinfra_status check_pairs(const json_t *indices, const json_t *values, a
 aiinfra_status aii_using_read(const json_t *obj, aii_query_opts *o, aiinfra_error *err)
 {
   static const char *const names[] = {"using", "indices", "values", NULL};
-  json_t *sparse = NULL, *indices = NULL, *values = NULL;
+  json_t *sparse = NULL;
   aiinfra_status rc = aii_json_get_str(obj, "options", "using", false, &o->using_name, err);
   if (rc == AIINFRA_OK) rc = aii_json_get_int(obj, "options", "multi", false, &o->multi, err);
   if (rc == AIINFRA_OK && (o->multi < 0 || o->multi > MAX_VECTORS)) {
@@ -50,9 +54,7 @@ aiinfra_status aii_using_read(const json_t *obj, aii_query_opts *o, aiinfra_erro
   o->sparse = sparse;
   rc = aii_check_names(sparse, "options.sparse", names, err);
   if (rc == AIINFRA_OK) rc = aii_json_get_str(sparse, "options.sparse", "using", true, &o->sparse_using, err);
-  if (rc == AIINFRA_OK) rc = aii_json_get_array(sparse, "options.sparse", "indices", true, &indices, err);
-  if (rc == AIINFRA_OK) rc = aii_json_get_array(sparse, "options.sparse", "values", true, &values, err);
-  return rc == AIINFRA_OK ? check_pairs(indices, values, err) : rc;
+  return rc == AIINFRA_OK ? aii_pairs_check(sparse, "options.sparse", err) : rc;
 }
 
 /* ---- opening ----------------------------------------------------------------------------------------------------- */
@@ -83,13 +85,12 @@ aiinfra_status aii_query_vector_check(const aii_index *index, const float *vecto
   return AIINFRA_OK;
 }
 
-static aiinfra_status open_sparse(aii_search *s, aiinfra_error *err)
+aiinfra_status aii_pairs_take(aii_search *s, const json_t *obj, const char *path, aiinfra_error *err)
 {
   aii_mem *mem = s->store->index.mem;
-  const json_t *list = json_object_get(s->o.sparse, "indices"), *numbers = json_object_get(s->o.sparse, "values");
+  const json_t *list = json_object_get(obj, "indices"), *numbers = json_object_get(obj, "values");
   size_t n = json_array_size(list);
-  aiinfra_status rc = find(s, s->o.sparse_using, true, &s->sparse, err);
-  if (rc != AIINFRA_OK) return rc;
+  aiinfra_status rc = AIINFRA_OK;
   uint32_t *indices = aii_new_array(mem, n, sizeof *indices);
   float *values = aii_new_array(mem, n, sizeof *values);
   s->n_sparse_query = n;
@@ -100,13 +101,19 @@ static aiinfra_status open_sparse(aii_search *s, aiinfra_error *err)
       values[i] = (float)json_number_value(json_array_get(numbers, i));
     }
     rc = aii_sparse_store(mem, indices, values, n, s->sparse_query, err);
-    if (rc != AIINFRA_OK) (void)aii_wrap(err, rc, "options.sparse");
+    if (rc != AIINFRA_OK) (void)aii_wrap(err, rc, "%s", path);
   } else {
     rc = aii_fail(err, AIINFRA_ENOMEM, "no memory for a search");
   }
   aii_del(mem, indices, n * sizeof *indices);
   aii_del(mem, values, n * sizeof *values);
   return rc;
+}
+
+static aiinfra_status open_sparse(aii_search *s, aiinfra_error *err)
+{
+  aiinfra_status rc = find(s, s->o.sparse_using, true, &s->sparse, err);
+  return rc == AIINFRA_OK ? aii_pairs_take(s, s->o.sparse, "options.sparse", err) : rc;
 }
 
 /* What options go with late interaction. */
@@ -213,24 +220,26 @@ static aiinfra_status hide_expired(aii_search *s, aiinfra_error *err)
   return rc == AIINFRA_OK && outlives ? aii_mask_alive(&s->store->index, &s->mask, err) : rc;
 }
 
-static aiinfra_status make_below(aii_search *s, aiinfra_error *err)
+aiinfra_status aii_using_narrow(aii_search *s, aiinfra_error *err)
 {
-  aii_index *index = &s->target->index;
+  const aii_index *index = &s->target->index;
   aii_mask *below = &s->below;
-  (void)pthread_rwlock_rdlock(&index->lock);
+  aiinfra_status rc = hide_expired(s, err);
+  if (rc != AIINFRA_OK || s->target == s->store || s->target->kind == AII_KIND_SPARSE) return rc;
   below->n_passing = index->n - index->n_dead;
   bool ok = true;
   if (s->target->multi != NULL) ok = aii_multi_mask(s->target, &s->store->index, &s->mask, below);
   else if (s->mask.bits != NULL) ok = make_mask(s, below);
-  if (ok) return AIINFRA_OK;
-  (void)pthread_rwlock_unlock(&index->lock);
-  return aii_fail(err, AIINFRA_ENOMEM, "no memory for a filter");
+  return ok ? AIINFRA_OK : aii_fail(err, AIINFRA_ENOMEM, "no memory for a filter");
 }
 
 aiinfra_status aii_using_select(aii_search *s, aiinfra_error *err)
 {
-  aiinfra_status rc = hide_expired(s, err);
-  return rc == AIINFRA_OK && s->target != s->store ? make_below(s, err) : rc;
+  bool below = s->target != s->store;
+  if (below) (void)pthread_rwlock_rdlock(&s->target->index.lock);
+  aiinfra_status rc = aii_using_narrow(s, err);
+  if (rc != AIINFRA_OK && below) (void)pthread_rwlock_unlock(&s->target->index.lock);
+  return rc;
 }
 
 void aii_using_unlock(aii_search *s)

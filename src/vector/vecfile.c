@@ -201,6 +201,9 @@ void aii_vecfile_close(aii_vecfile *file)
   aii_del(file->mem, file->buffer, file->cap);
   aii_del(file->mem, file->vector, file->dims * sizeof *file->vector);
   aii_buf_free(&file->payload);
+  aii_del(file->mem, file->named, file->named_cap * sizeof *file->named);
+  aii_del(file->mem, file->floats, file->floats_cap * sizeof *file->floats);
+  aii_del(file->mem, file->indices, file->indices_cap * sizeof *file->indices);
   json_decref(file->json);
   file->fd = -1;
 }

@@ -1,24 +1,34 @@
 /* src/vector/vecfile.h - files of vectors: read row by row, and the headers that writers need.
  *
  *   vecfile.c  opens a file, checks its header against its size, reads rows   npy.c    NumPy's header
- *   jsonl.c    rows as lines of JSON                                           import.c, export.c  use them
+ *   jsonl.c, jsonl_named.c  rows as lines of JSON                              import.c, export.c  use them
+ *   rowvecs.c  what rows have under names
  *
  *   fvecs, bvecs  each row: int32 dims, then dims floats or bytes              (TEXMEX)
  *   fbin, u8bin   uint32 rows, uint32 dims, then all elements                  (big-ann-benchmarks)
  *   npy           a header that describes itself, then all elements            (NumPy, versions 1 to 3)
- *   jsonl         a line of JSON a row: {"id", "vector", "text", "payload", "expires_ms"}
+ *   jsonl         a line of JSON a row: {"id", "vector", "vectors", "text", "payload", "expires_ms"}
  *
  * All numbers are little endian, as this library's databases are. One thread a file.
  */
 #ifndef AII_VECTOR_VECFILE_H
 #define AII_VECTOR_VECFILE_H
 
-#include "src/vector/vector.h"
+#include "src/vector/named.h"
 
 enum { AII_FILE_MAX_DIMS = 65536 };
 #define AII_ROWS_UNKNOWN UINT64_MAX
 
 typedef enum aii_element { AII_ELEMENT_F32, AII_ELEMENT_F16, AII_ELEMENT_I8, AII_ELEMENT_U8 } aii_element;
+
+/* What a row has under a name. */
+typedef struct aii_rowvec {
+  const char *name;
+  const float *values;     /* NULL: the row loses it */
+  const uint32_t *indices; /* of a sparse one, as many as values; else NULL */
+  size_t n;
+  uint32_t dims; /* of each of several, one behind the other; 0: it is one */
+} aii_rowvec;
 
 typedef struct aii_vecfile {
   aii_mem *mem;
@@ -37,12 +47,18 @@ typedef struct aii_vecfile {
   float *vector; /* [dims] */
   json_t *json;  /* the row that was read last */
   aii_buf payload;
+  aii_rowvec *named; /* of that row, in the floats and indices */
+  float *floats;
+  uint32_t *indices;
+  size_t named_cap, floats_cap, indices_cap;
 } aii_vecfile;
 
 /* A row, with what is NULL or 0 when the file does not have it; it lives until the next one is read. */
 typedef struct aii_vecrow {
   const float *vector;
   const char *text, *payload;
+  const aii_rowvec *named;
+  size_t n_named;
   int64_t id, expires_ms;
   bool has_id;
 } aii_vecrow;
@@ -74,5 +90,30 @@ aiinfra_status aii_jsonl_open(aii_vecfile *file, aiinfra_error *err);
 aiinfra_status aii_jsonl_next(aii_vecfile *file, aii_vecrow *row, bool *there, aiinfra_error *err);
 aiinfra_status aii_jsonl_skip(aii_vecfile *file, bool *there, aiinfra_error *err);
 void aii_jsonl_write(aii_buf *out, const aii_vecrow *row, uint32_t dims);
+bool aii_jsonl_float(const json_t *number, float *out); /* false: it is none that a float can hold */
+/* jsonl_named.c: takes the member "vectors"; appends it, and an array of floats. */
+aiinfra_status aii_jsonl_named(aii_vecfile *file, const json_t *vectors, aii_vecrow *row, aiinfra_error *err);
+void aii_jsonl_put_named(aii_buf *out, const aii_rowvec *named, size_t n);
+void aii_jsonl_put_floats(aii_buf *out, const float *values, size_t n);
+
+/* rowvecs.c: a vector of a row of a file, checked and made into what the collection stores. */
+aiinfra_status aii_rowvec_make(const aiinfra_vecstore *store, const aii_rowvec *v, int64_t id, aii_named_item *out,
+                               aiinfra_error *err);
+/* The vectors that a file of vectors alone is about: the first ones for the name NULL, else those under the name. */
+aiinfra_status aii_rowvecs_target(const aiinfra_vecstore *store, const char *name, int32_t format,
+                                  const aiinfra_vecstore **out, aiinfra_error *err);
+/* What rows have under all names, in the order of names. */
+typedef struct aii_rowvecs {
+  aii_mem *mem;
+  struct aii_rowvec_room *rooms;
+  size_t n_rooms;
+  aii_rowvec *items; /* of the row that was read last */
+  size_t n;
+} aii_rowvecs;
+aiinfra_status aii_rowvecs_open(aii_rowvecs *r, const aiinfra_vecstore *store, aiinfra_error *err);
+void aii_rowvecs_close(aii_rowvecs *r); /* after a failure to open, too */
+/* Connection's lock held: all of a row; or that of one name, which must be there. */
+aiinfra_status aii_rowvecs_read(aii_rowvecs *r, int64_t id, aiinfra_error *err);
+aiinfra_status aii_rowvecs_read_of(aii_rowvecs *r, const aiinfra_vecstore *below, int64_t id, aiinfra_error *err);
 
 #endif

@@ -24,15 +24,22 @@ static aiinfra_vecstore *open_store(void)
       {3, v[2], "lazy dog", "{\"price\":30.5,\"place\":{\"lon\":13.4,\"lat\":52.5}}"},
       {4, v[3], NULL, NULL},
   };
+  static const uint32_t indices[2] = {4, 9};
+  static const aiinfra_named_vector named[] = {
+      {1, "image", v[1], NULL, 2},    {3, "image", v[0], NULL, 2},  {1, "words", v[1], indices, 2},
+      {2, "words", v[0], indices, 1}, {1, "tokens", v[0], NULL, 6}, {4, "tokens", v[2], NULL, 2},
+  };
   aiinfra_runtime *rt;
   aiinfra_db *db;
   aiinfra_vecstore *store;
   aiinfra_vecstore_opts opts = AIINFRA_VECSTORE_OPTS_INIT;
   opts.dims = 2;
+  opts.vectors_json = "{\"image\":{\"dims\":2},\"words\":{\"sparse\":true},\"tokens\":{\"dims\":2,\"multi\":true}}";
   need(aiinfra_runtime_create(NULL, &rt, NULL) == AIINFRA_OK);
   need(aiinfra_db_open(rt, ":memory:", NULL, &db, NULL) == AIINFRA_OK);
   need(aiinfra_vecstore_open(db, "rows", &opts, &store, NULL) == AIINFRA_OK);
   need(aiinfra_vecstore_upsert(store, records, 4, NULL) == AIINFRA_OK);
+  need(aiinfra_vecstore_upsert_named(store, named, 6, NULL) == AIINFRA_OK);
   return store;
 }
 

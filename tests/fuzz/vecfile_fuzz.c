@@ -24,6 +24,19 @@ static aiinfra_status open_bytes(aii_vecfile *file, const void *bytes, size_t n,
   return aii_vecfile_take(file, &rt->mem, aii_kernels_get(rt->isa), "fuzz", fd, format, NULL);
 }
 
+static void need_same_named(const aii_vecrow *a, const aii_vecrow *b)
+{
+  need(a->n_named == b->n_named);
+  for (size_t i = 0; i < a->n_named; i++) {
+    const aii_rowvec *x = &a->named[i], *y = &b->named[i];
+    need(strcmp(x->name, y->name) == 0 && x->n == y->n && x->dims == y->dims);
+    need((x->values == NULL) == (y->values == NULL) && (x->indices == NULL) == (y->indices == NULL));
+    for (size_t j = 0; j < x->n; j++) {
+      need(x->values[j] == y->values[j] && (x->indices == NULL || x->indices[j] == y->indices[j]));
+    }
+  }
+}
+
 /* A row that was read, written and read again is the same row. */
 static void write_again(const aii_vecrow *row, uint32_t dims)
 {
@@ -40,6 +53,7 @@ static void write_again(const aii_vecrow *row, uint32_t dims)
   for (uint32_t i = 0; i < dims; i++) need(again.vector[i] == row->vector[i]);
   need((again.text == NULL) == (row->text == NULL) && (row->text == NULL || strcmp(again.text, row->text) == 0));
   need((again.payload == NULL) == (row->payload == NULL));
+  need_same_named(row, &again);
   need(aii_vecfile_next(&file, &again, &there, NULL) == AIINFRA_OK && !there);
   aii_vecfile_close(&file);
   aii_buf_free(&line);

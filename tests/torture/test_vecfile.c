@@ -9,17 +9,20 @@ enum { ROWS = 5, BATCH = 2 };
 static char from_json[512], from_npy[512], to[512];
 
 static const char LINES[] =
-    "{\"id\":1,\"vector\":[1,0.5],\"text\":\"the red fox\",\"payload\":{\"n\":[1,{\"a\":null}]}}\n"
-    "{\"id\":2,\"vector\":[2,0.5]}\n\n{\"id\":3,\"vector\":[3,0.5],\"payload\":{}}\n"
+    "{\"id\":1,\"vector\":[1,0.5],\"vectors\":{\"image\":[1,2],\"words\":{\"indices\":[7,2],\"values\":[1,2]},"
+    "\"tokens\":"
+    "[[1,2],[3,4]]},\"text\":\"the red fox\",\"payload\":{\"n\":[1,{\"a\":null}]}}\n"
+    "{\"id\":2,\"vector\":[2,0.5],\"vectors\":{\"image\":null}}\n\n{\"id\":3,\"vector\":[3,0.5],\"payload\":{}}\n"
     "{\"id\":4,\"vector\":[4,0.5],\"text\":\"\"}\n{\"id\":5,\"vector\":[5,0.5]}\n";
 
 /* What next_row tells is what the collection has. */
-static aiinfra_status import(aiinfra_vecstore *store, const char *path, uint64_t before)
+static aiinfra_status import(aiinfra_vecstore *store, const char *path, const char *using_name, uint64_t before)
 {
   aiinfra_vecstore_import_opts opts = AIINFRA_VECSTORE_IMPORT_OPTS_INIT;
   uint64_t next = 99, n = 0;
   opts.batch_rows = BATCH;
   opts.first_id = ROWS + 1;
+  opts.using_name = using_name;
   aiinfra_status rc = aiinfra_vecstore_import(store, path, &opts, &next, NULL);
   torture_check(next <= ROWS && (next % BATCH == 0 || next == ROWS), "whole batches are told");
   if (rc == AIINFRA_OK) torture_check(next == ROWS, "all rows are told");
@@ -49,8 +52,9 @@ static aiinfra_status use(aiinfra_runtime *runtime, aiinfra_vecstore *store)
   uint64_t rows;
   aiinfra_status rc = aiinfra_vector_file_probe(runtime, from_json, 0, &dims, &rows, NULL);
   torture_check(dims == (rc == AIINFRA_OK ? 2 : 0), "dims or none");
-  if (rc == AIINFRA_OK) rc = import(store, from_json, 0);
-  if (rc == AIINFRA_OK) rc = import(store, from_npy, ROWS);
+  if (rc == AIINFRA_OK) rc = import(store, from_json, NULL, 0);
+  if (rc == AIINFRA_OK) rc = import(store, from_npy, NULL, ROWS);
+  if (rc == AIINFRA_OK) rc = import(store, from_npy, "image", ROWS);
   for (size_t i = 0; rc == AIINFRA_OK && i < sizeof endings / sizeof *endings; i++) {
     char path[600];
     snprintf(path, sizeof path, "%s.%s", to, endings[i]);
@@ -66,6 +70,7 @@ static aiinfra_status scenario(void *ctx)
   aiinfra_vecstore *store = NULL;
   aiinfra_vecstore_opts opts = AIINFRA_VECSTORE_OPTS_INIT;
   opts.dims = 2;
+  opts.vectors_json = "{\"image\":{\"dims\":2},\"words\":{\"sparse\":true},\"tokens\":{\"dims\":2,\"multi\":true}}";
   (void)ctx;
   torture_pause("runtime, database and collection");
   aiinfra_status rc = scene_runtime(&runtime);

@@ -220,19 +220,47 @@ static aiinfra_status search_multi(aiinfra_vecstore *store, int32_t mode, int64_
   return rc;
 }
 
+static const uint32_t INDICES[] = {9, 4};
+static const aiinfra_named_vector LIST[] = {{1, "image", NAMED, NULL, 2},
+                                            {3, "image", NAMED + 2, NULL, 2},
+                                            {2, "words", NAMED, INDICES, 2},
+                                            {1, "tokens", NAMED, NULL, 4},
+                                            {2, "tokens", NAMED + 2, NULL, 2}};
+
+/* Stages by each kind of vectors, fused and one after the other. */
+static aiinfra_status use_named_stages(aiinfra_vecstore *store)
+{
+  static const struct {
+    const char *request, *want;
+  } queries[] = {
+      {"{\"prefetch\":[{\"using\":\"image\",\"vector\":{\"row\":1}},{\"using\":\"words\",\"query\":{\"indices\":[4],"
+       "\"values\":"
+       "[2]}},{\"using\":\"tokens\",\"query\":1}],\"query\":{\"fusion\":\"rrf\"},\"explain\":true}",
+       "{\"hits\":[{\"id\":2,"},
+      {"{\"prefetch\":{\"vector\":[1,0]},\"using\":\"tokens\",\"query\":[[1,0],[0,1]],\"filter\":{\"n\":{\"$lt\":3}}}",
+       "{\"hits\":[{\"id\":1,"},
+      {"{\"using\":\"words\",\"query\":2}", "{\"hits\":[]"},
+      {"{\"using\":\"image\",\"query\":{\"context\":[{\"positive\":[1,0],\"negative\":[0,1]}]},\"mmr\":{}}",
+       "{\"hits\":[{\"id\":3,"},
+  };
+  aiinfra_status rc = AIINFRA_OK;
+  torture_pause("rows");
+  rc = fill(store);
+  if (rc == AIINFRA_OK) rc = aiinfra_vecstore_upsert_named(store, LIST, 5, NULL);
+  torture_resume();
+  for (size_t i = 0; rc == AIINFRA_OK && i < sizeof queries / sizeof *queries; i++) {
+    rc = query(store, queries[i].request, queries[i].want);
+  }
+  return rc;
+}
+
 static aiinfra_status use_named(aiinfra_vecstore *store)
 {
-  static const uint32_t indices[] = {9, 4};
-  static const aiinfra_named_vector list[] = {{1, "image", NAMED, NULL, 2},
-                                              {3, "image", NAMED + 2, NULL, 2},
-                                              {2, "words", NAMED, indices, 2},
-                                              {1, "tokens", NAMED, NULL, 4},
-                                              {2, "tokens", NAMED + 2, NULL, 2}};
   static const aiinfra_named_vector none = {3, "image", NULL, NULL, 0};
   static const char sparse[] = "{\"sparse\":{\"using\":\"words\",\"indices\":[4],\"values\":[2]}}";
   static const int64_t id = 2;
   aiinfra_status rc = fill(store);
-  if (rc == AIINFRA_OK) rc = aiinfra_vecstore_upsert_named(store, list, 5, NULL);
+  if (rc == AIINFRA_OK) rc = aiinfra_vecstore_upsert_named(store, LIST, 5, NULL);
   if (rc == AIINFRA_OK) rc = search_named(store, NAMED, NULL, "{\"using\":\"image\"}", 1, 2);
   if (rc == AIINFRA_OK) rc = search_named(store, NAMED, "{\"n\":3}", "{\"using\":\"image\"}", 3, 1);
   if (rc == AIINFRA_OK) rc = search_named(store, NULL, NULL, sparse, 2, 1);
@@ -248,16 +276,21 @@ static aiinfra_status use_named(aiinfra_vecstore *store)
   return rc;
 }
 
-/* ctx: how much memory floats may take */
+typedef struct named_case {
+  uint64_t bytes; /* that floats may take */
+  aiinfra_status (*use)(aiinfra_vecstore *store);
+} named_case;
+
 static aiinfra_status named_scenario(void *ctx)
 {
+  const named_case *c = ctx;
   aiinfra_runtime *runtime = NULL;
   aiinfra_db *db = NULL;
   aiinfra_vecstore *store = NULL;
   aiinfra_vecstore_opts opts = AIINFRA_VECSTORE_OPTS_INIT;
   opts.dims = 2;
   opts.element = AIINFRA_ELEMENT_INT8;
-  opts.vector_bytes = *(const uint64_t *)ctx;
+  opts.vector_bytes = c->bytes;
   opts.vectors_json = "{\"image\":{\"dims\":2,\"element\":\"f16\"},\"words\":{\"sparse\":true},"
                       "\"tokens\":{\"dims\":2,\"multi\":true}}";
   torture_pause("runtime and database");
@@ -265,7 +298,7 @@ static aiinfra_status named_scenario(void *ctx)
   if (rc == AIINFRA_OK) rc = aiinfra_db_open(runtime, ":memory:", NULL, &db, NULL);
   torture_resume();
   if (rc == AIINFRA_OK) rc = torture_made(aiinfra_vecstore_open(db, "rows", &opts, &store, NULL), &store, "open");
-  if (rc == AIINFRA_OK) rc = use_named(store);
+  if (rc == AIINFRA_OK) rc = c->use(store);
   aiinfra_vecstore_free(store);
   aiinfra_db_free(db);
   aiinfra_runtime_free(runtime);
@@ -274,16 +307,20 @@ static aiinfra_status named_scenario(void *ctx)
 
 static void named(void **state)
 {
-  uint64_t bytes = 0;
+  named_case c = {0, use_named};
   (void)state;
-  assert_int_equal(torture_run("vecstore.named", named_scenario, &bytes, NULL), 0);
+  assert_int_equal(torture_run("vecstore.named", named_scenario, &c, NULL), 0);
+  c.use = use_named_stages;
+  assert_int_equal(torture_run("vecstore.named_stages", named_scenario, &c, NULL), 0);
 }
 
 static void named_read(void **state)
 {
-  uint64_t bytes = 1;
+  named_case c = {1, use_named};
   (void)state;
-  assert_int_equal(torture_run("vecstore.named_rows", named_scenario, &bytes, NULL), 0);
+  assert_int_equal(torture_run("vecstore.named_rows", named_scenario, &c, NULL), 0);
+  c.use = use_named_stages;
+  assert_int_equal(torture_run("vecstore.named_stages_rows", named_scenario, &c, NULL), 0);
 }
 
 static void payloads_in_memory(void **state)

@@ -42,6 +42,8 @@ static aiinfra_vecstore *must_open(aiinfra_db **db)
   aiinfra_vecstore_opts opts = AIINFRA_VECSTORE_OPTS_INIT;
   aiinfra_vecstore *store;
   opts.dims = 2;
+  opts.vectors_json = "{\"image\":{\"dims\":2},\"words\":{\"sparse\":true},\"tokens\":{\"dims\":2,\"metric\":"
+                      "\"ip\",\"multi\":true}}";
   assert_int_equal(aiinfra_db_open(rt, ":memory:", NULL, db, &err), AIINFRA_OK);
   assert_int_equal(aiinfra_vecstore_open(*db, "page", &opts, &store, &err), AIINFRA_OK);
   return store;
@@ -76,6 +78,34 @@ static void put_of_page(aiinfra_vecstore *store, char *cells[4])
   aiinfra_record record = {atoi(cells[0]), v, cells[2], cells[3]};
   if (aiinfra_vecstore_upsert(store, &record, 1, &err) != AIINFRA_OK) fail_msg("%s", err.message);
   json_decref(numbers);
+}
+
+static size_t floats_of(const json_t *list, float *out)
+{
+  size_t n = json_array_size(list);
+  for (size_t i = 0; i < n; i++) out[i] = (float)json_number_value(json_array_get(list, i));
+  return n;
+}
+
+/* What a row has under names: one vector, a sparse one, several. */
+static void put_named_of_page(aiinfra_vecstore *store, char *cells[4])
+{
+  float image[8], weights[8], tokens[8];
+  uint32_t indices[8];
+  json_t *one = json_loads(cells[1], 0, NULL), *sparse = json_loads(cells[2], 0, NULL);
+  json_t *several = json_loads(cells[3], 0, NULL), *list = json_object_get(sparse, "indices");
+  int id = atoi(cells[0]);
+  size_t n = 0;
+  for (size_t i = 0; i < json_array_size(list); i++) indices[i] = (uint32_t)json_integer_value(json_array_get(list, i));
+  for (size_t i = 0; i < json_array_size(several); i++) n += floats_of(json_array_get(several, i), tokens + n);
+  const aiinfra_named_vector vectors[] = {
+      {id, "image", image, NULL, floats_of(one, image)},
+      {id, "words", weights, indices, floats_of(json_object_get(sparse, "values"), weights)},
+      {id, "tokens", tokens, NULL, n}};
+  if (aiinfra_vecstore_upsert_named(store, vectors, 3, &err) != AIINFRA_OK) fail_msg("%s", err.message);
+  json_decref(one);
+  json_decref(sparse);
+  json_decref(several);
 }
 
 static void check_of_page(aiinfra_vecstore *store, const char *request, const char *want)
@@ -115,14 +145,15 @@ static void test_page(void **state)
     if (query) query = strstr(line, "` | ")[4] >= '0' && strstr(line, "` | ")[4] <= '9' && strstr(line, ": ") != NULL;
     if (!row && !query) continue;
     size_t n = cells_of(line, cells);
-    if (row && n == 4) put_of_page(store, cells);
+    if (row && n == 4 && cells[2][0] == '{') put_named_of_page(store, cells);
+    else if (row && n == 4) put_of_page(store, cells);
     n_rows += row && n == 4;
     if (!query || n != 2 || cells[1][1] != ':') continue;
     check_of_page(store, cells[0], cells[1]);
     n_queries++;
   }
-  assert_int_equal(n_rows, 4);
-  assert_int_equal(n_queries, 17);
+  assert_int_equal(n_rows, 4 + 3);
+  assert_int_equal(n_queries, 22);
   free(page);
   aiinfra_vecstore_free(store);
   aiinfra_db_free(db);
@@ -196,6 +227,50 @@ static const struct {
     {"{\"query\":{\"formula\":{\"ln\":0}}}", "ln of row 1 is not a finite number"},
     {"{\"query\":{\"formula\":{\"div\":{\"left\":1,\"right\":0}}}}", "div of row 1"},
     {"{\"query\":{\"formula\":1e39}}", "not a finite number"},
+    {"{\"vector\":[1,0],\"using\":\"picture\"}", "query.using: the collection has no vectors 'picture'; name them"},
+    {"{\"vector\":[1,0],\"using\":1}", "query.using"},
+    {"{\"prefetch\":{\"vector\":[1,0],\"using\":\"a\"},\"query\":{\"fusion\":\"rrf\"}}", "query.prefetch[0].using"},
+    {"{\"text\":\"one\",\"using\":\"image\"}", "has no vector to compare with 'image'; give it one"},
+    {"{\"prefetch\":{\"text\":\"one\"},\"query\":{\"fusion\":\"rrf\"},\"using\":\"image\"}", "say using where it is"},
+    {"{\"vector\":[1],\"using\":\"image\"}", "1 elements instead of 2"},
+    {"{\"vector\":[[1,0]],\"using\":\"image\"}", "several vectors need using with the name of multi vectors"},
+    {"{\"vector\":[[1,0]]}", "several vectors need using"},
+    {"{\"vector\":{\"indices\":[1],\"values\":[1]}}", "a sparse vector needs using with the name of sparse vectors"},
+    {"{\"query\":{\"nearest\":{\"indices\":[1],\"values\":[1]}},\"using\":\"tokens\"}",
+     "query.query: a sparse vector needs"},
+    {"{\"vector\":[1,0],\"using\":\"words\"}", "the vectors 'words' are sparse: {\"indices\""},
+    {"{\"query\":{\"indices\":[1,2],\"values\":[1]},\"using\":\"words\"}",
+     "query.query: indices and values are not as many"},
+    {"{\"query\":{\"indices\":[],\"values\":[]},\"using\":\"words\"}", "not as many"},
+    {"{\"query\":{\"indices\":[1]},\"using\":\"words\"}", "query.query.values"},
+    {"{\"query\":{\"indices\":[-1],\"values\":[1]},\"using\":\"words\"}", "query.query.indices[0]"},
+    {"{\"query\":{\"indices\":[1],\"values\":[1e39]},\"using\":\"words\"}", "query.query.values[0]"},
+    {"{\"query\":{\"indices\":[1],\"values\":[1],\"x\":1},\"using\":\"words\"}", "'x'"},
+    {"{\"query\":{\"indices\":[3,3],\"values\":[1,1]},\"using\":\"words\"}", "3 comes twice"},
+    {"{\"vector\":[[1,0],[1]],\"using\":\"tokens\"}", "query: vector 1 is not an array of 2 numbers"},
+    {"{\"vector\":[[1,0],2],\"using\":\"tokens\"}", "vector 1 is not an array of 2 numbers"},
+    {"{\"vector\":[],\"using\":\"tokens\"}", "vector 0 is not an array of 2 numbers"},
+    {"{\"vector\":[[1,1e39]],\"using\":\"tokens\"}", "element 1 of vector 0 is not a finite number"},
+    {"{\"vector\":\"a\",\"using\":\"tokens\"}", "a vector is an array of numbers"},
+    {"{\"query\":{\"recommend\":{\"positive\":[1]}},\"using\":\"words\"}",
+     "compared by one dense vector a row, but the vectors 'words' are sparse"},
+    {"{\"query\":{\"context\":[{\"positive\":1,\"negative\":4}]},\"using\":\"tokens\"}",
+     "are several a row; search by a vector"},
+    {"{\"query\":{\"discover\":{\"target\":1}},\"using\":\"tokens\"}", "are several a row; search by a vector"},
+    {"{\"vector\":[1,0],\"using\":\"tokens\",\"mmr\":{}}", "make the stage a prefetch of one with mmr"},
+    {"{\"query\":1,\"using\":\"words\",\"mmr\":{}}", "the vectors 'words' are sparse; make the stage a prefetch"},
+};
+
+/* The same stages in the options of a query in a struct. */
+static const struct {
+  const char *options, *names;
+} REFUSED_OPTIONS[] = {
+    {"{\"query\":{\"fusion\":\"rrf\"},\"using\":\"a\"}", "options.using: the collection has no vectors 'a'"},
+    {"{\"query\":{\"fusion\":\"rrf\"},\"using\":\"words\"}", "are sparse, the query's vector is not"},
+    {"{\"query\":{\"fusion\":\"rrf\"},\"multi\":2}", "use multi vectors by the option using"},
+    {"{\"query\":{\"fusion\":\"rrf\"},\"sparse\":{\"using\":\"words\",\"indices\":[1],\"values\":[1]}}",
+     "make it a stage of prefetch"},
+    {"{\"query\":{\"fusion\":\"rrf\"},\"using\":\"tokens\",\"multi\":2}", "vector 1: element 1"},
 };
 
 static void check_refused(aiinfra_vecstore *store, const char *request, aiinfra_status status, const char *names)
@@ -260,6 +335,14 @@ static void test_refused(void **state)
     check_refused(store, REFUSED[i].request, AIINFRA_EINVAL, REFUSED[i].names);
   }
   check_refused(store, "{\"vector\":{\"row\":9}}", AIINFRA_ENOENT, "no row has the id 9");
+  static const char *const names[] = {"image", "words", "tokens"};
+  for (size_t i = 0; i < AII_COUNT(names); i++) {
+    char request[80];
+    snprintf(request, sizeof request, "{\"query\":9,\"using\":\"%s\"}", names[i]);
+    check_refused(store, request, AIINFRA_ENOENT, "no row has the id 9");
+    snprintf(request, sizeof request, "{\"query\":4,\"using\":\"%s\"}", names[i]);
+    check_refused(store, request, AIINFRA_ENOENT, "row 4 has no vector under");
+  }
   check_refused(store, "{\"searches\":[{\"query\":1},{\"query\":9}]}", AIINFRA_ENOENT, "searches[1]");
   const float none[2] = {NAN, 0};
   aiinfra_query q = AIINFRA_QUERY_INIT;
@@ -270,6 +353,17 @@ static void test_refused(void **state)
   q.options_json = "{\"query\":{\"fusion\":\"rrf\"}}";
   assert_int_equal(aiinfra_vecstore_search(store, &q, hits, 10, &n, &err), AIINFRA_EINVAL);
   assert_non_null(strstr(err.message, "element 0 of the vector"));
+  const float bad[4] = {1, 0, 1, NAN};
+  q.vector = bad;
+  for (size_t i = 0; i < AII_COUNT(REFUSED_OPTIONS); i++) {
+    q.options_json = REFUSED_OPTIONS[i].options;
+    assert_int_equal(aiinfra_vecstore_search(store, &q, hits, 10, &n, &err), AIINFRA_EINVAL);
+    if (strstr(err.message, REFUSED_OPTIONS[i].names) == NULL) fail_msg("%s: %s", q.options_json, err.message);
+  }
+  q.vector = NULL;
+  q.options_json = "{\"query\":[[1,0]],\"using\":\"tokens\",\"multi\":2}";
+  assert_int_equal(aiinfra_vecstore_search(store, &q, hits, 10, &n, &err), AIINFRA_EINVAL);
+  assert_non_null(strstr(err.message, "the query's struct has no vector"));
   aiinfra_vecstore_free(store);
   aiinfra_db_free(db);
 }

@@ -30,6 +30,12 @@ static bool maybe(unsigned percent)
 
 /* ---- rows ------------------------------------------------------------------------------------------------------ */
 
+#define NAMES                                                                                 \
+  "{\"image\":{\"dims\":4,\"metric\":\"%s\",\"element\":\"%s\"},\"words\":{\"sparse\":true}," \
+  "\"tokens\":{\"dims\":3,\"metric\":\"%s\",\"multi\":true}}"
+
+static const size_t DIMS[TREE_SPACES] = {TREE_DIMS, 4, 0, 3};
+
 static const char *const WORDS[] = {"red fox",     "a lazy dog", "the quick brown fox",
                                     "red dog red", "blue",       "fox and dog"};
 
@@ -55,10 +61,66 @@ static json_t *random_payload(void)
   return p;
 }
 
+static json_t *numbers(const float *v, size_t n)
+{
+  json_t *array = json_array();
+  for (size_t d = 0; d < n; d++) json_array_append_new(array, json_real((double)v[d]));
+  return array;
+}
+
+static json_t *random_sparse(void)
+{
+  json_t *indices = json_array(), *values = json_array();
+  for (int t = 0; t < TREE_TERMS; t++) {
+    if (!maybe(25) && (t < TREE_TERMS - 1 || json_array_size(indices) > 0)) continue;
+    json_array_insert_new(indices, 0, json_integer(t));
+    json_array_insert_new(values, 0, json_real((double)((int)below(17) - 8) / 4));
+  }
+  return json_pack("{s:o,s:o}", "indices", indices, "values", values);
+}
+
+/* In the form of its space. */
+static json_t *random_vector(int space)
+{
+  float v[TREE_DIMS];
+  if (space == TREE_WORDS) return random_sparse();
+  random_numbers(v);
+  if (space != TREE_TOKENS || maybe(20)) return numbers(v, DIMS[space]);
+  json_t *several = json_array();
+  for (unsigned n = 1 + below(TREE_VECTORS); n > 0; n--) {
+    random_numbers(v);
+    json_array_append_new(several, numbers(v, DIMS[space]));
+  }
+  return several;
+}
+
+/* Writes it as a caller does; NULL: the row loses what it has. */
+static void put_named(aiinfra_vecstore *store, int id, int space, const json_t *vector)
+{
+  float values[TREE_VECTORS * TREE_DIMS];
+  uint32_t indices[TREE_TERMS];
+  const json_t *list = json_object_get(vector, "indices");
+  bool several = json_is_array(json_array_get(vector, 0));
+  aiinfra_named_vector named = {id, TREE_NAMES[space], vector != NULL ? values : NULL, NULL, 0};
+  for (size_t i = 0; i < json_array_size(list); i++) {
+    indices[named.n] = (uint32_t)json_integer_value(json_array_get(list, i));
+    values[named.n++] = (float)json_number_value(json_array_get(json_object_get(vector, "values"), i));
+    named.indices = indices;
+  }
+  for (size_t i = 0; list == NULL && vector != NULL && i < (several ? json_array_size(vector) : 1); i++) {
+    const json_t *one = several ? json_array_get(vector, i) : vector;
+    for (size_t d = 0; d < DIMS[space]; d++) values[named.n++] = (float)json_number_value(json_array_get(one, d));
+  }
+  if (aiinfra_vecstore_upsert_named(store, &named, 1, &err) != AIINFRA_OK) fail_msg("%s", err.message);
+  if (vector != NULL) tree_read(&oracle, space, vector, &oracle.rows[id].of[space]);
+  else memset(&oracle.rows[id].of[space], 0, sizeof(tree_vector));
+}
+
 static void put(aiinfra_vecstore *store, int id)
 {
   tree_row *row = &oracle.rows[id];
   _Alignas(64) float raw[TREE_DIMS], own[TREE_DIMS];
+  oracle.store = store;
   random_numbers(raw);
   json_decref(row->payload);
   row->payload = random_payload();
@@ -67,32 +129,29 @@ static void put(aiinfra_vecstore *store, int id)
   aiinfra_record record = {id, raw, maybe(60) ? WORDS[below(6)] : NULL, payload};
   if (aiinfra_vecstore_upsert(store, &record, 1, &err) != AIINFRA_OK) fail_msg("%s", err.message);
   aii_index_take(&store->index, own, raw);
-  memcpy(row->v, own, sizeof own);
+  memcpy(row->of[TREE_FIRST].v[0], own, sizeof own);
+  row->of[TREE_FIRST].n = 1;
   free(payload);
+  for (int space = TREE_IMAGE; space < TREE_SPACES; space++) {
+    json_t *vector = maybe(75) ? random_vector(space) : NULL;
+    if (vector != NULL || maybe(50)) put_named(store, id, space, vector); /* else it keeps what it has */
+    json_decref(vector);
+  }
 }
 
 /* ---- random queries -------------------------------------------------------------------------------------------- */
 
-static int some_row(void)
+static int some_row(int space)
 {
   int id = (int)below(TREE_ROWS);
-  while (!oracle.rows[id].there) id = (id + 1) % TREE_ROWS;
+  while (!oracle.rows[id].there || oracle.rows[id].of[space].n == 0) id = (id + 1) % TREE_ROWS;
   return id;
 }
 
-static json_t *random_array(void)
+static json_t *random_example(int space)
 {
-  float v[TREE_DIMS];
-  json_t *array = json_array();
-  random_numbers(v);
-  for (int d = 0; d < TREE_DIMS; d++) json_array_append_new(array, json_real((double)v[d]));
-  return array;
-}
-
-static json_t *random_example(void)
-{
-  if (maybe(40)) return random_array();
-  return maybe(50) ? json_integer(some_row()) : json_pack("{s:i}", "row", some_row());
+  if (maybe(40)) return random_vector(space);
+  return maybe(50) ? json_integer(some_row(space)) : json_pack("{s:i}", "row", some_row(space));
 }
 
 static json_t *random_filter(void)
@@ -107,25 +166,26 @@ static json_t *random_filter(void)
   }
 }
 
-static json_t *random_examples(unsigned least)
+static json_t *random_examples(int space, unsigned least)
 {
   json_t *array = json_array();
-  for (unsigned n = least + below(3); n > 0; n--) json_array_append_new(array, random_example());
+  for (unsigned n = least + below(3); n > 0; n--) json_array_append_new(array, random_example(space));
   return array;
 }
 
-static json_t *random_recommend(bool best)
+static json_t *random_recommend(int space, bool best)
 {
-  json_t *r = json_pack("{s:o,s:o}", "positive", random_examples(1), "negative", random_examples(0));
+  json_t *r = json_pack("{s:o,s:o}", "positive", random_examples(space, 1), "negative", random_examples(space, 0));
   json_object_set_new(r, "strategy", json_string(best ? "best_score" : "average"));
   return json_pack("{s:o}", "recommend", r);
 }
 
-static json_t *random_pairs(unsigned least)
+static json_t *random_pairs(int space, unsigned least)
 {
   json_t *array = json_array();
   for (unsigned n = least + below(3); n > 0; n--) {
-    json_array_append_new(array, json_pack("{s:o,s:o}", "positive", random_example(), "negative", random_example()));
+    json_array_append_new(array,
+                          json_pack("{s:o,s:o}", "positive", random_example(space), "negative", random_example(space)));
   }
   return array;
 }
@@ -215,24 +275,33 @@ static void add_text(json_t *stage)
   json_object_set_new(stage, "text", json_string(texts[below(4)]));
 }
 
+/* Which vectors a stage compares; `dense`: one a row. */
+static int random_space(json_t *stage, bool dense)
+{
+  int space = maybe(50) ? TREE_FIRST : dense ? TREE_IMAGE : TREE_IMAGE + (int)below(TREE_SPACES - TREE_IMAGE);
+  if (space != TREE_FIRST) json_object_set_new(stage, "using", json_string(TREE_NAMES[space]));
+  return space;
+}
+
 static void add_vector(json_t *stage)
 {
-  if (maybe(60)) json_object_set_new(stage, "vector", random_example());
-  else if (maybe(50)) json_object_set_new(stage, "query", random_example());
-  else json_object_set_new(stage, "query", json_pack("{s:o}", "nearest", random_example()));
+  int space = random_space(stage, false);
+  if (maybe(60)) json_object_set_new(stage, "vector", random_example(space));
+  else if (maybe(50)) json_object_set_new(stage, "query", random_example(space));
+  else json_object_set_new(stage, "query", json_pack("{s:o}", "nearest", random_example(space)));
 }
 
 /* A query that is about lists: those of prefetches, or of the stage's own vector and words. */
 static void add_combination(json_t *stage, size_t n)
 {
   bool formula = maybe(50), vector = n == 0 && (!formula || maybe(60)), text = n == 0 && (!formula || maybe(40));
-  if (vector) json_object_set_new(stage, "vector", random_example());
+  if (vector) json_object_set_new(stage, "vector", random_example(random_space(stage, false)));
   if (text) add_text(stage);
   if (n == 0) n = (size_t)vector + (size_t)text;
   json_object_set_new(stage, "query", formula ? random_formula((unsigned)n) : random_fusion(n));
 }
 
-static void add_order(json_t *stage, bool outermost)
+static void add_order(json_t *stage, bool outermost, bool by_vector)
 {
   if (maybe(80)) json_object_set_new(stage, "limit", json_integer(1 + below(20)));
   if (maybe(15)) json_object_set_new(stage, "score_threshold", json_real((double)below(20) / 40 - 0.1));
@@ -241,7 +310,9 @@ static void add_order(json_t *stage, bool outermost)
     return;
   }
   if (maybe(25)) json_object_set_new(stage, "offset", json_integer(below(6)));
-  if (maybe(20)) {
+  int space = tree_space(stage);
+  if (space < TREE_WORDS && maybe(20)) { /* which compares one vector a row */
+    if (!by_vector && maybe(50)) json_object_set_new(stage, "using", json_string("image"));
     json_t *mmr = json_pack("{s:f}", "lambda", (double)below(5) / 4);
     if (maybe(50)) json_object_set_new(mmr, "candidates", json_integer(below(40)));
     json_object_set_new(stage, "mmr", mmr);
@@ -255,6 +326,8 @@ static json_t *random_stage(unsigned depth)
     json_array_append_new(prefetch, random_stage(depth + 1));
   }
   size_t n = json_array_size(prefetch);
+  bool by_vector = false;
+  int space;
   switch (below(8)) {
     case 0: add_vector(stage); break;
     case 1: add_text(stage); break;
@@ -262,11 +335,16 @@ static json_t *random_stage(unsigned depth)
       add_vector(stage);
       add_text(stage);
       break;
-    case 3: json_object_set_new(stage, "query", random_recommend(maybe(50))); break;
+    case 3:
+      json_object_set_new(stage, "query", random_recommend(random_space(stage, true), maybe(50)));
+      by_vector = true;
+      break;
     case 4:
-      if (maybe(50)) json_object_set_new(stage, "query", json_pack("{s:o}", "context", random_pairs(1)));
+      space = random_space(stage, true);
+      by_vector = true;
+      if (maybe(50)) json_object_set_new(stage, "query", json_pack("{s:o}", "context", random_pairs(space, 1)));
       else {
-        json_t *d = json_pack("{s:o,s:o}", "target", random_example(), "context", random_pairs(0));
+        json_t *d = json_pack("{s:o,s:o}", "target", random_example(space), "context", random_pairs(space, 0));
         json_object_set_new(stage, "query", json_pack("{s:o}", "discover", d));
       }
       break;
@@ -275,7 +353,8 @@ static json_t *random_stage(unsigned depth)
   if (n > 0) json_object_set(stage, "prefetch", prefetch);
   json_decref(prefetch);
   if (maybe(35)) json_object_set_new(stage, "filter", random_filter());
-  add_order(stage, depth == 0);
+  by_vector = by_vector || tree_vector_of(stage) != NULL;
+  add_order(stage, depth == 0, by_vector);
   return stage;
 }
 
@@ -348,15 +427,20 @@ static void check_struct(aiinfra_vecstore *store, const json_t *stage, const jso
   const json_t *vector = json_object_get(stage, "vector"), *filter = json_object_get(stage, "filter");
   json_t *options = json_deep_copy(stage);
   aiinfra_query q = AIINFRA_QUERY_INIT;
-  float v[TREE_DIMS];
-  size_t n;
+  float v[TREE_VECTORS * TREE_DIMS];
+  size_t n, n_floats = 0;
+  bool several = json_is_array(json_array_get(vector, 0));
   bool tree = json_object_get(stage, "query") != NULL || json_object_get(stage, "prefetch") != NULL;
   bool refused = !tree && vector == NULL && json_object_get(stage, "mmr") != NULL; /* alone, words are not compared */
   if (refused || (vector != NULL && !json_is_array(vector))) {
     json_decref(options);
     return;
   }
-  for (size_t d = 0; d < TREE_DIMS; d++) v[d] = (float)json_number_value(json_array_get(vector, d));
+  for (size_t i = 0; i < (several ? json_array_size(vector) : 1); i++) {
+    const json_t *one = several ? json_array_get(vector, i) : vector;
+    for (size_t d = 0; d < json_array_size(one); d++) v[n_floats++] = (float)json_number_value(json_array_get(one, d));
+  }
+  if (several) json_object_set_new(options, "multi", json_integer((json_int_t)json_array_size(vector)));
   char *filter_text = filter != NULL ? json_dumps(filter, 0) : NULL;
   static const char *const out[] = {"vector", "text", "filter", "limit"};
   for (size_t i = 0; i < 4; i++) json_object_del(options, out[i]);
@@ -406,10 +490,15 @@ static bool check_tree(aiinfra_vecstore *store, json_t *stage, json_t **answer)
   return rc == AIINFRA_OK;
 }
 
+/* Each kind of vectors has a metric of its own. */
 static aiinfra_vecstore *must_open(aiinfra_db *db, int32_t metric, uint64_t bytes)
 {
+  static const char *const metrics[] = {"l2", "cosine", "ip", "l2", "cosine"};
   aiinfra_vecstore_opts opts = AIINFRA_VECSTORE_OPTS_INIT;
   aiinfra_vecstore *store;
+  char names[200];
+  snprintf(names, sizeof names, NAMES, metrics[metric + 1], bytes > 0 ? "f16" : "f32", metrics[metric]);
+  opts.vectors_json = names;
   opts.dims = TREE_DIMS;
   opts.metric = metric;
   opts.payload_bytes = opts.vector_bytes = bytes;
@@ -446,9 +535,10 @@ static size_t run_all(int32_t metric, uint64_t bytes, unsigned cases)
     searches = json_array();
     answers = json_array();
     for (int p = 0; p < 5; p++) put(store, (int)below(TREE_ROWS));
-    int64_t gone = some_row();
+    int64_t gone = some_row(TREE_FIRST);
     assert_int_equal(aiinfra_vecstore_remove(store, &gone, 1, NULL, &err), AIINFRA_OK);
     oracle.rows[gone].there = false;
+    memset(oracle.rows[gone].of, 0, sizeof oracle.rows[gone].of);
   }
   json_decref(searches);
   json_decref(answers);

@@ -2,7 +2,7 @@
  *
  * It knows the rules of docs/vector.md and goes over all rows for every stage: nothing is compiled, indexed or kept.
  * What it takes from the library is what other tests check: the score of two vectors, and the words of a text.
- * Filters are filter_oracle.h's.
+ * Filters are filter_oracle.h's. Rows may have vectors under the names image, words (sparse) and tokens (several).
  */
 #ifndef AIINFRA_TESTS_TREE_ORACLE_H
 #define AIINFRA_TESTS_TREE_ORACLE_H
@@ -11,10 +11,19 @@
 #include "src/vector/vector.h"
 
 enum { TREE_DIMS = 6, TREE_ROWS = 150, TREE_HITS = 1200, TREE_LISTS = 8, TREE_FILTERS = 12 };
+enum { TREE_VECTORS = 4, TREE_TERMS = 12 };
+enum { TREE_FIRST, TREE_IMAGE, TREE_WORDS, TREE_TOKENS, TREE_SPACES };
+
+/* What a row has under a name, or what a stage searches by. */
+typedef struct tree_vector {
+  float v[TREE_VECTORS][TREE_DIMS]; /* n of them, as the index has them; zero where there is none */
+  size_t n;
+  double weight[TREE_TERMS]; /* of words; NAN: not one of its indices */
+} tree_vector;
 
 typedef struct tree_row {
   bool there;
-  float v[TREE_DIMS]; /* as the index has it */
+  tree_vector of[TREE_SPACES]; /* n 0: none */
   json_t *payload;
 } tree_row;
 
@@ -41,27 +50,89 @@ static void tree_answer(tree_oracle *o, const json_t *stage, tree_list *out);
 
 /* ---- vectors --------------------------------------------------------------------------------------------------- */
 
-static double tree_score(const tree_oracle *o, const float *a, const float *b)
+static const char *const TREE_NAMES[TREE_SPACES] = {NULL, "image", "words", "tokens"};
+
+static int tree_space(const json_t *stage)
 {
-  const aii_index *index = &o->store->index;
+  const char *name = json_string_value(json_object_get(stage, "using"));
+  int space = TREE_SPACES - 1;
+  while (name != NULL && space > TREE_FIRST && strcmp(TREE_NAMES[space], name) != 0) space--;
+  return name != NULL ? space : TREE_FIRST;
+}
+
+static aii_index *tree_index(const tree_oracle *o, int space)
+{
+  if (space == TREE_FIRST) return &o->store->index;
+  for (size_t i = 0; i < o->store->n_named; i++) {
+    if (strcmp(o->store->named[i]->label, TREE_NAMES[space]) == 0) return &o->store->named[i]->index;
+  }
+  abort();
+}
+
+static double tree_score(const tree_oracle *o, int space, const float *a, const float *b)
+{
+  const aii_index *index = tree_index(o, space);
   _Alignas(64) float query[TREE_DIMS];
   memcpy(query, a, sizeof query);
   return (double)aii_index_score(index, aii_index_dist(index, query, b));
 }
 
+/* false: they have nothing in common. */
+static bool tree_compare(const tree_oracle *o, int space, const tree_vector *query, const tree_vector *row,
+                         double *score)
+{
+  bool met = false;
+  *score = 0;
+  for (size_t t = 0; space == TREE_WORDS && t < TREE_TERMS; t++) {
+    if (isnan(query->weight[t]) || isnan(row->weight[t])) continue;
+    *score += query->weight[t] * row->weight[t];
+    met = true;
+  }
+  if (space == TREE_WORDS) return row->n > 0 && met;
+  for (size_t i = 0; i < query->n; i++) {
+    double best = -INFINITY;
+    for (size_t j = 0; j < row->n; j++) best = fmax(best, tree_score(o, space, query->v[i], row->v[j]));
+    *score += best;
+  }
+  return row->n > 0;
+}
+
+static void tree_take(const tree_oracle *o, int space, const json_t *numbers, float *to)
+{
+  _Alignas(64) float raw[TREE_DIMS] = {0}, own[TREE_DIMS] = {0};
+  for (size_t d = 0; d < json_array_size(numbers); d++) {
+    raw[d] = (float)json_number_value(json_array_get(numbers, d));
+  }
+  aii_index_take(tree_index(o, space), own, raw);
+  memcpy(to, own, sizeof own);
+}
+
+/* A vector in JSON, of any form. */
+static void tree_read(const tree_oracle *o, int space, const json_t *json, tree_vector *to)
+{
+  const json_t *indices = json_object_get(json, "indices"), *values = json_object_get(json, "values");
+  memset(to, 0, sizeof *to);
+  for (size_t t = 0; t < TREE_TERMS; t++) to->weight[t] = NAN;
+  for (size_t i = 0; i < json_array_size(indices); i++) {
+    to->weight[json_integer_value(json_array_get(indices, i))] = json_number_value(json_array_get(values, i));
+  }
+  bool several = json_is_array(json_array_get(json, 0));
+  to->n = several ? json_array_size(json) : 1;
+  for (size_t i = 0; indices == NULL && i < to->n; i++) {
+    tree_take(o, space, several ? json_array_get(json, i) : json, to->v[i]);
+  }
+}
+
 /* An example's vector; a row that it names is taken out. */
-static void tree_example(const tree_oracle *o, const json_t *example, float *to, bool *in)
+static void tree_example(const tree_oracle *o, int space, const json_t *example, tree_vector *to, bool *in)
 {
   const json_t *id = json_is_integer(example) ? example : json_object_get(example, "row");
-  if (id != NULL) {
-    memcpy(to, o->rows[json_integer_value(id)].v, TREE_DIMS * sizeof *to);
-    in[json_integer_value(id)] = false;
+  if (id == NULL) {
+    tree_read(o, space, example, to);
     return;
   }
-  _Alignas(64) float raw[TREE_DIMS], own[TREE_DIMS];
-  for (size_t d = 0; d < TREE_DIMS; d++) raw[d] = (float)json_number_value(json_array_get(example, d));
-  aii_index_take(&o->store->index, own, raw);
-  memcpy(to, own, sizeof own);
+  *to = o->rows[json_integer_value(id)].of[space];
+  in[json_integer_value(id)] = false;
 }
 
 /* ---- lists ----------------------------------------------------------------------------------------------------- */
@@ -113,20 +184,22 @@ static void tree_words(const tree_oracle *o, const char *text, const bool *in, s
   }
 }
 
-static void tree_nearest(const tree_oracle *o, const float *query, const bool *in, size_t most, tree_list *out)
+static void tree_nearest(const tree_oracle *o, int space, const tree_vector *query, const bool *in, size_t most,
+                         tree_list *out)
 {
+  double score;
   for (int id = 0; id < TREE_ROWS; id++) {
-    if (in[id]) tree_add(out, id, tree_score(o, query, o->rows[id].v));
+    if (in[id] && tree_compare(o, space, query, &o->rows[id].of[space], &score)) tree_add(out, id, score);
   }
   tree_sort(out, most);
 }
 
-static void tree_hybrid(const tree_oracle *o, const float *query, const char *text, const bool *in, size_t most,
-                        tree_list *out)
+static void tree_hybrid(const tree_oracle *o, int space, const tree_vector *query, const char *text, const bool *in,
+                        size_t most, tree_list *out)
 {
   static tree_list by_vector, by_words;
   by_vector.n = by_words.n = 0;
-  tree_nearest(o, query, in, most, &by_vector);
+  tree_nearest(o, space, query, in, most, &by_vector);
   tree_words(o, text, in, most, &by_words);
   for (int id = 0; id < TREE_ROWS; id++) {
     size_t a = tree_rank(&by_vector, id), b = tree_rank(&by_words, id);
@@ -144,35 +217,38 @@ static double tree_squashed(double x)
 }
 
 /* *query: the mean for strategy average. */
-static bool tree_recommend(const tree_oracle *o, const json_t *r, bool *in, size_t most, float *query, tree_list *out)
+static bool tree_recommend(const tree_oracle *o, int space, const json_t *r, bool *in, size_t most, tree_vector *query,
+                           tree_list *out)
 {
-  static float examples[2][16][TREE_DIMS];
+  static tree_vector examples[2][16];
   const json_t *sides[2] = {json_object_get(r, "positive"), json_object_get(r, "negative")};
   const char *strategy = json_string_value(json_object_get(r, "strategy"));
   double sums[2][TREE_DIMS] = {{0}};
   for (int side = 0; side < 2; side++) {
     for (size_t i = 0; i < json_array_size(sides[side]); i++) {
-      tree_example(o, json_array_get(sides[side], i), examples[side][i], in);
-      for (size_t d = 0; d < TREE_DIMS; d++) sums[side][d] += (double)examples[side][i][d];
+      tree_example(o, space, json_array_get(sides[side], i), &examples[side][i], in);
+      for (size_t d = 0; d < TREE_DIMS; d++) sums[side][d] += (double)examples[side][i].v[0][d];
     }
   }
   if (strategy == NULL || strcmp(strategy, "average") == 0) {
-    _Alignas(64) float mean[TREE_DIMS], own[TREE_DIMS];
+    _Alignas(64) float mean[TREE_DIMS], own[TREE_DIMS] = {0};
     for (size_t d = 0; d < TREE_DIMS; d++) {
       double m = sums[0][d] / (double)json_array_size(sides[0]);
       if (json_array_size(sides[1]) > 0) m = 2 * m - sums[1][d] / (double)json_array_size(sides[1]);
       mean[d] = (float)m;
     }
-    aii_index_take(&o->store->index, own, mean);
-    memcpy(query, own, sizeof own);
+    aii_index_take(tree_index(o, space), own, mean);
+    memset(query, 0, sizeof *query);
+    memcpy(query->v[0], own, sizeof own);
+    query->n = 1;
     return true;
   }
   for (int id = 0; id < TREE_ROWS; id++) {
     double best[2] = {-INFINITY, -INFINITY};
-    if (!in[id]) continue;
+    if (!in[id] || o->rows[id].of[space].n == 0) continue;
     for (int side = 0; side < 2; side++) {
       for (size_t i = 0; i < json_array_size(sides[side]); i++) {
-        best[side] = fmax(best[side], tree_score(o, examples[side][i], o->rows[id].v));
+        best[side] = fmax(best[side], tree_score(o, space, examples[side][i].v[0], o->rows[id].of[space].v[0]));
       }
     }
     bool liked = best[0] > best[1];
@@ -183,20 +259,21 @@ static bool tree_recommend(const tree_oracle *o, const json_t *r, bool *in, size
   return false;
 }
 
-static void tree_discover(const tree_oracle *o, const json_t *target, const json_t *pairs, bool *in, size_t most,
-                          tree_list *out)
+static void tree_discover(const tree_oracle *o, int space, const json_t *target, const json_t *pairs, bool *in,
+                          size_t most, tree_list *out)
 {
-  static float to[TREE_DIMS], positive[16][TREE_DIMS], negative[16][TREE_DIMS];
-  if (target != NULL) tree_example(o, target, to, in);
+  static tree_vector to, positive[16], negative[16];
+  if (target != NULL) tree_example(o, space, target, &to, in);
   for (size_t i = 0; i < json_array_size(pairs); i++) {
-    tree_example(o, json_object_get(json_array_get(pairs, i), "positive"), positive[i], in);
-    tree_example(o, json_object_get(json_array_get(pairs, i), "negative"), negative[i], in);
+    tree_example(o, space, json_object_get(json_array_get(pairs, i), "positive"), &positive[i], in);
+    tree_example(o, space, json_object_get(json_array_get(pairs, i), "negative"), &negative[i], in);
   }
   for (int id = 0; id < TREE_ROWS; id++) {
-    if (!in[id]) continue;
-    double score = target != NULL ? 0.5 * (tree_squashed(tree_score(o, to, o->rows[id].v)) + 1) : 0;
+    const float *v = o->rows[id].of[space].v[0];
+    if (!in[id] || o->rows[id].of[space].n == 0) continue;
+    double score = target != NULL ? 0.5 * (tree_squashed(tree_score(o, space, to.v[0], v)) + 1) : 0;
     for (size_t i = 0; i < json_array_size(pairs); i++) {
-      double p = tree_score(o, positive[i], o->rows[id].v), n = tree_score(o, negative[i], o->rows[id].v);
+      double p = tree_score(o, space, positive[i].v[0], v), n = tree_score(o, space, negative[i].v[0], v);
       if (target == NULL) score += tree_squashed(p < n ? p - n : 0);
       else score += p > n ? 1 : p < n ? -1 : 0;
     }
@@ -369,8 +446,8 @@ static void tree_formula(tree_oracle *o, const json_t *query, const tree_list *l
 /* ---- order ----------------------------------------------------------------------------------------------------- */
 
 /* query: NULL: relevance is the score. */
-static void tree_mmr(const tree_oracle *o, const json_t *mmr, const float *query, size_t depth, size_t wanted,
-                     tree_list *list)
+static void tree_mmr(const tree_oracle *o, int space, const json_t *mmr, const tree_vector *query, size_t depth,
+                     size_t wanted, tree_list *list)
 {
   static tree_list picked;
   const json_t *l = json_object_get(mmr, "lambda");
@@ -381,11 +458,13 @@ static void tree_mmr(const tree_oracle *o, const json_t *mmr, const float *query
     double best = -INFINITY;
     size_t at = TREE_HITS;
     for (size_t i = 0; i < list->n; i++) {
-      const float *v = o->rows[list->hits[i].id].v;
+      const float *v = o->rows[list->hits[i].id].of[space].v[0];
       double alike = -INFINITY,
-             value = lambda * (query != NULL ? tree_score(o, query, v) : (double)list->hits[i].score);
+             value = lambda * (query != NULL ? tree_score(o, space, query->v[0], v) : (double)list->hits[i].score);
       if (tree_rank(&picked, list->hits[i].id) > 0) continue;
-      for (size_t j = 0; j < picked.n; j++) alike = fmax(alike, tree_score(o, o->rows[picked.hits[j].id].v, v));
+      for (size_t j = 0; j < picked.n; j++) {
+        alike = fmax(alike, tree_score(o, space, o->rows[picked.hits[j].id].of[space].v[0], v));
+      }
       if (picked.n > 0) value -= (1 - lambda) * alike;
       if (at == TREE_HITS || value > best) at = i;
       best = fmax(best, value);
@@ -420,7 +499,8 @@ static void tree_groups(const tree_oracle *o, const json_t *group, size_t k, tre
   memcpy(list, &out, sizeof out);
 }
 
-static void tree_finish(const tree_oracle *o, const json_t *stage, const float *query, size_t depth, tree_list *out)
+static void tree_finish(const tree_oracle *o, const json_t *stage, const tree_vector *query, size_t depth,
+                        tree_list *out)
 {
   const json_t *threshold = json_object_get(stage, "score_threshold"), *mmr = json_object_get(stage, "mmr");
   size_t offset = (size_t)tree_int(stage, "offset", 0), wanted = offset + (size_t)tree_int(stage, "limit", 10);
@@ -430,7 +510,7 @@ static void tree_finish(const tree_oracle *o, const json_t *stage, const float *
     tree_groups(o, json_object_get(stage, "group"), (size_t)tree_int(stage, "limit", 10), out);
     return;
   }
-  if (mmr != NULL) tree_mmr(o, mmr, query, depth, wanted, out);
+  if (mmr != NULL) tree_mmr(o, tree_space(stage), mmr, query, depth, wanted, out);
   out->n = AII_MIN(out->n, wanted);
   size_t skip = AII_MIN(offset, out->n);
   out->n -= skip;
@@ -470,7 +550,7 @@ static size_t tree_implicit(const tree_oracle *o, const json_t *stage, const jso
                             tree_list *lists)
 {
   bool in[TREE_ROWS];
-  float query[TREE_DIMS];
+  tree_vector query;
   const json_t *mmr = json_object_get(stage, "mmr");
   size_t wanted = (size_t)tree_int(stage, "offset", 0) + (size_t)tree_int(stage, "limit", 10), n = 0;
   size_t depth = AII_MAX(4 * wanted, (size_t)60);
@@ -479,8 +559,8 @@ static size_t tree_implicit(const tree_oracle *o, const json_t *stage, const jso
   if (vector != NULL) {
     (void)tree_rows(o, NULL, 0, false, in);
     lists[n].n = 0;
-    tree_example(o, vector, query, in);
-    tree_nearest(o, query, in, depth, &lists[n++]);
+    tree_example(o, tree_space(stage), vector, &query, in);
+    tree_nearest(o, tree_space(stage), &query, in, depth, &lists[n++]);
   }
   if (text != NULL) {
     (void)tree_rows(o, NULL, 0, false, in);
@@ -494,7 +574,8 @@ static const json_t *tree_vector_of(const json_t *stage)
 {
   const json_t *vector = json_object_get(stage, "vector"), *query = json_object_get(stage, "query");
   const json_t *nearest = json_object_get(query, "nearest");
-  bool example = json_is_array(query) || json_is_integer(query) || json_object_get(query, "row") != NULL;
+  bool example = json_is_array(query) || json_is_integer(query) || json_object_get(query, "row") != NULL ||
+                 json_object_get(query, "indices") != NULL;
   return vector != NULL ? vector : nearest != NULL ? nearest : example ? query : NULL;
 }
 
@@ -506,30 +587,32 @@ static void tree_search(tree_oracle *o, const json_t *stage, tree_list *lists, s
   bool in[TREE_ROWS], formula = json_object_get(query, "formula") != NULL, by_vector = false;
   bool fusion = json_object_get(query, "fusion") != NULL || json_object_get(query, "rrf") != NULL ||
                 json_object_get(query, "weighted") != NULL;
-  float v[TREE_DIMS];
+  int space = tree_space(stage);
+  tree_vector v;
   bool narrowed = n_lists > 0 || fusion;
   if (n_lists == 0 && (formula || fusion)) n_lists = tree_implicit(o, stage, vector, text, formula, lists);
   (void)tree_rows(o, lists, n_lists, narrowed, in);
   if (vector != NULL && !formula && !fusion) {
-    tree_example(o, vector, v, in);
+    tree_example(o, space, vector, &v, in);
     by_vector = true;
   }
   out->n = 0;
-  if (recommend != NULL) by_vector = tree_recommend(o, recommend, in, TREE_ROWS, v, out);
+  if (recommend != NULL) by_vector = tree_recommend(o, space, recommend, in, TREE_ROWS, &v, out);
   size_t n = 0;
   if (discover != NULL)
-    tree_discover(o, json_object_get(discover, "target"), json_object_get(discover, "context"), in, TREE_ROWS, out);
+    tree_discover(o, space, json_object_get(discover, "target"), json_object_get(discover, "context"), in, TREE_ROWS,
+                  out);
   if (json_object_get(query, "context") != NULL)
-    tree_discover(o, NULL, json_object_get(query, "context"), in, TREE_ROWS, out);
+    tree_discover(o, space, NULL, json_object_get(query, "context"), in, TREE_ROWS, out);
   for (int id = 0; id < TREE_ROWS; id++) n += in[id];
   size_t depth = tree_depth(stage, by_vector && text != NULL, n);
   if (fusion) tree_fuse(query, lists, n_lists, depth, out);
   else if (formula) tree_formula(o, query, lists, n_lists, in, depth, out);
-  else if (by_vector && text != NULL) tree_hybrid(o, v, text, in, depth, out);
-  else if (by_vector) tree_nearest(o, v, in, depth, out);
+  else if (by_vector && text != NULL) tree_hybrid(o, space, &v, text, in, depth, out);
+  else if (by_vector) tree_nearest(o, space, &v, in, depth, out);
   else if (text != NULL) tree_words(o, text, in, depth, out);
   if (!(by_vector && text != NULL)) tree_sort(out, depth);
-  tree_finish(o, stage, by_vector ? v : NULL, depth, out);
+  tree_finish(o, stage, by_vector ? &v : NULL, depth, out);
 }
 
 static void tree_answer(tree_oracle *o, const json_t *stage, tree_list *out)
