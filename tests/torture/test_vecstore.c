@@ -150,7 +150,7 @@ static aiinfra_status walk(aiinfra_db *db)
   aiinfra_status rc = torture_made(aiinfra_vecstore_open(db, "walked", &opts, &store, NULL), &store, "open");
   if (rc == AIINFRA_OK) rc = aiinfra_vecstore_upsert(store, records, ROWS, NULL);
   if (rc == AIINFRA_OK) {
-    rc = torture_made(aiinfra_vecstore_search(store, &q, hits, &n, NULL), &explain, "explain");
+    rc = torture_made(aiinfra_vecstore_search(store, &q, hits, 4, &n, NULL), &explain, "explain");
     torture_check(n == (rc == AIINFRA_OK ? 4 : 0), "all hits or none");
     torture_check(rc != AIINFRA_OK || strstr(explain, "\"plan\":\"filtered graph\"") != NULL, "the plan");
   }
