@@ -18,7 +18,7 @@ enum {
   LOOK = 4,      /* steps between looks at the share */
   SAMPLE = 64,   /* slots met, at least, that tell anything */
   EXPECTED = 12, /* had they as many allowed ones as there are on the whole, these were so many: fewer may be chance */
-  SURE = 48,     /* the same, where they are less than two thirds of that many */
+  SURE = 48,     /* the same, where less than two thirds of that many are allowed */
   ENDURED = 512, /* slots met without many allowed ones, at most */
   ENOUGH = 16,   /* new allowed slots in a step: no more hidden neighbours are looked behind */
   MANY = 4,      /* at least a 4th of what was met is allowed: many */
