@@ -18,6 +18,7 @@ enum {
   LOOK = 4,      /* steps between looks at the share */
   SAMPLE = 64,   /* slots met, at least, that tell anything */
   EXPECTED = 12, /* had they as many allowed ones as there are on the whole, these were so many: fewer may be chance */
+  SURE = 48,     /* the same, where less than two thirds of that many are allowed */
   ENDURED = 512, /* slots met without many allowed ones, at most */
   ENOUGH = 16,   /* new allowed slots in a step: no more hidden neighbours are looked behind */
   MANY = 4,      /* at least a 4th of what was met is allowed: many */
@@ -196,7 +197,11 @@ static aii_walk_way way_of(walk *w)
     w->n_met = w->n_finds = 0;
     return AII_WALK_THROUGH;
   }
-  if (met * allowed >= EXPECTED * all) return found * all * ELSEWHERE < met * allowed ? AII_WALK_FAR : AII_WALK_AMONG;
+  if (met * allowed >= EXPECTED * all) {
+    if (found * all * ELSEWHERE < met * allowed) return AII_WALK_FAR;
+    if (found * all * 3 >= met * allowed * 2) return AII_WALK_AMONG;
+    return met * allowed < SURE * all ? AII_WALK_THROUGH : AII_WALK_FAR;
+  }
   return met < ENDURED ? AII_WALK_THROUGH : AII_WALK_AMONG;
 }
 

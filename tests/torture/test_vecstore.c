@@ -123,10 +123,10 @@ static aiinfra_status use(aiinfra_vecstore *store)
   return rc;
 }
 
-/* A walk over the graph among the few rows that pass. */
+/* A walk over the graph through rows that do not pass. */
 static aiinfra_status walk(aiinfra_db *db)
 {
-  enum { ROWS = 40 };
+  enum { ROWS = 10 };
   static const char *const payloads[] = {"{\"n\":1}", "{\"n\":0}"};
   aiinfra_vecstore *store = NULL;
   aiinfra_vecstore_opts opts = AIINFRA_VECSTORE_OPTS_INIT;
@@ -140,7 +140,7 @@ static aiinfra_status walk(aiinfra_db *db)
   for (int i = 0; i < ROWS; i++) {
     v[i][0] = (float)(i + 1);
     v[i][1] = (float)(i % 7);
-    records[i] = (aiinfra_record){i, v[i], NULL, payloads[i % 8 != 0]};
+    records[i] = (aiinfra_record){i, v[i], NULL, payloads[i % 2]};
   }
   q.vector = v[3];
   q.filter_json = "{\"n\":1}";
@@ -150,9 +150,9 @@ static aiinfra_status walk(aiinfra_db *db)
   aiinfra_status rc = torture_made(aiinfra_vecstore_open(db, "walked", &opts, &store, NULL), &store, "open");
   if (rc == AIINFRA_OK) rc = aiinfra_vecstore_upsert(store, records, ROWS, NULL);
   if (rc == AIINFRA_OK) {
-    rc = torture_made(aiinfra_vecstore_search(store, &q, hits, &n, NULL), &explain, "explain");
+    rc = torture_made(aiinfra_vecstore_search(store, &q, hits, 4, &n, NULL), &explain, "explain");
     torture_check(n == (rc == AIINFRA_OK ? 4 : 0), "all hits or none");
-    torture_check(rc != AIINFRA_OK || strstr(explain, "\"plan\":\"filtered graph\"") != NULL, "the plan");
+    torture_check(rc != AIINFRA_OK || strstr(explain, "\"plan\":\"graph\"") != NULL, "the plan");
   }
   aiinfra_string_free(explain);
   aiinfra_vecstore_free(store);
