@@ -185,6 +185,44 @@ static void test_processes(void **state)
   aiinfra_db_free(db);
 }
 
+static int64_t count_runs(aii_sql *sql)
+{
+  int64_t n = -1;
+  if (aii_db_ask_int(sql, "SELECT count(*) FROM runs", &n, &err) != AIINFRA_OK) fail_msg("%s", err.message);
+  return n;
+}
+
+/* Readers see what is committed, each its own view, while the database's connection is in a transaction. */
+static void test_readers(void **state)
+{
+  static const char insert[] = "INSERT INTO runs(agent) VALUES('a')";
+  aiinfra_db *db = must_open(test_tmp("readers.db"));
+  aii_sql *readers[AII_READERS + 2];
+  (void)state;
+  for (size_t i = 0; i < AII_COUNT(readers); i++) assert_non_null(readers[i] = aii_db_take_reader(db));
+  aii_sql_lock(db->sql);
+  assert_int_equal(aii_sql_begin(db->sql, &err), AIINFRA_OK);
+  if (aii_sql_exec(db->sql, insert, &err) != AIINFRA_OK) fail_msg("%s", err.message);
+  assert_int_equal(count_runs(readers[0]), 0);
+  assert_int_equal(aii_sql_begin_read(readers[1], &err), AIINFRA_OK);
+  assert_int_equal(count_runs(readers[1]), 0);
+  assert_int_equal(aii_sql_commit(db->sql, &err), AIINFRA_OK);
+  aii_sql_unlock(db->sql);
+  assert_int_equal(count_runs(readers[0]), 1);
+  assert_int_equal(count_runs(readers[1]), 0); /* its view began before */
+  aii_sql_rollback(readers[1]);
+  assert_int_not_equal(aii_sql_exec(readers[0], insert, &err), AIINFRA_OK); /* they do not write */
+  for (size_t i = 0; i < AII_COUNT(readers); i++) aii_db_give_reader(db, readers[i]);
+  assert_int_equal(db->n_readers, AII_READERS);
+  aiinfra_db_free(db);
+  db = must_open(":memory:");
+  assert_null(aii_db_take_reader(db));
+  aii_sql *sql = aii_db_read_lock(db);
+  assert_ptr_equal(sql, db->sql);
+  aii_db_read_unlock(db, sql);
+  aiinfra_db_free(db);
+}
+
 static int set_up(void **state)
 {
   (void)state;
@@ -204,6 +242,7 @@ int main(void)
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_tables),  cmocka_unit_test(test_versions), cmocka_unit_test(test_migrates),
       cmocka_unit_test(test_foreign), cmocka_unit_test(test_damage),   cmocka_unit_test(test_processes),
+      cmocka_unit_test(test_readers),
   };
   return cmocka_run_group_tests(tests, set_up, tear_down);
 }
