@@ -12,14 +12,14 @@
  *   doc.c       payloads as filters read them; docs.c keeps those of all slots, when.c reads dates
  *   mask.c      the slots that pass a filter
  *   query_opts.c, rank.c, recommend.c, examples.c, explain.c belong to search.c
- *   tree.c      queries of several stages, with tree_parse.c, stage.c, fuse.c, formula.c, formula_run.c, discover.c,
- *               tree_explain.c; query.c has them in JSON
+ *   tree.c      queries of several stages, with tree_parse.c, tree_vector.c, stage.c, fuse.c, formula.c, formula_run.c,
+ *               discover.c, tree_explain.c; query.c has them in JSON
  *   read.c      scrolls (order.c), counts, facets     change.c  deletes and changes payloads by filter
  *   column.c    the values of a field     keep.c, snapshot.c  the index as a file
  *   near.c      nearest so far              idmap.c   row id to slot
  *   named.c, named_write.c  vectors under names, each kind of them a collection below: sparse.c, multi.c, using.c
  *   expiry.c    rows that live until a time   tenant.c  parts of a collection that are walls; dropping
- *   import.c, export.c, vecfile.c, npy.c, jsonl.c     files of vectors
+ *   import.c, export.c, vecfile.c, npy.c, jsonl.c, jsonl_named.c, rowvecs.c     files of vectors
  *
  * Invariants:
  * 1. Rows are the truth. The index holds a copy of the rows up to `seq`; sync brings it up to the collection's seq.

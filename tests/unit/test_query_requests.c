@@ -550,6 +550,7 @@ static aiinfra_vecstore *must_fill(aiinfra_db **db, const char *path)
   aiinfra_vecstore_opts opts = AIINFRA_VECSTORE_OPTS_INIT;
   aiinfra_vecstore *store;
   opts.dims = MANY_DIMS;
+  opts.vectors_json = "{\"image\":{\"dims\":8},\"tokens\":{\"dims\":4,\"multi\":true}}";
   assert_int_equal(aiinfra_db_open(rt, path, NULL, db, &err), AIINFRA_OK);
   assert_int_equal(aiinfra_vecstore_open(*db, "many", &opts, &store, &err), AIINFRA_OK);
   for (int id = 0; id < MANY; id++) {
@@ -561,29 +562,38 @@ static aiinfra_vecstore *must_fill(aiinfra_db **db, const char *path)
   return store;
 }
 
-/* A stage walks over the graph as a query alone does, and its hits are those. */
-static void test_graph(void **state)
+/* The same vectors under names: as they are, and a part of them as two of half the length. */
+static void must_name(aiinfra_vecstore *store)
 {
-  static const char options[] =
-      "{\"prefetch\":[{\"vector\":[0.5,0.25,-0.5,0.75,0,1,-1,0.125],\"limit\":10,\"params\":{\"hnsw_ef\":24}}],"
-      "\"query\":{\"formula\":{\"sum\":[\"$score\",1]}}}";
-  aiinfra_db *db;
-  aiinfra_vecstore *store = must_fill(&db, ":memory:");
+  static float v[MANY][MANY_DIMS];
+  static aiinfra_named_vector named[MANY + MANY / 3];
+  for (int id = 0; id < MANY; id++) {
+    many_vector(id, v[id]);
+    named[id] = (aiinfra_named_vector){id, "image", v[id], NULL, MANY_DIMS};
+    if (id < MANY / 3) named[MANY + id] = (aiinfra_named_vector){id, "tokens", v[id], NULL, MANY_DIMS};
+  }
+  if (aiinfra_vecstore_upsert_named(store, named, MANY + MANY / 3, &err) != AIINFRA_OK) fail_msg("%s", err.message);
+}
+
+static const float ASKED[MANY_DIMS] = {0.5f, 0.25f, -0.5f, 0.75f, 0, 1, -1, 0.125f};
+
+/* alone: options of the query alone. */
+static void check_walk(aiinfra_vecstore *store, const char *alone, const char *stages)
+{
   aiinfra_query q = AIINFRA_QUERY_INIT;
   aiinfra_hit plain[10], staged[10];
-  float v[MANY_DIMS] = {0.5f, 0.25f, -0.5f, 0.75f, 0, 1, -1, 0.125f};
   char *explain;
   size_t n;
-  (void)state;
-  q.vector = v;
+  q.vector = ASKED;
   q.ef = 24;
   q.mode = AIINFRA_SEARCH_GRAPH;
+  q.options_json = alone;
   assert_int_equal(aiinfra_vecstore_search(store, &q, plain, 10, &n, &err), AIINFRA_OK);
   assert_int_equal(n, 10);
   q = (aiinfra_query)AIINFRA_QUERY_INIT;
-  q.options_json = options;
+  q.options_json = stages;
   q.explain = &explain;
-  assert_int_equal(aiinfra_vecstore_search(store, &q, staged, 10, &n, &err), AIINFRA_OK);
+  if (aiinfra_vecstore_search(store, &q, staged, 10, &n, &err) != AIINFRA_OK) fail_msg("%s", err.message);
   assert_int_equal(n, 10);
   for (size_t i = 0; i < n; i++) {
     assert_int_equal(staged[i].id, plain[i].id);
@@ -592,6 +602,23 @@ static void test_graph(void **state)
   assert_non_null(strstr(explain, "\"plan\":\"graph\""));
   assert_null(strstr(explain, "\"plan\":\"exact\""));
   aiinfra_string_free(explain);
+}
+
+/* A stage walks over the graph as a query alone does, and its hits are those. */
+static void test_graph(void **state)
+{
+#define STAGES(vector)                                                                                      \
+  "{\"prefetch\":[{" vector ",\"limit\":10,\"params\":{\"hnsw_ef\":24}}],\"query\":{\"formula\":{\"sum\":[" \
+  "\"$score\",1]}}}"
+  aiinfra_db *db;
+  aiinfra_vecstore *store = must_fill(&db, ":memory:");
+  (void)state;
+  must_name(store);
+  check_walk(store, NULL, STAGES("\"vector\":[0.5,0.25,-0.5,0.75,0,1,-1,0.125]"));
+  check_walk(store, "{\"using\":\"image\"}",
+             STAGES("\"using\":\"image\",\"vector\":[0.5,0.25,-0.5,0.75,0,1,-1,0.125]"));
+  check_walk(store, "{\"using\":\"tokens\",\"multi\":2}",
+             STAGES("\"using\":\"tokens\",\"vector\":[[0.5,0.25,-0.5,0.75],[0,1,-1,0.125]]"));
   aiinfra_vecstore_free(store);
   aiinfra_db_free(db);
 }
@@ -609,23 +636,30 @@ static void *write_rows(void *store)
   return NULL;
 }
 
-/* Two queries of one request see the same rows, whoever writes meanwhile: all rows, once by a formula, once by stages. */
+/* Queries of one request see the same rows, whoever writes meanwhile: all rows, once by a formula, once by stages; and all
+ * vectors under a name, once by themselves, once of the rows that first vectors found. */
 static void test_one_view(void **state)
 {
   static const char request[] =
       "{\"searches\":[{\"filter\":{\"n\":{\"$gte\":0}},\"query\":{\"formula\":1},\"limit\":20000},"
       "{\"prefetch\":[{\"filter\":{\"n\":{\"$lt\":50}},\"query\":{\"formula\":1},\"limit\":20000},"
       "{\"filter\":{\"n\":{\"$gte\":50}},\"query\":{\"formula\":1},\"limit\":20000}],\"query\":{\"weighted\":{"
-      "\"norm\":\"none\"}},\"limit\":20000}]}";
+      "\"norm\":\"none\"}},\"limit\":20000},"
+      "{\"using\":\"image\",\"vector\":[1,0,0,0,0,0,0,1],\"limit\":20000,\"params\":{\"exact\":true}},"
+      "{\"prefetch\":{\"vector\":[0,1,0,0,0,0,0,0],\"limit\":20000,\"params\":{\"exact\":true}},"
+      "\"using\":\"image\",\"vector\":[1,0,0,0,0,0,0,1],\"limit\":20000}]}";
   aiinfra_db *db;
   aiinfra_vecstore *store = must_fill(&db, test_tmp("view.db"));
   pthread_t writer;
   (void)state;
+  must_name(store);
   assert_int_equal(pthread_create(&writer, NULL, write_rows, store), 0);
   for (int i = 0; i < 12; i++) {
     json_t *answer = ask(store, request), *results = json_object_get(answer, "results");
     assert_true(json_array_size(json_object_get(json_array_get(results, 0), "hits")) >= MANY - WRITES);
     assert_true(json_equal(json_array_get(results, 0), json_array_get(results, 1)));
+    assert_true(json_array_size(json_object_get(json_array_get(results, 2), "hits")) >= MANY - WRITES);
+    assert_true(json_equal(json_array_get(results, 2), json_array_get(results, 3)));
     json_decref(answer);
   }
   assert_int_equal(pthread_join(writer, NULL), 0);
