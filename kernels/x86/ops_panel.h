@@ -142,8 +142,8 @@ AII_INLINE void widen_block(aii_fmt f, const unsigned char *block, const unsigne
 
 /* ---- what is read soon ---- */
 
-/* A slice ahead of the one from block `first` on, while that is multiplied: the share of `share` columns from c on, of n. Behind a
- * panel's last slice it is the first one of the next tile's. */
+/* A slice ahead of the one from block `first` on, while that is multiplied: of its bytes, the part that `share` of n
+ * columns are, from column c on. Behind a panel's last slice it is the first one of the next tile's. */
 AII_INLINE void fetch_slice(aii_fmt f, const aii_product *p, const unsigned char *const *w, size_t first, uint32_t c,
                             uint32_t share, uint32_t n)
 {
