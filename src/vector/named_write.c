@@ -146,8 +146,8 @@ static aiinfra_status write_batch(const batch *b, const aii_record *rows, size_t
   if (rc == AIINFRA_OK) {
     if (n_rows > 0) rc = aii_rows_upsert(b->store, rows, n_rows, err);
     if (rc == AIINFRA_OK) rc = write_all(b, err);
-    if (rc == AIINFRA_OK) rc = aii_sql_commit(sql, err);
-    else aii_sql_rollback(sql);
+    if (rc != AIINFRA_OK) aii_sql_rollback(sql);
+    else rc = n_rows > 0 ? aii_vecstore_commit(b->store, err) : aii_sql_commit(sql, err);
   }
   aii_sql_unlock(sql);
   if (rc == AIINFRA_OK && n_rows > 0) aii_vecstore_extend(b->store);
