@@ -31,7 +31,7 @@ wrong() {
 ask() {
   local expected=$1 question=$2
   printf '  > %s\n  ' "$question"
-  "$aiinfra" agent --db "$db" "$question" 2>"$log.one" | tee "$log.answer"
+  "$aiinfra" agent --db "$db" --quote "$question" 2>"$log.one" | tee "$log.answer"
   printf '%s' "$dim"
   sed 's/^/    /' "$log.one"
   printf '%s' "$plain"

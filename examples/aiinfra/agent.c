@@ -9,7 +9,7 @@
 
 typedef struct agent_options {
   const char *db, *model, *conversation, *scope, *instructions, *kv_type;
-  bool events, resume, no_tools, no_recall, quiet;
+  bool events, resume, no_tools, no_recall, quote, quiet;
   int64_t threads, seed, max_steps, recall_tokens, max_tokens, run;
   double temperature;
 } agent_options;
@@ -186,6 +186,7 @@ static int with_agent(const cli_engine *e, agent_options *o, const char *questio
   opts.temperature = (float)o->temperature;
   opts.recall = o->no_recall ? -1 : 0;
   opts.recall_tokens = (uint32_t)o->recall_tokens;
+  opts.quote = o->quote;
   if (aiinfra_agent_create(e->batcher, db, memory, &opts, &agent, &err) != AIINFRA_OK ||
       (!o->no_tools && aiinfra_agent_add_builtin_tools(agent, &err) != AIINFRA_OK))
     code = cli_error("agent", &err);
@@ -212,6 +213,7 @@ int cmd_agent(int argc, char **argv)
       {"no-recall", 0, CLI_FLAG, &o.no_recall, 0, 0, NULL, "without looking into memory first"},
       {"recall-tokens", 0, CLI_INT, &o.recall_tokens, 1, 1e6, "N",
        "pack passages into so many tokens, neighbours as one"},
+      {"quote", 0, CLI_FLAG, &o.quote, 0, 0, NULL, "what begins as a passage does goes on in its words, and cites it"},
       {"max-steps", 0, CLI_INT, &o.max_steps, 0, 1000, "N", "generations at most (8)"},
       {"max-tokens", 'n', CLI_INT, &o.max_tokens, 0, 1e6, "N", "tokens of one generation (512)"},
       {"temp", 0, CLI_REAL, &o.temperature, 0, 100, "T", "temperature; 0: greedy (0)"},

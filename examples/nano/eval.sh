@@ -12,5 +12,5 @@ if [ ! -r "$model" ]; then
   echo "$model is not here: $here/README.md tells how to make it" >&2
   exit 1
 fi
-PYTHONDONTWRITEBYTECODE=1 python3 "$here/generate.py" --eval 200 --seed 9 >"$build/nano-held-out.jsonl"
+PYTHONDONTWRITEBYTECODE=1 python3 "$here/generate.py" --eval 1000 --seed 9 >"$build/nano-held-out.jsonl"
 exec "$build/examples/nano_eval" "$model" "$build/nano-held-out.jsonl" "$@"

@@ -3,7 +3,7 @@
  *   nano_eval MODEL.gguf HELD-OUT.jsonl [--show N]
  *
  * generate.py --eval makes the conversations: names, words and seeds that training never saw. They run greedily and
- * side by side on one batcher. A tool call is right when its name and arguments are the expected ones; an answer from a
+ * side by side on one batcher, and quote passages as an agent does whose option `quote` is 1. A tool call is right when its name and arguments are the expected ones; an answer from a
  * passage when it holds the key words and cites that passage and no other; one from memory when it holds the key words
  * and cites nothing; "I don't know." and small talk when they are as expected to the letter. Ends with 1 when a kind
  * misses its goal.
@@ -27,7 +27,7 @@ static kind kinds[] = {{"tool call", 0.95, 0, 0, 0}, {"passage", 0.90, 0, 0, 0},
 
 typedef struct one_case {
   json_t *json; /* {"kind", "messages", "tools", "expect"} */
-  char *messages, *tools;
+  char *messages, *tools, *quotes;
   int *in_flight, *to_show;
 } one_case;
 
@@ -107,8 +107,24 @@ static void on_result(void *user, aiinfra_status status, const aiinfra_result *r
   }
   free(c->messages);
   free(c->tools);
+  free(c->quotes);
   json_decref(c->json);
   free(c);
+}
+
+/* The passages of the system message, lines such as "[1] (docs/server.md) text", for quoting as the agent has it. */
+static json_t *passages_of(const json_t *messages)
+{
+  const char *line = json_string_value(json_object_get(json_array_get(messages, 0), "content"));
+  json_t *texts = json_array();
+  while (line != NULL) {
+    const char *end = strchr(line, '\n'), *text = strstr(line, ") ");
+    size_t n = end != NULL ? (size_t)(end - line) : strlen(line);
+    if (line[0] == '[' && text != NULL && text < line + n)
+      json_array_append_new(texts, json_stringn(text + 2, n - (size_t)(text + 2 - line)));
+    line = end != NULL ? end + 1 : NULL;
+  }
+  return texts;
 }
 
 static aiinfra_status ask(aiinfra_batcher *batcher, json_t *json, int *in_flight, int *to_show, aiinfra_error *err)
@@ -122,6 +138,9 @@ static aiinfra_status ask(aiinfra_batcher *batcher, json_t *json, int *in_flight
   c->to_show = to_show;
   opts.messages_json = c->messages = json_dumps(json_object_get(json, "messages"), 0);
   opts.tools_json = c->tools = json_array_size(tools) > 0 ? json_dumps(tools, 0) : NULL;
+  json_t *passages = passages_of(json_object_get(json, "messages"));
+  opts.quotes_json = c->quotes = json_array_size(passages) > 0 ? json_dumps(passages, 0) : NULL;
+  json_decref(passages);
   opts.max_tokens = MAX_TOKENS;
   (*in_flight)++;
   return aiinfra_batcher_generate(batcher, &opts, NULL, on_result, c, NULL, err);

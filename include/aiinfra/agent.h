@@ -47,7 +47,8 @@ typedef struct aiinfra_agent_opts {
   int32_t recall;          /**< look into memory before answering: 0: default (on), 1: on, -1: off */
   uint32_t recall_tokens;  /**< passages are packed into so many tokens, as aiinfra_memory_pack() does: those that follow
                                 each other in their document are one, what says the same is left out; 0: recall_k passages */
-  uint32_t reserved;       /**< must be 0 */
+  int32_t quote;           /**< 1: an answer that begins to quote a passage goes on in its words to the end of a sentence, and
+                                cites it (quotes_json of aiinfra_generate_opts); 0: the model is free */
 } aiinfra_agent_opts;
 
 /** Initialiser of aiinfra_agent_opts. */

@@ -79,12 +79,16 @@ typedef struct aiinfra_generate_opts {
   int32_t penalty_last_n;       /**< how far back repeat_penalty looks; 0: 64, -1: all tokens */
   float presence_penalty;       /**< taken from the logit of each token that was generated; -2 to 2 */
   float frequency_penalty;      /**< the same for each time that it was generated; -2 to 2 */
+  const char *quotes_json;      /**< a JSON array of texts. An output that begins with 12 bytes of one of them, from a
+                                     word's beginning on, goes on in its words to the end of a sentence, then with its
+                                     number, from 1, as in " [2]", and ends there; another one is free. White space counts
+                                     as one space. Not with json_schema; NULL: none */
 } aiinfra_generate_opts;
 
 /** Initialiser of aiinfra_generate_opts. */
 #define AIINFRA_GENERATE_OPTS_INIT \
   {sizeof(aiinfra_generate_opts), NULL, 0, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0, 0, 0, 0.0f, 0, 0.0f, 0.0f, 0, 0, 0, NULL, \
-   NULL, 0.0f, 0, 0.0f, 0.0f}
+   NULL, 0.0f, 0, 0.0f, 0.0f, NULL}
 
 /** More of a tool call as it is generated. Valid during the callback. */
 typedef struct aiinfra_call_delta {

@@ -60,6 +60,7 @@ aiinfra_status aii_agent_create(const aii_generator *gen, aiinfra_db *db, aiinfr
   agent->tool_timeout_ms = opts->tool_timeout_ms > 0 ? opts->tool_timeout_ms : 30000;
   agent->temperature = opts->temperature;
   agent->recall = opts->recall >= 0;
+  agent->quote = opts->quote == 1;
   agent->name = aii_strdup(&rt->mem, opts->name != NULL ? opts->name : "agent");
   agent->instructions = aii_strdup(&rt->mem, opts->instructions != NULL ? opts->instructions : DEFAULT_INSTRUCTIONS);
   if (agent->name == NULL || agent->instructions == NULL) {

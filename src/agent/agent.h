@@ -60,7 +60,7 @@ struct aiinfra_agent {
   char *name, *instructions;
   uint32_t max_steps, max_tokens, recall_k, recall_tokens, tool_timeout_ms;
   float temperature;
-  bool recall;
+  bool recall, quote;
   aii_tool *tools;
   size_t n_tools, cap_tools;
   aii_run *runs; /* in flight */

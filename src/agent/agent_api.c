@@ -37,7 +37,8 @@ static aiinfra_status check_agent_opts(const aiinfra_agent_opts *o, aiinfra_erro
     rc = aii_fail(err, AIINFRA_EINVAL, "temperature is %g, must be 0 (greedy) or more", (double)o->temperature);
   if (rc == AIINFRA_OK && (o->recall < -1 || o->recall > 1))
     rc = aii_fail(err, AIINFRA_EINVAL, "recall is %d, must be -1, 0 or 1", o->recall);
-  if (rc == AIINFRA_OK && o->reserved != 0) rc = aii_fail(err, AIINFRA_ENOTSUP, "reserved must be 0");
+  if (rc == AIINFRA_OK && o->quote != 0 && o->quote != 1)
+    rc = aii_fail(err, AIINFRA_EINVAL, "quote is %d, must be 0 or 1", o->quote);
   return rc;
 }
 

@@ -168,13 +168,29 @@ static json_t *tool_specs(const aiinfra_agent *agent)
   return specs;
 }
 
-static aiinfra_status submit(aii_run *run, const char *messages, const char *tools, aiinfra_error *err)
+/* The texts of passages, as a JSON array. */
+static json_t *texts_of(const json_t *passages)
+{
+  json_t *texts = json_array(), *passage;
+  size_t i;
+  json_array_foreach(passages, i, passage)
+  {
+    if (texts == NULL || json_array_append(texts, json_object_get(passage, "text")) == 0) continue;
+    json_decref(texts);
+    texts = NULL;
+  }
+  return texts;
+}
+
+static aiinfra_status submit(aii_run *run, const char *messages, const char *tools, const char *quotes,
+                             aiinfra_error *err)
 {
   const aiinfra_agent *agent = run->agent;
   aiinfra_generate_opts opts = AIINFRA_GENERATE_OPTS_INIT;
   opts.messages_json = messages;
   opts.tools_json = tools;
   opts.tool_choice = tools != NULL ? "auto" : NULL;
+  opts.quotes_json = quotes;
   opts.max_tokens = agent->max_tokens;
   opts.temperature = agent->temperature;
   opts.seed = run->fold.seed != 0 ? run->fold.seed + run->fold.steps : 0;
@@ -183,20 +199,27 @@ static aiinfra_status submit(aii_run *run, const char *messages, const char *too
 
 void aii_turn_ask(aii_run *run)
 {
-  aii_buf messages, tools;
+  aii_buf messages, tools, quotes;
   aiinfra_error error;
   aiinfra_status rc;
+  bool quote = run->agent->quote && json_array_size(run->fold.passages) > 0;
   json_t *specs = run->fold.with_tools ? tool_specs(run->agent) : NULL;
+  json_t *texts = quote ? texts_of(run->fold.passages) : NULL;
   aii_buf_init(&messages, &run->agent->rt->mem, 0);
   aii_buf_init(&tools, &run->agent->rt->mem, 0);
+  aii_buf_init(&quotes, &run->agent->rt->mem, 0);
   aii_json_dump(run->fold.messages, &messages);
   if (specs != NULL) aii_json_dump(specs, &tools);
-  if (messages.failed || tools.failed || (run->fold.with_tools && specs == NULL))
+  if (texts != NULL) aii_json_dump(texts, &quotes);
+  if (messages.failed || tools.failed || quotes.failed || (run->fold.with_tools && specs == NULL) ||
+      (quote && texts == NULL))
     rc = aii_fail(&error, AIINFRA_ENOMEM, "messages");
-  else rc = submit(run, messages.data, specs != NULL ? tools.data : NULL, &error);
+  else rc = submit(run, messages.data, specs != NULL ? tools.data : NULL, quote ? quotes.data : NULL, &error);
   aii_buf_free(&messages);
   aii_buf_free(&tools);
+  aii_buf_free(&quotes);
   json_decref(specs);
+  json_decref(texts);
   if (rc == AIINFRA_OK) {
     run->speaking = false;
     run->wait = AII_WAIT_MODEL;

@@ -6,7 +6,7 @@
  *                 └──────────────────────────────────────────────────────────────────────┘    └─> callbacks
  *
  * Invariants:
- *  1. At most one job is out. While it is, the worker alone touches the samplers, penalties and grammar states of its
+ *  1. At most one job is out. While it is, the worker alone touches the samplers, penalties, quotes and grammar states of its
  *     sequences; everything else belongs to the loop's thread.
  *  2. Host callbacks run in aii_batcher_turn() only, which a posted task or a finished job calls: never inside a call
  *     of the host. The next job is on its way before they run.
@@ -70,7 +70,7 @@ typedef enum aii_gen_phase {
 
 /* What the host wrote, until it has become tokens and a grammar. */
 typedef struct aii_gen_input {
-  const char *text, *messages_json, *tools_json, *tool_choice, *json_schema, *variables_json, *logit_bias;
+  const char *text, *messages_json, *tools_json, *tool_choice, *json_schema, *variables_json, *logit_bias, *quotes_json;
   const char *query; /* text is a document to score by it */
   bool owned;        /* copies, to be freed */
 } aii_gen_input;
@@ -94,6 +94,7 @@ typedef struct aii_gen {
   bool ignore_eos, want_special;
   aii_grammar *grammar;
   aii_grammar_state *grammar_state;
+  aii_quote *quote; /* NULL: none */
   aii_sampler *sampler;
   aii_penalty *penalty; /* NULL: none */
   aii_stream stream;

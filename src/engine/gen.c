@@ -39,6 +39,7 @@ void aii_gen_free(aii_gen *gen)
   aii_penalty_free(gen->penalty);
   if (gen->grammar_state != NULL) aii_grammar_state_free(gen->grammar_state);
   if (gen->grammar != NULL) aii_grammar_free(gen->grammar);
+  aii_quote_free(gen->quote);
   aii_del(mem, gen->seq.tokens, gen->cap_tokens * sizeof *gen->seq.tokens);
   aii_del(mem, gen->sum, 2 * (size_t)b->model->hp.n_embd * sizeof *gen->sum);
   aii_del(mem, gen, sizeof *gen);

@@ -79,6 +79,8 @@ static aiinfra_status check_tools(const aiinfra_generate_opts *o, aiinfra_error 
     return aii_fail(err, AIINFRA_EINVAL, "tool_choice \"%.64s\" needs tools_json", choice);
   if (o->tools_json != NULL && o->json_schema != NULL && (choice == NULL || strcmp(choice, "none") != 0))
     return aii_fail(err, AIINFRA_ENOTSUP, "json_schema and tools at once: set tool_choice to \"none\" for the schema");
+  if (o->quotes_json != NULL && o->json_schema != NULL)
+    return aii_fail(err, AIINFRA_ENOTSUP, "json_schema and quotes_json at once: JSON does not quote sentences");
   return AIINFRA_OK;
 }
 
@@ -94,6 +96,7 @@ static aiinfra_status check(const aii_gen *gen, const aiinfra_generate_opts *o, 
   if (rc == AIINFRA_OK) rc = aii_check_text(o->tool_choice, "tool_choice", err);
   if (rc == AIINFRA_OK) rc = aii_check_text(o->json_schema, "json_schema", err);
   if (rc == AIINFRA_OK) rc = aii_check_text(o->variables_json, "variables_json", err);
+  if (rc == AIINFRA_OK) rc = aii_check_text(o->quotes_json, "quotes_json", err);
   if (rc != AIINFRA_OK) return rc;
   if (!is_flag(o->ignore_eos) || !is_flag(o->want_special))
     return aii_fail(err, AIINFRA_EINVAL, "ignore_eos and want_special must be 0 or 1");
@@ -137,7 +140,8 @@ aiinfra_status aii_gen_load(aii_gen *gen, const aiinfra_generate_opts *opts, aii
                                .tool_choice = o.tool_choice,
                                .json_schema = o.json_schema,
                                .variables_json = o.variables_json,
-                               .logit_bias = o.logit_bias};
+                               .logit_bias = o.logit_bias,
+                               .quotes_json = o.quotes_json};
   gen->sampling = (aii_sampling){.temperature = o.temperature, .top_k = o.top_k, .top_p = o.top_p, .min_p = o.min_p};
   gen->penalties = (aii_penalties){.repeat = o.repeat_penalty,
                                    .last_n = o.penalty_last_n,
@@ -157,7 +161,7 @@ size_t aii_gen_input_bytes(const aii_gen *gen)
 {
   const aii_gen_input *in = &gen->input;
   const char *texts[] = {in->text,  in->messages_json,  in->tools_json, in->json_schema,
-                         in->query, in->variables_json, in->logit_bias};
+                         in->query, in->variables_json, in->logit_bias, in->quotes_json};
   size_t n = 0;
   for (size_t i = 0; i < AII_COUNT(texts); i++) n += texts[i] != NULL ? strlen(texts[i]) : 0;
   return n;
@@ -168,7 +172,7 @@ aiinfra_status aii_gen_own_input(aii_gen *gen, aiinfra_error *err)
   aii_mem *mem = &gen->batcher->rt->mem;
   const char **fields[] = {&gen->input.text,        &gen->input.messages_json, &gen->input.tools_json,
                            &gen->input.tool_choice, &gen->input.json_schema,   &gen->input.variables_json,
-                           &gen->input.logit_bias};
+                           &gen->input.logit_bias,  &gen->input.quotes_json};
   bool failed = false;
   gen->input.owned = true;
   for (size_t i = 0; i < AII_COUNT(fields); i++) {
@@ -183,7 +187,7 @@ void aii_gen_drop_input(aii_gen *gen)
 {
   aii_gen_input *in = &gen->input;
   const char *texts[] = {in->text,        in->messages_json,  in->tools_json, in->tool_choice,
-                         in->json_schema, in->variables_json, in->logit_bias};
+                         in->json_schema, in->variables_json, in->logit_bias, in->quotes_json};
   for (size_t i = 0; in->owned && i < AII_COUNT(texts); i++)
     aii_strfree(&gen->batcher->rt->mem, (char *)(uintptr_t)texts[i]);
   memset(in, 0, sizeof *in);

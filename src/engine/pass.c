@@ -81,8 +81,10 @@ static aiinfra_status sample(aii_gen *gen, float *logits, aii_plan_result *resul
   if (gen->penalty != NULL) aii_penalty_apply(gen->penalty, gen->seq.tokens, gen->seq.n_tokens, logits);
   if (state != NULL) rc = aii_grammar_mask(state, logits, err);
   if (rc != AIINFRA_OK) return rc;
+  if (gen->quote != NULL) aii_quote_mask(gen->quote, logits);
   result->token = aii_sampler_pick(gen->sampler, logits);
-  if (state == NULL || aii_vocab_is_eog(model->vocab, result->token)) return AIINFRA_OK;
+  if (gen->quote != NULL) rc = aii_quote_accept(gen->quote, result->token, err);
+  if (rc != AIINFRA_OK || state == NULL || aii_vocab_is_eog(model->vocab, result->token)) return rc;
   rc = aii_grammar_accept(state, result->token, err);
   result->stop = rc == AIINFRA_OK && aii_grammar_complete(state);
   return rc;

@@ -241,6 +241,9 @@ aiinfra_status aii_gen_prepare(aii_gen *gen, aiinfra_error *err)
     rc = make_grammar(gen, &rendered, &syntax, err);
     bool forced = gen->grammar != NULL && !aii_grammar_waits(gen->grammar);
     if (rc == AIINFRA_OK) rc = aii_gen_make_penalty(gen, err);
+    if (rc == AIINFRA_OK && gen->input.quotes_json != NULL)
+      rc = aii_quote_create(&gen->batcher->rt->mem, gen->batcher->model->vocab, gen->input.quotes_json, &gen->quote,
+                            err);
     if (rc == AIINFRA_OK) rc = make_output(gen, syntax, &rendered, forced, err);
     if (rc == AIINFRA_OK)
       rc = aii_sampler_create(&gen->batcher->rt->mem, &gen->sampling, gen->batcher->model->hp.n_vocab, &gen->sampler,

@@ -189,6 +189,20 @@ aiinfra_status aii_grammar_mask(aii_grammar_state *state, float *logits, aiinfra
 aiinfra_status aii_grammar_accept(aii_grammar_state *state, aiinfra_token token, aiinfra_error *err);
 bool aii_grammar_complete(const aii_grammar_state *state); /* nothing but end of generation may follow */
 
+/* ---- quotes --------------------------------------------------------------------------------------------------- */
+
+/* An output that has begun with so many bytes of a source, from a word's beginning on, goes on in its words to the end of a
+ * sentence, then with " [n]", n being the source's number from 1; then it ends. sources_json: an array of texts. */
+#define AII_QUOTE_FROM 12
+typedef struct aii_quote aii_quote;
+aiinfra_status aii_quote_create(aii_mem *mem, const aii_vocab *vocab, const char *sources_json, aii_quote **out,
+                                aiinfra_error *err);
+void aii_quote_free(aii_quote *quote); /* NULL is allowed */
+/* Sets logits of tokens that would leave the quote to -INFINITY; logits: [n_vocab]. One at least stays as it is. */
+void aii_quote_mask(aii_quote *quote, float *logits);
+/* Advances by a sampled token. ENOMEM possible. */
+aiinfra_status aii_quote_accept(aii_quote *quote, aiinfra_token token, aiinfra_error *err);
+
 /* ---- what the model wrote ------------------------------------------------------------------------------------ */
 
 /* How a model writes tool calls, and what it puts around its reasoning: found by its chat template. */

@@ -107,8 +107,8 @@ static void bad_arguments_are_refused(void **state)
   opts.recall = 7;
   REFUSED(AIINFRA_EINVAL, aiinfra_agent_create(w.batcher, w.db, NULL, &opts, &agent, &err));
   opts = (aiinfra_agent_opts)AIINFRA_AGENT_OPTS_INIT;
-  opts.reserved = 1;
-  REFUSED(AIINFRA_ENOTSUP, aiinfra_agent_create(w.batcher, w.db, NULL, &opts, &agent, &err));
+  opts.quote = 2;
+  REFUSED(AIINFRA_EINVAL, aiinfra_agent_create(w.batcher, w.db, NULL, &opts, &agent, &err));
   opts.struct_size = 8;
   REFUSED(AIINFRA_EINVAL, aiinfra_agent_create(w.batcher, w.db, NULL, &opts, &agent, &err));
   assert_null(agent);

@@ -770,6 +770,15 @@ class Agent(Case):
         self.assertEqual(err, "")
 
     @needs_nano
+    def test_quote(self):
+        document = os.path.join(self.dir, "pump.md")
+        with open(document, "w") as f:
+            f.write("The Zorblix pump drains the northern tank every 47 minutes. It was built in Quandel.\n")
+        self.good("ingest", "--db", self.db, document)
+        out, _ = self.ask("How often does the Zorblix pump drain the northern tank?", "--quote", "--quiet")
+        self.assertEqual(out, b"The Zorblix pump drains the northern tank every 47 minutes. [1]\n")
+
+    @needs_nano
     def test_resume(self):
         self.ask("Hello")
         code, out, err = call("agent", "--db", self.db, "--resume", env={"AIINFRA_MODEL": NANO})

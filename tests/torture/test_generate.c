@@ -88,6 +88,16 @@ static void with_tools(void **state)
   assert_int_equal(torture_run("generate.tools", generate, &opts, NULL), 0);
 }
 
+static void with_quotes(void **state)
+{
+  aiinfra_generate_opts opts = options();
+  (void)state;
+  opts.messages_json = MESSAGES;
+  opts.quotes_json = "[\"Hello! How can I help you? One two.\", \"I am nano, a tiny model. I see.\"]";
+  opts.max_tokens = 40;
+  assert_int_equal(torture_run("generate.quotes", generate, &opts, NULL), 0);
+}
+
 static void on_vectors(void *user, aiinfra_status status, const aiinfra_embed_result *result)
 {
   ++*(int *)user;
@@ -166,8 +176,9 @@ static void a_vector(void **state)
 int main(void)
 {
   const struct CMUnitTest tests[] = {cmocka_unit_test(plain_text), cmocka_unit_test(with_a_schema),
-                                     cmocka_unit_test(with_tools), cmocka_unit_test(a_vector),
-                                     cmocka_unit_test(vectors),    cmocka_unit_test(scores)};
+                                     cmocka_unit_test(with_tools), cmocka_unit_test(with_quotes),
+                                     cmocka_unit_test(a_vector),   cmocka_unit_test(vectors),
+                                     cmocka_unit_test(scores)};
   scene_model();
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
