@@ -95,6 +95,7 @@ void aii_buf_clear(aii_buf *buf); /* keeps the memory */
 void aii_buf_add(aii_buf *buf, const void *bytes, size_t n);
 void aii_buf_str(aii_buf *buf, const char *s);
 void aii_buf_char(aii_buf *buf, char c);
+void aii_buf_line(aii_buf *buf, const char *text); /* on one line: runs of white space are a space, none at the ends */
 void aii_buf_fmt(aii_buf *buf, const char *fmt, ...) AII_PRINTF(2, 3);
 /* With so many significant digits and a point, whatever the host's locale says. */
 void aii_buf_double(aii_buf *buf, double value, int digits);

@@ -56,6 +56,21 @@ void aii_buf_char(aii_buf *buf, char c)
   aii_buf_add(buf, &c, 1);
 }
 
+void aii_buf_line(aii_buf *buf, const char *text)
+{
+  bool space = false, any = false;
+  for (; *text != '\0'; text++) {
+    if (*text == ' ' || *text == '\n' || *text == '\r' || *text == '\t') {
+      space = any;
+      continue;
+    }
+    if (space) aii_buf_char(buf, ' ');
+    aii_buf_char(buf, *text);
+    space = false;
+    any = true;
+  }
+}
+
 void aii_buf_fmt(aii_buf *buf, const char *fmt, ...)
 {
   va_list args;

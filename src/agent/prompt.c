@@ -22,22 +22,6 @@
 
 /* ---- the system message ------------------------------------------------------------------------------------------ */
 
-/* Text on one line: runs of white space become one space. */
-static void add_line(aii_buf *out, const char *text)
-{
-  bool space = false, any = false;
-  for (; *text != '\0'; text++) {
-    if (*text == ' ' || *text == '\n' || *text == '\r' || *text == '\t') {
-      space = any;
-      continue;
-    }
-    if (space) aii_buf_char(out, ' ');
-    aii_buf_char(out, *text);
-    space = false;
-    any = true;
-  }
-}
-
 static const char *text_of(const json_t *item, const char *key)
 {
   const char *text = json_string_value(json_object_get(item, key));
@@ -54,14 +38,14 @@ static void add_memory(aii_buf *out, const json_t *facts, const json_t *blocks)
   json_object_foreach((json_t *)blocks, label, value)
   {
     aii_buf_str(out, "\n- ");
-    add_line(out, label);
+    aii_buf_line(out, label);
     aii_buf_str(out, ": ");
-    add_line(out, json_is_string(value) ? json_string_value(value) : "");
+    aii_buf_line(out, json_is_string(value) ? json_string_value(value) : "");
   }
   json_array_foreach(facts, i, value)
   {
     aii_buf_str(out, "\n- ");
-    add_line(out, text_of(value, "text"));
+    aii_buf_line(out, text_of(value, "text"));
   }
 }
 
@@ -87,7 +71,7 @@ void aii_prompt_system(aii_buf *out, const char *instructions, const json_t *pas
   json_array_foreach(passages, i, passage)
   {
     aii_buf_fmt(out, "\n[%zu] (%s) ", i + 1, short_path(text_of(passage, "source")));
-    add_line(out, text_of(passage, "text"));
+    aii_buf_line(out, text_of(passage, "text"));
   }
   add_memory(out, facts, blocks);
 }

@@ -53,17 +53,7 @@ static bool is_space(char c)
 
 static void add_source(aii_buf *out, const char *text)
 {
-  bool space = false, any = false;
-  for (; *text != '\0'; text++) {
-    if (is_space(*text)) {
-      space = any;
-      continue;
-    }
-    if (space) aii_buf_char(out, ' ');
-    aii_buf_char(out, *text);
-    space = false;
-    any = true;
-  }
+  aii_buf_line(out, text);
   aii_buf_char(out, '\0');
 }
 

@@ -351,6 +351,19 @@ static void check_json(const char *bytes, size_t n, const char *expected)
   aii_buf_free(&buf);
 }
 
+static void test_buf_line(void **state)
+{
+  (void)state;
+  static const char *const cases[][2] = {{"", ""}, {" \n", ""}, {" a  b\r\n\tc ", "a b c"}, {"a", "a"}};
+  for (size_t i = 0; i < AII_COUNT(cases); i++) {
+    aii_buf buf;
+    aii_buf_init(&buf, &mem, 0);
+    aii_buf_line(&buf, cases[i][0]);
+    assert_string_equal(aii_buf_cstr(&buf), cases[i][1]);
+    aii_buf_free(&buf);
+  }
+}
+
 static void test_buf_json(void **state)
 {
   (void)state;
@@ -465,6 +478,7 @@ int main(void)
       COUNTED(test_buf_appends),
       COUNTED(test_buf_bound),
       cmocka_unit_test(test_buf_without_memory),
+      COUNTED(test_buf_line),
       COUNTED(test_buf_json),
       COUNTED(test_buf_double),
       cmocka_unit_test(test_opts_load),
