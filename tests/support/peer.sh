@@ -18,6 +18,11 @@ case $isa in
     exit 1
     ;;
 esac
+# gcc before 13 believes that loading the configuration of AMX's registers reads 8 bytes of it, and leaves the others
+# unwritten: llama.cpp dies of its first prompt then. clang does not.
+if [ -z "$isa" ] && grep -qw amx_int8 /proc/cpuinfo && [ "$(gcc -dumpversion | cut -d. -f1)" -lt 13 ] && command -v clang++ >/dev/null; then
+  export CC=clang CXX=clang++
+fi
 requirements=$(dirname "$0")/../reference/requirements-llama.txt
 mkdir -p "$1/peer${isa:+-$isa}"
 venv=$(cd "$1/peer${isa:+-$isa}" && pwd)/venv
