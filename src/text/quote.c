@@ -7,7 +7,8 @@
  * grammar's are (gram_state.c). So no letter of a quote is wrong, and neither is its number.
  *
  * A sentence ends with a '.', '!' or '?' before a space, or where its source does. Sources are taken on one line: white space
- * is one space, as in the agent's prompt. Memory alone can fail. One owner.
+ * is one space, as in the agent's prompt. What its sources have in more than MOST_PLACES places is not worth the time: it is
+ * free. Memory alone can fail. One owner.
  */
 #include <jansson.h>
 #include <math.h>
@@ -17,7 +18,7 @@
 #include "src/text/text.h"
 #include "src/text/vocab_impl.h"
 
-enum { TAIL_BYTES = 16 };
+enum { TAIL_BYTES = 16, MOST_PLACES = 4096 };
 
 typedef enum phase { BEGINNING, HELD, FREE } phase;
 
@@ -177,7 +178,7 @@ aiinfra_status aii_quote_accept(aii_quote *q, aiinfra_token token, aiinfra_error
     q->n_bytes++;
     if (q->n_places == 0) q->phase = FREE;
   }
-  if (q->phase == BEGINNING && q->n_bytes >= AII_QUOTE_FROM) q->phase = HELD;
+  if (q->phase == BEGINNING && q->n_bytes >= AII_QUOTE_FROM) q->phase = q->n_places <= MOST_PLACES ? HELD : FREE;
   return AIINFRA_OK;
 }
 

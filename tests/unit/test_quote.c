@@ -150,6 +150,23 @@ static void stays_free(void **state)
   aii_quote_free(q);
 }
 
+/* Sources that repeat themselves take no time without end. */
+static void many_places(void **state)
+{
+  (void)state;
+  enum { N = 20000 };
+  char *text = malloc(2 * N + 8);
+  assert_non_null(text);
+  strcpy(text, "[\"");
+  for (int i = 0; i < N; i++) strcpy(text + 2 + 2 * i, "a ");
+  strcpy(text + 2 + 2 * N, "\"]");
+  aii_quote *q = quotes(text);
+  say(q, "a a a a a a a");
+  assert_true(is_free(q));
+  aii_quote_free(q);
+  free(text);
+}
+
 /* When a grammar has ruled out what the quote wants, the grammar is right. */
 static void gives_way(void **state)
 {
@@ -230,7 +247,7 @@ int main(void)
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(goes_on_in_the_words), cmocka_unit_test(several_sentences), cmocka_unit_test(long_tokens),
       cmocka_unit_test(the_same_twice),       cmocka_unit_test(stays_free),        cmocka_unit_test(gives_way),
-      cmocka_unit_test(random_walks),         cmocka_unit_test(refuses),
+      cmocka_unit_test(many_places),          cmocka_unit_test(random_walks),      cmocka_unit_test(refuses),
   };
   return cmocka_run_group_tests(tests, set_up, tear_down);
 }
