@@ -82,7 +82,11 @@ void aii_index_clear(aii_index *index)
   aii_docs_clear(&index->docs);
   index->blocks = NULL;
   index->n_blocks = index->blocks_cap = 0;
-  index->n = index->n_dead = index->n_graph = index->n_blurred = index->entry = index->top = 0;
+  index->n = index->n_dead = 0;
+  index->n_graph = 0;
+  index->n_blurred = 0;
+  index->entry = 0;
+  index->top = 0;
   index->most_error = index->most_norm = 0;
   index->floats = true;
   index->seq = -1;
