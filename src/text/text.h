@@ -2,7 +2,7 @@
  *
  * Nothing here knows where a vocabulary came from: a vocab is built from plain arrays (aii_vocab_desc), which the
  * model module fills from a file. All objects are immutable once built and may be used from any thread; states
- * (detokenizer, grammar state) have one owner.
+ * (detokenizer, grammar state, quote) have one owner.
  */
 #ifndef AII_TEXT_H
 #define AII_TEXT_H

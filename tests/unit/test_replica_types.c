@@ -10,6 +10,7 @@
 
 #include "aiinfra/vecstore.h"
 #include "src/db/replica.h"
+#include "support/budget.h"
 #include "support/postgres_server.h"
 
 enum { DIMS = 24, ROWS = 600, K = 10, MAX_TEXT = 16384 };
@@ -589,37 +590,6 @@ static void test_rights(void **state)
 
 /* ---- memory runs out --------------------------------------------------------------------------------------------- */
 
-typedef struct budget {
-  long left; /* allocations that succeed */
-  long live;
-} budget;
-
-static void *give(budget *b, void *p)
-{
-  if (p != NULL) b->live++;
-  return p;
-}
-
-static void *budget_alloc(void *user, size_t size)
-{
-  budget *b = user;
-  return b->left-- > 0 ? give(b, malloc(size)) : NULL;
-}
-
-static void *budget_resize(void *user, void *ptr, size_t size)
-{
-  budget *b = user;
-  if (b->left-- <= 0) return NULL;
-  return ptr != NULL ? realloc(ptr, size) : give(b, malloc(size));
-}
-
-static void budget_free(void *user, void *ptr)
-{
-  budget *b = user;
-  if (ptr != NULL) b->live--;
-  free(ptr);
-}
-
 /* Opens, which fills; writes; checks. */
 static aiinfra_status live(aiinfra_runtime *own)
 {
@@ -642,15 +612,11 @@ static void test_little_memory(void **state)
   (void)state;
   put_many(store, 1, 20);
   for (long n = 0; rc != AIINFRA_OK && n < 5000; n += 1 + n / 8) { /* each of the first, then some */
-    budget b = {.left = 1000000};
-    aiinfra_runtime_opts opts = AIINFRA_RUNTIME_OPTS_INIT;
-    aiinfra_allocator hooks = {budget_alloc, budget_resize, budget_free, &b};
+    budget b;
     aiinfra_runtime *own;
-    opts.allocator = &hooks;
     unlink(test_tmp("little"));
     must_sql("UPDATE little.vectors SET collection = NULL", NULL);
-    must(aiinfra_runtime_create(&opts, &own, &err));
-    b.left = n;
+    must(budget_runtime(&b, n, &own, &err));
     rc = live(own);
     if (rc != AIINFRA_OK && rc != AIINFRA_ENOMEM) fail_msg("after %ld: %s", n, err.message);
     aiinfra_runtime_free(own);
