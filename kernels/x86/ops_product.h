@@ -10,6 +10,7 @@
 #define AII_OPS_PRODUCT_H
 
 #include "kernels/x86/ops_panel.h"
+#include "kernels/x86/x86.h"
 
 enum {
   SLICE_FLOATS = 128,                        /* of float panels, as F32 */
@@ -21,6 +22,9 @@ enum {
 _Static_assert((WAITING_FLOATS + TILE_FLOATS * SLICE_FLOATS) * sizeof(float) <= AII_PRODUCT_WORK, "floats");
 _Static_assert((WAITING_FLOATS + TILE_FLOATS * SLICE_DECODED) * sizeof(float) <= AII_PRODUCT_WORK, "decoded rows");
 _Static_assert(WAITING_FLOATS * sizeof(float) + AII_PANELS * SLICE_BLOCKS * (512 + 3 * 64) <= AII_PRODUCT_WORK, "wide");
+
+/* The cache that panels are fetched into, before they are multiplied as they are. */
+typedef enum fetch_to { FETCH_FIRST, FETCH_SECOND } fetch_to;
 
 /* Where a block of the tile's panels is, and of a column's q8 row. */
 typedef struct tile_block {
@@ -127,9 +131,19 @@ AII_INLINE const unsigned char *ahead_of(const aii_product *p, const unsigned ch
   return at < panel + p->w_stride ? at : at + (AII_PANELS - 1) * p->w_stride;
 }
 
+/* A block's size ahead of `at`, and the head that may lie in between. */
+AII_INLINE void fetch_block(aii_fmt f, const aii_product *p, fetch_to to, const unsigned char *panel,
+                            const unsigned char *at)
+{
+  const char *next = (const char *)ahead_of(p, panel, at);
+  const size_t bytes = aii_panel_block(f) + aii_panel_head(f);
+  for (size_t i = 0; to == FETCH_FIRST && i < bytes; i += 64) _mm_prefetch(next + i, _MM_HINT_T0);
+  for (size_t i = 0; to == FETCH_SECOND && i < bytes; i += 64) _mm_prefetch(next + i, _MM_HINT_T1);
+}
+
 /* Blocks first..end of the tile's panels times `cols` columns. f, wide and cols are constants wherever this is inlined. */
 AII_INLINE void quant_tile(aii_fmt f, bool wide, const aii_product *p, const unsigned char *const *w, uint32_t c,
-                           size_t first, size_t end, v16 (*sum)[AII_PANELS], const uint32_t cols)
+                           size_t first, size_t end, fetch_to to, v16 (*sum)[AII_PANELS], const uint32_t cols)
 {
   const size_t n64 = ((size_t)p->n_in + 63) / 64 * 64, numbers = n64 / AII_QBLOCK * 4;
   const char *x[AII_QUANT_COLS];
@@ -140,8 +154,7 @@ AII_INLINE void quant_tile(aii_fmt f, bool wide, const aii_product *p, const uns
     for (uint32_t i = 0; i < AII_PANELS; i++) {
       t.codes[i] = wide ? w[i] + (b - first) * wide_bytes(f) : aii_panel_at(f, w[i], b);
       t.head[i] = wide ? NULL : aii_panel_unit(f, w[i], b);
-      for (size_t at = 0; !wide && at < aii_panel_block(f); at += 64)
-        _mm_prefetch((const char *)ahead_of(p, w[i], t.codes[i]) + at, _MM_HINT_T0);
+      if (!wide) fetch_block(f, p, to, w[i], t.codes[i]);
     }
     if (block_parts(f) == 2) halves_product(f, wide, &t, sum, cols);
     else block_product(f, wide, &t, sum, cols);
@@ -154,13 +167,13 @@ AII_INLINE void quant_tile(aii_fmt f, bool wide, const aii_product *p, const uns
 
 /* ---- all of a quantised product ---- */
 
-AII_INLINE void quant_direct(aii_fmt f, const aii_product *p, const unsigned char *const *w, uint32_t r, uint32_t c,
-                             const uint32_t cols)
+AII_INLINE void quant_direct(aii_fmt f, const aii_product *p, fetch_to to, const unsigned char *const *w, uint32_t r,
+                             uint32_t c, const uint32_t cols)
 {
   v16 sum[AII_QUANT_COLS][AII_PANELS];
   for (uint32_t j = 0; j < cols; j++)
     for (uint32_t i = 0; i < AII_PANELS; i++) sum[j][i] = v16_zero();
-  quant_tile(f, false, p, w, c, 0, p->n_in / AII_QBLOCK, sum, cols);
+  quant_tile(f, false, p, w, c, 0, p->n_in / AII_QBLOCK, to, sum, cols);
   for (uint32_t i = 0; i < AII_PANELS && r + i * AII_PANEL < p->n_rows; i++)
     for (uint32_t j = 0; j < cols; j++) finish(p, r + i * AII_PANEL, c + j, sum[j][i]);
 }
@@ -172,7 +185,7 @@ AII_INLINE void quant_wide(aii_fmt f, const aii_product *p, const unsigned char 
   for (uint32_t j = 0; j < cols; j++)
     for (uint32_t i = 0; i < AII_PANELS; i++)
       sum[j][i] = first == 0 ? v16_zero() : v16_load(waiting + j * TILE_FLOATS + i * AII_PANEL);
-  quant_tile(f, true, p, wide, c, first, end, sum, cols);
+  quant_tile(f, true, p, wide, c, first, end, FETCH_FIRST, sum, cols);
   for (uint32_t j = 0; j < cols; j++)
     for (uint32_t i = 0; i < AII_PANELS; i++) v16_store(waiting + j * TILE_FLOATS + i * AII_PANEL, sum[j][i]);
 }
@@ -211,6 +224,7 @@ AII_INLINE void quant_group(aii_fmt f, const aii_product *p, const unsigned char
  * panels pass. */
 AII_INLINE void quant_product(aii_fmt f, const aii_product *p)
 {
+  const fetch_to to = aii_x86_fetches_first() ? FETCH_FIRST : FETCH_SECOND;
   const unsigned char *w[AII_PANELS];
   uint32_t done = 0;
   for (uint32_t n; p->n_cols - done > 2 * AII_QUANT_COLS; done += n) {
@@ -224,10 +238,10 @@ AII_INLINE void quant_product(aii_fmt f, const aii_product *p)
     uint32_t c = done, left = p->n_cols - done;
     tile_panels(p, r, w);
     for (; left >= AII_QUANT_COLS; c += AII_QUANT_COLS, left -= AII_QUANT_COLS)
-      quant_direct(f, p, w, r, c, AII_QUANT_COLS);
-    for (; AII_QUANT_COLS > 4 && left >= 4; c += 4, left -= 4) quant_direct(f, p, w, r, c, 4);
-    for (; left >= 2; c += 2, left -= 2) quant_direct(f, p, w, r, c, 2);
-    if (left > 0) quant_direct(f, p, w, r, c, 1);
+      quant_direct(f, p, to, w, r, c, AII_QUANT_COLS);
+    for (; AII_QUANT_COLS > 4 && left >= 4; c += 4, left -= 4) quant_direct(f, p, to, w, r, c, 4);
+    for (; left >= 2; c += 2, left -= 2) quant_direct(f, p, to, w, r, c, 2);
+    if (left > 0) quant_direct(f, p, to, w, r, c, 1);
   }
 }
 

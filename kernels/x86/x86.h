@@ -9,6 +9,8 @@
  * the process. Thread: any. */
 bool aii_x86_has(int32_t isa);
 int32_t aii_x86_isa(void); /* the best of them */
+/* What comes from memory is best fetched into the first-level cache, or else into the second. Thread: any. */
+bool aii_x86_fetches_first(void);
 
 extern const aii_kernels aii_kernels_avx2;
 extern const aii_kernels aii_kernels_avxvnni;

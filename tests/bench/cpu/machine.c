@@ -27,6 +27,7 @@ struct job {
   work_fn *work;
   pthread_barrier_t *barrier;
   size_t cpu;
+  bool along; /* how memory is read */
   const uint64_t *memory;
   size_t n_words;
   double start, end, done;
@@ -44,8 +45,8 @@ static double now(void)
 typedef uint64_t words __attribute__((vector_size(32)));
 static _Atomic uint64_t sink;
 
-/* Four places at a time: more fetches are under way than one place's. */
-static inline __attribute__((always_inline)) double read_words(job *j)
+/* Four places at a time, fetched ahead: what Intel's CPUs read fastest. */
+static inline __attribute__((always_inline)) double read_places(const job *j)
 {
   enum { STREAMS = 4, STEP = 8, AHEAD = 128 };
   const words *p = (const words *)(const void *)j->memory;
@@ -62,9 +63,22 @@ static inline __attribute__((always_inline)) double read_words(job *j)
   return (double)(STREAMS * each) * sizeof *p;
 }
 
+/* One word after the other, which the CPU fetches ahead by itself: AMD's are twice as fast so. */
+static inline __attribute__((always_inline)) double read_along(const job *j)
+{
+  enum { STEP = 8 };
+  const words *p = (const words *)(const void *)j->memory;
+  words sum[STEP] = {{0}};
+  size_t n = j->n_words / 4 & ~(size_t)(STEP - 1);
+  for (size_t i = 0; i < n; i += STEP)
+    for (size_t k = 0; k < STEP; k++) sum[k] ^= p[i + k];
+  for (size_t k = 0; k < STEP; k++) sink += sum[k][0] ^ sum[k][1] ^ sum[k][2] ^ sum[k][3];
+  return (double)n * sizeof *p;
+}
+
 static double read_portable(job *j)
 {
-  return read_words(j);
+  return j->along ? read_along(j) : read_places(j);
 }
 
 /* ---- arithmetic ------------------------------------------------------------------------------------------------------------- */
@@ -74,7 +88,7 @@ static double read_portable(job *j)
 
 __attribute__((target("avx2"))) static double read_avx2(job *j)
 {
-  return read_words(j);
+  return j->along ? read_along(j) : read_places(j);
 }
 
 /* Twelve sums in registers 0 to 11, so that none waits for itself; factors in 14 and 15. Assembly, because compilers
@@ -166,6 +180,14 @@ static double best(job *jobs, int n, work_fn *work)
 
 /* ---- all of it -------------------------------------------------------------------------------------------------------------- */
 
+static double best_read(job *jobs, int n, work_fn *work)
+{
+  double places = best(jobs, n, work);
+  for (int i = 0; i < n; i++) jobs[i].along = true;
+  double along = best(jobs, n, work);
+  return places > along ? places : along;
+}
+
 typedef struct ways {
   work_fn *read, *int8, *f32, *bf16; /* NULL: not known here */
   const char *int8_name, *f32_name;
@@ -247,7 +269,7 @@ int main(int argc, char **argv)
     jobs[i].n_words = n_words / (size_t)n;
     jobs[i].memory = memory + (size_t)i * (n_words / (size_t)n & ~(size_t)7);
   }
-  printf("{\"threads\": %d, \"read_gbs\": %.3f, ", n, best(jobs, n, w.read));
+  printf("{\"threads\": %d, \"read_gbs\": %.3f, ", n, best_read(jobs, n, w.read));
   printf("\"int8_gmacs\": %.3f, \"int8\": \"%s\", ", best(jobs, n, w.int8), w.int8_name);
   printf("\"f32_gmacs\": %.3f, \"f32\": \"%s\", ", best(jobs, n, w.f32), w.f32_name);
   printf("\"bf16_gmacs\": %.3f}\n", best(jobs, n, w.bf16));
