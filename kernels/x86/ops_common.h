@@ -1,6 +1,8 @@
-/* kernels/x86/ops_common.h - what all operations over lanes share: partial vectors and sums. */
+/* kernels/x86/ops_common.h - what all operations over lanes share: partial vectors, sums, and fetching ahead. */
 #ifndef AII_OPS_COMMON_H
 #define AII_OPS_COMMON_H
+
+#include "kernels/x86/x86.h"
 
 /* The first n < 16 floats at p, the others `fill`. */
 AII_INLINE v16 v16_load_part(const float *p, size_t n, float fill)
@@ -35,6 +37,20 @@ AII_INLINE float v16_sum(v16 v)
   __m128 h = _mm_add_ps(_mm256_castps256_ps128(f), _mm256_extractf128_ps(f, 1));
   h = _mm_add_ps(h, _mm_movehl_ps(h, h));
   return _mm_cvtss_f32(_mm_add_ss(h, _mm_movehdup_ps(h)));
+}
+
+/* The cache that what comes from memory is fetched into. */
+typedef enum fetch_to { FETCH_FIRST, FETCH_SECOND } fetch_to;
+
+AII_INLINE fetch_to where_to_fetch(void)
+{
+  return aii_x86_fetches_first() ? FETCH_FIRST : FETCH_SECOND;
+}
+
+AII_INLINE void fetch(fetch_to to, const void *p)
+{
+  if (to == FETCH_FIRST) _mm_prefetch(p, _MM_HINT_T0);
+  else _mm_prefetch(p, _MM_HINT_T1);
 }
 
 #endif

@@ -10,7 +10,6 @@
 #define AII_OPS_PRODUCT_H
 
 #include "kernels/x86/ops_panel.h"
-#include "kernels/x86/x86.h"
 
 enum {
   SLICE_FLOATS = 128,                        /* of float panels, as F32 */
@@ -22,9 +21,6 @@ enum {
 _Static_assert((WAITING_FLOATS + TILE_FLOATS * SLICE_FLOATS) * sizeof(float) <= AII_PRODUCT_WORK, "floats");
 _Static_assert((WAITING_FLOATS + TILE_FLOATS * SLICE_DECODED) * sizeof(float) <= AII_PRODUCT_WORK, "decoded rows");
 _Static_assert(WAITING_FLOATS * sizeof(float) + AII_PANELS * SLICE_BLOCKS * (512 + 3 * 64) <= AII_PRODUCT_WORK, "wide");
-
-/* The cache that panels are fetched into, before they are multiplied as they are. */
-typedef enum fetch_to { FETCH_FIRST, FETCH_SECOND } fetch_to;
 
 /* Where a block of the tile's panels is, and of a column's q8 row. */
 typedef struct tile_block {
@@ -137,8 +133,7 @@ AII_INLINE void fetch_block(aii_fmt f, const aii_product *p, fetch_to to, const 
 {
   const char *next = (const char *)ahead_of(p, panel, at);
   const size_t bytes = aii_panel_block(f) + aii_panel_head(f);
-  for (size_t i = 0; to == FETCH_FIRST && i < bytes; i += 64) _mm_prefetch(next + i, _MM_HINT_T0);
-  for (size_t i = 0; to == FETCH_SECOND && i < bytes; i += 64) _mm_prefetch(next + i, _MM_HINT_T1);
+  for (size_t i = 0; i < bytes; i += 64) fetch(to, next + i);
 }
 
 /* Blocks first..end of the tile's panels times `cols` columns. f, wide and cols are constants wherever this is inlined. */
@@ -224,7 +219,7 @@ AII_INLINE void quant_group(aii_fmt f, const aii_product *p, const unsigned char
  * panels pass. */
 AII_INLINE void quant_product(aii_fmt f, const aii_product *p)
 {
-  const fetch_to to = aii_x86_fetches_first() ? FETCH_FIRST : FETCH_SECOND;
+  const fetch_to to = where_to_fetch();
   const unsigned char *w[AII_PANELS];
   uint32_t done = 0;
   for (uint32_t n; p->n_cols - done > 2 * AII_QUANT_COLS; done += n) {
