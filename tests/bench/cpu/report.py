@@ -11,14 +11,17 @@ def unique(rows, key):
     return list(dict.fromkeys(row[key] for row in rows))
 
 
-def percent(share):
-    return "%.0f %%" % (share * 100) if share is not None else "-"
+def cell(row):
+    shares = (row["limit_share"], row["peer_limit_share"])
+    if None in shares:
+        return "%.2f" % row["ratio"]
+    return "%.2f (%.0f, %.0f %%)" % (row["ratio"], *(share * 100 for share in shares))
 
 
 # ---- the tables ------------------------------------------------------------------------------------------------------
 
 def describe(machine):
-    sentence = ("Measured on %(cpu)s with %(threads)d threads, which read %(read_gbs).1f GB/s, do %(int8_gmacs).0f "
+    sentence = ("Measured on %(cpu)s with %(threads)d threads, which read %(least_gbs).1f to %(most_gbs).1f GB/s, do %(int8_gmacs).0f "
                 "thousand million products of bytes a second (%(int8)s) and %(f32_gmacs).0f of floats (%(f32)s)")
     lines = [sentence % machine + (", %(bf16_gmacs).0f of BF16." % machine if machine["bf16_gmacs"] else ".")]
     lines.append("libaiinfra %(version)s uses %(isa)s. The peer is llama.cpp of %(peer)s, which says of itself: "
@@ -33,8 +36,7 @@ def table(rows):
     lines = ["| type | " + " | ".join(tests) + " |", "|---" * (len(tests) + 1) + "|"]
     for kind in unique(rows, "type"):
         found = [cells.get((kind, test)) for test in tests]
-        lines.append("| %s | " % kind + " | ".join(
-            "%.2f (%s)" % (row["ratio"], percent(row["limit_share"])) if row else "" for row in found) + " |")
+        lines.append("| %s | " % kind + " | ".join(cell(row) if row else "" for row in found) + " |")
     return "\n".join(lines)
 
 

@@ -239,12 +239,14 @@ class Run:
         load = os.getloadavg()[0]
         if load > 0.3:
             print("the machine is busy (load average %.1f): figures will be noise" % load, flush=True)
-        machine = measure_machine(program, self.threads, self.isa)
-        machine.update(cpu=cpu_name(), cache_bytes=cache_bytes(), load_average=load, rounds=self.rounds)
+        machine = {"cpu": cpu_name(), "cache_bytes": cache_bytes(), "load_average": load, "rounds": self.rounds}
+        rates = []  # measured before each model: neighbours come and go
         for shape in self.shapes:
             for kind in self.types:
+                machine.update(measure_machine(program, self.threads, self.isa))
+                rates.append(machine["read_gbs"])
                 self.measure(shape, kind, machine)
-        self.write(machine)
+        self.write({**machine, "least_gbs": min(rates), "most_gbs": max(rates)})
 
     def write(self, machine):
         data = {"machine": machine, "rows": self.rows}
