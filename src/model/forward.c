@@ -258,12 +258,35 @@ static aiinfra_status hand_out(const pass *p, const aii_forward *f, aiinfra_erro
     p->ops->matmul(p->be, &p->m->output, NULL, p->ws->h, f->n_logits, false, logits);
     if (hp->logit_scale != 1.0f) p->ops->scale(p->be, logits, 1 / hp->logit_scale, n);
     if (hp->logit_softcap != 0) p->ops->softcap(p->be, logits, hp->logit_softcap, n);
+    if (aii_workspace_lists(p->ws) && f->logits == NULL) return AIINFRA_OK;
     rc = p->ops->sync(p->be, err);
     if (rc == AIINFRA_OK && aii_is_split(p->m)) rc = collect(p, f, err);
     else if (rc == AIINFRA_OK && logits != f->logits)
       rc = p->ops->to_host(p->be, f->logits, logits, n * sizeof(float), err);
   }
   return rc == AIINFRA_OK ? p->ops->sync(p->be, err) : rc;
+}
+
+/* ---- logits that stay on the device ---------------------------------------------------------------------------- */
+
+bool aii_workspace_lists(const aii_workspace *ws)
+{
+  const aii_backend_ops *ops = ws->model->rt->backend->ops;
+  return ops->shortlist != NULL && !aii_is_split(ws->model);
+}
+
+aiinfra_status aii_workspace_shortlist(aii_workspace *ws, aii_shortlist *rows, uint32_t n, aiinfra_error *err)
+{
+  aii_backend *be = ws->model->rt->backend;
+  aiinfra_status rc = be->ops->shortlist(be, ws->logits, ws->model->hp.n_vocab, rows, n, err);
+  return rc == AIINFRA_OK ? rc : aii_wrap(err, rc, "forward pass");
+}
+
+aiinfra_status aii_workspace_logits(aii_workspace *ws, uint32_t row, float *out, aiinfra_error *err)
+{
+  aii_backend *be = ws->model->rt->backend;
+  size_t n = ws->model->hp.n_vocab;
+  return be->ops->to_host(be, out, ws->logits + row * n, n * sizeof *out, err);
 }
 
 /* ---- the door ------------------------------------------------------------------------------------------------ */

@@ -3,6 +3,7 @@
  *   device.c   life, memory, copies, weights: matrices go to the device in the panels that the CPU has
  *   stage.c    what the host knows of a pass, brought to the device: rows, tables, angles, slopes
  *   ops.c      the table of operations: checks, then a launch
+ *   shortlist.c  what samplers want to see of logits
  *   nccl.c     sums over the GPUs of several ranks
  *
  * Tables of embeddings stay on the host: their few rows of a pass are decoded there. Everything is queued on one stream.
@@ -41,7 +42,9 @@ typedef struct aii_cuda {
   cudaStream_t stream;
   aii_cuda_piece scratch;           /* of one operation */
   aii_cuda_piece staged;            /* the rows of the pass: pos, seq, ends, tables */
+  aii_cuda_piece asked, told;       /* of logits, by their samplers */
   aii_cuda_piece pinned, host_rows; /* host memory: embeddings; and rows as they were staged */
+  aii_cuda_piece host_asked, host_told;
   size_t staged_words, staged_rows; /* rows 0: nothing is staged */
   aii_cuda_angles ropes[AII_CUDA_ROPES];
   uint32_t next_rope;
@@ -97,6 +100,10 @@ aiinfra_status aii_cuda_to_host(aii_backend *be, void *host, const void *device,
 aiinfra_status aii_cuda_copy_block(aii_backend *be, const aii_kv_view *kv, uint32_t from, uint32_t to,
                                    aiinfra_error *err);
 aiinfra_status aii_cuda_sync(aii_backend *be, aiinfra_error *err);
+/* That of shortlist.c. */
+aiinfra_status aii_cuda_shortlist_rows(aii_backend *be, float *logits, uint32_t n_vocab, aii_shortlist *rows,
+                                       uint32_t n, aiinfra_error *err);
+void aii_cuda_shortlist_free(aii_cuda *cuda);
 /* Those of nccl.c. */
 aiinfra_status aii_cuda_join(aii_backend *be, aii_comm *comm, aiinfra_error *err);
 void aii_cuda_sum_ranks(aii_backend *be, float *x, size_t n);

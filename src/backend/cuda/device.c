@@ -270,6 +270,7 @@ void aii_cuda_destroy(aii_backend *be)
     (void)cudaStreamSynchronize(cuda->stream);
     aii_cuda_leave(cuda);
     aii_cuda_stage_free(cuda);
+    aii_cuda_shortlist_free(cuda);
     (void)cudaFree(cuda->scratch.ptr);
     (void)cudaStreamDestroy(cuda->stream);
   }

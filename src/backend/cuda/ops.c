@@ -339,6 +339,7 @@ const aii_backend_ops aii_cuda_ops = {
     .matmul_ids = matmul_ids,
     .combine = combine,
     .gate_rows = gate_rows,
+    .shortlist = aii_cuda_shortlist_rows,
     .join = aii_cuda_join,
     .sum_ranks = aii_cuda_sum_ranks,
 };

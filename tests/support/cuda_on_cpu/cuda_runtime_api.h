@@ -28,6 +28,9 @@ struct cudaDeviceProp {
   int major, minor;
 };
 
+/* Bytes that were copied, by their way; tests look it up in the plug-in. */
+__attribute__((weak, visibility("default"))) unsigned long long fake_cuda_copied[4];
+
 enum { FAKE_CUDA_GUARD = 64, FAKE_CUDA_FILL = 0xa5 };
 static const size_t fake_cuda_small = (size_t)64 << 10;
 
@@ -122,8 +125,8 @@ static inline cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total)
 static inline cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t n, enum cudaMemcpyKind kind,
                                           cudaStream_t s)
 {
-  (void)kind;
   (void)s;
+  fake_cuda_copied[kind] += n;
   memcpy(to, from, n);
   return cudaSuccess;
 }
