@@ -190,6 +190,13 @@ typedef struct aii_shortlist {
   const float *logits; /* of the run */
 } aii_shortlist;
 
+/* What a pass that comes again has in common with the others: all that its operations are called with, but for what its
+ * aii_rows hold. No padding: it is compared by its bytes. */
+typedef struct aii_repeat {
+  const void *workspace, *cache; /* device memory */
+  uint32_t n_rows, block_tokens;
+} aii_repeat;
+
 typedef struct aii_backend aii_backend;
 typedef struct aii_comm aii_comm; /* see below */
 
@@ -269,6 +276,12 @@ typedef struct aii_backend_ops {
    * faster than the sampler. What was queued may fail here. */
   aiinfra_status (*shortlist)(aii_backend *be, float *logits, uint32_t n_vocab, aii_shortlist *rows, uint32_t n,
                               aiinfra_error *err);
+
+  /* Passes that come again; both NULL: nothing is kept of them. again: queues what was kept of such a pass, and true; else its
+   * operations follow, the same for equal `what`, none of which copies to or from the host, then keep. keep: false when
+   * nothing of it was done: its operations are to be called again, and keep. */
+  bool (*again)(aii_backend *be, const aii_repeat *what, const aii_rows *rows);
+  bool (*keep)(aii_backend *be);
 
   /* Several devices with a part of a model each; both NULL where device memory is host memory, which a communicator can
    * read. join: once, by all ranks at a time. Then x [n] becomes the sum of all ranks' x, as aii_comm_ops has it. */

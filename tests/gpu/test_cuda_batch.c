@@ -15,7 +15,7 @@
 #include "aiinfra.h"
 #include "tests/support/support.h"
 
-enum { REQUESTS = 120, AT_ONCE = 24, MOST_TOKENS = 4, TO_HOST = 2 };
+enum { REQUESTS = 96, AT_ONCE = 24, FEW_TOKENS = 4, STEADY = 3, LONG = 246, MOST_TOKENS = 20, TO_HOST = 2 };
 
 static const char schema[] =
     "{\"type\":\"object\",\"properties\":{\"name\":{\"type\":\"string\"},\"n\":{\"type\":\"integer\"}},"
@@ -59,12 +59,13 @@ static float one_of(unsigned long long *seed, const float *values, size_t n)
 #define ONE_OF(seed, ...) \
   one_of(seed, (const float[]){__VA_ARGS__}, sizeof((const float[]){__VA_ARGS__}) / sizeof(float))
 
-static aiinfra_generate_opts draw_options(unsigned long long *seed)
+static aiinfra_generate_opts draw_options(unsigned long long *seed, size_t i)
 {
+  (void)i;
   static const char *const texts[] = {"The default port of the server", "How do I", "Once", "{\"name\": \"", "2 + 2 ="};
   aiinfra_generate_opts o = AIINFRA_GENERATE_OPTS_INIT;
   o.text = texts[test_random(seed) % 5];
-  o.max_tokens = 1 + (uint32_t)(test_random(seed) % MOST_TOKENS);
+  o.max_tokens = 1 + (uint32_t)(test_random(seed) % FEW_TOKENS);
   o.temperature = ONE_OF(seed, 0, 0.2f, 0.8f, 1, 1.5f);
   o.top_k = (int32_t)ONE_OF(seed, 0, 0, 1, 5, 40, 300);
   o.top_p = ONE_OF(seed, 0, 0, 0.5f, 0.9f, 0.95f);
@@ -79,9 +80,25 @@ static aiinfra_generate_opts draw_options(unsigned long long *seed)
   return o;
 }
 
+static aiinfra_generate_opts steady_options(unsigned long long *seed, size_t i)
+{
+  static aiinfra_token tokens[LONG];
+  aiinfra_generate_opts o = AIINFRA_GENERATE_OPTS_INIT;
+  (void)seed;
+  for (int t = 0; t < LONG; t++) tokens[t] = 10 + (t * t + 1) % 200;
+  o.tokens = tokens + 5 * i;
+  o.n_tokens = i == 0 ? LONG : 1 + i;
+  o.max_tokens = MOST_TOKENS;
+  o.ignore_eos = 1;
+  return o;
+}
+
 /* ---- a device ---- */
 
-static void run_all(int32_t device, outcome *outcomes, aiinfra_model_info *info)
+typedef aiinfra_generate_opts (*options_of)(unsigned long long *seed, size_t i);
+
+/* info may be NULL. */
+static void run(int32_t device, options_of options, size_t n, outcome *outcomes, aiinfra_model_info *info)
 {
   aiinfra_runtime_opts ro = AIINFRA_RUNTIME_OPTS_INIT;
   aiinfra_batcher_opts bo = AIINFRA_BATCHER_OPTS_INIT;
@@ -100,9 +117,9 @@ static void run_all(int32_t device, outcome *outcomes, aiinfra_model_info *info)
       aiinfra_kv_create(model, NULL, &kv, &err) != AIINFRA_OK ||
       aiinfra_batcher_create(model, kv, &bo, &batcher, &err) != AIINFRA_OK)
     fail_msg("%s", err.message);
-  assert_int_equal(aiinfra_model_get_info(model, info, &err), AIINFRA_OK);
-  for (size_t i = 0; i < REQUESTS; i++) {
-    aiinfra_generate_opts o = draw_options(&seed);
+  if (info != NULL) assert_int_equal(aiinfra_model_get_info(model, info, &err), AIINFRA_OK);
+  for (size_t i = 0; i < n; i++) {
+    aiinfra_generate_opts o = options(&seed, i);
     if (aiinfra_batcher_generate(batcher, &o, on_chunk, on_result, &outcomes[i], NULL, &err) != AIINFRA_OK)
       fail_msg("request %zu: %s", i, err.message);
     if (i % AT_ONCE == AT_ONCE - 1) assert_int_equal(aiinfra_runtime_run(rt, &err), AIINFRA_OK);
@@ -115,13 +132,20 @@ static void run_all(int32_t device, outcome *outcomes, aiinfra_model_info *info)
   aiinfra_runtime_close(rt, NULL, NULL);
 }
 
+/* What the emulated device counts; NULL: a real one does not. */
+static const unsigned long long *counter(const char *name)
+{
+  void *library = dlopen(plugin(), RTLD_NOW | RTLD_NOLOAD);
+  return library != NULL ? dlsym(library, name) : NULL;
+}
+
 static void test_same_tokens(void **state)
 {
   (void)state;
   static outcome cpu[REQUESTS], cuda[REQUESTS];
   aiinfra_model_info info = {.struct_size = sizeof info};
-  run_all(AIINFRA_DEVICE_CPU, cpu, &info);
-  run_all(AIINFRA_DEVICE_CUDA, cuda, &info);
+  run(AIINFRA_DEVICE_CPU, draw_options, REQUESTS, cpu, &info);
+  run(AIINFRA_DEVICE_CUDA, draw_options, REQUESTS, cuda, &info);
   size_t tokens = 0;
   for (size_t i = 0; i < REQUESTS; i++) {
     assert_int_equal(cpu[i].status, AIINFRA_OK);
@@ -131,13 +155,43 @@ static void test_same_tokens(void **state)
     tokens += cpu[i].n;
   }
   assert_true(tokens > REQUESTS);
-  void *library = dlopen(plugin(), RTLD_NOW | RTLD_NOLOAD);
-  unsigned long long *copied = library != NULL ? dlsym(library, "fake_cuda_copied") : NULL;
+  const unsigned long long *copied = counter("fake_cuda_copied");
   if (copied != NULL) assert_in_range(copied[TO_HOST], 1, tokens * info.n_vocab * sizeof(float) / 5);
+}
+
+/* Some that go on together, so that a step comes again; one is long enough for tables and angles to grow on the way. */
+static void test_graphs(void **state)
+{
+  (void)state;
+  static outcome cpu[STEADY], cuda[STEADY];
+  const unsigned long long *graphs = counter("fake_cuda_graphs");
+  unsigned long long before = graphs != NULL ? *graphs : 0;
+  run(AIINFRA_DEVICE_CPU, steady_options, STEADY, cpu, NULL);
+  run(AIINFRA_DEVICE_CUDA, steady_options, STEADY, cuda, NULL);
+  assert_memory_equal(cpu, cuda, sizeof cpu);
+  for (size_t i = 0; i < STEADY; i++) assert_int_equal(cpu[i].n, MOST_TOKENS);
+  if (graphs != NULL) assert_in_range(*graphs - before, MOST_TOKENS / 2, MOST_TOKENS);
+}
+
+/* A device that makes no graphs gives the same, one launch after the other. */
+static void test_without_graphs(void **state)
+{
+  (void)state;
+  static outcome cpu[STEADY], cuda[STEADY];
+  const unsigned long long *graphs = counter("fake_cuda_graphs");
+  if (graphs == NULL) test_skip("a real device makes graphs");
+  unsigned long long before = *graphs;
+  setenv("AIINFRA_FAKE_CUDA", "plain", 1);
+  run(AIINFRA_DEVICE_CPU, steady_options, STEADY, cpu, NULL);
+  run(AIINFRA_DEVICE_CUDA, steady_options, STEADY, cuda, NULL);
+  unsetenv("AIINFRA_FAKE_CUDA");
+  assert_int_equal(*graphs, before);
+  assert_memory_equal(cpu, cuda, sizeof cpu);
 }
 
 int main(void)
 {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_same_tokens)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_same_tokens), cmocka_unit_test(test_graphs),
+                                     cmocka_unit_test(test_without_graphs)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -141,7 +141,7 @@ static inline void run_block()
   }
 }
 
-static inline void launch(dim3 grid, dim3 block, const std::function<void()> &kernel)
+static inline void run_all(dim3 grid, dim3 block, const std::function<void()> &kernel)
 {
   machine &m = it();
   m.n = block.x;
@@ -155,6 +155,22 @@ static inline void launch(dim3 grid, dim3 block, const std::function<void()> &ke
   for (blockIdx.z = 0; blockIdx.z < grid.z; blockIdx.z++)
     for (blockIdx.y = 0; blockIdx.y < grid.y; blockIdx.y++)
       for (blockIdx.x = 0; blockIdx.x < grid.x; blockIdx.x++) run_block();
+}
+
+struct work {
+  dim3 grid, block;
+  std::function<void()> kernel;
+};
+
+static inline void launch(dim3 grid, dim3 block, const std::function<void()> &kernel)
+{
+  if (fake_cuda_capture == NULL) return run_all(grid, block, kernel);
+  fake_cuda_work *node = (fake_cuda_work *)calloc(1, sizeof *node);
+  node->what = new work{grid, block, kernel};
+  node->run = [](void *what) { run_all(((work *)what)->grid, ((work *)what)->block, ((work *)what)->kernel); };
+  node->drop = [](void *what) { delete (work *)what; };
+  *fake_cuda_capture->end = node;
+  fake_cuda_capture->end = &node->next;
 }
 
 static inline fibre &lane_of(unsigned lane)
