@@ -125,6 +125,49 @@ typedef struct aii_cuda_routing {
 void aii_cuda_route(aii_cuda_stream stream, const aii_cuda_routing *how, float *scores, float *choice, uint32_t n_rows,
                     int32_t *ids, float *weights);
 
+/* ---- shortlist.cu ---- */
+
+enum { AII_CUDA_RUN = 256, AII_CUDA_BEST = 1024, AII_CUDA_NO_MASK = -1 };
+
+/* As backend.h has them. */
+typedef struct aii_cuda_edit {
+  int32_t token;
+  float divide, take, add;
+} aii_cuda_edit;
+typedef struct aii_cuda_candidate {
+  float logit;
+  int32_t id;
+} aii_cuda_candidate;
+
+typedef struct aii_cuda_ask {
+  uint32_t row, n_best, n_edits;
+  int32_t mask;
+  uint64_t first_edit, told_at; /* told_at: where the answer goes, in bytes */
+  float scale;
+  uint32_t draws;
+  double unit;
+} aii_cuda_ask;
+
+/* n_best candidates follow, then AII_CUDA_RUN logits of the run where there is a draw. */
+typedef struct aii_cuda_told {
+  uint32_t n, run;
+  double total, at;
+  float top;
+  uint32_t unused;
+} aii_cuda_told;
+
+typedef struct aii_cuda_shortlist {
+  float *logits;
+  uint32_t n_vocab, n, n_runs, mask_words;
+  const aii_cuda_ask *asks;   /* [n] */
+  const aii_cuda_edit *edits; /* of all, each row's one behind the other */
+  const uint32_t *masks;      /* [][mask_words], a bit a token */
+  uint32_t *tops;             /* scratch [n][n_runs] */
+  float *sums;                /* scratch [n][n_runs] */
+  char *told;
+} aii_cuda_shortlist;
+void aii_cuda_choose(aii_cuda_stream stream, const aii_cuda_shortlist *s, bool edits, bool weighs);
+
 #ifdef __cplusplus
 }
 #endif

@@ -152,6 +152,51 @@ typedef struct aii_mul {
   float *y;
 } aii_mul;
 
+/* A logit x > 0 becomes x / divide, another x * divide; then it loses `take` and gains `add`. */
+typedef struct aii_edit {
+  aiinfra_token token;
+  float divide, take, add;
+} aii_edit;
+
+typedef struct aii_candidate {
+  float logit;
+  aiinfra_token id;
+} aii_candidate;
+
+enum {
+  AII_MAX_BEST = 1024, /* candidates of a row */
+  AII_LOGIT_RUN = 256  /* logits whose weights are summed together */
+};
+
+/* A row of logits in device memory, what is to be done to it, and what its sampler wants to see of it. */
+typedef struct aii_shortlist {
+  uint32_t row;
+  uint32_t n_edits;
+  const aii_edit *edits; /* of different tokens: they change the row */
+  const uint64_t
+      *allowed; /* a bit for each of the first n_allowed tokens: without it, it counts as -INFINITY; NULL: all */
+  uint32_t n_allowed;
+  uint32_t n_best; /* candidates that are wanted, at most AII_MAX_BEST; 0: only the edits */
+  float scale; /* > 0: the sum of all weights, too. A token weighs exp((its logit - the largest) * scale), a float */
+  bool draws;  /* the run of logits as well in which the sum over the ids passes unit times the sum of all */
+  double unit;
+
+  /* what comes back; pointers are valid until the next call */
+  uint32_t n;                /* of `best`: less than n_best when no other token is more likely than -INFINITY */
+  const aii_candidate *best; /* the n_best largest logits, of equal ones the lowest ids; by id */
+  double total;              /* the sums of runs as exp_sum makes them, added up in their order */
+  uint32_t run;
+  double at;           /* unit * total, less the sums of the runs before this one */
+  const float *logits; /* of the run */
+} aii_shortlist;
+
+/* What a pass that comes again has in common with the others: all that its operations are called with, but for what its
+ * aii_rows hold. No padding: it is compared by its bytes. */
+typedef struct aii_repeat {
+  const void *workspace, *cache; /* device memory */
+  uint32_t n_rows, block_tokens;
+} aii_repeat;
+
 typedef struct aii_backend aii_backend;
 typedef struct aii_comm aii_comm; /* see below */
 
@@ -226,6 +271,17 @@ typedef struct aii_backend_ops {
                   uint32_t width, float *out);
   /* x[r] *= sigmoid(gate[r]) */
   void (*gate_rows)(aii_backend *be, float *x, const float *gate, uint32_t n_rows, uint32_t width);
+
+  /* Tells of n rows of logits [n_vocab] what their samplers want to see, and waits for it; NULL: there is nothing that does so
+   * faster than the sampler. What was queued may fail here. */
+  aiinfra_status (*shortlist)(aii_backend *be, float *logits, uint32_t n_vocab, aii_shortlist *rows, uint32_t n,
+                              aiinfra_error *err);
+
+  /* Passes that come again; both NULL: nothing is kept of them. again: queues what was kept of such a pass, and true; else its
+   * operations follow, the same for equal `what`, none of which copies to or from the host, then keep. keep: false when
+   * nothing of it was done: its operations are to be called again, and keep. */
+  bool (*again)(aii_backend *be, const aii_repeat *what, const aii_rows *rows);
+  bool (*keep)(aii_backend *be);
 
   /* Several devices with a part of a model each; both NULL where device memory is host memory, which a communicator can
    * read. join: once, by all ranks at a time. Then x [n] becomes the sum of all ranks' x, as aii_comm_ops has it. */

@@ -199,7 +199,8 @@ typedef struct aii_pass {
   uint32_t *pos, *seq, *hidden_rows;
   const uint32_t **tables; /* [max_running] */
   uint32_t *logit_rows;    /* [max_running] */
-  float *logits;           /* [max_running][n_vocab] */
+  float *logits;           /* [max_running][n_vocab]; one row where there are lists */
+  aii_shortlist *lists;    /* [max_running]; NULL: rows of logits come to host memory */
   float *hidden;           /* [max_rows][n_embd]; NULL until an embedding is asked for */
   aii_workspace *ws;
   aii_forward forward;
@@ -212,6 +213,12 @@ aiinfra_status aii_pass_create(aiinfra_batcher *batcher, aiinfra_error *err);
 void aii_pass_destroy(aiinfra_batcher *batcher);
 aiinfra_status aii_pass_want_hidden(aiinfra_batcher *batcher, aiinfra_error *err);
 void aii_pass_submit(aiinfra_batcher *batcher, const aii_plan *plan);
+static inline aii_gen *aii_gen_of(const aii_plan_part *part)
+{
+  return AII_CONTAINER(part->seq, aii_gen, seq);
+}
+/* The tokens of all parts that sample, to their results. Worker. (choose.c) */
+aiinfra_status aii_pass_choose(aiinfra_batcher *batcher, aiinfra_error *err);
 
 /* ---- metrics (meter.c) -------------------------------------------------------------------------------------------- */
 

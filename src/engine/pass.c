@@ -1,17 +1,18 @@
 /* pass.c - one forward pass: a plan becomes arrays, the worker runs them, results go back to the loop.
  *
- * On the worker: block copies, the forward pass, then for each part that samples penalties, the grammar's mask and a draw,
- * for each part of an embedding a sum. A pass that fails fails all of its parts; a grammar that fails fails its part alone.
+ * On the worker: block copies, the forward pass, then for each part that samples a token (choose.c), for each part of an
+ * embedding a sum. A pass that fails fails all of its parts; a grammar that fails fails its part alone.
  * The plan and the sequences in it stand still while the pass is out.
  */
 #include "src/engine/engine.h"
 
-static aii_gen *gen_of(const aii_plan_part *part)
-{
-  return AII_CONTAINER(part->seq, aii_gen, seq);
-}
-
 /* ---- memory ------------------------------------------------------------------------------------------------------ */
+
+/* Rows of logits in host memory: where the device tells lists, one that is fetched. */
+static uint32_t logits_rows(const aiinfra_batcher *b)
+{
+  return b->pass.ws != NULL && aii_workspace_lists(b->pass.ws) ? 1 : b->opts.max_running;
+}
 
 aiinfra_status aii_pass_create(aiinfra_batcher *b, aiinfra_error *err)
 {
@@ -26,12 +27,16 @@ aiinfra_status aii_pass_create(aiinfra_batcher *b, aiinfra_error *err)
   p->hidden_rows = aii_new_array(mem, rows, sizeof *p->hidden_rows);
   p->tables = aii_new_array(mem, seqs, sizeof *p->tables);
   p->logit_rows = aii_new_array(mem, seqs, sizeof *p->logit_rows);
-  p->logits = aii_new_array(mem, seqs, sizeof *p->logits * n_vocab);
-  if (p->results == NULL || p->tokens == NULL || p->types == NULL || p->pos == NULL || p->seq == NULL ||
-      p->hidden_rows == NULL || p->tables == NULL || p->logit_rows == NULL || p->logits == NULL)
-    return aii_fail(err, AIINFRA_ENOMEM, "no memory for steps of %u tokens and %u rows of logits", rows, seqs);
   aiinfra_status rc = aii_workspace_create(b->model, rows, seqs, &p->ws, err);
-  return rc == AIINFRA_OK ? rc : aii_wrap(err, rc, "workspace of %u rows", rows);
+  if (rc != AIINFRA_OK) return aii_wrap(err, rc, "workspace of %u rows", rows);
+  bool lists = aii_workspace_lists(p->ws);
+  if (lists) p->lists = aii_new_array(mem, seqs, sizeof *p->lists);
+  p->logits = aii_new_array(mem, logits_rows(b), sizeof *p->logits * n_vocab);
+  if (p->results == NULL || p->tokens == NULL || p->types == NULL || p->pos == NULL || p->seq == NULL ||
+      p->hidden_rows == NULL || p->tables == NULL || p->logit_rows == NULL || p->logits == NULL ||
+      (lists && p->lists == NULL))
+    return aii_fail(err, AIINFRA_ENOMEM, "no memory for steps of %u tokens and %u rows of logits", rows, seqs);
+  return AIINFRA_OK;
 }
 
 void aii_pass_destroy(aiinfra_batcher *b)
@@ -39,6 +44,7 @@ void aii_pass_destroy(aiinfra_batcher *b)
   aii_mem *mem = &b->rt->mem;
   aii_pass *p = &b->pass;
   size_t rows = b->opts.max_step_tokens, seqs = b->opts.max_running;
+  aii_del(mem, p->logits, logits_rows(b) * sizeof *p->logits * b->model->hp.n_vocab);
   if (p->ws != NULL) aii_workspace_free(p->ws);
   aii_del(mem, p->results, seqs * sizeof *p->results);
   aii_del(mem, p->tokens, rows * sizeof *p->tokens);
@@ -48,7 +54,7 @@ void aii_pass_destroy(aiinfra_batcher *b)
   aii_del(mem, p->hidden_rows, rows * sizeof *p->hidden_rows);
   aii_del(mem, p->tables, seqs * sizeof *p->tables);
   aii_del(mem, p->logit_rows, seqs * sizeof *p->logit_rows);
-  aii_del(mem, p->logits, seqs * sizeof *p->logits * b->model->hp.n_vocab);
+  aii_del(mem, p->lists, seqs * sizeof *p->lists);
   aii_del(mem, p->hidden, rows * sizeof *p->hidden * b->model->hp.n_embd);
 }
 
@@ -73,23 +79,6 @@ static aiinfra_status copy_blocks(aiinfra_batcher *b, aiinfra_error *err)
   return rc;
 }
 
-static aiinfra_status sample(aii_gen *gen, float *logits, aii_plan_result *result, aiinfra_error *err)
-{
-  const aiinfra_model *model = gen->batcher->model;
-  aii_grammar_state *state = gen->grammar_state;
-  aiinfra_status rc = AIINFRA_OK;
-  if (gen->penalty != NULL) aii_penalty_apply(gen->penalty, gen->seq.tokens, gen->seq.n_tokens, logits);
-  if (state != NULL) rc = aii_grammar_mask(state, logits, err);
-  if (rc != AIINFRA_OK) return rc;
-  if (gen->quote != NULL) aii_quote_mask(gen->quote, logits);
-  result->token = aii_sampler_pick(gen->sampler, logits);
-  if (gen->quote != NULL) rc = aii_quote_accept(gen->quote, result->token, err);
-  if (rc != AIINFRA_OK || state == NULL || aii_vocab_is_eog(model->vocab, result->token)) return rc;
-  rc = aii_grammar_accept(state, result->token, err);
-  result->stop = rc == AIINFRA_OK && aii_grammar_complete(state);
-  return rc;
-}
-
 /* Uses the hidden states of a part that are pooled, in the order of the text; returns what lies behind them. A sequence
  * that was preempted begins anew. */
 static const float *use_hidden(aii_gen *gen, const aii_plan_part *part, const float *hidden)
@@ -105,24 +94,12 @@ static const float *use_hidden(aii_gen *gen, const aii_plan_part *part, const fl
   return hidden;
 }
 
-static void use_results(aiinfra_batcher *b)
+static void use_all_hidden(aiinfra_batcher *b)
 {
-  aii_pass *p = &b->pass;
-  float *logits = p->logits;
-  const float *hidden = p->hidden;
-  for (uint32_t i = 0; i < p->plan->n_parts; i++) {
-    const aii_plan_part *part = &p->plan->parts[i];
-    aii_gen *gen = gen_of(part);
-    aiinfra_error err;
-    if (gen->seq.embed) {
-      hidden = use_hidden(gen, part, hidden);
-    } else if (part->sample) {
-      aiinfra_status rc = sample(gen, logits, &p->results[i], &err);
-      p->results[i].failed = rc != AIINFRA_OK;
-      if (rc != AIINFRA_OK) aii_gen_fail(gen, rc, &err);
-      logits += b->model->hp.n_vocab;
-    }
-  }
+  const aii_plan *plan = b->pass.plan;
+  const float *hidden = b->pass.hidden;
+  for (uint32_t i = 0; i < plan->n_parts; i++)
+    if (plan->parts[i].seq->embed) hidden = use_hidden(aii_gen_of(&plan->parts[i]), &plan->parts[i], hidden);
 }
 
 static void run(aii_job *job)
@@ -132,7 +109,8 @@ static void run(aii_job *job)
   uint64_t start_ns = aii_now_ns();
   p->status = copy_blocks(b, &p->error);
   if (p->status == AIINFRA_OK) p->status = aii_model_forward(b->model, p->ws, &b->kv->view, &p->forward, &p->error);
-  if (p->status == AIINFRA_OK) use_results(b);
+  if (p->status == AIINFRA_OK) use_all_hidden(b);
+  if (p->status == AIINFRA_OK) p->status = aii_pass_choose(b, &p->error);
   p->busy_ns = aii_now_ns() - start_ns;
 }
 
@@ -140,7 +118,7 @@ static void run(aii_job *job)
 
 static void count(aiinfra_batcher *b, const aii_plan_part *part)
 {
-  aii_gen *gen = gen_of(part);
+  aii_gen *gen = aii_gen_of(part);
   uint32_t prompt_end = AII_MIN(part->first + part->n_rows, gen->seq.n_prompt);
   if (part->first < prompt_end) b->stats.prompt_tokens += prompt_end - part->first;
   if (gen->counted) return;
@@ -151,7 +129,7 @@ static void count(aiinfra_batcher *b, const aii_plan_part *part)
 
 static void take(aiinfra_batcher *b, const aii_plan_part *part, aii_plan_result *result, uint64_t now_ns)
 {
-  aii_gen *gen = gen_of(part);
+  aii_gen *gen = aii_gen_of(part);
   if (b->pass.status != AIINFRA_OK) {
     aii_gen_fail(gen, b->pass.status, &b->pass.error);
     result->failed = true;
@@ -181,7 +159,7 @@ static void done(aii_job *job)
 static void lay_part(aii_pass *p, const aii_plan_part *part, uint32_t index)
 {
   aii_forward *f = &p->forward;
-  const aii_gen *gen = gen_of(part);
+  const aii_gen *gen = aii_gen_of(part);
   p->tables[index] = part->seq->kv.table;
   for (uint32_t i = 0; i < part->n_rows; i++) {
     uint32_t row = f->rows.n_rows++, pos = part->first + i;
@@ -203,7 +181,7 @@ void aii_pass_submit(aiinfra_batcher *b, const aii_plan *plan)
       .types = p->types,
       .logit_rows = p->logit_rows,
       .hidden_rows = p->hidden_rows,
-      .logits = p->logits,
+      .logits = p->lists == NULL ? p->logits : NULL,
       .hidden = p->hidden};
   memset(p->results, 0, plan->n_parts * sizeof *p->results);
   for (uint32_t i = 0; i < plan->n_parts; i++) lay_part(p, &plan->parts[i], i);

@@ -239,6 +239,16 @@ static aiinfra_status collect(const pass *p, const aii_forward *f, aiinfra_error
   return rc;
 }
 
+static void make_logits(const pass *p, const aii_forward *f, float *out)
+{
+  const aii_hparams *hp = &p->m->hp;
+  size_t n = (size_t)f->n_logits * p->m->output.n_out;
+  norm_rows(p, f->logit_rows, f->n_logits);
+  p->ops->matmul(p->be, &p->m->output, NULL, p->ws->h, f->n_logits, false, out);
+  if (hp->logit_scale != 1.0f) p->ops->scale(p->be, out, 1 / hp->logit_scale, n);
+  if (hp->logit_softcap != 0) p->ops->softcap(p->be, out, hp->logit_softcap, n);
+}
+
 static aiinfra_status hand_out(const pass *p, const aii_forward *f, aiinfra_error *err)
 {
   const aii_hparams *hp = &p->m->hp;
@@ -252,18 +262,37 @@ static aiinfra_status hand_out(const pass *p, const aii_forward *f, aiinfra_erro
     }
   }
   if (rc == AIINFRA_OK && f->n_logits > 0) {
-    norm_rows(p, f->logit_rows, f->n_logits);
-    size_t n = (size_t)f->n_logits * p->m->output.n_out;
     float *logits = p->ws->logits != NULL ? p->ws->logits : f->logits;
-    p->ops->matmul(p->be, &p->m->output, NULL, p->ws->h, f->n_logits, false, logits);
-    if (hp->logit_scale != 1.0f) p->ops->scale(p->be, logits, 1 / hp->logit_scale, n);
-    if (hp->logit_softcap != 0) p->ops->softcap(p->be, logits, hp->logit_softcap, n);
+    make_logits(p, f, logits);
+    if (aii_workspace_lists(p->ws) && f->logits == NULL) return AIINFRA_OK;
     rc = p->ops->sync(p->be, err);
     if (rc == AIINFRA_OK && aii_is_split(p->m)) rc = collect(p, f, err);
     else if (rc == AIINFRA_OK && logits != f->logits)
-      rc = p->ops->to_host(p->be, f->logits, logits, n * sizeof(float), err);
+      rc = p->ops->to_host(p->be, f->logits, logits, (size_t)f->n_logits * p->m->output.n_out * sizeof(float), err);
   }
   return rc == AIINFRA_OK ? p->ops->sync(p->be, err) : rc;
+}
+
+/* ---- logits that stay on the device ---------------------------------------------------------------------------- */
+
+bool aii_workspace_lists(const aii_workspace *ws)
+{
+  const aii_backend_ops *ops = ws->model->rt->backend->ops;
+  return ops->shortlist != NULL && !aii_is_split(ws->model);
+}
+
+aiinfra_status aii_workspace_shortlist(aii_workspace *ws, aii_shortlist *rows, uint32_t n, aiinfra_error *err)
+{
+  aii_backend *be = ws->model->rt->backend;
+  aiinfra_status rc = be->ops->shortlist(be, ws->logits, ws->model->hp.n_vocab, rows, n, err);
+  return rc == AIINFRA_OK ? rc : aii_wrap(err, rc, "forward pass");
+}
+
+aiinfra_status aii_workspace_logits(aii_workspace *ws, uint32_t row, float *out, aiinfra_error *err)
+{
+  aii_backend *be = ws->model->rt->backend;
+  size_t n = ws->model->hp.n_vocab;
+  return be->ops->to_host(be, out, ws->logits + row * n, n * sizeof *out, err);
 }
 
 /* ---- the door ------------------------------------------------------------------------------------------------ */
@@ -315,6 +344,35 @@ static aiinfra_status check(const aiinfra_model *m, const aii_workspace *ws, con
   return rc;
 }
 
+static void run_layers(const pass *p)
+{
+  bool latent = p->m->hp.kv_lora != 0;
+  for (uint32_t l = 0; l < p->m->hp.n_layers; l++) {
+    if (latent) aii_forward_latent_attention(p, l);
+    else aii_forward_attention(p, l);
+    aii_forward_ffn(p, l);
+  }
+}
+
+/* A step of one token for each sequence, whose logits stay on the device: it comes again, with other tokens. */
+static bool comes_again(const pass *p, const aii_forward *f)
+{
+  bool again = p->be->ops->again != NULL && p->ops == p->be->ops && aii_workspace_lists(p->ws) && f->logits == NULL &&
+               f->n_hidden == 0 && f->n_logits == p->n && p->rows->n_seqs == p->n;
+  for (uint32_t r = 0; again && r < p->n; r++) again = p->rows->seq[r] == r && f->logit_rows[r] == r;
+  return again;
+}
+
+static void step(const pass *p, const aii_forward *f)
+{
+  aii_repeat what = {p->ws->base, p->kv->base, p->n, p->kv->block_tokens};
+  if (p->ops->again(p->be, &what, p->rows)) return;
+  do {
+    run_layers(p);
+    make_logits(p, f, p->ws->logits);
+  } while (!p->ops->keep(p->be));
+}
+
 aiinfra_status aii_model_forward(aiinfra_model *m, aii_workspace *ws, const aii_kv_view *kv, const aii_forward *f,
                                  aiinfra_error *err)
 {
@@ -331,13 +389,12 @@ aiinfra_status aii_model_forward(aiinfra_model *m, aii_workspace *ws, const aii_
             .rows = &f->rows,
             .types = f->types != NULL ? f->types : ws->zeros,
             .n = f->rows.n_rows};
-  bool latent = m->hp.kv_lora != 0;
   embed(&p);
-  for (uint32_t l = 0; l < m->hp.n_layers; l++) {
-    if (latent) aii_forward_latent_attention(&p, l);
-    else aii_forward_attention(&p, l);
-    aii_forward_ffn(&p, l);
+  if (comes_again(&p, f)) {
+    step(&p, f);
+    return AIINFRA_OK;
   }
+  run_layers(&p);
   rc = hand_out(&p, f, err);
   return rc == AIINFRA_OK ? rc : aii_wrap(err, rc, "forward pass");
 }

@@ -226,6 +226,11 @@ typedef struct aii_forward {
 } aii_forward;
 aiinfra_status aii_model_forward(aiinfra_model *model, aii_workspace *ws, const aii_kv_view *kv,
                                  const aii_forward *pass, aiinfra_error *err);
+/* Whether logits can stay on the device. Then a pass with `logits` NULL leaves them in the workspace until the next one, and
+ * does not wait for the device; shortlist tells what samplers want to see, and logits is row `row` as the edits left it. */
+bool aii_workspace_lists(const aii_workspace *ws);
+aiinfra_status aii_workspace_shortlist(aii_workspace *ws, aii_shortlist *rows, uint32_t n, aiinfra_error *err);
+aiinfra_status aii_workspace_logits(aii_workspace *ws, uint32_t row, float *out, aiinfra_error *err);
 
 /* ---- several processes with a part of the model each (split.c, ranks.c) --------------------------------------- */
 
@@ -273,6 +278,11 @@ aiinfra_status aii_sampler_create(aii_mem *mem, const aii_sampling *how, uint32_
 void aii_sampler_free(aii_sampler *sampler);
 /* Order: top_k, temperature, top_p, min_p, draw. logits [n_vocab]; -INFINITY never comes. Allocates nothing. */
 aiinfra_token aii_sampler_pick(aii_sampler *sampler, const float *logits);
+/* The same in three steps, for logits on a device. ask: what it shall tell of a row, and the random number of the pick.
+ * take: the token by what it told; false: that does not suffice, then pick_at takes the row and that number. */
+void aii_sampler_ask(aii_sampler *sampler, aii_shortlist *row);
+bool aii_sampler_take(aii_sampler *sampler, const aii_shortlist *told, aiinfra_token *out);
+aiinfra_token aii_sampler_pick_at(aii_sampler *sampler, const float *logits, double unit);
 
 /* ---- penalties and biases (penalty.c) -------------------------------------------------------------------------- */
 
@@ -289,7 +299,7 @@ typedef struct aii_bias {
 
 typedef struct aii_penalty_want {
   aii_penalties how;
-  const aii_bias *biases; /* n_biases of tokens below n_vocab; copied */
+  const aii_bias *biases; /* n_biases of different tokens below n_vocab; copied */
   size_t n_biases;
   uint32_t n_vocab;
   uint32_t n_prompt, max_total; /* of the sequence */
@@ -299,8 +309,10 @@ typedef struct aii_penalty_want {
 typedef struct aii_penalty aii_penalty;
 aiinfra_status aii_penalty_create(aii_mem *mem, const aii_penalty_want *want, aii_penalty **out, aiinfra_error *err);
 void aii_penalty_free(aii_penalty *penalty);
-/* Changes logits [n_vocab] for what comes behind the sequence's n tokens, of which those of earlier calls are the first.
- * Order: repeat, frequency and presence, biases. Allocates nothing. */
+/* What changes of logits for what comes behind the sequence's n tokens, of which those of earlier calls are the first; valid
+ * until the next call. Order: repeat, frequency and presence, biases. Allocates nothing. */
+const aii_edit *aii_penalty_edits(aii_penalty *penalty, const aiinfra_token *tokens, uint32_t n, uint32_t *n_edits);
+/* Makes these changes in logits [n_vocab]. */
 void aii_penalty_apply(aii_penalty *penalty, const aiinfra_token *tokens, uint32_t n, float *logits);
 
 #endif

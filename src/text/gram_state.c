@@ -222,7 +222,7 @@ static bool make_mask(aii_grammar_state *s, mask *m)
   return true;
 }
 
-aiinfra_status aii_grammar_mask(aii_grammar_state *s, float *logits, aiinfra_error *err)
+aiinfra_status aii_grammar_allowed(aii_grammar_state *s, const uint64_t **bits, aiinfra_error *err)
 {
   if (!tidy(s)) return no_memory(err);
   mask *m = &s->masks[(s->place ^ s->place >> 28) % MASKS];
@@ -231,12 +231,20 @@ aiinfra_status aii_grammar_mask(aii_grammar_state *s, float *logits, aiinfra_err
     if (!make_mask(s, m)) return no_memory(err);
   }
   s->stuck = m->stuck;
-  for (size_t w = 0; w < s->n_words; w++) {
-    uint64_t off = ~m->bits[w];
+  *bits = m->bits;
+  return AIINFRA_OK;
+}
+
+aiinfra_status aii_grammar_mask(aii_grammar_state *s, float *logits, aiinfra_error *err)
+{
+  const uint64_t *bits;
+  aiinfra_status rc = aii_grammar_allowed(s, &bits, err);
+  for (size_t w = 0; rc == AIINFRA_OK && w < s->n_words; w++) {
+    uint64_t off = ~bits[w];
     if (w == s->n_words - 1 && s->vocab->n_tokens % 64 != 0) off &= (1ull << (s->vocab->n_tokens % 64)) - 1;
     for (; off != 0; off &= off - 1) logits[w * 64 + (size_t)__builtin_ctzll(off)] = -INFINITY;
   }
-  return AIINFRA_OK;
+  return rc;
 }
 
 /* ---- taking tokens ------------------------------------------------------------------------------------------------- */

@@ -204,6 +204,11 @@ static void allow_end(aii_quote *q)
     if ((q->vocab->flags[i] & AII_TF_EOG) != 0) q->bits[i >> 6] |= 1ull << (i & 63);
 }
 
+bool aii_quote_holds(const aii_quote *q)
+{
+  return q->phase == HELD;
+}
+
 void aii_quote_mask(aii_quote *q, float *logits)
 {
   bool any = false, ends = false;

@@ -182,8 +182,10 @@ typedef struct aii_grammar_state aii_grammar_state;
 aiinfra_status aii_grammar_start(aii_mem *mem, const aii_grammar *grammar, const aii_vocab *vocab,
                                  aii_grammar_state **out, aiinfra_error *err);
 void aii_grammar_state_free(aii_grammar_state *state);
-/* Sets logits of tokens that may not come next to -INFINITY. At least one token always stays (end of generation when
- * the grammar is complete). ENOMEM possible. logits: [n_vocab]. */
+/* Which tokens may come next: a bit for each, valid until the next call. At least one always may (end of generation when
+ * the grammar is complete). ENOMEM possible. */
+aiinfra_status aii_grammar_allowed(aii_grammar_state *state, const uint64_t **bits, aiinfra_error *err);
+/* Sets logits of the others to -INFINITY; logits: [n_vocab]. */
 aiinfra_status aii_grammar_mask(aii_grammar_state *state, float *logits, aiinfra_error *err);
 /* Advances by a sampled token; EINVAL when the grammar forbids it. */
 aiinfra_status aii_grammar_accept(aii_grammar_state *state, aiinfra_token token, aiinfra_error *err);
@@ -197,8 +199,9 @@ bool aii_grammar_complete(const aii_grammar_state *state); /* nothing but end of
 typedef struct aii_quote aii_quote;
 aiinfra_status aii_quote_create(aii_mem *mem, const aii_vocab *vocab, const char *sources_json, aii_quote **out,
                                 aiinfra_error *err);
-void aii_quote_free(aii_quote *quote); /* NULL is allowed */
-/* Sets logits of tokens that would leave the quote to -INFINITY; logits: [n_vocab]. One at least stays as it is. */
+void aii_quote_free(aii_quote *quote);        /* NULL is allowed */
+bool aii_quote_holds(const aii_quote *quote); /* the output is in a quote */
+/* Then sets logits of tokens that would leave it to -INFINITY; logits: [n_vocab]. One at least stays as it is. */
 void aii_quote_mask(aii_quote *quote, float *logits);
 /* Advances by a sampled token. ENOMEM possible. */
 aiinfra_status aii_quote_accept(aii_quote *quote, aiinfra_token token, aiinfra_error *err);

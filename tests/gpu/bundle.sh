@@ -10,11 +10,12 @@ limit=$((60 << 20))
 
 [ -e "$build/libaiinfra-cuda.so" ] || { echo 'no plug-in: make cuda needs nvcc' >&2; exit 1; }
 rm -rf "$bundle"
-mkdir -p "$bundle/lib" "$bundle/tests"
-cp -L "$build/aiinfra" "$build/tests/gpu/gpu.cuda_ops" "$bundle/"
+mkdir -p "$bundle/lib" "$bundle/tests" "$bundle/examples/nano"
+cp -L "$build/aiinfra" "$build"/tests/gpu/gpu.cuda_* "$bundle/"
 cp -L "$build/libaiinfra-cuda.so" "$build/libaiinfra.so.0" "$bundle/lib/"
-cp examples/nano/nano.gguf tests/gpu/run.sh tests/bench/cpu/shapes.py "$bundle/"
-for program in "$bundle/aiinfra" "$bundle/gpu.cuda_ops"; do
+cp tests/gpu/run.sh tests/bench/cpu/shapes.py "$bundle/"
+cp examples/nano/nano.gguf "$bundle/examples/nano/"
+for program in "$bundle/aiinfra" "$bundle"/gpu.cuda_*; do
   LD_LIBRARY_PATH=$bundle/lib ldd "$program" | awk '$3 ~ /^\// { print $3 }'
 done | sort -u | grep -vE '/(libc|libm|libdl|libpthread|librt|ld-linux[^/]*)\.so' | while read -r file; do
   [ -e "$bundle/lib/$(basename "$file")" ] || cp -L "$file" "$bundle/lib/"

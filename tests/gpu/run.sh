@@ -4,8 +4,9 @@
 # run.sh [SHAPE...]   shapes of tests/bench/cpu/shapes.py (llama-3.2-1b); TYPES="Q4_0 Q8_0 BF16" by default
 #
 # Without a GPU it checks that asking for one fails with the reason, says so, and ends with 0. With one:
-#   1. every operation beside the CPU's, to the bit; under compute-sanitizer too, where that is installed
-#   2. the bundled model's answers and logits on both, which must be the same bytes
+#   1. every operation beside the CPU's, to the bit, and the tokens that are chosen; under compute-sanitizer too, where that is
+#      installed
+#   2. the bundled model's answers and logits on both, which must be the same bytes; many requests at once
 #   3. reading and generating, in tokens a second, on synthetic models
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
@@ -33,7 +34,7 @@ same() { # what, arguments of the program
   check "$what" cmp cpu.out cuda.out
 }
 
-answer=$(./aiinfra logits nano.gguf -p Hello --device cuda --top 1 2>&1)
+answer=$(./aiinfra logits examples/nano/nano.gguf -p Hello --device cuda --top 1 2>&1)
 if [ $? != 0 ]; then
   case $answer in
     *'no CUDA device'* | *'compute capability'*) echo "no GPU to test on; the program says: $answer" && exit 0 ;;
@@ -42,16 +43,19 @@ if [ $? != 0 ]; then
 fi
 
 nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader 2>/dev/null
-check 'operations' ./gpu.cuda_ops
-if command -v compute-sanitizer >/dev/null; then
-  check 'operations under memcheck' compute-sanitizer --tool memcheck --error-exitcode 9 ./gpu.cuda_ops
-  check 'operations under racecheck' compute-sanitizer --tool racecheck --error-exitcode 9 ./gpu.cuda_ops
-else
+for test in ops shortlist; do
+  check "$test" "./gpu.cuda_$test"
+  command -v compute-sanitizer >/dev/null || continue
+  check "$test under memcheck" compute-sanitizer --tool memcheck --error-exitcode 9 "./gpu.cuda_$test"
+  check "$test under racecheck" compute-sanitizer --tool racecheck --error-exitcode 9 "./gpu.cuda_$test"
+done
+if ! command -v compute-sanitizer >/dev/null; then
   echo 'skipped: compute-sanitizer is not installed'
 fi
-same 'a chat' run nano.gguf --chat -p Hello --greedy -n 40
-same 'logits' logits nano.gguf -p 'The default port of the server is 8080. Which port is it?' --all --top 0 --json
-same 'a cache of Q8_0' run nano.gguf -p 'The default port' --greedy -n 40 --kv-type q8_0
+check 'many requests' ./gpu.cuda_batch
+same 'a chat' run examples/nano/nano.gguf --chat -p Hello --greedy -n 40
+same 'logits' logits examples/nano/nano.gguf -p 'The default port of the server is 8080. Which port is it?' --all --top 0 --json
+same 'a cache of Q8_0' run examples/nano/nano.gguf -p 'The default port' --greedy -n 40 --kv-type q8_0
 
 for shape in "${@:-llama-3.2-1b}"; do
   for type in ${TYPES:-Q4_0 Q8_0 BF16}; do

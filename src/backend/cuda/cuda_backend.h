@@ -3,6 +3,8 @@
  *   device.c   life, memory, copies, weights: matrices go to the device in the panels that the CPU has
  *   stage.c    what the host knows of a pass, brought to the device: rows, tables, angles, slopes
  *   ops.c      the table of operations: checks, then a launch
+ *   shortlist.c  what samplers want to see of logits
+ *   graph.c    decode steps, launched at once
  *   nccl.c     sums over the GPUs of several ranks
  *
  * Tables of embeddings stay on the host: their few rows of a pass are decoded there. Everything is queued on one stream.
@@ -24,7 +26,22 @@ typedef struct aii_cuda_piece {
   size_t bytes;
 } aii_cuda_piece;
 
-enum { AII_CUDA_ROPES = 4 };
+enum { AII_CUDA_ROPES = 4, AII_CUDA_GRAPHS = 64 };
+
+/* What launches of a step depend on; no padding. */
+typedef struct aii_cuda_key {
+  aii_repeat what;
+  uint32_t table_stride, n_splits;
+} aii_cuda_key;
+
+typedef enum aii_cuda_kind { AII_CUDA_NEW = 0, AII_CUDA_SEEN, AII_CUDA_KEPT, AII_CUDA_PLAIN } aii_cuda_kind;
+typedef struct aii_cuda_graph {
+  aii_cuda_key key;
+  aii_cuda_kind state;
+  uint32_t ropes;       /* bits of those that it reads */
+  uint64_t epoch, used; /* used: the last step; 0: never */
+  cudaGraphExec_t exec; /* of KEPT */
+} aii_cuda_graph;
 
 /* Angles of the positions below n_pos, by the frequencies they were made of. */
 typedef struct aii_cuda_angles {
@@ -41,14 +58,20 @@ typedef struct aii_cuda {
   cudaStream_t stream;
   aii_cuda_piece scratch;           /* of one operation */
   aii_cuda_piece staged;            /* the rows of the pass: pos, seq, ends, tables */
+  aii_cuda_piece asked, told;       /* of logits, by their samplers */
   aii_cuda_piece pinned, host_rows; /* host memory: embeddings; and rows as they were staged */
+  aii_cuda_piece host_asked, host_told;
   size_t staged_words, staged_rows; /* rows 0: nothing is staged */
   aii_cuda_angles ropes[AII_CUDA_ROPES];
   uint32_t next_rope;
   aii_cuda_piece slopes;
   float alibi;
   uint32_t n_slopes;
-  void *nccl; /* ncclComm_t; NULL: this GPU has the whole model */
+  aii_cuda_graph graphs[AII_CUDA_GRAPHS];
+  aii_cuda_graph *step;    /* between again and keep; NULL: another pass */
+  bool captures, spoiled;  /* launches are captured; a capture has failed */
+  uint64_t epoch, n_steps; /* epoch: another when memory that launches know of is not theirs any more */
+  void *nccl;              /* ncclComm_t; NULL: this GPU has the whole model */
   uint32_t n_ranks;
   aii_cuda_piece terms; /* of all ranks */
   aiinfra_status failed;
@@ -97,6 +120,15 @@ aiinfra_status aii_cuda_to_host(aii_backend *be, void *host, const void *device,
 aiinfra_status aii_cuda_copy_block(aii_backend *be, const aii_kv_view *kv, uint32_t from, uint32_t to,
                                    aiinfra_error *err);
 aiinfra_status aii_cuda_sync(aii_backend *be, aiinfra_error *err);
+/* Those of graph.c. */
+bool aii_cuda_again(aii_backend *be, const aii_repeat *what, const aii_rows *rows);
+bool aii_cuda_keep(aii_backend *be);
+uint32_t aii_cuda_rounded(uint32_t n); /* up to a power of two */
+void aii_cuda_graphs_free(aii_cuda *cuda);
+/* That of shortlist.c. */
+aiinfra_status aii_cuda_shortlist_rows(aii_backend *be, float *logits, uint32_t n_vocab, aii_shortlist *rows,
+                                       uint32_t n, aiinfra_error *err);
+void aii_cuda_shortlist_free(aii_cuda *cuda);
 /* Those of nccl.c. */
 aiinfra_status aii_cuda_join(aii_backend *be, aii_comm *comm, aiinfra_error *err);
 void aii_cuda_sum_ranks(aii_backend *be, float *x, size_t n);

@@ -11,7 +11,8 @@ enum { LEAST_MAJOR = 8 }; /* compute capability: integer tensor cores with 32 el
 
 void aii_cuda_fail(aii_cuda *cuda, aiinfra_status status, int code, const char *what)
 {
-  if (cuda->failed != AIINFRA_OK) return;
+  cuda->spoiled = cuda->captures;
+  if (cuda->failed != AIINFRA_OK || cuda->captures) return;
   cuda->failed = status;
   cuda->code = code;
   snprintf(cuda->failure, sizeof cuda->failure, "%s", what);
@@ -39,7 +40,7 @@ static aiinfra_status told(aiinfra_error *err, cudaError_t rc, const char *what,
 aii_cuda *aii_cuda_enter(aii_backend *be)
 {
   aii_cuda *cuda = aii_cuda_of(be);
-  if (cuda->failed != AIINFRA_OK) return NULL;
+  if (cuda->failed != AIINFRA_OK || cuda->spoiled) return NULL;
   return aii_cuda_check(cuda, cudaSetDevice(cuda->device), "choosing the device") ? cuda : NULL;
 }
 
@@ -60,6 +61,7 @@ void *aii_cuda_grow(aii_cuda *cuda, aii_cuda_piece *piece, size_t bytes, const c
 {
   if (bytes <= piece->bytes && piece->ptr != NULL) return piece->ptr;
   if (!aii_cuda_check(cuda, cudaStreamSynchronize(cuda->stream), "a kernel")) return NULL;
+  cuda->epoch++;
   (void)cudaFree(piece->ptr);
   *piece = (aii_cuda_piece){NULL, 0};
   if (!aii_cuda_check(cuda, cudaMalloc(&piece->ptr, bytes), what)) return piece->ptr = NULL;
@@ -96,6 +98,7 @@ void aii_cuda_release(aii_backend *be, void *ptr, size_t bytes)
   if (ptr == NULL || cudaSetDevice(cuda->device) != cudaSuccess) return;
   (void)cudaStreamSynchronize(cuda->stream);
   (void)cudaFree(ptr);
+  cuda->epoch++;
 }
 
 uint64_t aii_cuda_free_bytes(aii_backend *be)
@@ -270,6 +273,8 @@ void aii_cuda_destroy(aii_backend *be)
     (void)cudaStreamSynchronize(cuda->stream);
     aii_cuda_leave(cuda);
     aii_cuda_stage_free(cuda);
+    aii_cuda_shortlist_free(cuda);
+    aii_cuda_graphs_free(cuda);
     (void)cudaFree(cuda->scratch.ptr);
     (void)cudaStreamDestroy(cuda->stream);
   }

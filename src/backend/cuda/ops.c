@@ -230,6 +230,7 @@ static void attention(aii_backend *be, const aii_kv_view *kv, uint32_t layer, co
   uint32_t longest = 0;
   for (uint32_t r = 0; r < rows->n_rows; r++) longest = AII_MAX(longest, rows->pos[r] + 1);
   a.n_splits = (longest - 1) / AII_CUDA_SPLIT + 1;
+  if (cuda->step != NULL) a.n_splits = aii_cuda_rounded(a.n_splits);
   size_t row_bytes = (size_t)how->n_heads * a.n_splits * (kv->value_dim + 2) * sizeof(float);
   uint32_t each = (uint32_t)AII_MIN(AII_MAX(PART_BYTES / row_bytes, (size_t)1), (size_t)rows->n_rows);
   a.parts = aii_cuda_grow(cuda, &cuda->scratch, each * row_bytes, "scratch memory for attention");
@@ -339,6 +340,9 @@ const aii_backend_ops aii_cuda_ops = {
     .matmul_ids = matmul_ids,
     .combine = combine,
     .gate_rows = gate_rows,
+    .shortlist = aii_cuda_shortlist_rows,
+    .again = aii_cuda_again,
+    .keep = aii_cuda_keep,
     .join = aii_cuda_join,
     .sum_ranks = aii_cuda_sum_ranks,
 };

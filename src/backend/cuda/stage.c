@@ -40,6 +40,7 @@ bool aii_cuda_stage(aii_cuda *cuda, const aii_rows *rows, uint32_t block_tokens,
 {
   uint32_t stride = 0, n = rows->n_rows;
   for (uint32_t r = 0; r < n && block_tokens != 0; r++) stride = AII_MAX(stride, rows->pos[r] / block_tokens + 1);
+  if (stride > 0) stride = aii_cuda_rounded(stride);
   size_t words = 3 * (size_t)n + (size_t)rows->n_seqs * stride, bytes = words * sizeof(uint32_t);
   const void *before = cuda->host_rows.ptr;
   char *host = aii_cuda_grow_host(cuda, &cuda->host_rows, 2 * bytes, "host memory for the rows of a pass");
@@ -71,6 +72,7 @@ static aii_cuda_angles *angles_of(aii_cuda *cuda, const aii_rope *rope)
     if (a->inv_freq == rope->inv_freq && a->n_rot == rope->n_rot && a->factor == rope->attn_factor) return a;
   }
   aii_cuda_angles *a = &cuda->ropes[cuda->next_rope++ % AII_CUDA_ROPES];
+  cuda->epoch++;
   a->inv_freq = rope->inv_freq;
   a->n_rot = rope->n_rot;
   a->factor = rope->attn_factor;
@@ -94,6 +96,7 @@ const float *aii_cuda_stage_angles(aii_cuda *cuda, const aii_rope *rope, const a
   uint32_t want = 0;
   for (uint32_t r = 0; r < rows->n_rows; r++) want = AII_MAX(want, rows->pos[r] + 1);
   aii_cuda_angles *a = angles_of(cuda, rope);
+  if (cuda->step != NULL) cuda->step->ropes |= 1u << (a - cuda->ropes);
   if (a->n_pos >= want) return a->device.ptr;
   uint32_t n_pos = 256;
   while (n_pos < want) n_pos *= 2;
@@ -120,6 +123,7 @@ const float *aii_cuda_stage_angles(aii_cuda *cuda, const aii_rope *rope, const a
 const float *aii_cuda_stage_slopes(aii_cuda *cuda, float alibi, uint32_t n_heads)
 {
   if (cuda->alibi == alibi && cuda->n_slopes == n_heads) return cuda->slopes.ptr;
+  cuda->epoch++;
   size_t bytes = n_heads * sizeof(float);
   float *host = aii_new_raw(cuda->base.mem, bytes), *device = NULL;
   uint32_t n = 1;

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <memory>
 #include <vector>
 
 #include "cuda_runtime_api.h"
@@ -18,6 +19,7 @@
 #define __device__
 #define __shared__ static
 #define __constant__ static const
+#define __launch_bounds__(threads)
 
 struct float2 {
   float x, y;
@@ -46,7 +48,7 @@ namespace cuda_on_cpu
 enum { STACK = 256 << 10, WARP_LANES = 32 };
 
 struct barrier {
-  unsigned arrived, generation;
+  unsigned living, arrived, generation;
 };
 
 struct fibre {
@@ -56,7 +58,7 @@ struct fibre {
 };
 
 struct machine {
-  std::vector<char> stacks;
+  std::unique_ptr<char[]> stacks; /* of as many fibres as there ever were */
   std::vector<fibre> fibres;
   std::vector<barrier> warps;
   barrier block;
@@ -76,20 +78,13 @@ static inline void yield()
   aii_fibre_switch(&it().fibres[it().current].sp, it().scheduler);
 }
 
-static inline unsigned living(unsigned from, unsigned to)
-{
-  unsigned n = 0;
-  for (unsigned i = from; i < std::min(to, it().n); i++) n += !it().fibres[i].done;
-  return n;
-}
-
 /* Those that end while others wait count as having come. */
-static inline void wait(barrier &b, unsigned from, unsigned to)
+static inline void wait(barrier &b)
 {
   unsigned generation = b.generation;
   b.arrived++;
   while (b.generation == generation) {
-    if (b.arrived >= living(from, to)) {
+    if (b.arrived >= b.living) {
       b.arrived = 0;
       b.generation++;
       return;
@@ -98,23 +93,29 @@ static inline void wait(barrier &b, unsigned from, unsigned to)
   }
 }
 
+static inline barrier &my_warp()
+{
+  return it().warps[it().current / WARP_LANES];
+}
+
 static inline void wait_warp()
 {
-  unsigned warp = it().current / WARP_LANES;
-  wait(it().warps[warp], warp * WARP_LANES, (warp + 1) * WARP_LANES);
+  wait(my_warp());
 }
 
 static void run()
 {
   (*it().kernel)();
   it().fibres[it().current].done = true;
+  it().block.living--;
+  my_warp().living--;
   yield();
 }
 
 static inline void start(unsigned i)
 {
   machine &m = it();
-  uint64_t *top = (uint64_t *)((uintptr_t)(m.stacks.data() + (size_t)(i + 1) * STACK) & ~(uintptr_t)63);
+  uint64_t *top = (uint64_t *)((uintptr_t)(m.stacks.get() + (size_t)(i + 1) * STACK) & ~(uintptr_t)63);
   *--top = 0; /* where run() would return to: it does not */
   *--top = (uint64_t)(uintptr_t)run;
   for (int r = 0; r < 6; r++) *--top = 0;
@@ -124,8 +125,9 @@ static inline void start(unsigned i)
 static inline void run_block()
 {
   machine &m = it();
-  m.block = barrier{0, 0};
-  m.warps.assign(m.n / WARP_LANES + 1, barrier{0, 0});
+  m.block = barrier{m.n, 0, 0};
+  m.warps.assign(m.n / WARP_LANES + 1, barrier{WARP_LANES, 0, 0});
+  m.warps.back().living = m.n % WARP_LANES;
   for (unsigned i = 0; i < m.n; i++) start(i);
   for (unsigned left = m.n; left > 0;) {
     left = 0;
@@ -139,18 +141,36 @@ static inline void run_block()
   }
 }
 
-static inline void launch(dim3 grid, dim3 block, const std::function<void()> &kernel)
+static inline void run_all(dim3 grid, dim3 block, const std::function<void()> &kernel)
 {
   machine &m = it();
   m.n = block.x;
   m.kernel = &kernel;
-  m.stacks.resize((size_t)m.n * STACK);
-  m.fibres.resize(m.n);
+  if (m.n > m.fibres.size()) {
+    m.stacks.reset(new char[(size_t)m.n * STACK]);
+    m.fibres.resize(m.n);
+  }
   blockDim = block;
   gridDim = grid;
   for (blockIdx.z = 0; blockIdx.z < grid.z; blockIdx.z++)
     for (blockIdx.y = 0; blockIdx.y < grid.y; blockIdx.y++)
       for (blockIdx.x = 0; blockIdx.x < grid.x; blockIdx.x++) run_block();
+}
+
+struct work {
+  dim3 grid, block;
+  std::function<void()> kernel;
+};
+
+static inline void launch(dim3 grid, dim3 block, const std::function<void()> &kernel)
+{
+  if (fake_cuda_capture == NULL) return run_all(grid, block, kernel);
+  fake_cuda_work *node = (fake_cuda_work *)calloc(1, sizeof *node);
+  node->what = new work{grid, block, kernel};
+  node->run = [](void *what) { run_all(((work *)what)->grid, ((work *)what)->block, ((work *)what)->kernel); };
+  node->drop = [](void *what) { delete (work *)what; };
+  *fake_cuda_capture->end = node;
+  fake_cuda_capture->end = &node->next;
 }
 
 static inline fibre &lane_of(unsigned lane)
@@ -200,7 +220,13 @@ static inline void mma_s8(int c[4], const uint32_t *a, const uint32_t *b, int ha
 
 static inline void __syncthreads()
 {
-  cuda_on_cpu::wait(cuda_on_cpu::it().block, 0, cuda_on_cpu::it().n);
+  cuda_on_cpu::wait(cuda_on_cpu::it().block);
+}
+static inline uint32_t atomicAdd(uint32_t *p, uint32_t v)
+{
+  uint32_t before = *p;
+  *p += v;
+  return before;
 }
 template <class T> static T __shfl_sync(unsigned, T v, int lane)
 {

@@ -2,7 +2,7 @@
  *
  * Device memory is host memory with red zones that freeing checks, a stream does at once what it is told. AIINFRA_FAKE_CUDA
  * chooses what there is: unset or "ok" one device, "two" two, "none" no device, "old" a driver that is too old, "small" a
- * device with 64 KiB of memory.
+ * device with 64 KiB of memory, "plain" one that makes no graphs.
  */
 #ifndef AII_TESTS_CUDA_RUNTIME_API_H
 #define AII_TESTS_CUDA_RUNTIME_API_H
@@ -18,6 +18,8 @@ enum {
   cudaSuccess = 0,
   cudaErrorInvalidValue = 1,
   cudaErrorMemoryAllocation = 2,
+  cudaErrorNotSupported = 801,
+  cudaErrorStreamCaptureUnsupported = 900,
   cudaErrorInsufficientDriver = 35,
   cudaErrorNoDevice = 100
 };
@@ -27,6 +29,23 @@ struct cudaDeviceProp {
   size_t totalGlobalMem;
   int major, minor;
 };
+
+/* Bytes that were copied, by their way, and graphs that were launched; tests look them up in the plug-in. */
+__attribute__((weak, visibility("default"))) unsigned long long fake_cuda_copied[4], fake_cuda_graphs;
+
+/* What a stream would do, in order, while it is captured. */
+typedef struct fake_cuda_work {
+  struct fake_cuda_work *next;
+  void *what;
+  void (*run)(void *what);
+  void (*drop)(void *what);
+} fake_cuda_work;
+typedef struct fake_cuda_graph {
+  fake_cuda_work *first, **end;
+  int is_bad, n_owners; /* a graph and what was made of it share its work */
+} fake_cuda_graph;
+typedef fake_cuda_graph *cudaGraph_t, *cudaGraphExec_t;
+__attribute__((weak)) fake_cuda_graph *fake_cuda_capture; /* NULL: none */
 
 enum { FAKE_CUDA_GUARD = 64, FAKE_CUDA_FILL = 0xa5 };
 static const size_t fake_cuda_small = (size_t)64 << 10;
@@ -73,9 +92,17 @@ static inline const char *cudaGetErrorString(cudaError_t e)
   return e == cudaErrorMemoryAllocation ? "out of memory" : "invalid argument";
 }
 
+/* What no stream may do while it is captured. */
+static inline int fake_cuda_spoils(void)
+{
+  if (fake_cuda_capture != NULL) fake_cuda_capture->is_bad = 1;
+  return fake_cuda_capture != NULL;
+}
+
 static inline cudaError_t cudaMalloc(void **out, size_t n)
 {
   *out = NULL;
+  if (fake_cuda_spoils()) return cudaErrorStreamCaptureUnsupported;
   if (fake_cuda_is("small") && n > fake_cuda_small) return cudaErrorMemoryAllocation;
   char *p = (char *)aligned_alloc(64, (n + 2 * FAKE_CUDA_GUARD + 63) / 64 * 64);
   if (p == NULL) return cudaErrorMemoryAllocation;
@@ -122,8 +149,9 @@ static inline cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total)
 static inline cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t n, enum cudaMemcpyKind kind,
                                           cudaStream_t s)
 {
-  (void)kind;
   (void)s;
+  if (fake_cuda_spoils()) return cudaErrorStreamCaptureUnsupported;
+  fake_cuda_copied[kind] += n;
   memcpy(to, from, n);
   return cudaSuccess;
 }
@@ -143,6 +171,71 @@ static inline cudaError_t cudaStreamDestroy(cudaStream_t s)
 static inline cudaError_t cudaStreamSynchronize(cudaStream_t s)
 {
   (void)s;
+  return fake_cuda_spoils() ? cudaErrorStreamCaptureUnsupported : cudaSuccess;
+}
+
+/* ---- graphs ---- */
+
+enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal = 1 };
+
+static inline cudaError_t cudaStreamBeginCapture(cudaStream_t s, enum cudaStreamCaptureMode mode)
+{
+  (void)s, (void)mode;
+  if (fake_cuda_spoils()) return cudaErrorInvalidValue;
+  fake_cuda_graph *g = (fake_cuda_graph *)calloc(1, sizeof *g);
+  if (g == NULL) return cudaErrorMemoryAllocation;
+  g->end = &g->first;
+  g->n_owners = 1;
+  fake_cuda_capture = g;
+  return cudaSuccess;
+}
+
+static inline cudaError_t cudaGraphDestroy(cudaGraph_t g)
+{
+  if (--g->n_owners > 0) return cudaSuccess;
+  while (g->first != NULL) {
+    fake_cuda_work *work = g->first;
+    g->first = work->next;
+    work->drop(work->what);
+    free(work);
+  }
+  free(g);
+  return cudaSuccess;
+}
+
+static inline cudaError_t cudaGraphExecDestroy(cudaGraphExec_t g)
+{
+  return cudaGraphDestroy(g);
+}
+
+static inline cudaError_t cudaStreamEndCapture(cudaStream_t s, cudaGraph_t *out)
+{
+  (void)s;
+  *out = fake_cuda_capture;
+  fake_cuda_capture = NULL;
+  if (*out == NULL) return cudaErrorInvalidValue;
+  if (!(*out)->is_bad) return cudaSuccess;
+  (void)cudaGraphDestroy(*out);
+  *out = NULL;
+  return cudaErrorStreamCaptureUnsupported;
+}
+
+static inline cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t *out, cudaGraph_t g, unsigned long long flags)
+{
+  (void)flags;
+  *out = NULL;
+  if (fake_cuda_is("plain")) return cudaErrorNotSupported;
+  g->n_owners++;
+  *out = g;
+  return cudaSuccess;
+}
+
+static inline cudaError_t cudaGraphLaunch(cudaGraphExec_t g, cudaStream_t s)
+{
+  (void)s;
+  if (fake_cuda_spoils()) return cudaErrorStreamCaptureUnsupported;
+  fake_cuda_graphs++;
+  for (fake_cuda_work *work = g->first; work != NULL; work = work->next) work->run(work->what);
   return cudaSuccess;
 }
 
