@@ -16,6 +16,7 @@
 
 /* After a large transaction the WAL file shrinks back to this. */
 #define WAL_KEPT "PRAGMA journal_size_limit=16777216;"
+enum { WAL_PAGES = 1000 }; /* from here on they go to the database, as by SQLite's default */
 
 static bool in_memory(const char *path)
 {
@@ -86,10 +87,19 @@ static aiinfra_status use_wal(aii_sql *sql, aiinfra_error *err)
   }
 }
 
+static int note_pages(void *ctx, sqlite3 *db, const char *name, int n_pages)
+{
+  (void)db;
+  (void)name;
+  ((aii_sql *)ctx)->wal_pages = n_pages;
+  return SQLITE_OK;
+}
+
 static aiinfra_status configure(aii_sql *sql, const aii_sql_opts *opts, aiinfra_error *err)
 {
   (void)sqlite3_extended_result_codes(sql->db, 1);
   (void)sqlite3_busy_timeout(sql->db, (int)AII_MIN(opts->busy_timeout_ms, (uint32_t)INT32_MAX));
+  (void)sqlite3_wal_hook(sql->db, note_pages, sql);
   (void)sqlite3_db_config(sql->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
   (void)sqlite3_db_config(sql->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
   aiinfra_status rc = check_owner(sql, opts->application_id, err);
@@ -161,8 +171,14 @@ void aii_sql_lock(aii_sql *sql)
   sql->fresh = false;
 }
 
+/* Checkpoints are made here, not within a commit: who has committed may tell others first. What fails now, or waits for a
+ * reader, is tried behind the next commit. */
 void aii_sql_unlock(aii_sql *sql)
 {
+  if (sql->wal_pages >= WAL_PAGES && sqlite3_get_autocommit(sql->db)) {
+    (void)sqlite3_wal_checkpoint_v2(sql->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+    sql->wal_pages = 0;
+  }
   (void)pthread_mutex_unlock(&sql->lock);
 }
 
