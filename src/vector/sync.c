@@ -4,8 +4,8 @@
  * placed behind the last slot, where nobody looks; if rows were removed since, slots whose id is gone are listed; so are rows
  * whose time has passed. Then the write lock is held while all of it is shown: a search sees all of a commit, or nothing.
  *
- * Who writes by this handle does it behind the commit, with the connection's lock still held, and with `slots` held from before
- * the commit on. A search by a vector alone asks for the seq over a connection for readers (aii_vecstore_look); while such a
+ * Who writes by this handle finds it in its own transaction, with `slots` held from then on, and shows it behind the commit, with
+ * the connection's lock still held. A search by a vector alone asks for the seq over a connection for readers (aii_vecstore_look); while such a
  * writer is between its commit and the showing, it answers from what the index had before: nobody was told yet that the write
  * is done. Other searches read rows and index as one view (view.c).
  *
@@ -28,6 +28,7 @@ typedef struct kept {
 } kept;
 typedef struct news {
   aiinfra_vecstore *store;
+  int64_t seq;       /* of the collection then */
   uint32_t n_placed; /* slots behind the last one */
   float coarse;      /* the most that codes of one leave out */
   kept *kept;        /* rows whose vector is as it was */
@@ -229,12 +230,14 @@ aiinfra_status aii_collection_seqs(const aiinfra_vecstore *store, aii_sql *sql, 
 
 /* ---- all of it -------------------------------------------------------------------------------------------------- */
 
-/* Finds what there is, with `slots` held. */
-static aiinfra_status prepare(news *w, const aii_seqs *now, aiinfra_error *err)
+/* With `slots` held, until news_end(). */
+static aiinfra_status news_find(news *w, aiinfra_vecstore *store, const aii_seqs *now, aiinfra_error *err)
 {
-  aiinfra_vecstore *store = w->store;
   aii_index *index = &store->index;
   bool filled = false;
+  *w = (news){.store = store, .seq = now->seq};
+  aii_idmap_init(&w->map, index->mem);
+  aii_buf_init(&w->doc, index->mem, 0);
   aiinfra_status rc = AIINFRA_OK;
   if (index->seq != now->seq || !store->expiry.filled) {
     rc = aii_expiry_prepare(store, &filled, err);
@@ -249,7 +252,7 @@ static aiinfra_status prepare(news *w, const aii_seqs *now, aiinfra_error *err)
 }
 
 /* From here on nothing can fail. Write lock held. */
-static void show(news *w, int64_t seq)
+static void show(news *w)
 {
   aii_index *index = &w->store->index;
   if (w->map.cap > 0) {
@@ -268,7 +271,7 @@ static void show(news *w, int64_t seq)
     if (slot != AII_NO_SLOT) aii_index_kill(index, slot);
   }
   index->changes += w->n_kept;
-  index->seq = seq;
+  index->seq = w->seq;
 }
 
 /* It is not to be shown: what was to be looked for is to be looked for again. */
@@ -281,38 +284,37 @@ static void forget(news *w)
   w->store->expiry.filled = false;
 }
 
-static void news_free(news *w)
+/* shown: else it is forgotten. */
+static void news_end(news *w, bool shown)
 {
-  aii_mem *mem = w->store->index.mem;
+  aii_index *index = &w->store->index;
+  if (shown) {
+    (void)pthread_rwlock_wrlock(&index->lock);
+    show(w);
+    (void)pthread_rwlock_unlock(&index->lock);
+    if (w->n_kept > 0) aii_index_tidy(index);
+  } else {
+    forget(w);
+  }
+  aii_expiry_tell(w->store);
   aii_buf_free(&w->doc);
   aii_idmap_free(&w->map);
-  aii_del(mem, w->kept, w->kept_cap * sizeof *w->kept);
-  aii_del(mem, w->gone, w->gone_cap * sizeof *w->gone);
-  aii_del(mem, w->expired.items, w->expired.cap * sizeof *w->expired.items);
+  aii_del(index->mem, w->kept, w->kept_cap * sizeof *w->kept);
+  aii_del(index->mem, w->gone, w->gone_cap * sizeof *w->gone);
+  aii_del(index->mem, w->expired.items, w->expired.cap * sizeof *w->expired.items);
 }
 
 static aiinfra_status catch_up(aiinfra_vecstore *store, const aii_seqs *now, aiinfra_error *err)
 {
   aii_index *index = &store->index;
-  news w = {.store = store};
-  aii_idmap_init(&w.map, index->mem);
-  aii_buf_init(&w.doc, index->mem, 0);
+  news w;
   if (index->seq < 0) {
     (void)pthread_rwlock_wrlock(&index->lock);
     aii_keep_load(store, now->seq);
     (void)pthread_rwlock_unlock(&index->lock);
   }
-  aiinfra_status rc = prepare(&w, now, err);
-  if (rc == AIINFRA_OK) {
-    (void)pthread_rwlock_wrlock(&index->lock);
-    show(&w, now->seq);
-    (void)pthread_rwlock_unlock(&index->lock);
-    if (w.n_kept > 0) aii_index_tidy(index);
-  } else {
-    forget(&w);
-  }
-  aii_expiry_tell(store);
-  news_free(&w);
+  aiinfra_status rc = news_find(&w, store, now, err);
+  news_end(&w, rc == AIINFRA_OK);
   return rc;
 }
 
@@ -413,19 +415,37 @@ static aiinfra_status announce(aiinfra_vecstore *store, aiinfra_error *err)
   return rc;
 }
 
+/* What is new in the collection itself, so that it can be shown as soon as it is committed. It may fail, unless the transaction
+ * is lost by that. *found: w is to be ended. */
+static aiinfra_status find_news(aiinfra_vecstore *store, news *w, bool *found, aiinfra_error *err)
+{
+  aii_seqs now;
+  aiinfra_status rc = aii_collection_seqs(store, store->db->sql, &now, err);
+  if (rc == AIINFRA_OK) {
+    rc = news_find(w, store, &now, err);
+    *found = rc == AIINFRA_OK;
+    if (rc != AIINFRA_OK) news_end(w, false);
+  }
+  return aii_sql_is_inside(store->db->sql) ? AIINFRA_OK : rc;
+}
+
 aiinfra_status aii_vecstore_commit(aiinfra_vecstore *store, const aii_ids *removed, aiinfra_error *err)
 {
   aii_sql *sql = store->db->sql;
   aiinfra_vecstore *one;
+  news w;
+  bool found = false;
   aiinfra_status rc = announce(store, err);
   for (size_t i = 0; i <= store->n_named; i++) {
     if ((one = searched(store, i)) != NULL) (void)pthread_mutex_lock(&one->index.slots);
   }
+  if (rc == AIINFRA_OK && removed == NULL && searched(store, 0) != NULL) rc = find_news(store, &w, &found, err);
   if (rc == AIINFRA_OK) rc = aii_sql_commit(sql, err);
   else aii_sql_rollback(sql);
+  if (found) news_end(&w, rc == AIINFRA_OK);
   for (size_t i = 0; i <= store->n_named; i++) {
     if ((one = searched(store, i)) == NULL) continue;
-    if (rc == AIINFRA_OK) bring_in(one, i == 0 ? removed : NULL);
+    if (rc == AIINFRA_OK && (i > 0 || !found)) bring_in(one, i == 0 ? removed : NULL);
     atomic_store(&one->coming, -1);
     (void)pthread_mutex_unlock(&one->index.slots);
   }
