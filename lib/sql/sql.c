@@ -16,6 +16,9 @@
 
 /* After a large transaction the WAL file shrinks back to this. */
 #define WAL_KEPT "PRAGMA journal_size_limit=16777216;"
+/* From here on its pages go to the database, as by SQLite's default; and it begins anew, for which readers are waited for who
+ * began before the last commit: without that, readers without end would let it grow without end. */
+enum { WAL_PAGES = 1000, WAL_RESTART_PAGES = 16000, RESTART_MS = 20 };
 
 static bool in_memory(const char *path)
 {
@@ -86,10 +89,24 @@ static aiinfra_status use_wal(aii_sql *sql, aiinfra_error *err)
   }
 }
 
+static void set_timeout(aii_sql *sql, uint32_t ms)
+{
+  (void)sqlite3_busy_timeout(sql->db, (int)AII_MIN(ms, (uint32_t)INT32_MAX));
+}
+
+static int note_pages(void *ctx, sqlite3 *db, const char *name, int n_pages)
+{
+  (void)db;
+  (void)name;
+  ((aii_sql *)ctx)->wal_pages = n_pages;
+  return SQLITE_OK;
+}
+
 static aiinfra_status configure(aii_sql *sql, const aii_sql_opts *opts, aiinfra_error *err)
 {
   (void)sqlite3_extended_result_codes(sql->db, 1);
-  (void)sqlite3_busy_timeout(sql->db, (int)AII_MIN(opts->busy_timeout_ms, (uint32_t)INT32_MAX));
+  set_timeout(sql, opts->busy_timeout_ms);
+  (void)sqlite3_wal_hook(sql->db, note_pages, sql);
   (void)sqlite3_db_config(sql->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
   (void)sqlite3_db_config(sql->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
   aiinfra_status rc = check_owner(sql, opts->application_id, err);
@@ -161,8 +178,21 @@ void aii_sql_lock(aii_sql *sql)
   sql->fresh = false;
 }
 
+/* What fails now is tried behind the next commit. */
+static void checkpoint(aii_sql *sql)
+{
+  bool restart = sql->wal_pages >= WAL_RESTART_PAGES;
+  sql->wal_pages = 0;
+  if (restart) set_timeout(sql, RESTART_MS);
+  (void)sqlite3_wal_checkpoint_v2(sql->db, NULL, restart ? SQLITE_CHECKPOINT_RESTART : SQLITE_CHECKPOINT_PASSIVE, NULL,
+                                  NULL);
+  if (restart) set_timeout(sql, sql->busy_timeout_ms);
+}
+
+/* Checkpoints are made here, not within a commit: who has committed may tell others first. */
 void aii_sql_unlock(aii_sql *sql)
 {
+  if (sql->wal_pages >= WAL_PAGES && sqlite3_get_autocommit(sql->db)) checkpoint(sql);
   (void)pthread_mutex_unlock(&sql->lock);
 }
 
@@ -233,9 +263,9 @@ aiinfra_status aii_sql_begin(aii_sql *sql, aiinfra_error *err)
 
 aiinfra_status aii_sql_begin_bare(aii_sql *sql, bool wait, aiinfra_error *err)
 {
-  if (!wait) (void)sqlite3_busy_timeout(sql->db, 0);
+  if (!wait) set_timeout(sql, 0);
   aiinfra_status rc = begin(sql, sql->begin, err);
-  if (!wait) (void)sqlite3_busy_timeout(sql->db, (int)AII_MIN(sql->busy_timeout_ms, (uint32_t)INT32_MAX));
+  if (!wait) set_timeout(sql, sql->busy_timeout_ms);
   return rc;
 }
 
@@ -268,6 +298,11 @@ void aii_sql_rollback(aii_sql *sql)
   if (!sqlite3_get_autocommit(sql->db)) (void)aii_stmt_run(sql->rollback, NULL);
   sql->stale = !sqlite3_get_autocommit(sql->db);
   end(sql, false);
+}
+
+bool aii_sql_is_inside(aii_sql *sql)
+{
+  return !sqlite3_get_autocommit(sql->db);
 }
 
 int64_t aii_sql_last_id(aii_sql *sql)

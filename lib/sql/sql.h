@@ -30,6 +30,7 @@ aiinfra_status aii_sql_begin(aii_sql *sql, aiinfra_error *err);      /* BEGIN IM
 aiinfra_status aii_sql_begin_read(aii_sql *sql, aiinfra_error *err); /* one view for several queries */
 aiinfra_status aii_sql_commit(aii_sql *sql, aiinfra_error *err);     /* rolls back when it fails */
 void aii_sql_rollback(aii_sql *sql);
+bool aii_sql_is_inside(aii_sql *sql); /* a transaction: a statement without memory may have ended it */
 
 /* Finds or prepares a statement; `text` must be a string literal (its address is the cache's key). Reset and unbound.
  * Binding errors are kept and reported by the first step. Indexes count from 1 when binding, from 0 when reading. */

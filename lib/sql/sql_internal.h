@@ -25,7 +25,8 @@ struct aii_sql {
   uint32_t busy_timeout_ms;
   bool read_only;                                   /* asked for */
   aii_stmt *begin, *begin_read, *commit, *rollback; /* ready, so that ending a transaction needs no memory */
-  bool stale; /* a rollback had no memory all the same: whoever holds the lock next does it again */
+  int wal_pages; /* as the last commit left them, unless a checkpoint was tried since */
+  bool stale;    /* a rollback had no memory all the same: whoever holds the lock next does it again */
   const aii_sql_hooks *hooks;
   void *hooks_ctx;
   bool inside;     /* a hook runs */

@@ -9,6 +9,7 @@
 #include "lib/json/json.h"
 #include "src/vector/request.h"
 #include "src/vector/tenant.h"
+#include "src/vector/view.h"
 
 typedef struct change {
   aiinfra_vecstore *store;
@@ -62,18 +63,21 @@ static aiinfra_status find_ids(change *c, aiinfra_error *err)
 {
   aii_index *index = &c->store->index;
   const json_t *ids = json_object_get(c->request.body, "ids");
+  const aii_wants wants = {.index = true, .payloads = true};
   aii_mask mask = {.n_words = 0};
+  aii_view view;
   if ((ids != NULL) == (c->request.filter != NULL)) {
     return aii_fail(err, AIINFRA_EINVAL, "request: %s wants either \"filter\" or \"ids\"", c->request.verb);
   }
   if (ids != NULL) return take_ids(c, ids, err);
-  aiinfra_status rc = aii_select(c->store, c->request.filter, c->request.filter_text, false, &mask, err);
+  aiinfra_status rc = aii_view_within(&view, c->store, &wants, err);
   if (rc != AIINFRA_OK) return rc;
+  rc = aii_view_select(&view, c->request.filter, c->request.filter_text, &mask, err);
   for (uint32_t slot = 0; rc == AIINFRA_OK && slot < index->n; slot++) {
     if (!aii_bit(mask.bits, slot)) continue;
     if (!add_id(c, aii_block_of(index, slot)->ids[slot % AII_BLOCK_SLOTS])) rc = no_memory(err);
   }
-  (void)pthread_rwlock_unlock(&index->lock);
+  aii_view_leave_indexes(&view);
   aii_mask_free(c->store, &mask);
   return rc;
 }
@@ -255,7 +259,7 @@ static aiinfra_status apply(change *c, size_t *n_changed, aiinfra_error *err)
 static aiinfra_status commit(const change *c, aiinfra_error *err)
 {
   bool tells = c->dropped.n == 0 && c->store->collection != 0;
-  return tells ? aii_vecstore_commit(c->store, err) : aii_sql_commit(c->store->db->sql, err);
+  return tells ? aii_vecstore_commit(c->store, NULL, err) : aii_sql_commit(c->store->db->sql, err);
 }
 
 aiinfra_status aii_vecstore_change(aiinfra_vecstore *store, const char *request, uint64_t *n, aiinfra_error *err)

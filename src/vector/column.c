@@ -1,8 +1,8 @@
 /* column.c - the values of one field over the rows that pass: what facets count and groups are made of.
  *
  * Values are numbered by their JSON text in a dictionary; a row that has a value several times has it once. Payloads
- * come from memory, or from the rows where memory is not enough. Only memory and the database can fail. Thread: any,
- * with the connection's lock held and the index locked for reading.
+ * come from memory, or from the rows where memory is not enough. Only memory and the database can fail. Thread: any, in a
+ * view of the rows.
  */
 #include "src/vector/doc.h"
 
@@ -60,23 +60,23 @@ static aiinfra_status read_row(void *ctx, int64_t id, const json_t *payload, aii
   return add_row(b, slot, (const aii_cell *)(void *)b->doc.data, err);
 }
 
-static aiinfra_status build(aiinfra_vecstore *store, builder *b, aii_filter *field, aiinfra_error *err)
+static aiinfra_status build(aiinfra_vecstore *store, aii_sql *sql, builder *b, aii_filter *field, aiinfra_error *err)
 {
   aii_index *index = b->index;
   aiinfra_status rc = AIINFRA_OK;
   if (index->docs.state != AII_DOCS_ON) {
     if (!aii_filter_bind(field, &b->keys, true)) return aii_fail(err, AIINFRA_ENOMEM, "no memory for a field");
-    return aii_rows_each(store, read_row, b, err);
+    return aii_rows_each(store, sql, read_row, b, err);
   }
-  (void)aii_filter_bind(field, &index->docs.keys, false);
+  aii_docs_bind(index, field);
   for (uint32_t slot = 0; rc == AIINFRA_OK && slot < index->n; slot++) {
     if (is_wanted(b, slot)) rc = add_row(b, slot, aii_docs_get(&index->docs, slot), err);
   }
   return rc;
 }
 
-aiinfra_status aii_column_make(aiinfra_vecstore *store, const char *key, const aii_mask *mask, aii_column *column,
-                               aiinfra_error *err)
+aiinfra_status aii_column_make(aiinfra_vecstore *store, aii_sql *sql, const char *key, const aii_mask *mask,
+                               aii_column *column, aiinfra_error *err)
 {
   aii_mem *mem = store->index.mem;
   aii_filter *field;
@@ -89,7 +89,7 @@ aiinfra_status aii_column_make(aiinfra_vecstore *store, const char *key, const a
   aii_keys_init(&b.keys, mem);
   aii_buf_init(&b.doc, mem, 0);
   aii_buf_init(&b.text, mem, 0);
-  rc = build(store, &b, field, err);
+  rc = build(store, sql, &b, field, err);
   aii_buf_free(&b.doc);
   aii_buf_free(&b.text);
   aii_keys_free(&b.keys);

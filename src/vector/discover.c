@@ -132,7 +132,7 @@ aiinfra_status aii_discover_run(aii_stage *stage, aiinfra_error *err)
   s->plan.why = "each row is compared with each example";
   for (uint32_t slot = 0; rc == AIINFRA_OK && slot < index->n; slot++) {
     if (aii_is_dead(index, slot) || (passing != NULL && !aii_bit(passing, slot))) continue;
-    rc = aii_fetch_slot(s->target, slot, vector, err);
+    rc = aii_fetch_slot(s->target, s->view.sql, slot, vector, err);
     if (rc != AIINFRA_OK) break;
     int64_t id = aii_block_of(index, slot)->ids[slot % AII_BLOCK_SLOTS];
     aii_near_offer(s->by_vector, &s->n_vector, s->depth, (aii_near){id, -(float)score_of(stage, vector), slot});

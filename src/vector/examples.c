@@ -66,7 +66,7 @@ static aiinfra_status read_row(aii_search *s, int64_t id, const char *what, floa
     if (rc != AIINFRA_OK) return rc;
     hide(index, &s->below, id);
   }
-  return aii_fetch_slot(s->target, slot, to, err);
+  return aii_fetch_slot(s->target, s->view.sql, slot, to, err);
 }
 
 static aiinfra_status read_vector(aii_search *s, const json_t *numbers, const char *what, float *to, aiinfra_error *err)

@@ -96,6 +96,11 @@ bool aii_expiry_due(const aiinfra_vecstore *store)
   return heap->n > 0 && ((const entry *)(const void *)heap->items)->expires_ms <= store->expiry.now_ms();
 }
 
+bool aii_expiry_is_due(const aiinfra_vecstore *store)
+{
+  return atomic_load(&store->expiry.due_ms) <= store->expiry.now_ms();
+}
+
 void aii_expiry_tell(aiinfra_vecstore *store)
 {
   const aii_heap *heap = &store->expiry.heap;

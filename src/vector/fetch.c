@@ -70,7 +70,8 @@ aiinfra_status aii_rows_seq(const aiinfra_vecstore *store, aii_sql *sql, int64_t
   return rc;
 }
 
-aiinfra_status aii_fetch_slot(const aiinfra_vecstore *store, uint32_t slot, float *out, aiinfra_error *err)
+aiinfra_status aii_fetch_slot(const aiinfra_vecstore *store, aii_sql *sql, uint32_t slot, float *out,
+                              aiinfra_error *err)
 {
   const aii_index *index = &store->index;
   int64_t id = aii_block_of(index, slot)->ids[slot % AII_BLOCK_SLOTS];
@@ -79,7 +80,7 @@ aiinfra_status aii_fetch_slot(const aiinfra_vecstore *store, uint32_t slot, floa
     memcpy(out, aii_vector_of(index, slot), index->dims * sizeof *out);
     return AIINFRA_OK;
   }
-  aiinfra_status rc = aii_fetch_id(store, store->db->sql, id, INT64_MAX, out, &there, err);
+  aiinfra_status rc = aii_fetch_id(store, sql, id, INT64_MAX, out, &there, err);
   return rc == AIINFRA_OK && !there ? damaged(store, id, 0, err) : rc;
 }
 

@@ -6,9 +6,11 @@
  *
  * Searches go on over the old slots. `build` keeps links as they are; the read lock is taken for a few slots at a time. Rows
  * that come meanwhile are behind those that were there: they are copied at the end, with `slots` held so that no more of
- * them come. Slots that die meanwhile die in the copy. Then the write lock is held while both change places.
+ * them come, and so are the documents. Slots that die meanwhile die in the copy. Then the write lock is held while both change
+ * places.
  *
- * What can fail: memory, before anything of the index has changed; then dead slots stay. Locks: see vector.h.
+ * What can fail: memory, before anything of the index has changed; then dead slots stay. Without memory for the documents alone
+ * the next filter reads them anew. Locks: see vector.h.
  */
 #include "src/vector/graph.h"
 
@@ -242,6 +244,11 @@ static void exchange(healing *h)
   SWAP(index->n_upper, next->n_upper);
   SWAP(index->upper_cap, next->upper_cap);
   SWAP(index->map, next->map);
+  if (next->docs.state == AII_DOCS_ON) {
+    next->docs.bytes += index->docs.keys.bytes;
+    SWAP(index->docs.keys, next->docs.keys);
+  }
+  SWAP(index->docs, next->docs);
   index->n = next->n;
   index->n_dead = next->n_dead;
   index->n_graph = next->n_graph;
@@ -249,7 +256,6 @@ static void exchange(healing *h)
   index->entry = next->entry;
   index->top = next->top;
   index->changes++;
-  index->moved = true;
 }
 
 static bool finish(healing *h)
@@ -259,6 +265,7 @@ static bool finish(healing *h)
   bool ok = copy(h);
   if (ok) {
     if (!index->floats) aii_index_drop_floats(&h->next);
+    (void)aii_docs_copy(&index->docs, h->to, h->n, &h->next.docs);
     (void)pthread_rwlock_wrlock(&index->lock);
     exchange(h);
     (void)pthread_rwlock_unlock(&index->lock);

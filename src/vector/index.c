@@ -36,6 +36,7 @@ aiinfra_status aii_index_init(aii_index *index, aii_mem *mem, const aii_kernels 
   (void)pthread_mutex_init(&index->build, NULL); /* a plain mutex of Linux holds no resource: cannot fail */
   (void)pthread_mutex_init(&index->slots, NULL);
   (void)pthread_mutex_init(&index->pool, NULL);
+  (void)pthread_mutex_init(&index->keys, NULL);
   return AIINFRA_OK;
 }
 
@@ -99,6 +100,7 @@ void aii_index_destroy(aii_index *index)
   (void)pthread_mutex_destroy(&index->build);
   (void)pthread_mutex_destroy(&index->slots);
   (void)pthread_mutex_destroy(&index->pool);
+  (void)pthread_mutex_destroy(&index->keys);
 }
 
 bool aii_index_add_block(aii_index *index)

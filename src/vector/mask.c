@@ -6,7 +6,8 @@
  *
  * Where payloads take more memory than the limit, rows are read and packed one by one instead: slow, but the same
  * answer. What can fail: memory, the database, and a filter that takes more steps than anybody should wait for.
- * Thread: any, with the connection's lock held, which guards what is kept.
+ * Thread: any, with the lock of the connection held that reads rows, and the index locked for reading, unless a function says
+ * otherwise. What is kept has a lock of its own.
  */
 #include "lib/json/json.h"
 #include "src/vector/doc.h"
@@ -31,12 +32,12 @@ static aiinfra_status too_long(aiinfra_error *err)
 
 /* ---- payloads -------------------------------------------------------------------------------------------------- */
 
-aiinfra_status aii_rows_each(aiinfra_vecstore *store, aii_row_fn see, void *ctx, aiinfra_error *err)
+aiinfra_status aii_rows_each(const aiinfra_vecstore *store, aii_sql *sql, aii_row_fn see, void *ctx, aiinfra_error *err)
 {
   aii_stmt *stmt;
   bool row = true;
-  aiinfra_status rc = aii_sql_prepare(
-      store->db->sql, "SELECT id, payload FROM rows WHERE collection = ?1 ORDER BY seq, id", &stmt, err);
+  aiinfra_status rc =
+      aii_sql_prepare(sql, "SELECT id, payload FROM rows WHERE collection = ?1 ORDER BY seq, id", &stmt, err);
   if (rc != AIINFRA_OK) return rc;
   aii_stmt_int(stmt, 1, store->collection);
   while (rc == AIINFRA_OK && row) {
@@ -55,30 +56,48 @@ aiinfra_status aii_rows_each(aiinfra_vecstore *store, aii_row_fn see, void *ctx,
   return rc;
 }
 
+typedef struct loading {
+  const aii_index *index;
+  aii_docs docs;
+  aii_buf doc;
+} loading;
+
 static aiinfra_status load_row(void *ctx, int64_t id, const json_t *payload, aiinfra_error *err)
 {
-  aii_index *index = ctx;
-  uint32_t slot = aii_idmap_get(&index->map, id);
-  if (slot == AII_NO_SLOT || index->docs.state == AII_DOCS_OVER) return AIINFRA_OK;
-  return aii_docs_set(&index->docs, slot, payload) ? AIINFRA_OK : no_memory(err);
+  loading *l = ctx;
+  uint32_t slot = aii_idmap_get(&l->index->map, id);
+  if (slot == AII_NO_SLOT || l->docs.state == AII_DOCS_OVER) return AIINFRA_OK;
+  if (!aii_docs_pack(&l->docs, payload, &l->doc) || !aii_docs_room(&l->docs, slot, l->doc.len)) return no_memory(err);
+  if (l->docs.state == AII_DOCS_OVER) return AIINFRA_OK;
+  aii_docs_show(&l->docs, slot, aii_docs_place(&l->docs, slot, l->doc.data, l->doc.len));
+  return AIINFRA_OK;
+}
+
+/* Beside searches, which see all of them at once. */
+static aiinfra_status load(aiinfra_vecstore *store, aiinfra_error *err)
+{
+  aii_index *index = &store->index;
+  loading l = {.index = index};
+  aii_docs_init(&l.docs, index->mem, index->docs.limit_bytes);
+  aii_buf_init(&l.doc, index->mem, 0);
+  aiinfra_status rc = aii_rows_each(store, store->db->sql, load_row, &l, err);
+  if (rc == AIINFRA_OK) {
+    if (l.docs.state == AII_DOCS_OFF) l.docs.state = AII_DOCS_ON;
+    (void)pthread_rwlock_wrlock(&index->lock);
+    index->docs = l.docs; /* there were none */
+    (void)pthread_rwlock_unlock(&index->lock);
+  } else {
+    aii_docs_clear(&l.docs);
+  }
+  aii_buf_free(&l.doc);
+  return rc;
 }
 
 aiinfra_status aii_docs_load(aiinfra_vecstore *store, aiinfra_error *err)
 {
   aii_index *index = &store->index;
-  aiinfra_status rc = AIINFRA_OK;
   (void)pthread_mutex_lock(&index->slots); /* they must not move */
-  if (index->moved) aii_docs_clear(&index->docs);
-  if (index->docs.state == AII_DOCS_OFF) {
-    rc = aii_rows_each(store, load_row, index, err);
-    if (rc != AIINFRA_OK) aii_docs_clear(&index->docs);
-    else if (index->docs.state == AII_DOCS_OFF) index->docs.state = AII_DOCS_ON;
-  }
-  if (rc == AIINFRA_OK && index->moved) {
-    (void)pthread_rwlock_wrlock(&index->lock);
-    index->moved = false;
-    (void)pthread_rwlock_unlock(&index->lock);
-  }
+  aiinfra_status rc = index->docs.state == AII_DOCS_OFF ? load(store, err) : AIINFRA_OK;
   (void)pthread_mutex_unlock(&index->slots);
   return rc;
 }
@@ -94,7 +113,9 @@ static void drop(aii_mem *mem, aii_kept_mask *kept)
 
 void aii_masks_clear(aiinfra_vecstore *store)
 {
+  (void)pthread_mutex_lock(&store->kept_lock);
   for (size_t i = 0; i < AII_KEPT_MASKS; i++) drop(&store->db->rt->mem, &store->kept[i]);
+  (void)pthread_mutex_unlock(&store->kept_lock);
 }
 
 /* The kept mask of this filter, or the place for one. */
@@ -109,35 +130,45 @@ static aii_kept_mask *find_kept(aiinfra_vecstore *store, const char *text)
   return oldest;
 }
 
+static bool is_known(const aiinfra_vecstore *store, const aii_kept_mask *kept, const char *text)
+{
+  if (kept->filter == NULL || strcmp(kept->filter, text) != 0 || kept->changes != store->index.changes) return false;
+  return store->index.docs.state == AII_DOCS_ON || kept->n == store->index.n; /* rows come in no order of slots */
+}
+
 /* Copies what is known already; from there on slots are to be tested. */
 static uint32_t known(aiinfra_vecstore *store, const char *text, aii_mask *mask)
 {
-  aii_kept_mask *kept = find_kept(store, text);
-  if (kept->filter == NULL || strcmp(kept->filter, text) != 0 || kept->changes != store->index.changes) return 0;
-  if (store->index.docs.state != AII_DOCS_ON && kept->n != store->index.n)
-    return 0; /* rows come in no order of slots */
-  memcpy(mask->bits, kept->bits, AII_MIN(kept->n_words, mask->n_words) * sizeof *mask->bits);
-  mask->kept = true;
-  return kept->n;
+  (void)pthread_mutex_lock(&store->kept_lock);
+  const aii_kept_mask *kept = find_kept(store, text);
+  uint32_t n = 0;
+  mask->kept = is_known(store, kept, text);
+  if (mask->kept) memcpy(mask->bits, kept->bits, AII_MIN(kept->n_words, mask->n_words) * sizeof *mask->bits);
+  if (mask->kept) n = kept->n;
+  (void)pthread_mutex_unlock(&store->kept_lock);
+  return n;
 }
 
 /* Memory that is out now costs the next query time, no more. */
 static void keep(aiinfra_vecstore *store, const char *text, const aii_mask *mask)
 {
   aii_mem *mem = &store->db->rt->mem;
-  aii_kept_mask *kept = find_kept(store, text), next = {.n_words = mask->n_words, .n = store->index.n};
+  aii_kept_mask next = {.n_words = mask->n_words, .n = store->index.n};
   if (strlen(text) > MAX_KEPT_TEXT) return;
   next.filter = aii_strdup(mem, text);
   next.bits = aii_new_array(mem, mask->n_words, sizeof *next.bits);
   next.changes = store->index.changes;
-  next.used = ++store->kept_clock;
   if (next.filter == NULL || next.bits == NULL) {
     drop(mem, &next);
     return;
   }
   memcpy(next.bits, mask->bits, mask->n_words * sizeof *next.bits);
+  (void)pthread_mutex_lock(&store->kept_lock);
+  aii_kept_mask *kept = find_kept(store, text);
+  next.used = ++store->kept_clock;
   drop(mem, kept);
   *kept = next;
+  (void)pthread_mutex_unlock(&store->kept_lock);
 }
 
 /* ---- testing --------------------------------------------------------------------------------------------------- */
@@ -179,19 +210,19 @@ static aiinfra_status test_row(void *ctx, int64_t id, const json_t *payload, aii
   return t->steps > 0 ? AIINFRA_OK : too_long(err);
 }
 
-static aiinfra_status test_all(aiinfra_vecstore *store, aii_filter *filter, uint32_t from, aii_mask *mask,
+static aiinfra_status test_all(aiinfra_vecstore *store, aii_sql *sql, aii_filter *filter, uint32_t from, aii_mask *mask,
                                aiinfra_error *err)
 {
   tester t = {.index = &store->index, .filter = filter, .mask = mask};
   aiinfra_status rc;
   t.steps = STEPS_AT_LEAST + (uint64_t)STEPS_PER_ROW * store->index.n;
   if (store->index.docs.state == AII_DOCS_ON) {
-    (void)aii_filter_bind(filter, &store->index.docs.keys, false);
+    aii_docs_bind(&store->index, filter);
     rc = test_slots(&t, from, err);
   } else {
     aii_keys_init(&t.keys, store->index.mem);
     aii_buf_init(&t.doc, store->index.mem, 0);
-    rc = aii_filter_bind(filter, &t.keys, true) ? aii_rows_each(store, test_row, &t, err) : no_memory(err);
+    rc = aii_filter_bind(filter, &t.keys, true) ? aii_rows_each(store, sql, test_row, &t, err) : no_memory(err);
     aii_buf_free(&t.doc);
     aii_keys_free(&t.keys);
   }
@@ -213,8 +244,8 @@ static void take_out_dead(const aii_index *index, aii_mask *mask)
   }
 }
 
-aiinfra_status aii_mask_make(aiinfra_vecstore *store, aii_filter *filter, const char *text, aii_mask *mask,
-                             aiinfra_error *err)
+aiinfra_status aii_mask_make(aiinfra_vecstore *store, aii_sql *sql, aii_filter *filter, const char *text,
+                             aii_mask *mask, aiinfra_error *err)
 {
   aii_index *index = &store->index;
   memset(mask, 0, sizeof *mask);
@@ -222,7 +253,7 @@ aiinfra_status aii_mask_make(aiinfra_vecstore *store, aii_filter *filter, const 
   mask->bits = aii_new_array(index->mem, mask->n_words, sizeof *mask->bits);
   if (mask->bits == NULL) return no_memory(err);
   uint32_t from = known(store, text, mask);
-  aiinfra_status rc = from == index->n && mask->kept ? AIINFRA_OK : test_all(store, filter, from, mask, err);
+  aiinfra_status rc = from == index->n && mask->kept ? AIINFRA_OK : test_all(store, sql, filter, from, mask, err);
   if (rc != AIINFRA_OK) {
     aii_mask_free(store, mask);
     return rc;

@@ -472,13 +472,13 @@ aiinfra_status aii_multi_search(aii_search *s, aiinfra_error *err)
 /* ---- rows that decide -------------------------------------------------------------------------------------------- */
 
 /* One that is gone, or newer than the index was, keeps what bounds it. */
-static aiinfra_status fetch_row(work *w, int64_t seq, const aii_find *f, aiinfra_error *err)
+static aiinfra_status fetch_row(work *w, aii_sql *sql, int64_t seq, const aii_find *f, aiinfra_error *err)
 {
   size_t bytes, step = aii_element_bytes(w->index->element, w->index->dims);
   double score = -(double)f->dist;
   aii_stmt *stmt;
   bool there;
-  aiinfra_status rc = aii_sql_prepare(w->s->store->db->sql,
+  aiinfra_status rc = aii_sql_prepare(sql,
                                       "SELECT v.vector FROM rows r JOIN vectors v ON v.row = r.row "
                                       "WHERE r.collection = ?1 AND r.id = ?2 AND r.seq <= ?3",
                                       &stmt, err);
@@ -506,24 +506,23 @@ static aiinfra_status fetch_row(work *w, int64_t seq, const aii_find *f, aiinfra
   return rc;
 }
 
-aiinfra_status aii_multi_read(aii_search *s, int64_t seq, aiinfra_error *err)
+aiinfra_status aii_multi_read(aii_search *s, aii_sql *sql, int64_t seq, aiinfra_error *err)
 {
   work w;
   aiinfra_status rc = open_work(&w, s) ? AIINFRA_OK : no_memory(err);
-  for (size_t i = 0; rc == AIINFRA_OK && i < s->finds.n; i++) rc = fetch_row(&w, seq, &s->finds.items[i], err);
+  for (size_t i = 0; rc == AIINFRA_OK && i < s->finds.n; i++) rc = fetch_row(&w, sql, seq, &s->finds.items[i], err);
   close_work(&w);
   return rc;
 }
 
 aiinfra_status aii_multi_fetch(aii_search *s, int64_t seq, aiinfra_error *err)
 {
-  aii_sql *sql = s->store->db->sql;
-  aii_sql_lock(sql);
+  aii_sql *sql = aii_db_read_lock(s->store->db);
   aiinfra_status rc = aii_sql_begin_read(sql, err);
   if (rc == AIINFRA_OK) {
-    rc = aii_multi_read(s, seq, err);
+    rc = aii_multi_read(s, sql, seq, err);
     aii_sql_rollback(sql); /* nothing was written */
   }
-  aii_sql_unlock(sql);
+  aii_db_read_unlock(s->store->db, sql);
   return rc;
 }

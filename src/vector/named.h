@@ -9,7 +9,7 @@
  * Each name is a collection below its own: rows with the ids of the rows above, a count of writes, an index that follows
  * it. A trigger of the database takes its rows out with those above, in the same transaction, whoever removes these.
  *
- * Locks: the connection, then the indexes of the collection, then those of one below it.
+ * Locks: see vector.h. A commit holds `slots` of the collection, then of those below it.
  */
 #ifndef AII_VECTOR_NAMED_H
 #define AII_VECTOR_NAMED_H
@@ -57,12 +57,14 @@ aiinfra_status aii_sparse_store(aii_mem *mem, const uint32_t *indices, const flo
 
 aii_sparse *aii_sparse_new(aii_mem *mem); /* NULL: no memory */
 void aii_sparse_free(aii_sparse *sparse);
-void aii_sparse_clear(aii_sparse *sparse); /* it is another collection's from now on */
+void aii_sparse_clear(aii_sparse *sparse); /* with the index, which is write-locked */
+/* What aii_vecstore_sync() does for others. */
+aiinfra_status aii_sparse_sync(aiinfra_vecstore *store, aiinfra_error *err);
 /* The `cap` rows with the largest inner products of those that share an index with the query, which is stored as above,
- * and pass: `allow` is by slots of `above`, whose index is locked for reading. Connection's lock held, in a transaction. */
-aiinfra_status aii_sparse_find(aiinfra_vecstore *store, aii_sql *sql, const uint8_t *query, size_t n,
-                               const aii_index *above, const uint64_t *allow, aii_near *hits, size_t cap,
-                               size_t *n_hits, uint64_t *n_scanned, aiinfra_error *err);
+ * and pass: `allow` is by slots of `above`. Both indexes locked for reading. */
+aiinfra_status aii_sparse_find(const aiinfra_vecstore *store, const uint8_t *query, size_t n, const aii_index *above,
+                               const uint64_t *allow, aii_near *hits, size_t cap, size_t *n_hits, uint64_t *n_scanned,
+                               aiinfra_error *err);
 
 /* ---- multi.c ----------------------------------------------------------------------------------------------------- */
 
@@ -82,7 +84,7 @@ aiinfra_status aii_multi_take(aii_search *s, aiinfra_error *err);
 aiinfra_status aii_multi_search(aii_search *s, aiinfra_error *err);
 /* Reads the vectors of the finds from their rows, in the caller's transaction with the connection's lock held; and in one of
  * its own, no lock held. */
-aiinfra_status aii_multi_read(aii_search *s, int64_t seq, aiinfra_error *err);
+aiinfra_status aii_multi_read(aii_search *s, aii_sql *sql, int64_t seq, aiinfra_error *err);
 aiinfra_status aii_multi_fetch(aii_search *s, int64_t seq, aiinfra_error *err);
 
 #endif

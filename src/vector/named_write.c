@@ -140,20 +140,22 @@ static aiinfra_status write_all(const batch *b, aiinfra_error *err)
 static aiinfra_status write_batch(const batch *b, const aii_record *rows, size_t n_rows, aiinfra_error *err)
 {
   aii_sql *sql = b->store->db->sql;
+  atomic_fetch_add(&b->store->n_writers, 1);
   aii_sql_lock(sql);
   aiinfra_status rc = aii_tenant_make(b->store, err);
   if (rc == AIINFRA_OK) rc = aii_sql_begin(sql, err);
   if (rc == AIINFRA_OK) {
     if (n_rows > 0) rc = aii_rows_upsert(b->store, rows, n_rows, err);
     if (rc == AIINFRA_OK) rc = write_all(b, err);
-    if (rc != AIINFRA_OK) aii_sql_rollback(sql);
-    else rc = n_rows > 0 ? aii_vecstore_commit(b->store, err) : aii_sql_commit(sql, err);
+    if (rc == AIINFRA_OK) rc = aii_vecstore_commit(b->store, NULL, err);
+    else aii_sql_rollback(sql);
   }
   aii_sql_unlock(sql);
   if (rc == AIINFRA_OK && n_rows > 0) aii_vecstore_extend(b->store);
   for (size_t i = 0; rc == AIINFRA_OK && i < b->store->n_named; i++) {
     if (b->store->named[i]->kind != AII_KIND_SPARSE) aii_vecstore_extend(b->store->named[i]);
   }
+  atomic_fetch_sub(&b->store->n_writers, 1);
   return rc;
 }
 

@@ -163,8 +163,8 @@ static aiinfra_status read_order(const json_t *order, const char **key, bool *do
   return aii_fail(err, AIINFRA_EINVAL, "request: scroll.order_by.direction is neither asc nor desc");
 }
 
-aiinfra_status aii_order_make(aiinfra_vecstore *store, const json_t *order, const aii_mask *mask, aii_order **out,
-                              aiinfra_error *err)
+aiinfra_status aii_order_make(aiinfra_vecstore *store, aii_sql *sql, const json_t *order, const aii_mask *mask,
+                              aii_order **out, aiinfra_error *err)
 {
   const char *key = NULL;
   bool down = false;
@@ -174,7 +174,7 @@ aiinfra_status aii_order_make(aiinfra_vecstore *store, const json_t *order, cons
   aii_order *o = aii_new(store->index.mem, sizeof *o);
   if (o == NULL) return no_memory(err);
   o->mem = store->index.mem;
-  rc = aii_column_make(store, key, mask, &o->column, err);
+  rc = aii_column_make(store, sql, key, mask, &o->column, err);
   if (rc == AIINFRA_OK) rc = read_values(o, err);
   if (rc == AIINFRA_OK) rc = list_rows(o, &store->index, mask, down, err);
   if (rc != AIINFRA_OK) {

@@ -6,9 +6,9 @@
 
 typedef struct aii_order aii_order;
 
-/* All rows of the mask, in the order that the member "order_by" asks for; locks as aii_column_make() wants them. */
-aiinfra_status aii_order_make(aiinfra_vecstore *store, const json_t *order, const aii_mask *mask, aii_order **out,
-                              aiinfra_error *err);
+/* All rows of the mask, in the order that the member "order_by" asks for. In a view. */
+aiinfra_status aii_order_make(aiinfra_vecstore *store, aii_sql *sql, const json_t *order, const aii_mask *mask,
+                              aii_order **out, aiinfra_error *err);
 void aii_order_free(aii_order *order);
 size_t aii_order_size(const aii_order *order);
 int64_t aii_order_id(const aii_order *order, size_t at);

@@ -6,7 +6,7 @@
  *       {"results": [{"hits": [...]}, ...]}
  *
  * All queries of a request are read before the first one is answered, so that a bad one costs nothing. They are answered
- * in one read transaction: they see the same rows, and a filter that several of them have is evaluated once. What can
+ * in one view: they see the same rows, and a filter that several of them have is evaluated once. What can
  * fail: the request, and what tree.c says. Thread: any, no lock held.
  */
 #include <math.h>
@@ -52,8 +52,8 @@ static aiinfra_status add_row(querying *q, int64_t id, aiinfra_error *err)
   aii_stmt *stmt;
   bool row;
   size_t n;
-  aiinfra_status rc = aii_sql_prepare(q->tree.store->db->sql,
-                                      "SELECT text, payload FROM rows WHERE collection = ?1 AND id = ?2", &stmt, err);
+  aiinfra_status rc =
+      aii_sql_prepare(q->tree.view.sql, "SELECT text, payload FROM rows WHERE collection = ?1 AND id = ?2", &stmt, err);
   if (rc != AIINFRA_OK) return rc;
   aii_stmt_int(stmt, 1, q->tree.store->collection);
   aii_stmt_int(stmt, 2, id);

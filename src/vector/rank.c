@@ -136,7 +136,7 @@ static aiinfra_status vectors_of(aii_search *s, size_t n, float *vectors, aiinfr
     uint32_t slot = s->ranked[i].slot;
     if (s->target != s->store) slot = aii_idmap_get(&index->map, s->ranked[i].hit.id);
     if (slot == AII_NO_SLOT || aii_is_dead(index, slot)) continue; /* found by something else, or it lost its vector */
-    aiinfra_status rc = s->open ? aii_fetch_slot(s->target, slot, to, err) : AIINFRA_OK;
+    aiinfra_status rc = s->open ? aii_fetch_slot(s->target, s->view.sql, slot, to, err) : AIINFRA_OK;
     if (rc != AIINFRA_OK) return rc;
     if (s->open) continue;
     if (index->floats) memcpy(to, aii_vector_of(index, slot), index->dims * sizeof *to);

@@ -1,6 +1,6 @@
 /* read.c - what is asked of rows without a vector: how many pass, which values a field has, rows page by page.
  *
- * The happy path: the request is opened -> in one read transaction the filter becomes a bitmap -> the answer is written
+ * The happy path: the request is opened -> in one view of the rows (view.c) the filter becomes a bitmap -> the answer is written
  * as JSON. What can fail: the request, the database, memory. Thread: any, no lock held.
  */
 #include <stdlib.h>
@@ -9,12 +9,14 @@
 #include "src/vector/order.h"
 #include "src/vector/request.h"
 #include "src/vector/tenant.h"
+#include "src/vector/view.h"
 
 enum { LIMIT = 10, MAX_LIMIT = 1 << 20 };
 
 typedef struct reading {
   aiinfra_vecstore *store;
   aii_request request;
+  aii_view view;
   aii_mask mask;
   aii_buf json;
   int64_t limit;
@@ -68,7 +70,7 @@ static aiinfra_status read_facet(reading *r, aiinfra_error *err)
   aii_column column;
   aiinfra_status rc = aii_json_get_str(r->request.body, "facet", "key", true, &key, err);
   if (rc == AIINFRA_OK) rc = read_limit(r, err);
-  if (rc == AIINFRA_OK) rc = aii_column_make(r->store, key, &r->mask, &column, err);
+  if (rc == AIINFRA_OK) rc = aii_column_make(r->store, r->view.sql, key, &r->mask, &column, err);
   if (rc != AIINFRA_OK) return rc;
   if (!write_facets(r, &column)) rc = aii_fail(err, AIINFRA_ENOMEM, "no memory for facets");
   aii_column_free(&column);
@@ -83,7 +85,7 @@ static aiinfra_status write_row(reading *r, int64_t id, aiinfra_error *err)
   bool found;
   size_t n;
   aiinfra_status rc = aii_sql_prepare(
-      r->store->db->sql, "SELECT text, payload, expires_ms FROM rows WHERE collection = ?1 AND id = ?2", &stmt, err);
+      r->view.sql, "SELECT text, payload, expires_ms FROM rows WHERE collection = ?1 AND id = ?2", &stmt, err);
   if (rc != AIINFRA_OK) return rc;
   aii_stmt_int(stmt, 1, r->store->collection);
   aii_stmt_int(stmt, 2, id);
@@ -139,7 +141,7 @@ static aiinfra_status read_ordered(reading *r, aiinfra_error *err)
   size_t at = 0, n = 0;
   aiinfra_status rc = read_limit(r, err);
   if (rc != AIINFRA_OK) return rc;
-  rc = aii_order_make(r->store, json_object_get(r->request.body, "order_by"), &r->mask, &order, err);
+  rc = aii_order_make(r->store, r->view.sql, json_object_get(r->request.body, "order_by"), &r->mask, &order, err);
   if (rc != AIINFRA_OK) return rc;
   rc = aii_order_after(order, json_object_get(r->request.body, "after"), &at, err);
   aii_buf_str(&r->json, "{\"rows\":[");
@@ -163,7 +165,7 @@ static aiinfra_status read_scroll(reading *r, aiinfra_error *err)
   aiinfra_status rc = aii_json_get_int(r->request.body, "scroll", "after", false, &after, err);
   if (rc == AIINFRA_OK) rc = read_limit(r, err);
   if (rc == AIINFRA_OK) {
-    rc = aii_sql_prepare(r->store->db->sql,
+    rc = aii_sql_prepare(r->view.sql,
                          "SELECT id FROM rows WHERE collection = ?1 AND id >= ?2 AND (id > ?2 OR ?3) "
                          "AND (expires_ms IS NULL OR expires_ms > ?4) ORDER BY id",
                          &stmt, err);
@@ -181,21 +183,24 @@ static aiinfra_status read_scroll(reading *r, aiinfra_error *err)
 
 /* ---- the whole ------------------------------------------------------------------------------------------------- */
 
-/* In a read transaction, with the connection's lock held. */
 static aiinfra_status read_rows(reading *r, aiinfra_error *err)
 {
-  aii_index *index = &r->store->index;
   bool is_facet = aii_request_is(&r->request, "facet"), is_scroll = aii_request_is(&r->request, "scroll");
   bool ordered = is_scroll && aii_json_has(r->request.body, "order_by");
-  if (aii_request_is(&r->request, "tenants")) return aii_tenants_read(r->store, r->request.body, &r->json, err);
-  aiinfra_status rc =
-      aii_select(r->store, r->request.filter, r->request.filter_text, is_facet || ordered, &r->mask, err);
+  bool tenants = aii_request_is(&r->request, "tenants");
+  aii_wants wants = {.index = !tenants, .payloads = r->request.filter != NULL || is_facet || ordered};
+  aiinfra_status rc = aii_view_open(&r->view, r->store, &wants, err);
   if (rc != AIINFRA_OK) return rc;
-  if (is_facet) rc = read_facet(r, err);
-  else if (ordered) rc = read_ordered(r, err);
-  else if (is_scroll) rc = read_scroll(r, err);
-  else aii_buf_fmt(&r->json, "{\"count\":%u}", r->mask.n_passing);
-  (void)pthread_rwlock_unlock(&index->lock);
+  if (!tenants) rc = aii_view_select(&r->view, r->request.filter, r->request.filter_text, &r->mask, err);
+  if (rc == AIINFRA_OK) {
+    if (tenants) rc = aii_tenants_read(r->store, r->view.sql, r->request.body, &r->json, err);
+    else if (is_facet) rc = read_facet(r, err);
+    else if (ordered) rc = read_ordered(r, err);
+    else if (is_scroll) rc = read_scroll(r, err);
+    else aii_buf_fmt(&r->json, "{\"count\":%u}", r->mask.n_passing);
+  }
+  aii_view_leave_indexes(&r->view);
+  aii_view_leave_rows(&r->view);
   return rc;
 }
 
@@ -206,18 +211,11 @@ aiinfra_status aii_vecstore_read(aiinfra_vecstore *store, const char *request, c
   static const char *const tenants[] = {"after", "limit", NULL};
   static const aii_verb verbs[] = {
       {"count", count}, {"facet", values}, {"scroll", scroll}, {"tenants", tenants}, {NULL, NULL}};
-  aii_sql *sql = store->db->sql;
   reading r = {.store = store};
   aiinfra_status rc = aii_request_open(store->index.mem, request, verbs, &r.request, err);
   if (rc != AIINFRA_OK) return rc;
   aii_buf_init(&r.json, store->index.mem, 0);
-  aii_sql_lock(sql);
-  rc = aii_sql_begin_read(sql, err);
-  if (rc == AIINFRA_OK) {
-    rc = read_rows(&r, err);
-    aii_sql_rollback(sql); /* nothing was written */
-  }
-  aii_sql_unlock(sql);
+  rc = read_rows(&r, err);
   if (rc == AIINFRA_OK) rc = aii_buf_export(&r.json, out, err);
   aii_buf_free(&r.json);
   aii_mask_free(store, &r.mask);

@@ -88,7 +88,7 @@ aiinfra_status aii_recommend_best(aii_search *s, aiinfra_error *err)
   s->plan.why = "best_score compares each row with each example";
   for (uint32_t slot = 0; rc == AIINFRA_OK && slot < index->n; slot++) {
     if (!aii_bit(aii_using_mask(s)->bits, slot)) continue;
-    rc = aii_fetch_slot(s->target, slot, vector, err);
+    rc = aii_fetch_slot(s->target, s->view.sql, slot, vector, err);
     if (rc != AIINFRA_OK) break;
     float score = squashed(best(s, s->examples, n_positive, vector),
                            best(s, s->examples + n_positive * index->dims, n_negative, vector));

@@ -288,7 +288,7 @@ aiinfra_status aii_vecstore_write(aiinfra_vecstore *store, const aii_record *rec
   if (rc == AIINFRA_OK) rc = aii_sql_begin(sql, err);
   if (rc == AIINFRA_OK) {
     rc = aii_rows_upsert(store, records, n, err);
-    if (rc == AIINFRA_OK) rc = aii_vecstore_commit(store, err);
+    if (rc == AIINFRA_OK) rc = aii_vecstore_commit(store, NULL, err);
     else aii_sql_rollback(sql);
   }
   aii_sql_unlock(sql);
@@ -297,26 +297,11 @@ aiinfra_status aii_vecstore_write(aiinfra_vecstore *store, const aii_record *rec
   return rc;
 }
 
-/* After a removal of ids by this handle, whose index was up to date: no need to compare all ids. */
-static void kill_slots(aiinfra_vecstore *store, const int64_t *ids, size_t n, int64_t seq_before)
-{
-  aii_index *index = &store->index;
-  (void)pthread_rwlock_wrlock(&index->lock);
-  if (index->seq == seq_before) {
-    for (size_t i = 0; i < n; i++) {
-      uint32_t slot = aii_idmap_get(&index->map, ids[i]);
-      if (slot != AII_NO_SLOT) aii_index_kill(index, slot);
-    }
-    index->seq++;
-  }
-  (void)pthread_rwlock_unlock(&index->lock);
-}
-
 aiinfra_status aii_vecstore_remove(aiinfra_vecstore *store, const int64_t *ids, size_t n, size_t *n_removed,
                                    aiinfra_error *err)
 {
   aii_sql *sql = store->db->sql;
-  int64_t seq = 0;
+  aii_ids removed = {(int64_t *)(uintptr_t)ids, n, n}; /* which are not changed */
   *n_removed = 0;
   if (n == 0) return AIINFRA_OK;
   atomic_fetch_add(&store->n_writers, 1);
@@ -324,15 +309,11 @@ aiinfra_status aii_vecstore_remove(aiinfra_vecstore *store, const int64_t *ids, 
   aiinfra_status rc = aii_sql_begin(sql, err);
   if (rc == AIINFRA_OK) {
     rc = aii_tenant_find(store, err);
-    if (rc == AIINFRA_OK) rc = aii_rows_seq(store, sql, &seq, err);
     if (rc == AIINFRA_OK && store->collection != 0) rc = aii_rows_remove(store, ids, n, n_removed, err);
-    if (rc == AIINFRA_OK && store->collection != 0) atomic_store(&store->coming, seq + 1);
-    if (rc == AIINFRA_OK) rc = aii_sql_commit(sql, err);
+    if (rc == AIINFRA_OK) rc = aii_vecstore_commit(store, &removed, err);
     else aii_sql_rollback(sql);
   }
-  if (rc == AIINFRA_OK && store->collection != 0) kill_slots(store, ids, n, seq);
-  else if (rc != AIINFRA_OK) *n_removed = 0;
-  atomic_store(&store->coming, -1);
+  if (rc != AIINFRA_OK) *n_removed = 0;
   aii_sql_unlock(sql);
   aii_vecstore_heal(store);
   atomic_fetch_sub(&store->n_writers, 1);

@@ -1,9 +1,9 @@
 /* search.c - answers a query.
  *
- * With the connection's lock held, in one read transaction: the index is brought up to date -> the filter becomes a
- * bitmap over slots -> keywords are found. Then, with the connection free for others, vectors are searched as plan.c
- * wants it, floats decide, from memory or from the rows, and rank.c makes one list of both rankings. A query of one vector
- * and nothing else needs the connection only where there is something new that no writer of this handle is bringing in.
+ * In one view of rows and indexes (view.c): the filter becomes a bitmap over slots -> keywords are found. Then, with the rows
+ * left, vectors are searched as plan.c wants it, floats decide, from memory or from the rows, and rank.c makes one list of both
+ * rankings. A query of one vector and nothing else reads rows only where there is something new that no writer of this handle
+ * is bringing in.
  *
  * The graph is built when a search asks for it, or bit by bit by the searches of a collection so large that comparing all
  * takes milliseconds, unless a writer is at it.
@@ -27,18 +27,6 @@ static aiinfra_status no_memory(aiinfra_error *err)
 
 /* ---- rows ------------------------------------------------------------------------------------------------------ */
 
-aiinfra_status aii_select(aiinfra_vecstore *store, aii_filter *filter, const char *text, bool payloads, aii_mask *mask,
-                          aiinfra_error *err)
-{
-  aii_index *index = &store->index;
-  aiinfra_status rc = aii_vecstore_open_rows(store, payloads || filter != NULL, err);
-  if (rc != AIINFRA_OK) return rc;
-  mask->n_passing = index->n - index->n_dead;
-  if (filter != NULL) rc = aii_mask_make(store, filter, text, mask, err);
-  if (rc != AIINFRA_OK) (void)pthread_rwlock_unlock(&index->lock);
-  return rc;
-}
-
 static bool is_recommendation(const aii_search *s)
 {
   return s->o.positive != NULL || s->o.negative != NULL;
@@ -61,41 +49,54 @@ aiinfra_status aii_search_room(aii_search *s, aiinfra_error *err)
   return ok ? AIINFRA_OK : no_memory(err);
 }
 
-/* All that needs the database. On success the index is locked for reading. Lock held. */
+/* A query without vectors, filters and groups takes the index as it is, unless rows outlived their time and are to be left out
+ * of a sparse ranking. */
+static aiinfra_status open_view(aii_search *s, aiinfra_error *err)
+{
+  aii_wants wants = {.index = s->wants_vectors || s->filter != NULL || s->o.group_by != NULL};
+  wants.payloads = s->filter != NULL || s->o.group_by != NULL;
+  wants.below = aii_view_bit(s->store, s->target);
+  if (s->sparse != NULL) wants.below |= aii_view_bit(s->store, s->sparse);
+  aiinfra_status rc = aii_view_open(&s->view, s->store, &wants, err);
+  if (rc != AIINFRA_OK || wants.index || s->sparse == NULL) return rc;
+  rc = aii_using_outlives(s, &wants.index, err);
+  if (rc == AIINFRA_OK && !wants.index) return rc;
+  aii_view_leave_indexes(&s->view);
+  aii_view_leave_rows(&s->view);
+  return rc == AIINFRA_OK ? aii_view_open(&s->view, s->store, &wants, err) : rc;
+}
+
+/* All that needs the database. */
 static aiinfra_status read_rows(aii_search *s, aiinfra_error *err)
 {
-  aiinfra_status rc = aii_using_sync(s, err);
-  bool selects = s->wants_vectors || s->filter != NULL || s->o.group_by != NULL;
-  if (rc == AIINFRA_OK && !selects) rc = aii_tenant_find(s->store, err);
-  if (rc == AIINFRA_OK && !selects && s->sparse != NULL) rc = aii_using_outlives(s, &selects, err);
-  if (rc != AIINFRA_OK) return rc;
-  if (selects) {
-    rc = aii_select(s->store, s->filter, s->q->filter_json, s->o.group_by != NULL, &s->mask, err);
-    if (rc != AIINFRA_OK) return rc;
-  } else {
-    int64_t seq; /* of no use, but it is known then that the collection is there */
-    rc = aii_rows_seq(s->store, s->store->db->sql, &seq, err);
-    if (rc != AIINFRA_OK) return rc;
-    (void)pthread_rwlock_rdlock(&s->store->index.lock);
-  }
-  rc = aii_using_select(s, err);
-  if (rc != AIINFRA_OK) {
-    (void)pthread_rwlock_unlock(&s->store->index.lock);
-    return rc;
-  }
-  if (is_recommendation(s)) rc = aii_recommend_prepare(s, err);
+  aiinfra_vecstore *store = s->store;
+  aiinfra_status rc = AIINFRA_OK;
+  s->payloads = store->index.docs.state;
+  if (s->view.wants.index) rc = aii_view_select(&s->view, s->filter, s->q->filter_json, &s->mask, err);
+  if (rc == AIINFRA_OK) rc = aii_using_narrow(s, err);
+  if (rc == AIINFRA_OK && is_recommendation(s)) rc = aii_recommend_prepare(s, err);
   if (rc == AIINFRA_OK) rc = aii_search_room(s, err);
   if (rc == AIINFRA_OK && s->o.group_by != NULL) {
-    rc = aii_column_make(s->store, s->o.group_by, &s->mask, &s->column, err);
+    rc = aii_column_make(store, s->view.sql, s->o.group_by, &s->mask, &s->column, err);
   }
   if (rc == AIINFRA_OK && s->q->text != NULL) {
-    rc = aii_words_find(s->store, s->q->text, s->mask.bits, s->by_words, s->depth, &s->n_words, err);
+    rc = aii_words_find(store, s->view.sql, s->q->text, s->mask.bits, s->by_words, s->depth, &s->n_words, err);
   }
   if (rc == AIINFRA_OK && s->sparse != NULL) {
-    rc = aii_sparse_find(s->sparse, s->store->db->sql, s->sparse_query, s->n_sparse_query, &s->store->index,
-                         s->mask.bits, s->by_sparse, s->depth, &s->n_sparse, &s->plan.n_scanned, err);
+    rc = aii_sparse_find(s->sparse, s->sparse_query, s->n_sparse_query, &store->index, s->mask.bits, s->by_sparse,
+                         s->depth, &s->n_sparse, &s->plan.n_scanned, err);
   }
-  if (rc != AIINFRA_OK) aii_using_unlock(s);
+  return rc == AIINFRA_OK && s->wants_vectors && s->o.best_score ? aii_recommend_best(s, err) : rc;
+}
+
+/* On success the indexes are locked for reading. No lock held. */
+static aiinfra_status read_all(aii_search *s, aiinfra_error *err)
+{
+  aiinfra_status rc = open_view(s, err);
+  if (rc != AIINFRA_OK) return rc;
+  rc = read_rows(s, err);
+  if (rc != AIINFRA_OK) aii_view_leave_indexes(&s->view);
+  aii_view_leave_rows(&s->view);
   return rc;
 }
 
@@ -112,6 +113,7 @@ static aiinfra_status read_index(aii_search *s, aiinfra_error *err)
     rc = aii_vecstore_look(store, err);
   }
   if (rc != AIINFRA_OK) return rc;
+  s->view.store = store;
   s->mask.n_passing = index->n - index->n_dead;
   rc = aii_search_room(s, err);
   if (rc != AIINFRA_OK) (void)pthread_rwlock_unlock(&index->lock);
@@ -148,7 +150,8 @@ aiinfra_status aii_search_vectors(aii_search *s, aiinfra_error *err)
 aiinfra_status aii_search_graph(aiinfra_vecstore *store, int32_t mode, aiinfra_error *err)
 {
   aii_index *index = &store->index;
-  bool written = atomic_load(&store->n_writers) > 0; /* who writes heals and links */
+  aiinfra_vecstore *top = store->above != NULL ? store->above : store;
+  bool written = atomic_load(&top->n_writers) > 0; /* who writes heals and links */
   if (!written) aii_vecstore_heal(store);
   if (mode == AIINFRA_SEARCH_EXACT) return AIINFRA_OK;
   (void)pthread_rwlock_rdlock(&index->lock);
@@ -177,7 +180,7 @@ static aiinfra_status find(aii_search *s, aiinfra_error *err)
   aii_using_lift(s);
   if (!s->in_memory) {
     aii_query_vector q = {s->vector, s->target->index.seq};
-    aii_using_unlock(s);
+    aii_view_leave_indexes(&s->view);
     if (rc == AIINFRA_OK && s->finds.n > 0) {
       rc = s->target->multi != NULL
                ? aii_multi_fetch(s, q.seq, err)
@@ -188,36 +191,17 @@ static aiinfra_status find(aii_search *s, aiinfra_error *err)
   return rc;
 }
 
-/* In one read transaction. *locked: the index is. */
-static aiinfra_status read_all(aii_search *s, bool *locked, aiinfra_error *err)
-{
-  aii_sql *sql = s->store->db->sql;
-  aii_sql_lock(sql);
-  aiinfra_status rc = aii_sql_begin_read(sql, err);
-  if (rc == AIINFRA_OK) {
-    rc = read_rows(s, err);
-    *locked = rc == AIINFRA_OK;
-    if (*locked) s->payloads = s->store->index.docs.state;
-    if (*locked && s->wants_vectors && s->o.best_score) rc = aii_recommend_best(s, err);
-    aii_sql_rollback(sql); /* nothing was written */
-  }
-  aii_sql_unlock(sql);
-  return rc;
-}
-
 static aiinfra_status run(aii_search *s, aiinfra_error *err)
 {
   bool alone = s->filter == NULL && s->n_rankings == 1 && s->wants_vectors && s->o.group_by == NULL;
-  bool locked = false;
   alone = alone && s->target == s->store && !is_recommendation(s);
   s->in_memory = true;
-  aiinfra_status rc = alone ? read_index(s, err) : read_all(s, &locked, err);
-  if (alone) locked = rc == AIINFRA_OK;
-  if (!locked) return rc;
-  if (rc == AIINFRA_OK) rc = find(s, err);
+  aiinfra_status rc = alone ? read_index(s, err) : read_all(s, err);
+  if (rc != AIINFRA_OK) return rc;
+  rc = find(s, err);
   if (rc == AIINFRA_OK) rc = aii_rank(s, err);
   if (rc == AIINFRA_OK && s->q->explain != NULL) rc = aii_explain(s, s->q->explain, err);
-  if (s->in_memory) aii_using_unlock(s);
+  if (s->in_memory) aii_view_leave_indexes(&s->view);
   return rc;
 }
 

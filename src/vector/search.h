@@ -4,7 +4,7 @@
 #ifndef AII_VECTOR_SEARCH_H
 #define AII_VECTOR_SEARCH_H
 
-#include "src/vector/vector.h"
+#include "src/vector/view.h"
 
 /* aiinfra_query.options_json, read. */
 typedef struct aii_query_opts {
@@ -44,6 +44,7 @@ typedef struct aii_search {
   aiinfra_vecstore *store;
   const aiinfra_query *q;
   aii_query_opts o;
+  aii_view view; /* what it reads; a copy of its tree's in a stage */
   aii_filter *filter;
   aii_mask mask;
   aiinfra_vecstore *target; /* whose vectors are searched: the store, or one below it */
@@ -57,7 +58,7 @@ typedef struct aii_search {
   aii_searchplan plan;
   bool wants_vectors; /* by a vector, or by examples */
   bool in_memory;     /* the index is locked, and its memory is enough to answer */
-  bool open;          /* a stage: the caller has a read transaction with the index locked, for all of it */
+  bool open;          /* a stage: the view is its tree's, and stays open */
   bool scored;        /* by_vector has minus the scores of hits that no vector alone decides */
   bool all;           /* a stage whose hits are all rows that pass */
   const char *exact;  /* why every row that passes is compared; NULL: as plan.c wants it */
@@ -92,10 +93,10 @@ const json_t *aii_example_id(const json_t *example); /* the row's; NULL: it is n
 aiinfra_status aii_example_hide(aii_search *s, int64_t id, const char *what, aiinfra_error *err);
 /* Fails: the row has nothing under the target's name. */
 aiinfra_status aii_example_lacks(const aii_search *s, int64_t id, const char *what, aiinfra_error *err);
-/* Writes its vector to `to`, [dims], as the index wants it. A row that is named leaves the mask, since it is no hit. Lock
- * held, index locked for reading. */
+/* Writes its vector to `to`, [dims], as the index wants it. A row that is named leaves the mask, since it is no hit. In the
+ * view. */
 aiinfra_status aii_example_read(aii_search *s, const json_t *example, const char *what, float *to, aiinfra_error *err);
-/* recommend.c: with the connection's lock held and the index locked for reading. Takes the examples out of the mask; makes the vector, or ranks. */
+/* recommend.c, in the view. Takes the examples out of the mask; makes the vector, or ranks. */
 aiinfra_status aii_recommend_prepare(aii_search *s, aiinfra_error *err);
 aiinfra_status aii_recommend_best(aii_search *s, aiinfra_error *err);
 /* rank.c: fuses both rankings, then threshold, diversity or groups, offset. Index locked while s->in_memory; else no lock
@@ -115,20 +116,14 @@ aiinfra_status aii_query_vector_check(const aii_index *index, const float *vecto
 /* Finds them, and checks the query's vectors by what they are. No lock held. */
 aiinfra_status aii_using_open(aii_search *s, aiinfra_error *err);
 void aii_using_close(aii_search *s);
-/* Brings the target up to date. Connection's lock held, no index locked. */
-aiinfra_status aii_using_sync(aii_search *s, aiinfra_error *err);
-/* *outlives: rows whose time has passed are still in the database, and so is what they have under names. The same. */
+/* *outlives: rows whose time has passed are still in the database, and so is what they have under names. In the view. */
 aiinfra_status aii_using_outlives(const aii_search *s, bool *outlives, aiinfra_error *err);
 /* {"indices": [...], "values": [...]} at a path: refuses what is no sparse vector; makes s->sparse_query of one that was
  * checked. */
 aiinfra_status aii_pairs_check(const json_t *obj, const char *path, aiinfra_error *err);
 aiinfra_status aii_pairs_take(aii_search *s, const json_t *obj, const char *path, aiinfra_error *err);
-/* Makes the mask of the target, which is locked, from the store's. Rows that outlived their time are in neither. */
+/* Makes the mask of the target from the store's. Rows that outlived their time are in neither. In the view. */
 aiinfra_status aii_using_narrow(aii_search *s, aiinfra_error *err);
-/* Locks the target too, if it is below, and makes its mask from the store's. Connection's lock held, the store's index
- * locked for reading. On failure the target is not locked. */
-aiinfra_status aii_using_select(aii_search *s, aiinfra_error *err);
-void aii_using_unlock(aii_search *s); /* both */
 /* The mask by slots of the target. */
 static inline aii_mask *aii_using_mask(aii_search *s)
 {

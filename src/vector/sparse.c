@@ -6,8 +6,8 @@
  *
  * Rows are the truth, as for vectors: before a search, newer rows get new slots, older slots of theirs and those of rows
  * that are gone die. When half of the slots are dead, all rows are read anew. A failure in the middle leaves the index at
- * its old count of writes: the next search reads those rows once more. What can fail: memory, the database. Thread: any,
- * with a connection's lock held; the index has a lock of its own.
+ * its old count of writes: the next search reads those rows once more. Count and lock are those of the collection's index.
+ * What can fail: memory, the database.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -28,8 +28,7 @@ typedef struct postings {
 
 struct aii_sparse {
   aii_mem *mem;
-  pthread_rwlock_t lock; /* everything below */
-  aii_idmap terms;       /* an index to its list */
+  aii_idmap terms; /* an index to its list */
   postings *lists;
   size_t n_lists, lists_cap;
   aii_idmap map; /* an id to its newest slot */
@@ -37,7 +36,6 @@ struct aii_sparse {
   bool *dead;
   size_t ids_cap, dead_cap;
   uint32_t n, n_dead;
-  int64_t seq; /* rows up to here are in; -1: none was read yet */
 };
 
 static aiinfra_status no_memory(aiinfra_error *err)
@@ -91,18 +89,13 @@ aii_sparse *aii_sparse_new(aii_mem *mem)
 {
   aii_sparse *s = aii_new(mem, sizeof *s);
   if (s == NULL) return NULL;
-  if (pthread_rwlock_init(&s->lock, NULL) != 0) {
-    aii_del(mem, s, sizeof *s);
-    return NULL;
-  }
   s->mem = mem;
-  s->seq = -1;
   aii_idmap_init(&s->terms, mem);
   aii_idmap_init(&s->map, mem);
   return s;
 }
 
-static void clear(aii_sparse *s)
+void aii_sparse_clear(aii_sparse *s)
 {
   for (size_t i = 0; i < s->n_lists; i++) aii_del(s->mem, s->lists[i].items, s->lists[i].cap * sizeof(posting));
   aii_del(s->mem, s->lists, s->lists_cap * sizeof *s->lists);
@@ -115,21 +108,12 @@ static void clear(aii_sparse *s)
   s->dead = NULL;
   s->n_lists = s->lists_cap = s->ids_cap = s->dead_cap = 0;
   s->n = s->n_dead = 0;
-  s->seq = -1;
-}
-
-void aii_sparse_clear(aii_sparse *s)
-{
-  (void)pthread_rwlock_wrlock(&s->lock);
-  clear(s);
-  (void)pthread_rwlock_unlock(&s->lock);
 }
 
 void aii_sparse_free(aii_sparse *s)
 {
   if (s == NULL) return;
-  clear(s);
-  (void)pthread_rwlock_destroy(&s->lock);
+  aii_sparse_clear(s);
   aii_del(s->mem, s, sizeof *s);
 }
 
@@ -179,17 +163,17 @@ static bool add(aii_sparse *s, int64_t id, const uint8_t *stored, size_t n)
 
 /* ---- from the rows ----------------------------------------------------------------------------------------------- */
 
-static aiinfra_status add_new(aiinfra_vecstore *store, aii_sql *sql, aiinfra_error *err)
+static aiinfra_status add_new(aiinfra_vecstore *store, aiinfra_error *err)
 {
   aii_stmt *stmt;
   bool row = true;
-  aiinfra_status rc = aii_sql_prepare(sql,
+  aiinfra_status rc = aii_sql_prepare(store->db->sql,
                                       "SELECT r.id, v.vector FROM rows r LEFT JOIN vectors v ON v.row = r.row "
                                       "WHERE r.collection = ?1 AND r.seq > ?2 ORDER BY r.seq, r.id",
                                       &stmt, err);
   if (rc != AIINFRA_OK) return rc;
   aii_stmt_int(stmt, 1, store->collection);
-  aii_stmt_int(stmt, 2, store->sparse->seq);
+  aii_stmt_int(stmt, 2, store->index.seq);
   while (rc == AIINFRA_OK && row) {
     size_t n;
     rc = aii_stmt_step(stmt, &row, err);
@@ -221,33 +205,23 @@ static aiinfra_status kill_removed(aiinfra_vecstore *store, aiinfra_error *err)
   return rc;
 }
 
-/* Reads what is newer than the index, with its write lock held. */
-static aiinfra_status read_rows(aiinfra_vecstore *store, aii_sql *sql, const aii_seqs *now, aiinfra_error *err)
+aiinfra_status aii_sparse_sync(aiinfra_vecstore *store, aiinfra_error *err)
 {
   aii_sparse *s = store->sparse;
-  if (s->seq >= now->seq) return AIINFRA_OK;
-  if (s->n_dead > KEEP_DEAD && s->n_dead > s->n / 2) clear(s);
-  bool removed = s->n > 0 && (s->seq < 0 || now->removed_seq > s->seq);
-  aiinfra_status rc = add_new(store, sql, err);
-  if (rc == AIINFRA_OK && removed) rc = kill_removed(store, err);
-  if (rc == AIINFRA_OK) s->seq = now->seq;
-  return rc;
-}
-
-/* On success the index is locked for reading. */
-static aiinfra_status sync(aiinfra_vecstore *store, aii_sql *sql, aiinfra_error *err)
-{
-  aii_sparse *s = store->sparse;
+  aii_index *index = &store->index;
   aii_seqs now;
-  aiinfra_status rc = aii_collection_seqs(store, sql, &now, err);
-  if (rc != AIINFRA_OK) return rc;
-  (void)pthread_rwlock_rdlock(&s->lock);
-  if (s->seq >= now.seq) return AIINFRA_OK;
-  (void)pthread_rwlock_unlock(&s->lock);
-  (void)pthread_rwlock_wrlock(&s->lock);
-  rc = read_rows(store, sql, &now, err);
-  (void)pthread_rwlock_unlock(&s->lock);
-  if (rc == AIINFRA_OK) (void)pthread_rwlock_rdlock(&s->lock);
+  aiinfra_status rc = aii_collection_seqs(store, store->db->sql, &now, err);
+  if (rc != AIINFRA_OK || index->seq == now.seq) return rc; /* changes only with the connection's lock held */
+  (void)pthread_rwlock_wrlock(&index->lock);
+  if (s->n_dead > KEEP_DEAD && s->n_dead > s->n / 2) {
+    aii_sparse_clear(s);
+    index->seq = -1;
+  }
+  bool removed = s->n > 0 && (index->seq < 0 || now.removed_seq > index->seq);
+  rc = add_new(store, err);
+  if (rc == AIINFRA_OK && removed) rc = kill_removed(store, err);
+  if (rc == AIINFRA_OK) index->seq = now.seq;
+  (void)pthread_rwlock_unlock(&index->lock);
   return rc;
 }
 
@@ -291,14 +265,13 @@ static void choose(const aii_sparse *s, const sums *sum, const aii_index *above,
   }
 }
 
-aiinfra_status aii_sparse_find(aiinfra_vecstore *store, aii_sql *sql, const uint8_t *query, size_t n,
-                               const aii_index *above, const uint64_t *allow, aii_near *hits, size_t cap,
-                               size_t *n_hits, uint64_t *n_scanned, aiinfra_error *err)
+aiinfra_status aii_sparse_find(const aiinfra_vecstore *store, const uint8_t *query, size_t n, const aii_index *above,
+                               const uint64_t *allow, aii_near *hits, size_t cap, size_t *n_hits, uint64_t *n_scanned,
+                               aiinfra_error *err)
 {
-  aii_sparse *s = store->sparse;
-  aiinfra_status rc = sync(store, sql, err);
+  const aii_sparse *s = store->sparse;
+  aiinfra_status rc = AIINFRA_OK;
   *n_hits = 0;
-  if (rc != AIINFRA_OK) return rc;
   sums sum = {.n_words = (size_t)s->n / 64 + 1};
   sum.of = aii_new_array(s->mem, (size_t)s->n + 1, sizeof *sum.of);
   sum.met = aii_new_array(s->mem, sum.n_words, sizeof *sum.met);
@@ -311,6 +284,5 @@ aiinfra_status aii_sparse_find(aiinfra_vecstore *store, aii_sql *sql, const uint
   }
   aii_del(s->mem, sum.of, ((size_t)s->n + 1) * sizeof *sum.of);
   aii_del(s->mem, sum.met, sum.n_words * sizeof *sum.met);
-  (void)pthread_rwlock_unlock(&s->lock);
   return rc;
 }

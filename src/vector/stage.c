@@ -5,8 +5,7 @@
  * (fuse.c) or by a formula -> rank.c makes the list that is asked for. A formula sees every row; none is left out for
  * its place in a list unless the query's prefetch says so.
  *
- * What can fail: examples that are not there, formulas without a result, memory, the database. In the caller's read
- * transaction, with the connection's lock held and the index locked for reading.
+ * What can fail: examples that are not there, formulas without a result, memory, the database. In the tree's view.
  */
 #include <math.h>
 
@@ -61,8 +60,8 @@ static aiinfra_status settle(aii_search *s, aiinfra_error *err)
 {
   aii_query_vector q = {s->vector, s->target->index.seq};
   if (s->in_memory || s->finds.n == 0) return AIINFRA_OK;
-  if (s->target->multi != NULL) return aii_multi_read(s, q.seq, err);
-  return aii_finds_read(s->target, s->store->db->sql, &q, &s->finds, s->by_vector, &s->n_vector, s->depth, err);
+  if (s->target->multi != NULL) return aii_multi_read(s, s->view.sql, q.seq, err);
+  return aii_finds_read(s->target, s->view.sql, &q, &s->finds, s->by_vector, &s->n_vector, s->depth, err);
 }
 
 /* In order, as they come from there. */
@@ -70,8 +69,8 @@ static aiinfra_status find_sparse(aii_search *s, aiinfra_error *err)
 {
   s->plan.kind = AII_PLAN_EXACT;
   s->plan.why = "sparse vectors are compared exactly";
-  return aii_sparse_find(s->target, s->store->db->sql, s->sparse_query, s->n_sparse_query, &s->store->index,
-                         s->mask.bits, s->by_vector, s->depth, &s->n_vector, &s->plan.n_scanned, err);
+  return aii_sparse_find(s->target, s->sparse_query, s->n_sparse_query, &s->store->index, s->mask.bits, s->by_vector,
+                         s->depth, &s->n_vector, &s->plan.n_scanned, err);
 }
 
 static aiinfra_status find_vectors(aii_search *s, aiinfra_error *err)
@@ -90,7 +89,7 @@ static aiinfra_status find_nearest(aii_stage *stage, aiinfra_error *err)
   aiinfra_status rc = aii_stage_make_vector(stage, err);
   if (rc == AIINFRA_OK) rc = aii_search_room(s, err);
   if (rc == AIINFRA_OK && stage->q.text != NULL) {
-    rc = aii_words_find(s->store, stage->q.text, s->mask.bits, s->by_words, s->depth, &s->n_words, err);
+    rc = aii_words_find(s->store, s->view.sql, stage->q.text, s->mask.bits, s->by_words, s->depth, &s->n_words, err);
   }
   return rc == AIINFRA_OK && s->wants_vectors ? find_vectors(s, err) : rc;
 }
@@ -136,7 +135,7 @@ static aiinfra_status payload_of(aii_stage *stage, uint32_t slot, const aii_cell
   if (store->index.docs.state == AII_DOCS_ON) *doc = aii_docs_get(&store->index.docs, slot);
   if (store->index.docs.state == AII_DOCS_ON) return AIINFRA_OK;
   aiinfra_status rc =
-      aii_sql_prepare(store->db->sql, "SELECT payload FROM rows WHERE collection = ?1 AND id = ?2", &stmt, err);
+      aii_sql_prepare(stage->s.view.sql, "SELECT payload FROM rows WHERE collection = ?1 AND id = ?2", &stmt, err);
   if (rc != AIINFRA_OK) return rc;
   aii_stmt_int(stmt, 1, store->collection);
   aii_stmt_int(stmt, 2, id_of(&store->index, slot));
@@ -176,8 +175,10 @@ static aiinfra_status score_all(aii_stage *stage, double *scores, aiinfra_error 
   }
   bool in_memory = index->docs.state == AII_DOCS_ON;
   stage->steps = STEPS_AT_LEAST + (uint64_t)STEPS_PER_ROW * index->n;
-  if (!aii_formula_bind(stage->formula, in_memory ? &index->docs.keys : &stage->keys, !in_memory))
-    return no_memory(err);
+  (void)pthread_mutex_lock(&index->keys);
+  bool bound = aii_formula_bind(stage->formula, in_memory ? &index->docs.keys : &stage->keys, !in_memory);
+  (void)pthread_mutex_unlock(&index->keys);
+  if (!bound) return no_memory(err);
   for (size_t i = 0; rc == AIINFRA_OK && i < stage->n; i++) rc = aii_stage_score(stage, i, &scores[i], err);
   return rc;
 }
@@ -228,7 +229,7 @@ aiinfra_status aii_stage_run(aii_stage *stage, aiinfra_error *err)
   else if (rc == AIINFRA_OK && stage->kind >= AII_STAGE_DISCOVER) rc = aii_discover_run(stage, err);
   else if (rc == AIINFRA_OK) rc = find_nearest(stage, err);
   if (rc == AIINFRA_OK && s->o.group_by != NULL) {
-    rc = aii_column_make(s->store, s->o.group_by, &s->mask, &s->column, err);
+    rc = aii_column_make(s->store, s->view.sql, s->o.group_by, &s->mask, &s->column, err);
   }
   if (rc == AIINFRA_OK) rc = aii_rank(s, err);
   if (rc == AIINFRA_OK && combines) carry_scores(stage);

@@ -52,6 +52,7 @@ static void turn_to(aiinfra_vecstore *store, int64_t id)
   aii_masks_clear(store);
   aii_index_clear(index);
   if (store->multi != NULL) aii_multi_clear(store->multi);
+  if (store->sparse != NULL) aii_sparse_clear(store->sparse);
   index->changes++;
   store->expiry.filled = false;
   store->expiry.heap.n = 0;
@@ -62,7 +63,6 @@ static void turn_to(aiinfra_vecstore *store, int64_t id)
   aii_vecstore_name_words(store);
   (void)pthread_rwlock_unlock(&index->lock);
   (void)pthread_mutex_unlock(&index->build);
-  if (store->sparse != NULL) aii_sparse_clear(store->sparse);
 }
 
 /* Those below are found when they are there: a name may be younger than the tenant. */
@@ -90,6 +90,15 @@ aiinfra_status aii_tenant_find(aiinfra_vecstore *store, aiinfra_error *err)
     turn_to(store, id);
   }
   return find_below(store, err);
+}
+
+bool aii_tenant_is_same(const aiinfra_vecstore *store, aii_sql *sql)
+{
+  const aiinfra_vecstore *top = store->above != NULL ? store->above : store;
+  int64_t id;
+  if (top->tenant == NULL) return true;
+  if (aii_tenant_id(sql, top->owner, top->tenant, &id, NULL) != AIINFRA_OK || id != top->collection) return false;
+  return store == top || store->collection != 0;
 }
 
 /* ---- making -------------------------------------------------------------------------------------------------------- */
@@ -197,7 +206,8 @@ static aiinfra_status list(aii_stmt *stmt, int64_t limit, aii_buf *json, aiinfra
   return rc;
 }
 
-aiinfra_status aii_tenants_read(aiinfra_vecstore *store, const json_t *request, aii_buf *json, aiinfra_error *err)
+aiinfra_status aii_tenants_read(const aiinfra_vecstore *store, aii_sql *sql, const json_t *request, aii_buf *json,
+                                aiinfra_error *err)
 {
   const char *after = "";
   int64_t limit = AII_MOST_TENANTS;
@@ -210,7 +220,7 @@ aiinfra_status aii_tenants_read(aiinfra_vecstore *store, const json_t *request, 
   }
   if (rc != AIINFRA_OK) return rc;
   rc = aii_sql_prepare(
-      store->db->sql,
+      sql,
       "SELECT tenant, n_rows - (SELECT count(*) FROM rows WHERE collection = c.id AND expires_ms <= ?3) "
       "FROM collections c WHERE tenant_of = ?1 AND tenant > ?2 ORDER BY tenant",
       &stmt, err);

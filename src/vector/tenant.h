@@ -13,11 +13,14 @@ enum { AII_MOST_TENANTS = 1 << 20 }; /* that one answer lists */
 
 /* The collection of a tenant of another; 0: there is none. */
 aiinfra_status aii_tenant_id(aii_sql *sql, int64_t whole, const char *tenant, int64_t *id, aiinfra_error *err);
+/* Whose rows a handle reads has not changed: asked without the lock of the database's own connection. */
+bool aii_tenant_is_same(const aiinfra_vecstore *store, aii_sql *sql);
 /* Makes the collections for a handle's tenant, with those for vectors under names, unless they are there, in a transaction
  * of its own. */
 aiinfra_status aii_tenant_make(aiinfra_vecstore *store, aiinfra_error *err);
 /* {"tenants": ...} of read.c, in its transaction. */
-aiinfra_status aii_tenants_read(aiinfra_vecstore *store, const json_t *request, aii_buf *json, aiinfra_error *err);
+aiinfra_status aii_tenants_read(const aiinfra_vecstore *store, aii_sql *sql, const json_t *request, aii_buf *json,
+                                aiinfra_error *err);
 /* {"drop_tenant": ...} of change.c, in its transaction. dropped: the collections whose files go after the commit; its items
  * are the caller's. */
 aiinfra_status aii_tenant_drop(aiinfra_vecstore *store, const json_t *request, aii_ids *dropped, size_t *n_rows,

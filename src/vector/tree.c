@@ -1,21 +1,12 @@
 /* tree.c - answers queries of several stages.
  *
- * The happy path: the query is read (tree_parse.c) -> graphs are extended if they will be walked -> in one read
- * transaction, with the indexes locked that will be used, each filter is evaluated once -> each stage knows the rows that pass its filter
+ * The happy path: the query is read (tree_parse.c) -> graphs are extended if they will be walked -> in one view of rows and of
+ * the indexes that will be used (view.c), each filter is evaluated once -> each stage knows the rows that pass its filter
  * and those around it, outer stages first -> each stage is answered, inner ones first (stage.c). So all stages, and all
- * queries of one request, see the same rows. The connection's lock is held throughout, since words, payloads and vectors
+ * queries of one request, see the same rows. The view stays open throughout, since words, payloads and vectors
  * may come from the rows. What can fail: see stage.c. Thread: any, no lock held.
  */
 #include "src/vector/tree.h"
-
-/* Of vectors under a name; 0: the first ones. Sparse ones know neither graphs nor locks of others. */
-static uint64_t bit_of(const aiinfra_vecstore *store, const aiinfra_vecstore *target)
-{
-  for (size_t i = 0; i < store->n_named && target->kind != AII_KIND_SPARSE; i++) {
-    if (store->named[i] == target) return (uint64_t)1 << i;
-  }
-  return 0;
-}
 
 void aii_tree_need(const aii_tree *tree, aii_tree_needs *needs)
 {
@@ -24,14 +15,14 @@ void aii_tree_need(const aii_tree *tree, aii_tree_needs *needs)
     bool walks = stage->s.wants_vectors && !stage->s.o.best_score && !stage->s.all && !stage->narrowed;
     walks = walks && stage->s.target->kind != AII_KIND_SPARSE;
     bool graph = walks && stage->q.mode != AIINFRA_SEARCH_EXACT, whole = walks && stage->q.mode == AIINFRA_SEARCH_GRAPH;
-    uint64_t named = bit_of(stage->s.store, stage->s.target);
+    uint64_t named = aii_view_bit(stage->s.store, stage->s.target);
     needs->graph |= graph && named == 0;
     needs->whole |= whole && named == 0;
-    needs->named |= named;
+    needs->view.below |= named;
     needs->named_graph |= graph ? named : 0;
     needs->named_whole |= whole ? named : 0;
-    needs->payloads |= stage->filter != AII_NO_NODE || stage->s.o.group_by != NULL;
-    needs->payloads |= stage->formula != NULL && stage->formula->payloads;
+    needs->view.payloads |= stage->filter != AII_NO_NODE || stage->s.o.group_by != NULL;
+    needs->view.payloads |= stage->formula != NULL && stage->formula->payloads;
   }
 }
 
@@ -47,47 +38,18 @@ static aiinfra_status extend_graphs(aiinfra_vecstore *store, const aii_tree_need
   return rc;
 }
 
-/* Brings all up to the rows, and locks the first vectors' index. */
-static aiinfra_status open_rows(aiinfra_vecstore *store, const aii_tree_needs *needs, aiinfra_error *err)
-{
-  aiinfra_status rc = AIINFRA_OK;
-  for (size_t i = 0; rc == AIINFRA_OK && i < store->n_named; i++) {
-    if (needs->named >> i & 1) rc = aii_vecstore_sync(store->named[i], err);
-  }
-  return rc == AIINFRA_OK ? aii_vecstore_open_rows(store, needs->payloads, err) : rc;
-}
-
 aiinfra_status aii_tree_open(aii_tree *tree, const aii_tree_needs *needs, aiinfra_error *err)
 {
-  aiinfra_vecstore *store = tree->store;
-  aii_sql *sql = store->db->sql;
-  aiinfra_status rc = extend_graphs(store, needs, err);
-  if (rc != AIINFRA_OK) return rc;
-  aii_sql_lock(sql);
-  rc = aii_sql_begin_read(sql, err);
-  if (rc == AIINFRA_OK) {
-    rc = open_rows(store, needs, err);
-    if (rc != AIINFRA_OK) aii_sql_rollback(sql);
-  }
-  if (rc != AIINFRA_OK) {
-    aii_sql_unlock(sql);
-    return rc;
-  }
-  tree->locked = needs->named;
-  for (size_t i = 0; i < store->n_named; i++) {
-    if (tree->locked >> i & 1) (void)pthread_rwlock_rdlock(&store->named[i]->index.lock);
-  }
-  return AIINFRA_OK;
+  aii_wants wants = needs->view;
+  wants.index = true;
+  aiinfra_status rc = extend_graphs(tree->store, needs, err);
+  return rc == AIINFRA_OK ? aii_view_open(&tree->view, tree->store, &wants, err) : rc;
 }
 
 void aii_tree_close(aii_tree *tree)
 {
-  for (size_t i = tree->store->n_named; i-- > 0;) {
-    if (tree->locked >> i & 1) (void)pthread_rwlock_unlock(&tree->store->named[i]->index.lock);
-  }
-  (void)pthread_rwlock_unlock(&tree->store->index.lock);
-  aii_sql_rollback(tree->store->db->sql); /* nothing was written */
-  aii_sql_unlock(tree->store->db->sql);
+  aii_view_leave_indexes(&tree->view);
+  aii_view_leave_rows(&tree->view);
 }
 
 /* The rows that pass a filter. */
@@ -96,7 +58,7 @@ static aiinfra_status mask_of(aii_tree *tree, uint32_t filter, const aii_mask **
   aii_tree_filter *f = &tree->filters[filter];
   *mask = &f->mask;
   if (f->made) return AIINFRA_OK;
-  aiinfra_status rc = aii_mask_make(tree->store, f->filter, f->text, &f->mask, err);
+  aiinfra_status rc = aii_mask_make(tree->store, tree->view.sql, f->filter, f->text, &f->mask, err);
   f->made = rc == AIINFRA_OK;
   return rc;
 }
@@ -130,7 +92,10 @@ static aiinfra_status make_passing(aii_tree *tree, aii_stage *stage, aiinfra_err
 aiinfra_status aii_tree_run(aii_tree *tree, aiinfra_error *err)
 {
   aiinfra_status rc = AIINFRA_OK;
-  for (uint32_t i = 0; rc == AIINFRA_OK && i < tree->n_stages; i++) rc = make_passing(tree, tree->stages[i], err);
+  for (uint32_t i = 0; rc == AIINFRA_OK && i < tree->n_stages; i++) {
+    tree->stages[i]->s.view = tree->view;
+    rc = make_passing(tree, tree->stages[i], err);
+  }
   for (uint32_t i = tree->n_stages; rc == AIINFRA_OK && i-- > 0;) rc = aii_stage_run(tree->stages[i], err);
   return rc;
 }

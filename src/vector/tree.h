@@ -2,7 +2,7 @@
  *
  * A stage is an aii_search with more around it: its rows come from its filter and those of the stages around it, and
  * from its prefetches if it has any; what it found is s.ranked. A stage that fuses or scores its own vector and words
- * has them as two implicit stages. All stages of a request are answered in one read transaction, with the index locked.
+ * has them as two implicit stages. All stages of a request are answered in one view of rows and indexes.
  */
 #ifndef AII_VECTOR_TREE_H
 #define AII_VECTOR_TREE_H
@@ -71,7 +71,7 @@ typedef struct aii_tree {
   uint32_t n_stages;
   aii_tree_filter *filters;
   size_t n_filters, filters_cap;
-  uint64_t locked; /* vectors under names whose indexes are, while the tree is open; bits as in the needs */
+  aii_view view; /* while the tree is open */
 } aii_tree;
 
 /* ---- reading (tree_parse.c) ------------------------------------------------------------------------------------ */
@@ -97,15 +97,14 @@ aiinfra_status aii_discover_parse(aii_stage *stage, const json_t *query, const c
 
 /* ---- answering (tree.c, stage.c) ------------------------------------------------------------------------------- */
 
-/* What stages need before they are answered; of several queries, all that one of them needs. Bits are numbers of vectors
- * under names. */
+/* What stages need before they are answered; of several queries, all that one of them needs. */
 typedef struct aii_tree_needs {
-  bool graph, whole;                        /* a search over the graph may come; the graph must be complete for it */
-  bool payloads;                            /* they will be looked at */
-  uint64_t named, named_graph, named_whole; /* the same of those under names that are used */
+  aii_wants view;
+  bool graph, whole;                 /* a search over the graph may come; the graph must be complete for it */
+  uint64_t named_graph, named_whole; /* the same of vectors under names */
 } aii_tree_needs;
 void aii_tree_need(const aii_tree *tree, aii_tree_needs *needs);
-/* Begins a read transaction with the index locked for reading. On failure nothing is held. */
+/* Opens the view. On failure nothing is held. */
 aiinfra_status aii_tree_open(aii_tree *tree, const aii_tree_needs *needs, aiinfra_error *err);
 void aii_tree_close(aii_tree *tree);
 /* Answers the stages, the outermost last. */

@@ -184,7 +184,7 @@ static aiinfra_status read_stored(aii_search *s, int64_t id, uint8_t **out, size
   *out = NULL;
   aiinfra_status rc = aii_example_hide(s, id, "vector", err);
   if (rc == AIINFRA_OK) {
-    rc = aii_sql_prepare(s->store->db->sql,
+    rc = aii_sql_prepare(s->view.sql,
                          "SELECT v.vector FROM rows r JOIN vectors v ON v.row = r.row "
                          "WHERE r.collection = ?1 AND r.id = ?2",
                          &stmt, err);

@@ -156,19 +156,14 @@ void aii_using_close(aii_search *s)
   if (s->target != s->store) aii_mask_free(s->target, &s->below);
 }
 
-/* ---- locks and masks --------------------------------------------------------------------------------------------- */
-
-aiinfra_status aii_using_sync(aii_search *s, aiinfra_error *err)
-{
-  return s->target == s->store ? AIINFRA_OK : aii_vecstore_sync(s->target, err);
-}
+/* ---- masks --------------------------------------------------------------------------------------------------------- */
 
 aiinfra_status aii_using_outlives(const aii_search *s, bool *outlives, aiinfra_error *err)
 {
   const aiinfra_vecstore *store = s->store;
   aii_stmt *stmt;
-  aiinfra_status rc = aii_sql_prepare(
-      store->db->sql, "SELECT 1 FROM rows WHERE collection = ?1 AND expires_ms <= ?2 LIMIT 1", &stmt, err);
+  aiinfra_status rc =
+      aii_sql_prepare(s->view.sql, "SELECT 1 FROM rows WHERE collection = ?1 AND expires_ms <= ?2 LIMIT 1", &stmt, err);
   if (rc != AIINFRA_OK) return rc;
   aii_stmt_int(stmt, 1, store->collection);
   aii_stmt_int(stmt, 2, store->expiry.now_ms());
@@ -231,21 +226,6 @@ aiinfra_status aii_using_narrow(aii_search *s, aiinfra_error *err)
   if (s->target->multi != NULL) ok = aii_multi_mask(s->target, &s->store->index, &s->mask, below);
   else if (s->mask.bits != NULL) ok = make_mask(s, below);
   return ok ? AIINFRA_OK : aii_fail(err, AIINFRA_ENOMEM, "no memory for a filter");
-}
-
-aiinfra_status aii_using_select(aii_search *s, aiinfra_error *err)
-{
-  bool below = s->target != s->store;
-  if (below) (void)pthread_rwlock_rdlock(&s->target->index.lock);
-  aiinfra_status rc = aii_using_narrow(s, err);
-  if (rc != AIINFRA_OK && below) (void)pthread_rwlock_unlock(&s->target->index.lock);
-  return rc;
-}
-
-void aii_using_unlock(aii_search *s)
-{
-  if (s->target != s->store) (void)pthread_rwlock_unlock(&s->target->index.lock);
-  (void)pthread_rwlock_unlock(&s->store->index.lock);
 }
 
 void aii_using_lift(const aii_search *s)

@@ -175,6 +175,7 @@ aiinfra_status aii_vecstore_open_below(aiinfra_db *db, const char *name, const a
   store->keep.mode = aii_sql_is_memory(db->sql) || store->kind != AII_KIND_ONE ? -1 : o.snapshot;
   store->keep.read_only = aii_sql_is_read_only(db->sql);
   (void)pthread_mutex_init(&store->keep.lock, NULL); /* a plain mutex of Linux holds no resource: cannot fail */
+  (void)pthread_mutex_init(&store->kept_lock, NULL);
   aii_db_ref(db);
   *out = store;
   return AIINFRA_OK;
@@ -209,6 +210,7 @@ void aii_vecstore_free(aiinfra_vecstore *store)
   aii_sql_unlock(db->sql);
   (void)pthread_mutex_destroy(&store->keep.lock);
   aii_masks_clear(store);
+  (void)pthread_mutex_destroy(&store->kept_lock);
   aii_index_destroy(&store->index);
   aii_expiry_free(&store->expiry);
   free_names(mem, store);

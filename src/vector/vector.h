@@ -2,6 +2,7 @@
  *
  *   vecstore.c  opens a collection          rows.c    writes, removes and reads rows
  *   sync.c      brings the index up to them index.c   slots in memory    element.c  how rows store vectors
+ *   view.c      one view of rows and indexes for a search
  *   code.c      vectors in 8 bits           scan.c    the exact search over these
  *   hnsw.c      walks over the graph        hnsw_filtered.c  the same where not all may be found
  *   hnsw_build.c  makes it                  heal.c  takes dead slots out
@@ -26,10 +27,11 @@
  * 2. A slot's vector is written once. A row with a new vector gets a new slot, and its old one is dead; so is the slot
  *    of a removed row.
  * 3. Slots below n_graph are in the graph, dead or not. The others, the tail, are compared one by one.
- * 4. Locks are taken in this order: connection, index->build, index->slots, index->lock. Linking and healing take only the
- *    index's. A search holds the read lock; whoever changes the index prepares everything beside it, and holds the write lock
- *    for as long as copying and swapping take. Links alone change under the read lock, one atomic number after the other:
- *    a walk meets lists that are part old, part new, all of slots that are in the graph.
+ * 4. Locks are taken in this order: connection, index->build, index->slots, index->lock; last index->keys and
+ *    store->kept_lock, for a moment each. Linking and healing take only the index's. A search holds the read lock, of all
+ *    indexes that it reads (view.c); whoever changes an index holds the write lock of this one alone: everything is prepared
+ *    beside it, and copying and swapping take no time. Links alone change under the read lock, one atomic number after the
+ *    other: a walk meets lists that are part old, part new, all of slots that are in the graph.
  * 5. Codes of 8 bits find candidates, floats decide: from memory while they fit in, else from the rows.
  */
 #ifndef AII_VECTOR_H
@@ -109,7 +111,7 @@ typedef enum aii_docs_state {
   AII_DOCS_OVER /* they would take more than the limit: filters read rows */
 } aii_docs_state;
 
-/* The documents of an index's slots. */
+/* The documents of an index's slots. A search reads those of slots that are seen; who brings rows in writes behind them. */
 typedef struct aii_docs {
   aii_docs_state state;
   aii_keys keys;
@@ -118,9 +120,21 @@ typedef struct aii_docs {
 } aii_docs;
 void aii_docs_init(aii_docs *docs, aii_mem *mem, size_t limit_bytes);
 void aii_docs_clear(aii_docs *docs); /* to the state OFF */
-/* payload: an object, or NULL. Beyond the limit all are dropped and the state is OVER. false: no memory. */
-bool aii_docs_set(aii_docs *docs, uint32_t slot, const json_t *payload);
 const aii_cell *aii_docs_get(const aii_docs *docs, uint32_t slot);
+/* A document comes in by four steps, of one thread that holds `slots`. Packed, empty for NULL; index->keys held. false: no
+ * memory. */
+bool aii_docs_pack(aii_docs *docs, const json_t *payload, aii_buf *doc);
+/* Room for its n bytes; write lock held, but whether there is room may be asked without. Beyond the limit all are dropped and
+ * the state is OVER. false: no memory. */
+bool aii_docs_has_room(const aii_docs *docs, uint32_t slot, size_t n);
+bool aii_docs_room(aii_docs *docs, uint32_t slot, size_t n);
+/* Written where nobody looks; then it is the slot's, in place of an older one. Of a slot that is seen: write lock held. */
+uint32_t aii_docs_place(aii_docs *docs, uint32_t slot, const void *doc, size_t n);
+void aii_docs_show(aii_docs *docs, uint32_t slot, uint32_t at);
+void aii_docs_drop(aii_docs *docs, uint32_t slot, uint32_t at); /* it is not shown after all */
+/* The documents of slots [0, n), whose numbers in `to` the map has, or AII_NO_SLOT; without keys. false: no memory, `to` is
+ * empty. */
+bool aii_docs_copy(const aii_docs *docs, const uint32_t *map, uint32_t n, aii_docs *to);
 
 /* ---- index (index.c, hnsw.c) ---------------------------------------------------------------------------------- */
 
@@ -180,14 +194,14 @@ typedef struct aii_index {
   uint32_t n, n_dead;         /* slots */
   int64_t seq;                /* rows up to here are in; -1: none was read yet */
   uint64_t changes;           /* counts payloads that changed behind slots that stayed, and moves of slots */
-  bool moved;                 /* slots moved since the documents were read: these are of other slots */
   _Atomic uint32_t n_graph;   /* slots in the graph; grows, as the next three change, while searches walk */
   _Atomic uint32_t n_blurred; /* of these: codes cannot tell them from their neighbours */
   _Atomic uint32_t entry,
       top;              /* where searches begin, and at least its level: written in this order, read in the other */
   pthread_mutex_t pool; /* guards scratch */
   aii_scratch *scratch; /* of searches that ended, to be used again */
-  aii_docs docs;        /* guarded by the connection's lock */
+  aii_docs docs;
+  pthread_mutex_t keys; /* guards docs.keys while `lock` is held for reading */
 } aii_index;
 
 aiinfra_status aii_index_init(aii_index *index, aii_mem *mem, const aii_kernels *kernels, uint32_t dims, int32_t metric,
@@ -207,7 +221,9 @@ bool aii_index_place(aii_index *index, uint32_t slot, int64_t id, const void *st
 void aii_index_show(aii_index *index, float coarse);
 /* All three at once. Write lock held. false: no memory, nothing changed. */
 bool aii_index_add(aii_index *index, int64_t id, const void *stored);
-void aii_index_kill(aii_index *index, uint32_t slot);                        /* write lock held */
+void aii_index_kill(aii_index *index, uint32_t slot); /* write lock held */
+/* Leaves out what is old of the documents. `slots` held. */
+void aii_index_tidy(aii_index *index);
 void aii_index_note(aii_index *index, float scale, float norm, float error); /* of a new slot, for most_... */
 void aii_index_drop_floats(aii_index *index);                                /* write lock held */
 /* An index like another, empty, without locks: of one thread, which frees it with aii_index_clear(). */
@@ -328,8 +344,8 @@ typedef struct aii_walk {
  * false: no memory. */
 bool aii_hnsw_search(aii_index *index, const float *query, aii_walk *how, size_t cap, aii_finds *finds);
 void aii_hnsw_free(aii_index *index); /* scratch and upper links */
-/* Takes dead slots out: others move down, so that all numbers of slots change, and payloads are to be read again. Takes the
- * locks it needs; false: no memory, nothing moved. Another thread that builds or heals already: returns at once. */
+/* Takes dead slots out: others move down, so that all numbers of slots change. Takes the locks it needs; false: no memory,
+ * nothing moved. Another thread that builds or heals already: returns at once. */
 bool aii_hnsw_heal(aii_index *index);
 /* How many slots of the graph no links lead to from its entry. reached: bits by slot; queue: [n_graph]. Read lock held. */
 uint32_t aii_hnsw_unreached(const aii_index *index, uint64_t *reached, uint32_t *queue);
@@ -342,6 +358,7 @@ aiinfra_status aii_filter_compile(aii_mem *mem, const char *json, aii_filter **o
 void aii_filter_free(aii_filter *filter);
 /* Looks the filter's keys up in the dictionary of the documents that it will see, or adds them. false: no memory. */
 bool aii_filter_bind(aii_filter *filter, aii_keys *keys, bool add);
+void aii_docs_bind(aii_index *index, aii_filter *filter); /* docs.c: to those of an index, locked for reading */
 /* *steps is what may be spent; 0 afterwards: the answer means nothing. */
 bool aii_filter_passes(const aii_filter *filter, int64_t id, const aii_cell *doc, uint64_t *steps);
 /* Shows all values of the filter's first field, elements of arrays one by one; false when a call returned false. */
@@ -462,9 +479,10 @@ struct aiinfra_vecstore {
   size_t n_named, named_cap;
   aii_sparse *sparse; /* of that kind, else NULL */
   aii_multi *multi;
-  aii_expiry expiry;                  /* rows below another have no time of their own: they leave with those above */
-  int64_t ttl_ms;                     /* of rows that are written and say nothing; 0: they stay */
-  aii_kept_mask kept[AII_KEPT_MASKS]; /* guarded by the connection's lock */
+  aii_expiry expiry;         /* rows below another have no time of their own: they leave with those above */
+  int64_t ttl_ms;            /* of rows that are written and say nothing; 0: they stay */
+  pthread_mutex_t kept_lock; /* guards the next two */
+  aii_kept_mask kept[AII_KEPT_MASKS];
   uint64_t kept_clock;
   aii_keep keep;
   char words_insert[96], words_delete[128], words_find[320]; /* SQL on this collection's full-text table */
@@ -534,11 +552,9 @@ aiinfra_status aii_vecstore_count(aiinfra_vecstore *store, uint64_t *n, aiinfra_
 aiinfra_status aii_vecstore_sync(aiinfra_vecstore *store, aiinfra_error *err);
 /* The same for who holds no lock: the connection's is taken only if there is something new that nobody is bringing in. */
 aiinfra_status aii_vecstore_look(aiinfra_vecstore *store, aiinfra_error *err);
-/* Commits what was written, and brings it into an index that is there, so that searches need not. Or rolls back. Lock held. */
-aiinfra_status aii_vecstore_commit(aiinfra_vecstore *store, aiinfra_error *err);
-/* Brings the index up to the rows, with payloads if these are wanted, and locks it for reading. Lock held. On failure it
- * is unlocked. */
-aiinfra_status aii_vecstore_open_rows(aiinfra_vecstore *store, bool payloads, aiinfra_error *err);
+/* Commits what was written, and brings it into the indexes that are there, so that searches need not. Or rolls back. Lock held.
+ * removed: all that was done to the collection itself is that these ids went; NULL: it is not known. */
+aiinfra_status aii_vecstore_commit(aiinfra_vecstore *store, const aii_ids *removed, aiinfra_error *err);
 /* Whose rows a tenant's handle reads (tenant.c), at the beginning of all that reads or writes some. Lock held, index
  * unlocked. */
 aiinfra_status aii_tenant_find(aiinfra_vecstore *store, aiinfra_error *err);
@@ -552,6 +568,7 @@ bool aii_expiry_note(aii_expiry *expiry, int64_t id, int64_t expires_ms); /* 0: 
  * as expired are unknown. */
 aiinfra_status aii_expiry_prepare(aiinfra_vecstore *store, bool *filled, aiinfra_error *err);
 bool aii_expiry_due(const aiinfra_vecstore *store);
+bool aii_expiry_is_due(const aiinfra_vecstore *store); /* the same, or nobody knows; no lock held */
 /* Takes the ids whose time has passed. */
 aiinfra_status aii_expiry_pass(aiinfra_vecstore *store, aii_ids *expired, aiinfra_error *err);
 void aii_expiry_tell(aiinfra_vecstore *store);                          /* due_ms is what the heap says */
@@ -572,7 +589,8 @@ aiinfra_status aii_fetch_id(const aiinfra_vecstore *store, aii_sql *sql, int64_t
                             bool *there, aiinfra_error *err);
 /* The collection's. */
 aiinfra_status aii_rows_seq(const aiinfra_vecstore *store, aii_sql *sql, int64_t *seq, aiinfra_error *err);
-aiinfra_status aii_fetch_slot(const aiinfra_vecstore *store, uint32_t slot, float *out, aiinfra_error *err);
+aiinfra_status aii_fetch_slot(const aiinfra_vecstore *store, aii_sql *sql, uint32_t slot, float *out,
+                              aiinfra_error *err);
 /* A query, and the seq of the index that it was found in. */
 typedef struct aii_query_vector {
   const float *vector;
@@ -584,29 +602,25 @@ aiinfra_status aii_finds_fetch(aiinfra_vecstore *store, const aii_query_vector *
 /* The same in the caller's transaction, lock held. */
 aiinfra_status aii_finds_read(const aiinfra_vecstore *store, aii_sql *sql, const aii_query_vector *q,
                               const aii_finds *finds, aii_near *heap, size_t *n, size_t cap, aiinfra_error *err);
-/* Reads the payloads into the index, unless they are there. Lock held, in a transaction after a sync; index unlocked. Slots
- * may move before it is locked: index->moved. */
+/* Reads the payloads into the index, unless they are there. Lock held, in a transaction after a sync; index unlocked. */
 aiinfra_status aii_docs_load(aiinfra_vecstore *store, aiinfra_error *err);
-/* Calls for each row in the order of seq and id, payload NULL when there is none. Lock held. */
+/* Calls for each row in the order of seq and id, payload NULL when there is none. The connection's lock held. */
 typedef aiinfra_status (*aii_row_fn)(void *ctx, int64_t id, const json_t *payload, aiinfra_error *err);
-aiinfra_status aii_rows_each(aiinfra_vecstore *store, aii_row_fn see, void *ctx, aiinfra_error *err);
-/* Tests every live slot; text is the filter's. Lock held, after aii_docs_load(), index locked for reading. */
-aiinfra_status aii_mask_make(aiinfra_vecstore *store, aii_filter *filter, const char *text, aii_mask *mask,
+aiinfra_status aii_rows_each(const aiinfra_vecstore *store, aii_sql *sql, aii_row_fn see, void *ctx,
                              aiinfra_error *err);
+/* Tests every live slot; text is the filter's. In a view (view.h). */
+aiinfra_status aii_mask_make(aiinfra_vecstore *store, aii_sql *sql, aii_filter *filter, const char *text,
+                             aii_mask *mask, aiinfra_error *err);
 /* Bits for a mask that has none, of all live slots: n_passing is told already. Index locked for reading. */
 aiinfra_status aii_mask_alive(const aii_index *index, aii_mask *mask, aiinfra_error *err);
 void aii_mask_free(aiinfra_vecstore *store, aii_mask *mask);
-void aii_masks_clear(aiinfra_vecstore *store); /* lock held, or no other user left */
-/* The values of a field, of the rows that pass. The same locks. */
-aiinfra_status aii_column_make(aiinfra_vecstore *store, const char *key, const aii_mask *mask, aii_column *column,
-                               aiinfra_error *err);
+void aii_masks_clear(aiinfra_vecstore *store);
+/* The values of a field, of the rows that pass. In a view. */
+aiinfra_status aii_column_make(aiinfra_vecstore *store, aii_sql *sql, const char *key, const aii_mask *mask,
+                               aii_column *column, aiinfra_error *err);
 void aii_column_free(aii_column *column); /* all zero is allowed */
-/* Locks the index for reading, with rows, payloads and mask ready; filter NULL: all rows, and payloads if these are wanted
- * all the same. On failure it is unlocked. */
-aiinfra_status aii_select(aiinfra_vecstore *store, aii_filter *filter, const char *text, bool payloads, aii_mask *mask,
-                          aiinfra_error *err);
-/* Finds the words; `allow` (by slot; NULL: all) must pass. Lock held, index locked for reading. */
-aiinfra_status aii_words_find(aiinfra_vecstore *store, const char *text, const uint64_t *allow, aii_near *hits,
-                              size_t cap, size_t *n, aiinfra_error *err);
+/* Finds the words; `allow` (by slot; NULL: all) must pass. In a view. */
+aiinfra_status aii_words_find(const aiinfra_vecstore *store, aii_sql *sql, const char *text, const uint64_t *allow,
+                              aii_near *hits, size_t cap, size_t *n, aiinfra_error *err);
 
 #endif

@@ -2,7 +2,7 @@
  *
  * A query never reaches FTS5 as the user wrote it: its words are quoted one by one and joined by OR, so that no
  * character of it is syntax. Words that a question is made of ("what is the ... of") are left out, since they would
- * find everything; a query of nothing else keeps them. Any thread; the database part wants the connection's lock.
+ * find everything; a query of nothing else keeps them. Any thread; the database part in a view of the rows.
  */
 #include <strings.h>
 #include <utf8proc.h>
@@ -80,7 +80,7 @@ void aii_words_query(const char *text, aii_buf *query)
 }
 
 /* Reads hits, best first, until cap of them passed. */
-static aiinfra_status read_hits(aiinfra_vecstore *store, aii_stmt *stmt, const uint64_t *allow, aii_near *hits,
+static aiinfra_status read_hits(const aiinfra_vecstore *store, aii_stmt *stmt, const uint64_t *allow, aii_near *hits,
                                 size_t cap, size_t *n, aiinfra_error *err)
 {
   bool row = true;
@@ -96,8 +96,8 @@ static aiinfra_status read_hits(aiinfra_vecstore *store, aii_stmt *stmt, const u
   return rc;
 }
 
-aiinfra_status aii_words_find(aiinfra_vecstore *store, const char *text, const uint64_t *allow, aii_near *hits,
-                              size_t cap, size_t *n, aiinfra_error *err)
+aiinfra_status aii_words_find(const aiinfra_vecstore *store, aii_sql *sql, const char *text, const uint64_t *allow,
+                              aii_near *hits, size_t cap, size_t *n, aiinfra_error *err)
 {
   aii_buf query;
   aii_stmt *stmt = NULL;
@@ -107,7 +107,7 @@ aiinfra_status aii_words_find(aiinfra_vecstore *store, const char *text, const u
   aii_words_query(text, &query);
   if (query.failed) rc = aii_fail(err, AIINFRA_ENOMEM, "no memory for a keyword query");
   if (rc == AIINFRA_OK && query.len > 0 && store->collection != 0) {
-    rc = aii_sql_prepare_once(store->db->sql, store->words_find, &stmt, err);
+    rc = aii_sql_prepare_once(sql, store->words_find, &stmt, err);
     if (rc == AIINFRA_OK) {
       aii_stmt_text(stmt, 1, query.data, query.len);
       aii_stmt_int(stmt, 2, store->expiry.now_ms());

@@ -106,7 +106,7 @@ static uint64_t count(aiinfra_vecstore *store)
 /* Everything that names a world names this one. */
 static size_t check_text(int at, char *text)
 {
-  char own[16];
+  char own[32];
   size_t n = 0;
   snprintf(own, sizeof own, "zone%dx", at);
   for (const char *p = text; (p = strstr(p, "zone")) != NULL; p++, n++) {
