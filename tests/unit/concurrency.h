@@ -12,7 +12,7 @@
 #include "src/vector/named.h"
 #include "support/support.h"
 
-enum { DIMS = 16, BATCH = 50, WINDOW = 26, REMOVED = 3, READERS = 3, MOST = (WINDOW + REMOVED) * BATCH };
+enum { DIMS = 16, BATCH = 50, WINDOW = 26, REMOVED = 3, MAX_READERS = 64, MOST = (WINDOW + REMOVED) * BATCH };
 
 /* Batches [removed, added) are there; what is under way lies between that and the other two. */
 typedef struct shared {
@@ -72,11 +72,18 @@ static inline bool check_whole(reader *r, const aiinfra_hit *hits, size_t n, int
   return true;
 }
 
-/* Each case takes AIINFRA_CONCURRENCY_SECONDS; the default is 2. */
+/* Each case takes AIINFRA_CONCURRENCY_SECONDS, with AIINFRA_CONCURRENCY_READERS; the defaults are 2 and 3. */
 static inline uint64_t test_ends_ns(void)
 {
   const char *text = getenv("AIINFRA_CONCURRENCY_SECONDS");
   return aii_now_ns() + (text != NULL ? (uint64_t)atol(text) : 2) * 1000000000u;
+}
+
+static inline uint32_t test_readers(void)
+{
+  const char *text = getenv("AIINFRA_CONCURRENCY_READERS");
+  unsigned long n = text != NULL ? strtoul(text, NULL, 10) : 3;
+  return n >= 1 && n <= MAX_READERS ? (uint32_t)n : 3;
 }
 
 #endif

@@ -157,7 +157,8 @@ static void run(const char *name, uint64_t vector_bytes)
   aiinfra_vecstore_opts opts = AIINFRA_VECSTORE_OPTS_INIT;
   aiinfra_db *db;
   shared s = {.store = NULL};
-  reader readers[READERS];
+  reader readers[MAX_READERS];
+  uint32_t n_readers = test_readers();
   unsigned long long seed = test_seed();
   uint32_t n_heals = 0, before = 0;
   db_opts.synchronous = -1;
@@ -167,7 +168,7 @@ static void run(const char *name, uint64_t vector_bytes)
   if (aiinfra_db_open(rt, test_tmp(name), &db_opts, &db, &err) != AIINFRA_OK) fail_msg("%s", err.message);
   if (aiinfra_vecstore_open(db, "rows", &opts, &s.store, &err) != AIINFRA_OK) fail_msg("%s", err.message);
   for (int i = 0; i < WINDOW; i++) add(&s, &seed);
-  for (uint32_t i = 0; i < READERS; i++) {
+  for (uint32_t i = 0; i < n_readers; i++) {
     readers[i] = (reader){.shared = &s, .seed = seed + i + 1};
     assert_int_equal(pthread_create(&readers[i].thread, NULL, keep_reading, &readers[i]), 0);
   }
@@ -180,8 +181,8 @@ static void run(const char *name, uint64_t vector_bytes)
     before = slots(&s);
   }
   s.stop = 1;
-  for (uint32_t i = 0; i < READERS; i++) assert_int_equal(pthread_join(readers[i].thread, NULL), 0);
-  for (uint32_t i = 0; i < READERS; i++) {
+  for (uint32_t i = 0; i < n_readers; i++) assert_int_equal(pthread_join(readers[i].thread, NULL), 0);
+  for (uint32_t i = 0; i < n_readers; i++) {
     if (readers[i].why[0] != '\0') fail_msg("%s: %s", name, readers[i].why);
   }
   printf("%s: %lld batches added, %lld removed, healed %u times; %ld + %ld searches of all rows, %ld by the graph, %ld "
