@@ -1,7 +1,7 @@
 /* src/model/forward.h - what the parts of the forward pass share: its scratch memory and its state.
  *
  * Private to forward*.c. forward.c is the door and the outline, forward_attention.c, forward_latent.c and forward_ffn.c
- * are what a layer consists of.
+ * are what a layer consists of, forward_results.c is what comes of it all.
  */
 #ifndef AII_MODEL_FORWARD_H
 #define AII_MODEL_FORWARD_H
@@ -70,5 +70,9 @@ void aii_forward_rotate(const pass *p, const aii_layer *l, float *x, uint32_t n_
 /* Attention of ws->q over the cache, to which ws->k and ws->v are written first; to ws->h. */
 void aii_forward_attend(const pass *p, uint32_t layer);
 void aii_forward_ffn(const pass *p, uint32_t layer);
+/* The logits of the asked rows, to device memory. */
+void aii_forward_logits(const pass *p, const aii_forward *f, float *out);
+/* All that was asked for. */
+aiinfra_status aii_forward_hand_out(const pass *p, const aii_forward *f, aiinfra_error *err);
 
 #endif
