@@ -366,7 +366,11 @@ aiinfra_status aii_vecstore_look(aiinfra_vecstore *store, aiinfra_error *err)
   if (sql != NULL) aii_db_give_reader(store->db, sql);
   if (fresh) return AIINFRA_OK;
   aii_sql_lock(store->db->sql);
-  aiinfra_status rc = aii_vecstore_sync(store, err);
+  aiinfra_status rc = aii_sql_begin_read(store->db->sql, err); /* counts and rows of one commit, whoever writes */
+  if (rc == AIINFRA_OK) {
+    rc = aii_vecstore_sync(store, err);
+    aii_sql_rollback(store->db->sql); /* nothing was written */
+  }
   aii_sql_unlock(store->db->sql);
   return rc;
 }
