@@ -14,15 +14,20 @@
 
 enum { GOLDEN_VOCAB = 263, GOLDEN_MAX_TOKENS = 128 };
 
+static inline json_t *golden_read(const char *path)
+{
+  json_error_t error;
+  json_t *golden = json_load_file(path, 0, &error);
+  if (golden == NULL) fail_msg("%s: %s", path, error.text);
+  return golden;
+}
+
 /* The file tests/data/FOLDER/NAME. */
 static inline json_t *golden_load(const char *folder, const char *name)
 {
   char path[256];
-  json_error_t error;
   snprintf(path, sizeof path, "tests/data/%s/%s", folder, name);
-  json_t *golden = json_load_file(test_path(path), 0, &error);
-  if (golden == NULL) fail_msg("%s: %s", path, error.text);
-  return golden;
+  return golden_read(test_path(path));
 }
 
 static inline void golden_add_key(gguf_maker *m, const char *key, const json_t *value)
@@ -100,6 +105,24 @@ static inline uint32_t golden_tokens(const json_t *golden, aiinfra_token *tokens
   assert_true(n <= GOLDEN_MAX_TOKENS);
   for (uint32_t i = 0; i < n; i++) tokens[i] = (aiinfra_token)json_integer_value(json_array_get(list, i));
   return n;
+}
+
+/* The norm of the difference to the hidden states that an encoder's golden has, over the norm of those. */
+static inline double golden_error(const json_t *golden, const float *hidden, uint32_t width)
+{
+  json_t *rows = json_object_get(golden, "rows"), *row;
+  const char *key;
+  double off = 0, size = 0;
+  json_object_foreach(rows, key, row)
+  {
+    const float *got = hidden + strtoul(key, NULL, 10) * width;
+    for (uint32_t i = 0; i < width; i++) {
+      double want = json_number_value(json_array_get(row, i));
+      off += ((double)got[i] - want) * ((double)got[i] - want);
+      size += want * want;
+    }
+  }
+  return sqrt(off / size);
 }
 
 #endif

@@ -1,7 +1,7 @@
 """Makes small random encoders, runs them with Hugging Face transformers, keeps what it said.
 
-encoders.py OUT   to OUT/encoders/CASE.json: keys and tensors of a GGUF file, tokens, and the last hidden states of a few
-of them; to OUT/rerankers/CASE.json: a query, documents, and the logits of their pairs; to OUT/model2vec/CASE.json: what
+encoders.py OUT [TYPE]   to OUT/encoders/CASE.json: keys and tensors of a GGUF file, tokens, and the last hidden states
+of a few of them, in float32, from weights that were rounded to TYPE (f16, bf16; f32 by default); to OUT/rerankers/CASE.json: a query, documents, and the logits of their pairs; to OUT/model2vec/CASE.json: what
 a folder holds, texts, and their vectors. Weights are a formula of (name of the tensor, index), which
 tests/data/golden_model.h shares. JinaBERT and model2vec are not part of transformers: their references are below, in
 NumPy.
@@ -18,6 +18,9 @@ import transformers
 
 N_VOCAB, WIDTH, HEADS, N_FF, CONTEXT, N_TOKENS = 263, 32, 4, 48, 128, 90
 KEPT_ROWS = (0, 1, 44, 89)
+TYPE = sys.argv[2] if len(sys.argv) > 2 else "f32"
+DTYPES = {"f16": torch.float16, "bf16": torch.bfloat16, "f32": torch.float32}
+KEEP_F32 = ("position_embd.weight", "token_types.weight")
 SIZES = dict(vocab_size=N_VOCAB, hidden_size=WIDTH, num_attention_heads=HEADS, intermediate_size=N_FF)
 
 
@@ -52,8 +55,10 @@ class Case:
         if name in ("token_embd.weight", "position_embd.weight", "token_types.weight"):
             spread = 1.0
         self.tensors.append([name, list(shape[::-1]), base, spread])
-        values = np.float32(base) + np.float32(spread) * uniform(name, int(np.prod(shape)))
-        return values.reshape(shape)
+        values = (np.float32(base) + np.float32(spread) * uniform(name, int(np.prod(shape)))).reshape(shape)
+        if len(shape) == 1 or name in KEEP_F32:
+            return values
+        return torch.from_numpy(values).to(DTYPES[TYPE]).float().numpy()
 
     def linear(self, name, n_out, n_in, bias):
         weight = self.make(name + ".weight", n_out, n_in)

@@ -38,12 +38,17 @@ tool() {
 }
 
 models() {
-  local docs=$here/../../docs/models.md out=$build/reference/models golden="" begin end
+  local docs=$here/../../docs/models.md out=$build/reference/models golden="" begin end type
   [ -z "${GOLDEN:-}" ] || golden=$here/../data/architectures
   mkdir -p "$out"
   "$python" "$here/models.py" "$out" "$golden" "${cases[@]}"
   tool compare "$here/compare.c"
   "$build/reference/compare" "$out" | tee "$build/reference/table.md"
+  for type in f32 f16 bf16; do
+    "$python" "$here/encoders.py" "$build/reference/encoders/$type" "$type" >/dev/null
+  done
+  tool compare_encoders "$here/compare_encoders.c"
+  "$build/reference/compare_encoders" "$build/reference/encoders" | tee -a "$build/reference/table.md"
   begin=$(grep -n '<!-- errors: begin' "$docs" | cut -d: -f1)
   end=$(grep -n '<!-- errors: end' "$docs" | cut -d: -f1)
   {

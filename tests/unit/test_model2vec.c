@@ -3,121 +3,11 @@
  * tests/data/model2vec/ has small models and the vectors that NumPy computed of some texts (tests/reference/encoders.py).
  * Beside them stand the models and vectors of model2vec's own tests, where the reference data is here.
  */
-#include "tests/data/golden_model.h"
+#include "tests/data/static_model.h"
 
 #include <unistd.h>
 
-#include "aiinfra/batcher.h"
 #include "aiinfra/convert.h"
-#include "tests/data/hf_maker.h"
-
-enum { MAX_WIDTH = 64, MAX_TEXTS = 8 };
-
-typedef struct vectors {
-  float v[MAX_TEXTS][MAX_WIDTH];
-  size_t n_dims;
-  uint32_t n_tokens[MAX_TEXTS];
-  aiinfra_status status;
-  char message[AIINFRA_ERROR_MESSAGE_MAX];
-} vectors;
-
-static void on_result(void *user, aiinfra_status status, const aiinfra_embed_result *result)
-{
-  vectors *out = user;
-  out->status = status;
-  if (result->error != NULL) memcpy(out->message, result->error->message, sizeof out->message);
-  out->n_dims = result->n_dims;
-  assert_true(result->n_dims <= MAX_WIDTH);
-  for (size_t i = 0; i < result->n_texts; i++) {
-    memcpy(out->v[i], result->vectors + i * result->n_dims, result->n_dims * sizeof(float));
-    out->n_tokens[i] = result->n_tokens[i];
-  }
-}
-
-static void embed(const char *path, const char *const *texts, size_t n, int32_t normalize, vectors *out)
-{
-  aiinfra_embed_opts opts = AIINFRA_EMBED_OPTS_INIT;
-  aiinfra_batcher *batcher;
-  aiinfra_request *request;
-  aiinfra_runtime *rt;
-  aiinfra_model *model;
-  aiinfra_error err;
-  aiinfra_kv *kv;
-  runner_say("runtime", aiinfra_runtime_create(NULL, &rt, &err), &err);
-  runner_say("model", aiinfra_model_open(rt, path, NULL, &model, &err), &err);
-  runner_say("kv", aiinfra_kv_create(model, NULL, &kv, &err), &err);
-  runner_say("batcher", aiinfra_batcher_create(model, kv, NULL, &batcher, &err), &err);
-  opts.texts = texts;
-  opts.n_texts = n;
-  opts.normalize = normalize;
-  memset(out, 0, sizeof *out);
-  runner_say("embed", aiinfra_batcher_embed_texts(batcher, &opts, on_result, out, &request, &err), &err);
-  (void)aiinfra_request_wait(request, 60000, &err);
-  if (out->status != AIINFRA_OK) fail_msg("embed: %s", out->message);
-  aiinfra_request_free(request);
-  aiinfra_batcher_free(batcher);
-  aiinfra_kv_free(kv);
-  aiinfra_model_free(model);
-  aiinfra_runtime_free(rt);
-}
-
-static double distance(const float *got, const json_t *wanted, size_t n)
-{
-  double off = 0, size = 0;
-  assert_int_equal(json_array_size(wanted), n);
-  for (size_t i = 0; i < n; i++) {
-    double want = json_number_value(json_array_get(wanted, i));
-    off += ((double)got[i] - want) * ((double)got[i] - want);
-    size += want * want;
-  }
-  return sqrt(off / size);
-}
-
-/* ---- small models -------------------------------------------------------------------------------------------------- */
-
-static void add_floats(hf_maker *m, const char *name, size_t rows, size_t width, float base, float spread)
-{
-  char shape[48];
-  uint64_t state = golden_seed(name);
-  float *values = malloc(rows * width * sizeof *values);
-  for (size_t i = 0; i < rows * width; i++) values[i] = base + spread * gm_random(&state);
-  snprintf(shape, sizeof shape, width > 1 ? "%zu,%zu" : "%zu", rows, width);
-  hm_tensor(m, name, "F32", shape, values, rows * width * sizeof *values);
-  free(values);
-}
-
-static void add_mapping(hf_maker *m, const json_t *mapping)
-{
-  char shape[24];
-  int64_t rows[64];
-  size_t i;
-  json_t *row;
-  json_array_foreach(mapping, i, row) rows[i] = json_integer_value(row);
-  snprintf(shape, sizeof shape, "%zu", i);
-  hm_tensor(m, "mapping", "I64", shape, rows, i * sizeof rows[0]);
-}
-
-static void write_json(const char *folder, const char *name, const json_t *value)
-{
-  char *text = json_dumps(value, JSON_COMPACT);
-  hm_text(folder, name, text);
-  free(text);
-}
-
-static const char *write_folder(const json_t *golden)
-{
-  const char *folder = test_tmp("static");
-  size_t n_vocab = (size_t)json_integer_value(json_object_get(golden, "n_vocab"));
-  hf_maker m = {{NULL, 0, 0}, {NULL, 0, 0}};
-  (void)mkdir(folder, 0755);
-  write_json(folder, "config.json", json_object_get(golden, "config"));
-  write_json(folder, "tokenizer.json", json_object_get(golden, "tokenizer"));
-  add_floats(&m, "embeddings", (size_t)json_integer_value(json_object_get(golden, "n_rows")), 6, 0, 1);
-  if (json_is_true(json_object_get(golden, "weights"))) add_floats(&m, "weights", n_vocab, 1, 1, 0.5f);
-  if (json_is_array(json_object_get(golden, "mapping"))) add_mapping(&m, json_object_get(golden, "mapping"));
-  hm_weights(folder, "model.safetensors", &m);
-  return folder;
-}
 
 static void convert(const char *from, const char *to, const char *type)
 {
@@ -132,23 +22,23 @@ static void convert(const char *from, const char *to, const char *type)
 
 static void check(const char *name)
 {
-  static vectors direct, converted;
-  const char *texts[MAX_TEXTS];
+  static static_vectors direct, converted;
+  const char *texts[STATIC_TEXTS];
   size_t i, n;
   json_t *golden = golden_load("model2vec", name), *list = json_object_get(golden, "texts"), *text;
   json_array_foreach(list, i, text) texts[i] = json_string_value(text);
   n = i;
-  const char *folder = write_folder(golden);
-  embed(folder, texts, n, 0, &direct);
+  const char *folder = static_write(golden);
+  static_embed(folder, texts, n, 0, &direct);
   for (i = 0; i < n; i++) {
-    double error = distance(direct.v[i], json_array_get(json_object_get(golden, "vectors"), i), direct.n_dims);
+    double error = static_distance(direct.v[i], json_array_get(json_object_get(golden, "vectors"), i), direct.n_dims);
     if (!(error < 1e-6)) fail_msg("%s: text %zu is off by %.1e", name, i, error);
   }
   assert_int_equal(direct.n_tokens[2], 700); /* longer than a step: nothing needs it to be whole */
   char path[600];
   snprintf(path, sizeof path, "%s", test_tmp("static.gguf"));
   convert(folder, path, NULL);
-  embed(path, texts, n, 0, &converted);
+  static_embed(path, texts, n, 0, &converted);
   assert_memory_equal(&converted, &direct, sizeof direct);
   json_decref(golden);
 }
@@ -165,10 +55,10 @@ static void test_small_models(void **state)
 static void test_unknown_words(void **state)
 {
   (void)state;
-  static vectors v;
+  static static_vectors v;
   static const char *const texts[] = {"dog zebra", "dog", "zebra"};
   json_t *golden = golden_load("model2vec", "weighted.json");
-  embed(write_folder(golden), texts, 3, 1, &v);
+  static_embed(static_write(golden), texts, 3, 1, &v);
   assert_memory_equal(v.v[0], v.v[1], sizeof v.v[0]);
   assert_int_equal(v.n_tokens[0], 1);
   assert_int_equal(v.n_tokens[2], 1);
@@ -196,15 +86,15 @@ static void test_refusals(void **state)
   (void)state;
   json_t *golden = golden_load("model2vec", "mapped.json"), *mapping = json_object_get(golden, "mapping");
   json_array_set_new(mapping, 3, json_integer(7));
-  refused(write_folder(golden), AIINFRA_EFORMAT, "token 3 has no row");
+  refused(static_write(golden), AIINFRA_EFORMAT, "token 3 has no row");
   json_array_set_new(mapping, 3, json_integer(-1));
-  refused(write_folder(golden), AIINFRA_EFORMAT, "token 3 has no row");
+  refused(static_write(golden), AIINFRA_EFORMAT, "token 3 has no row");
   json_array_remove(mapping, 3);
-  refused(write_folder(golden), AIINFRA_EFORMAT, "do not fit together");
+  refused(static_write(golden), AIINFRA_EFORMAT, "do not fit together");
   json_object_set_new(golden, "weights", json_false());
-  refused(write_folder(golden), AIINFRA_EFORMAT, "token_embd.weight"); /* fewer rows than tokens */
+  refused(static_write(golden), AIINFRA_EFORMAT, "token_embd.weight"); /* fewer rows than tokens */
   json_array_append_new(mapping, json_integer(0));
-  const char *folder = write_folder(golden);
+  const char *folder = static_write(golden);
   char path[600];
   snprintf(path, sizeof path, "%s/tokenizer.json", folder);
   (void)unlink(path);
@@ -223,7 +113,7 @@ static void test_it_only_embeds(void **state)
   aiinfra_kv *kv;
   aiinfra_batcher *batcher;
   runner_say("runtime", aiinfra_runtime_create(NULL, &rt, &err), &err);
-  runner_say("model", aiinfra_model_open(rt, write_folder(golden), NULL, &model, &err), &err);
+  runner_say("model", aiinfra_model_open(rt, static_write(golden), NULL, &model, &err), &err);
   runner_say("kv", aiinfra_kv_create(model, NULL, &kv, &err), &err);
   runner_say("batcher", aiinfra_batcher_create(model, kv, NULL, &batcher, &err), &err);
   ask.text = "dog";
@@ -248,14 +138,14 @@ static json_t *first_vector(const char *name)
 /* "hello" a thousand times, and "hello world". */
 static void compare(const char *folder, const char *text, const char *vector, double most)
 {
-  static vectors v;
+  static static_vectors v;
   json_t *wanted = first_vector(vector);
   if (wanted == NULL) {
     print_message("skipped: no %s beside the checkout\n", vector);
     skip();
   }
-  embed(folder, &text, 1, 0, &v);
-  double error = distance(v.v[0], json_array_get(wanted, 0), v.n_dims);
+  static_embed(folder, &text, 1, 0, &v);
+  double error = static_distance(v.v[0], json_array_get(wanted, 0), v.n_dims);
   print_message("%s: %.1e\n", folder, error);
   assert_true(error < most);
   json_decref(wanted);
@@ -309,7 +199,7 @@ static void test_real_models(void **state)
 static void test_quantised(void **state)
 {
   (void)state;
-  static vectors v;
+  static static_vectors v;
   json_t *wanted = first_vector("embeddings_vocab_quantized.json");
   if (wanted == NULL) {
     print_message("skipped: no model of model2vec beside the checkout\n");
@@ -319,8 +209,8 @@ static void test_quantised(void **state)
   char path[600];
   snprintf(path, sizeof path, "%s", test_tmp("q8.gguf"));
   convert(test_data("embeddings/model2vec/vocab-quantized"), path, "Q8_0");
-  embed(path, &text, 1, 0, &v);
-  assert_true(distance(v.v[0], json_array_get(wanted, 0), v.n_dims) < 1e-2);
+  static_embed(path, &text, 1, 0, &v);
+  assert_true(static_distance(v.v[0], json_array_get(wanted, 0), v.n_dims) < 1e-2);
   json_decref(wanted);
 }
 
