@@ -28,8 +28,7 @@ static double error_of(const char *name, const char *type, const char *load_type
   uint32_t n = golden_tokens(golden, tokens);
   aiinfra_error err;
   runner r;
-  snprintf(arch, 64, "%s",
-           json_string_value(json_object_get(json_object_get(golden, "keys"), "general.architecture")));
+  snprintf(arch, 64, "%s", json_string_value(json_object_get(json_object_get(golden, "keys"), "general.architecture")));
   runner_load_type = load_type;
   runner_open(&r, golden_write(golden), NULL, GOLDEN_MAX_TOKENS, 16, load_type == NULL ? AII_F32 : AII_F16);
   for (uint32_t i = 0; i < n; i++) rows[i] = pos[i] = i;
