@@ -33,7 +33,8 @@ static inline void static_on_result(void *user, aiinfra_status status, const aii
   }
 }
 
-static inline void static_embed(const char *path, const char *const *texts, size_t n, int32_t normalize, static_vectors *out)
+static inline void static_embed(const char *path, const char *const *texts, size_t n, int32_t normalize,
+                                static_vectors *out)
 {
   aiinfra_embed_opts opts = AIINFRA_EMBED_OPTS_INIT;
   aiinfra_batcher *batcher;
