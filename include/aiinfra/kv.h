@@ -26,12 +26,16 @@ typedef struct aiinfra_kv_opts {
   uint64_t budget_bytes; /**< 0: room for 4 sequences of the model's full context, at most a quarter of free memory */
   uint32_t block_tokens; /**< 0: 16; else a power of two, at most 256 */
   int32_t dtype;         /**< AIINFRA_DTYPE_F32, _F16 or _Q8_0; 0: F32 for an F32 model, else F16 */
+  uint64_t spill_bytes;  /**< second tier: room for evicted blocks, which come back when their prefix is asked for again
+                              instead of being computed again; 0: none */
+  const char *spill_dir; /**< a folder: the second tier is a file there, without a name, which ends with the cache;
+                              NULL: it is host memory, of a GPU pinned */
 } aiinfra_kv_opts;
 
 /** Initialiser of aiinfra_kv_opts. */
-#define AIINFRA_KV_OPTS_INIT         \
-  {                                  \
-    sizeof(aiinfra_kv_opts), 0, 0, 0 \
+#define AIINFRA_KV_OPTS_INIT                  \
+  {                                           \
+    sizeof(aiinfra_kv_opts), 0, 0, 0, 0, NULL \
   }
 
 /** How a cache is used now. */
@@ -46,6 +50,10 @@ typedef struct aiinfra_kv_stats {
   uint32_t n_free;         /**< neither used nor cached */
   uint32_t n_cached;       /**< used by no sequence, kept for a later one with the same prefix */
   uint32_t block_tokens;   /**< tokens a block holds */
+  uint64_t spills;         /**< evicted blocks that went to the second tier */
+  uint64_t fetches;        /**< blocks that came back from there */
+  uint32_t n_slots;        /**< blocks that the second tier has room for */
+  uint32_t n_spilled;      /**< blocks that are there now */
 } aiinfra_kv_stats;
 
 /**
@@ -56,10 +64,12 @@ typedef struct aiinfra_kv_stats {
  *
  * Q8_0 takes about half the memory of F16; it wants keys and values of a multiple of 32 elements.
  *
- * @return AIINFRA_EINVAL   block_tokens is not a power of two up to 256, the budget holds no block, or dtype does not
- *                          fit the model
- *         AIINFRA_ENOTSUP  @opts sets a field this library does not know, or the model is vocab_only
+ * @return AIINFRA_EINVAL   block_tokens is not a power of two up to 256, the budget or spill_bytes holds no block, or dtype
+ *                          does not fit the model
+ *         AIINFRA_ENOTSUP  @opts sets a field this library does not know, the model is vocab_only, or spill_bytes is set
+ *                          and the model is split over ranks
  *         AIINFRA_ENOMEM   host or device memory ran out
+ *         AIINFRA_EIO, AIINFRA_ENOSPC, AIINFRA_ENOENT  the file of the second tier
  * Thread: loop.  Since: 0.1.
  */
 AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_kv_create(aiinfra_model *model, const aiinfra_kv_opts *opts,

@@ -220,6 +220,12 @@ typedef struct aii_backend_ops {
   aiinfra_status (*adopt)(aii_backend *be, aii_weight *w, const void *packed, aiinfra_error *err);
   aiinfra_status (*to_host)(aii_backend *be, void *host, const void *device, size_t bytes, aiinfra_error *err);
   aiinfra_status (*copy_block)(aii_backend *be, const aii_kv_view *kv, uint32_t from, uint32_t to, aiinfra_error *err);
+  /* Queued: the block's bytes to host memory, or from there. */
+  aiinfra_status (*swap_block)(aii_backend *be, const aii_kv_view *kv, uint32_t block, void *host, bool to_host,
+                               aiinfra_error *err);
+  /* Host memory that the device copies from and to without a stop. Both NULL: any is. */
+  aiinfra_status (*alloc_host)(aii_backend *be, size_t bytes, void **out, aiinfra_error *err);
+  void (*release_host)(aii_backend *be, void *ptr, size_t bytes);
   aiinfra_status (*sync)(aii_backend *be, aiinfra_error *err); /* also the place where queued errors surface */
 
   /* out[r] = row tokens[r] of w, times scale */

@@ -276,6 +276,16 @@ static aiinfra_status cpu_copy_block(aii_backend *be, const aii_kv_view *kv, uin
   return AIINFRA_OK;
 }
 
+static aiinfra_status cpu_swap_block(aii_backend *be, const aii_kv_view *kv, uint32_t block, void *host, bool to_host,
+                                     aiinfra_error *err)
+{
+  (void)be;
+  if (block >= kv->n_blocks) return aii_fail(err, AIINFRA_EINVAL, "swap of KV block %u, of %u", block, kv->n_blocks);
+  char *at = (char *)kv->base + block * kv->block_bytes;
+  memcpy(to_host ? host : at, to_host ? at : host, kv->block_bytes);
+  return AIINFRA_OK;
+}
+
 static aiinfra_status cpu_sync(aii_backend *be, aiinfra_error *err)
 {
   aii_cpu *cpu = aii_cpu_of(be);
@@ -308,6 +318,7 @@ static const aii_backend_ops cpu_ops = {
     .adopt = cpu_adopt,
     .to_host = cpu_to_host,
     .copy_block = cpu_copy_block,
+    .swap_block = cpu_swap_block,
     .sync = cpu_sync,
     .embed = aii_cpu_embed,
     .rms_norm = aii_cpu_rms_norm,

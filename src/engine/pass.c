@@ -1,7 +1,7 @@
 /* pass.c - one forward pass: a plan becomes arrays, the worker runs them, results go back to the loop.
  *
- * On the worker: block copies, the forward pass, then for each part that samples a token (choose.c), for each part of an
- * embedding a sum. A pass that fails fails all of its parts; a grammar that fails fails its part alone.
+ * On the worker: moves from and to the second tier, block copies, the forward pass, then for each part that samples a token (choose.c), for each part of an
+ * embedding a sum. A pass that fails fails all of its parts, and all that runs if it had moves; a grammar that fails fails its part alone.
  * The plan and the sequences in it stand still while the pass is out.
  */
 #include "src/engine/engine.h"
@@ -74,6 +74,8 @@ static aiinfra_status copy_blocks(aiinfra_batcher *b, aiinfra_error *err)
 {
   const aii_plan *plan = b->pass.plan;
   aiinfra_status rc = AIINFRA_OK;
+  for (uint32_t i = 0; rc == AIINFRA_OK && i < plan->n_moves; i++)
+    rc = aii_kv_store_move(b->kv->store, &b->kv->view, &plan->moves[i], err);
   for (uint32_t i = 0; rc == AIINFRA_OK && i < plan->n_copies; i++)
     rc = aii_model_copy_block(b->model, &b->kv->view, plan->copies[i].from, plan->copies[i].to, err);
   return rc;
@@ -141,6 +143,14 @@ static void take(aiinfra_batcher *b, const aii_plan_part *part, aii_plan_result 
   if (aii_gen_take_token(gen, result, now_ns) == AIINFRA_OK) aii_batcher_queue(gen);
 }
 
+/* Sequences without a part may have blocks that were to be filled by this pass. */
+static void lose_all(aiinfra_batcher *b)
+{
+  for (aii_gen *gen = b->open; gen != NULL; gen = gen->next)
+    if (gen->seq.state == AII_SEQ_RUNNING) aii_gen_fail(gen, b->pass.status, &b->pass.error);
+  aii_sched_lost(b->sched);
+}
+
 static void done(aii_job *job)
 {
   aii_pass *p = AII_CONTAINER(job, aii_pass, job);
@@ -150,6 +160,7 @@ static void done(aii_job *job)
   b->stats.steps++;
   b->stats.busy_ns += p->busy_ns;
   for (uint32_t i = 0; i < p->plan->n_parts; i++) take(b, &p->plan->parts[i], &p->results[i], now_ns);
+  if (p->status != AIINFRA_OK && p->plan->n_moves > 0) lose_all(b);
   aii_sched_complete(b->sched, p->results, now_ns);
   p->plan = NULL;
   aii_batcher_turn(b);

@@ -9,6 +9,8 @@
  *  4. Cached blocks are evicted least recently used first, leaves before their parents.
  *  5. Whoever references a block of the tree references all of its ancestors. So a cached block has only cached
  *     descendants, and every cached block can be had: available = free + cached.
+ *  6. What is evicted goes to a slot of the second tier, if there is one. Ancestors of a block are blocks; those of a slot
+ *     may be either. Slots are emptied in the order in which they were filled, so their descendants are gone before.
  * Loop thread only. Allocates nothing after aii_kv_pool_create().
  */
 #ifndef AII_KV_H
@@ -22,8 +24,9 @@
 typedef struct aii_kv_pool aii_kv_pool;
 #define AII_NO_BLOCK UINT32_MAX
 
-aiinfra_status aii_kv_pool_create(aii_mem *mem, uint32_t n_blocks, uint32_t block_tokens, bool prefix_cache,
-                                  aii_kv_pool **out, aiinfra_error *err);
+/* n_slots: blocks of the second tier, which keeps what is evicted; 0: none. */
+aiinfra_status aii_kv_pool_create(aii_mem *mem, uint32_t n_blocks, uint32_t n_slots, uint32_t block_tokens,
+                                  bool prefix_cache, aii_kv_pool **out, aiinfra_error *err);
 void aii_kv_pool_free(aii_kv_pool *pool);
 
 /* A sequence's place in the cache. `table` has room for the sequence's longest length, owned by the sequence. */
@@ -55,9 +58,29 @@ void aii_kv_publish(aii_kv_pool *pool, aii_kv_seq *seq, const aiinfra_token *tok
 aiinfra_status aii_kv_fork(aii_kv_pool *pool, const aii_kv_seq *from, aii_kv_seq *to);
 /* Gives back all blocks (preemption); published ones stay cached. */
 void aii_kv_release(aii_kv_pool *pool, aii_kv_seq *seq);
+/* Contents to copy between a block and a slot: before the blocks are used, before the copies of aii_kv_extend(), in this
+ * order. The list is the pool's, and grows until done: call that when all were carried out. (spill.c) */
+typedef struct aii_kv_move {
+  uint32_t block, slot;
+  bool fetch; /* from the slot to the block; else the other way */
+} aii_kv_move;
+const aii_kv_move *aii_kv_moves(const aii_kv_pool *pool, uint32_t *n);
+void aii_kv_moves_done(aii_kv_pool *pool);
+/* Nothing that is in the tree now is found again: a move failed, so nobody knows what is where. Sequences that have blocks
+ * must give them back. */
+void aii_kv_forget(aii_kv_pool *pool);
 uint32_t aii_kv_available(const aii_kv_pool *pool);                       /* free plus cached blocks */
 void aii_kv_pool_stats(const aii_kv_pool *pool, aiinfra_kv_stats *stats); /* all but block_bytes and struct_size */
 bool aii_kv_pool_check(const aii_kv_pool *pool); /* the invariants, for tests: true when they hold */
+
+/* The bytes of the slots: host memory, or a file in a folder. Calls come while nobody else uses the device. (store.c) */
+typedef struct aii_kv_store aii_kv_store;
+aiinfra_status aii_kv_store_create(aii_backend *be, const char *dir, size_t n_slots, size_t slot_bytes,
+                                   aii_kv_store **out, aiinfra_error *err);
+void aii_kv_store_free(aii_kv_store *store); /* NULL is allowed */
+/* Queued as copies of blocks are. */
+aiinfra_status aii_kv_store_move(aii_kv_store *store, const aii_kv_view *view, const aii_kv_move *move,
+                                 aiinfra_error *err);
 
 struct aiinfra_kv {
   aiinfra_model *model;
@@ -65,7 +88,8 @@ struct aiinfra_kv {
   aii_kv_pool *pool;
   aii_kv_view view;
   size_t slab_bytes;
-  void *user; /* the batcher that uses it; NULL: none */
+  aii_kv_store *store; /* of the second tier; NULL: none */
+  void *user;          /* the batcher that uses it; NULL: none */
 };
 /* As aiinfra_kv_create(), but exactly as large as one sequence of n_tokens needs; opts.budget_bytes is not looked at. */
 aiinfra_status aii_kv_create(aiinfra_model *model, const aiinfra_kv_opts *opts, uint32_t n_tokens, aiinfra_kv **out,

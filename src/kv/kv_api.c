@@ -13,6 +13,7 @@ static void destroy(aiinfra_kv *kv)
   aiinfra_model *model = kv->model;
   aii_backend *be = model->rt->backend;
   aii_ranks_cache_free(model, &kv->view);
+  aii_kv_store_free(kv->store);
   aii_kv_pool_free(kv->pool);
   if (kv->view.base != NULL) be->ops->release(be, kv->view.base, kv->slab_bytes);
   aii_del(&model->rt->mem, kv, sizeof *kv);
@@ -87,6 +88,25 @@ static aiinfra_status choose_blocks(aiinfra_kv *kv, uint64_t budget, uint32_t n_
   return AIINFRA_OK;
 }
 
+/* Blocks of the second tier, and room for them. */
+static aiinfra_status reserve_slots(aiinfra_kv *kv, const aiinfra_kv_opts *o, uint32_t *n_slots, aiinfra_error *err)
+{
+  uint64_t n = o->spill_bytes / kv->view.block_bytes;
+  *n_slots = 0;
+  if (o->spill_bytes == 0) return AIINFRA_OK;
+  if (aii_is_split(kv->model))
+    return aii_fail(err, AIINFRA_ENOTSUP, "a model that is split over ranks has no second tier: leave spill_bytes 0");
+  if (n == 0)
+    return aii_fail(err, AIINFRA_EINVAL, "spill_bytes is %llu, which holds no block of %zu bytes: raise it",
+                    (unsigned long long)o->spill_bytes, kv->view.block_bytes);
+  *n_slots = (uint32_t)AII_MIN(n, (uint64_t)AII_NO_BLOCK - 1 - kv->view.n_blocks);
+  aii_device_lock(kv->model->rt);
+  aiinfra_status rc =
+      aii_kv_store_create(kv->model->rt->backend, o->spill_dir, *n_slots, kv->view.block_bytes, &kv->store, err);
+  aii_device_unlock(kv->model->rt);
+  return rc == AIINFRA_OK ? rc : aii_wrap(err, rc, "second tier of %u KV blocks", *n_slots);
+}
+
 static aiinfra_status reserve(aiinfra_kv *kv, const aiinfra_kv_opts *o, uint32_t n_tokens, aiinfra_error *err)
 {
   aii_backend *be = kv->model->rt->backend;
@@ -98,7 +118,10 @@ static aiinfra_status reserve(aiinfra_kv *kv, const aiinfra_kv_opts *o, uint32_t
     kv->view.base = NULL;
     return aii_wrap(err, rc, "reserve %u KV blocks", kv->view.n_blocks);
   }
-  rc = aii_kv_pool_create(&kv->model->rt->mem, kv->view.n_blocks, o->block_tokens, true, &kv->pool, err);
+  uint32_t n_slots;
+  rc = reserve_slots(kv, o, &n_slots, err);
+  if (rc != AIINFRA_OK) return rc;
+  rc = aii_kv_pool_create(&kv->model->rt->mem, kv->view.n_blocks, n_slots, o->block_tokens, true, &kv->pool, err);
   return rc == AIINFRA_OK ? aii_ranks_cache(kv->model, &kv->view, err) : rc;
 }
 

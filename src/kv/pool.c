@@ -6,6 +6,8 @@
  *    |<----- release ------'                          '---------- match ---------|
  *    |<------------------------------- evict -----------------------------------'
  *
+ * What is evicted may go on in a slot of the second tier (spill.c).
+ *
  * Every step costs constant time for each block it touches; nothing is allocated after creation. Loop thread.
  */
 #include "src/kv/pool.h"
@@ -16,39 +18,55 @@ enum { MAX_BLOCK_TOKENS = 256 };
 
 static bool allocate(aii_kv_pool *p)
 {
-  p->blocks = aii_new_array(p->mem, p->n_blocks, sizeof p->blocks[0]);
-  if (p->blocks == NULL || !p->prefix_cache) return p->blocks != NULL;
+  uint32_t n_nodes = p->n_blocks + p->n_slots;
+  p->blocks = aii_new_array(p->mem, n_nodes, sizeof p->blocks[0]);
+  if (p->max_moves > 0) p->moves = aii_new_array(p->mem, p->max_moves, sizeof p->moves[0]);
+  if (p->blocks == NULL || (p->max_moves > 0 && p->moves == NULL)) return false;
+  if (!p->prefix_cache) return true;
   p->n_buckets = 2;
-  while (p->n_buckets / 2 < p->n_blocks && p->n_buckets < 1u << 31) p->n_buckets *= 2;
+  while (p->n_buckets / 2 < n_nodes && p->n_buckets < 1u << 31) p->n_buckets *= 2;
   size_t n_tokens;
-  if (!aii_size_mul(p->n_blocks, p->block_tokens, &n_tokens)) return false;
+  if (!aii_size_mul(n_nodes, p->block_tokens, &n_tokens)) return false;
   p->tokens = aii_new_array(p->mem, n_tokens, sizeof p->tokens[0]);
   p->buckets = aii_new_array(p->mem, p->n_buckets, sizeof p->buckets[0]);
   return p->tokens != NULL && p->buckets != NULL;
 }
 
-aiinfra_status aii_kv_pool_create(aii_mem *mem, uint32_t n_blocks, uint32_t block_tokens, bool prefix_cache,
-                                  aii_kv_pool **out, aiinfra_error *err)
+/* Free nodes first..end, as a list. */
+static void all_free(aii_kv_pool *p, uint32_t first, uint32_t end, uint32_t *head, uint32_t *n)
+{
+  for (uint32_t i = first; i < end; i++) p->blocks[i] = (aii_block){.next = i + 1 < end ? i + 1 : AII_NO_BLOCK};
+  *head = first < end ? first : AII_NO_BLOCK;
+  *n = end - first;
+}
+
+aiinfra_status aii_kv_pool_create(aii_mem *mem, uint32_t n_blocks, uint32_t n_slots, uint32_t block_tokens,
+                                  bool prefix_cache, aii_kv_pool **out, aiinfra_error *err)
 {
   *out = NULL;
-  if (n_blocks == 0 || n_blocks == AII_NO_BLOCK) return aii_fail(err, AIINFRA_EINVAL, "a cache of %u blocks", n_blocks);
+  if (n_blocks == 0 || (uint64_t)n_blocks + n_slots >= AII_NO_BLOCK)
+    return aii_fail(err, AIINFRA_EINVAL, "a cache of %u blocks, and of %u more in a second tier", n_blocks, n_slots);
   if (block_tokens == 0 || block_tokens > MAX_BLOCK_TOKENS || (block_tokens & (block_tokens - 1)) != 0) {
     return aii_fail(err, AIINFRA_EINVAL, "block_tokens is %u; it must be a power of two up to %d", block_tokens,
                     MAX_BLOCK_TOKENS);
   }
   aii_kv_pool *p = aii_new(mem, sizeof *p);
   if (p == NULL) return aii_fail(err, AIINFRA_ENOMEM, "no memory for a block pool");
-  *p = (aii_kv_pool){.mem = mem, .n_blocks = n_blocks, .block_tokens = block_tokens, .prefix_cache = prefix_cache};
+  *p = (aii_kv_pool){.mem = mem,
+                     .n_blocks = n_blocks,
+                     .n_slots = prefix_cache ? n_slots : 0,
+                     .block_tokens = block_tokens,
+                     .prefix_cache = prefix_cache,
+                     .max_moves = prefix_cache && n_slots > 0 ? 2 * AII_MIN(n_blocks, UINT32_MAX / 2) : 0,
+                     .cached = {AII_NO_BLOCK, AII_NO_BLOCK, 0},
+                     .spilled = {AII_NO_BLOCK, AII_NO_BLOCK, 0}};
   if (!allocate(p)) {
     aii_kv_pool_free(p);
     return aii_fail(err, AIINFRA_ENOMEM, "no memory to keep account of %u blocks", n_blocks);
   }
   for (uint32_t i = 0; i < p->n_buckets; i++) p->buckets[i] = AII_NO_BLOCK;
-  for (uint32_t i = 0; i < n_blocks; i++) {
-    p->blocks[i] = (aii_block){.parent = AII_NO_BLOCK, .next = i + 1 < n_blocks ? i + 1 : AII_NO_BLOCK};
-  }
-  p->n_free = n_blocks;
-  p->lru_head = p->lru_tail = AII_NO_BLOCK;
+  all_free(p, 0, n_blocks, &p->free_head, &p->n_free);
+  all_free(p, n_blocks, n_blocks + p->n_slots, &p->free_slot_head, &p->n_free_slots);
   *out = p;
   return AIINFRA_OK;
 }
@@ -56,34 +74,32 @@ aiinfra_status aii_kv_pool_create(aii_mem *mem, uint32_t n_blocks, uint32_t bloc
 void aii_kv_pool_free(aii_kv_pool *p)
 {
   if (p == NULL) return;
-  aii_del(p->mem, p->blocks, p->n_blocks * sizeof p->blocks[0]);
-  aii_del(p->mem, p->tokens, (size_t)p->n_blocks * p->block_tokens * sizeof p->tokens[0]);
+  size_t n_nodes = p->n_blocks + p->n_slots;
+  aii_del(p->mem, p->blocks, n_nodes * sizeof p->blocks[0]);
+  aii_del(p->mem, p->moves, p->max_moves * sizeof p->moves[0]);
+  aii_del(p->mem, p->tokens, n_nodes * p->block_tokens * sizeof p->tokens[0]);
   aii_del(p->mem, p->buckets, p->n_buckets * sizeof p->buckets[0]);
   aii_del(p->mem, p, sizeof *p);
 }
 
 /* ---- lists --------------------------------------------------------------------------------------------------- */
 
-static void lru_append(aii_kv_pool *p, uint32_t block)
+void aii_kv_list_append(aii_kv_pool *p, aii_block_list *list, uint32_t block)
 {
   aii_block *b = &p->blocks[block];
-  b->prev = p->lru_tail;
+  b->prev = list->tail;
   b->next = AII_NO_BLOCK;
-  if (p->lru_tail != AII_NO_BLOCK) {
-    p->blocks[p->lru_tail].next = block;
-  } else {
-    p->lru_head = block;
-  }
-  p->lru_tail = block;
-  p->n_cached++;
+  *(list->tail != AII_NO_BLOCK ? &p->blocks[list->tail].next : &list->head) = block;
+  list->tail = block;
+  list->n++;
 }
 
-static void lru_remove(aii_kv_pool *p, uint32_t block)
+void aii_kv_list_remove(aii_kv_pool *p, aii_block_list *list, uint32_t block)
 {
   aii_block *b = &p->blocks[block];
-  *(b->prev != AII_NO_BLOCK ? &p->blocks[b->prev].next : &p->lru_head) = b->next;
-  *(b->next != AII_NO_BLOCK ? &p->blocks[b->next].prev : &p->lru_tail) = b->prev;
-  p->n_cached--;
+  *(b->prev != AII_NO_BLOCK ? &p->blocks[b->prev].next : &list->head) = b->next;
+  *(b->next != AII_NO_BLOCK ? &p->blocks[b->next].prev : &list->tail) = b->prev;
+  list->n--;
 }
 
 static void free_push(aii_kv_pool *p, uint32_t block)
@@ -94,16 +110,16 @@ static void free_push(aii_kv_pool *p, uint32_t block)
 }
 
 /* A free block, or the least recently used cached one. The caller has seen that there is one. */
-static uint32_t take_block(aii_kv_pool *p)
+uint32_t aii_kv_take_block(aii_kv_pool *p)
 {
   uint32_t block = p->free_head;
   if (p->n_free > 0) {
     p->free_head = p->blocks[block].next;
     p->n_free--;
   } else {
-    block = p->lru_head;
-    lru_remove(p, block);
-    aii_kv_tree_remove(p, block);
+    block = p->cached.head;
+    aii_kv_list_remove(p, &p->cached, block);
+    if (!aii_kv_spill(p, block)) aii_kv_tree_remove(p, block);
     p->evictions++;
   }
   p->blocks[block].refs = 1;
@@ -113,7 +129,7 @@ static uint32_t take_block(aii_kv_pool *p)
 static void hold(aii_kv_pool *p, uint32_t block)
 {
   aii_block *b = &p->blocks[block];
-  if (b->refs++ == 0) lru_remove(p, block);
+  if (b->refs++ == 0) aii_kv_list_remove(p, &p->cached, block);
 }
 
 static void let_go(aii_kv_pool *p, uint32_t block)
@@ -121,7 +137,7 @@ static void let_go(aii_kv_pool *p, uint32_t block)
   aii_block *b = &p->blocks[block];
   if (--b->refs > 0) return;
   if (b->in_tree) {
-    lru_append(p, block);
+    aii_kv_list_append(p, &p->cached, block);
   } else {
     free_push(p, block);
   }
@@ -154,18 +170,26 @@ void aii_kv_seq_destroy(aii_mem *mem, aii_kv_seq *seq, aii_kv_pool *p)
   *seq = (aii_kv_seq){.salt = seq->salt};
 }
 
+/* Of an epoch: what was forgotten is not found again. */
+static uint64_t salt_of(const aii_kv_pool *p, const aii_kv_seq *seq)
+{
+  return p->epoch == 0 ? seq->salt : aii_hash64(&p->epoch, sizeof p->epoch, seq->salt);
+}
+
 uint32_t aii_kv_match(aii_kv_pool *p, aii_kv_seq *seq, const aiinfra_token *tokens, uint32_t n)
 {
   assert(seq->n_blocks == 0);
   if (!p->prefix_cache || n == 0) return 0;
-  uint32_t parent = AII_NO_BLOCK, most = AII_MIN((n - 1) / p->block_tokens, seq->cap_blocks);
+  uint64_t parent = AII_NO_NAME;
+  uint32_t most = AII_MIN((n - 1) / p->block_tokens, seq->cap_blocks);
   while (seq->n_blocks < most) {
     const aiinfra_token *part = tokens + (size_t)seq->n_blocks * p->block_tokens;
-    uint32_t block = aii_kv_tree_find(p, parent, seq->salt, part);
+    uint32_t block = aii_kv_tree_find(p, parent, salt_of(p, seq), part);
+    if (block != AII_NO_BLOCK && block >= p->n_blocks) block = aii_kv_fetch(p, block);
+    else if (block != AII_NO_BLOCK) hold(p, block);
     if (block == AII_NO_BLOCK) break;
-    hold(p, block);
     seq->table[seq->n_blocks++] = block;
-    parent = block;
+    parent = p->blocks[block].name;
   }
   seq->n_published = seq->n_blocks;
   seq->n_tokens = seq->n_blocks * p->block_tokens;
@@ -187,14 +211,22 @@ aiinfra_status aii_kv_extend(aii_kv_pool *p, aii_kv_seq *seq, uint32_t n, uint32
 
   if (copy) {
     *copy_from = seq->table[seq->n_blocks - 1];
-    *copy_to = take_block(p);
+    *copy_to = aii_kv_take_block(p);
     seq->table[seq->n_blocks - 1] = *copy_to;
     let_go(p, *copy_from);
     p->copies++;
   }
-  while (seq->n_blocks < want) seq->table[seq->n_blocks++] = take_block(p);
+  while (seq->n_blocks < want) seq->table[seq->n_blocks++] = aii_kv_take_block(p);
   seq->n_tokens = (uint32_t)total;
   return AIINFRA_OK;
+}
+
+/* A block was computed whose equal is in a slot: the slot is not needed. */
+static uint32_t adopt(aii_kv_pool *p, uint32_t slot, uint32_t block)
+{
+  if (p->blocks[block].in_tree) return AII_NO_BLOCK;
+  aii_kv_leave_slot(p, slot, block);
+  return block;
 }
 
 void aii_kv_publish(aii_kv_pool *p, aii_kv_seq *seq, const aiinfra_token *tokens, uint32_t n_tokens)
@@ -203,11 +235,12 @@ void aii_kv_publish(aii_kv_pool *p, aii_kv_seq *seq, const aiinfra_token *tokens
   uint32_t full = AII_MIN(n_tokens, seq->n_tokens) / p->block_tokens;
   for (uint32_t i = seq->n_published; i < full; i++) {
     const aiinfra_token *part = tokens + (size_t)i * p->block_tokens;
-    uint32_t parent = i > 0 ? seq->table[i - 1] : AII_NO_BLOCK, mine = seq->table[i];
-    uint32_t block = aii_kv_tree_find(p, parent, seq->salt, part);
+    uint64_t parent = i > 0 ? p->blocks[seq->table[i - 1]].name : AII_NO_NAME;
+    uint32_t mine = seq->table[i], block = aii_kv_tree_find(p, parent, salt_of(p, seq), part);
+    if (block != AII_NO_BLOCK && block >= p->n_blocks) block = adopt(p, block, mine);
     if (block == AII_NO_BLOCK) {
       if (p->blocks[mine].in_tree) return; /* under other tokens: the caller's tokens are not what was written */
-      aii_kv_tree_insert(p, mine, parent, seq->salt, part);
+      aii_kv_tree_insert(p, mine, parent, salt_of(p, seq), part);
     } else if (block != mine) {
       /* A fork that shares mine would then hold children of a block it does not hold (invariant 5). */
       if (p->blocks[mine].refs > 1) return;
@@ -236,7 +269,12 @@ aiinfra_status aii_kv_fork(aii_kv_pool *p, const aii_kv_seq *from, aii_kv_seq *t
 
 uint32_t aii_kv_available(const aii_kv_pool *p)
 {
-  return p->n_free + p->n_cached;
+  return p->n_free + p->cached.n;
+}
+
+void aii_kv_forget(aii_kv_pool *p)
+{
+  p->epoch++;
 }
 
 void aii_kv_pool_stats(const aii_kv_pool *p, aiinfra_kv_stats *stats)
@@ -247,6 +285,10 @@ void aii_kv_pool_stats(const aii_kv_pool *p, aiinfra_kv_stats *stats)
   stats->copies = p->copies;
   stats->n_blocks = p->n_blocks;
   stats->n_free = p->n_free;
-  stats->n_cached = p->n_cached;
+  stats->n_cached = p->cached.n;
   stats->block_tokens = p->block_tokens;
+  stats->spills = p->spills;
+  stats->fetches = p->fetches;
+  stats->n_slots = p->n_slots;
+  stats->n_spilled = p->spilled.n;
 }

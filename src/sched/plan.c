@@ -157,6 +157,7 @@ bool aii_sched_step(aii_sched *sched, uint64_t now_ns, const aii_plan **plan)
   admit_waiting(sched);
   plan_rows(sched, now_ns);
   if (sched->plan.n_parts == 0) return false;
+  sched->plan.moves = aii_kv_moves(sched->pool, &sched->plan.n_moves);
   sched->plan_out = true;
   *plan = &sched->plan;
   return true;

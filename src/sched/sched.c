@@ -211,6 +211,7 @@ void aii_sched_complete(aii_sched *sched, const aii_plan_result *results, uint64
 {
   assert(sched->plan_out);
   sched->plan_out = false;
+  aii_kv_moves_done(sched->pool);
   for (uint32_t i = 0; i < sched->plan.n_parts; i++) {
     aii_seq_end end = absorb(sched, &sched->plan.parts[i], &results[i], now_ns);
     if (end != AII_END_NONE) aii_sched_end(sched, sched->plan.parts[i].seq, end);
@@ -219,6 +220,12 @@ void aii_sched_complete(aii_sched *sched, const aii_plan_result *results, uint64
     next = seq->next;
     if (seq->doomed != AII_END_NONE) aii_sched_end(sched, seq, seq->doomed);
   }
+}
+
+void aii_sched_lost(aii_sched *sched)
+{
+  for (aii_seq *seq = sched->running.head; seq != NULL; seq = seq->next) doom(sched, seq, AII_END_ERROR);
+  aii_kv_forget(sched->pool);
 }
 
 /* ---- for the eyes of others ------------------------------------------------------------------------------------ */

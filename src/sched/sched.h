@@ -78,8 +78,9 @@ typedef struct aii_plan_copy {
 typedef struct aii_plan {
   aii_plan_part *parts; /* [n_parts], most important first; owned by the scheduler until complete() */
   uint32_t n_parts, n_rows;
-  aii_plan_copy *copies; /* block copies to do first */
-  uint32_t n_copies;
+  const aii_kv_move *moves; /* between blocks and the second tier, to do first, in this order */
+  aii_plan_copy *copies;    /* block copies to do then */
+  uint32_t n_moves, n_copies;
 } aii_plan;
 
 /* What came of a part, in the plan's order. */
@@ -98,6 +99,9 @@ aiinfra_status aii_sched_submit(aii_sched *sched, aii_seq *seq, uint64_t now_ns,
 bool aii_sched_step(aii_sched *sched, uint64_t now_ns, const aii_plan **plan);
 /* Ends the plan. Sequences that finished are handed to the caller through aii_sched_finished(). */
 void aii_sched_complete(aii_sched *sched, const aii_plan_result *results, uint64_t now_ns);
+/* While a plan is out whose moves failed, so that nobody knows what the cache holds: every running sequence ends with
+ * AII_END_ERROR when it completes, and no prefix is found again. */
+void aii_sched_lost(aii_sched *sched);
 /* Takes the next finished sequence off the list, or NULL; its blocks are given back. */
 aii_seq *aii_sched_finished(aii_sched *sched);
 /* Asks a sequence to end: with the running plan's end when it runs in one, at once otherwise. */

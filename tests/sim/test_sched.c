@@ -39,8 +39,8 @@ typedef struct day {
   aii_sched_config config;
   aii_kv_pool *pool;
   aii_sched *sched;
-  uint32_t n_blocks, block_tokens;
-  uint64_t *cells;
+  uint32_t n_blocks, n_slots, block_tokens;
+  uint64_t *cells, *slots;
   request *requests;
   uint32_t n_requests, n_in_flight;
   uint32_t fail_percent;
@@ -48,7 +48,7 @@ typedef struct day {
 
 /* What all days together have seen: a simulation that never preempts proves little. */
 static struct {
-  uint64_t steps, preemptions, hits, stops, lengths, cancels, timeouts, errors, refused, busy, embeds;
+  uint64_t steps, preemptions, hits, stops, lengths, cancels, timeouts, errors, refused, busy, embeds, fetches, lost;
 } seen;
 
 #define CHECK(day, condition)                                                                                      \
@@ -103,9 +103,31 @@ static void run_part(day *d, const aii_plan_part *part, aii_plan_result *result,
   *result = (aii_plan_result){.token = sampled(cell), .stop = part->sample && stops(cell), .failed = fails};
 }
 
+static void run_moves(day *d, const aii_plan *plan, uint32_t n)
+{
+  for (uint32_t i = 0; i < n; i++) {
+    const aii_kv_move *move = &plan->moves[i];
+    CHECK(d, move->block < d->n_blocks && move->slot < d->n_slots);
+    uint64_t *block = &d->cells[(size_t)move->block * d->block_tokens];
+    uint64_t *slot = &d->slots[(size_t)move->slot * d->block_tokens];
+    memcpy(move->fetch ? block : slot, move->fetch ? slot : block, d->block_tokens * sizeof *block);
+  }
+}
+
+/* A failure may come before the last move: then nobody knows what is where. */
+static void lose_all(day *d)
+{
+  for (uint32_t i = 0; i < d->n_requests; i++)
+    if (d->requests[i].seq.state == AII_SEQ_RUNNING) d->requests[i].failed = true;
+  aii_sched_lost(d->sched);
+  seen.lost++;
+}
+
 static void run_plan(day *d, const aii_plan *plan, aii_plan_result *results)
 {
   bool fails = pick(d, 0, 99) < d->fail_percent;
+  run_moves(d, plan, fails ? pick(d, 0, plan->n_moves) : plan->n_moves);
+  if (fails && plan->n_moves > 0) lose_all(d);
   for (uint32_t i = 0; i < plan->n_copies; i++) {
     uint64_t *from = &d->cells[(size_t)plan->copies[i].from * d->block_tokens];
     memcpy(&d->cells[(size_t)plan->copies[i].to * d->block_tokens], from, d->block_tokens * sizeof *from);
@@ -167,6 +189,7 @@ static void make_day(day *d, uint64_t seed)
   aii_mem_init(&d->mem, NULL, 0);
   d->block_tokens = block_sizes[pick(d, 0, AII_COUNT(block_sizes) - 1)];
   d->n_blocks = pick(d, 2, pick(d, 0, 1) ? 12 : 80);
+  d->n_slots = pick(d, 0, 1) ? pick(d, 1, 40) : 0;
   d->config.max_running = pick(d, 1, 8);
   d->config.max_queue = pick(d, 1, 24);
   d->config.max_step_tokens = pick(d, d->config.max_running, 64);
@@ -174,11 +197,13 @@ static void make_day(day *d, uint64_t seed)
   d->fail_percent = pick(d, 0, 3) == 0 ? 2 : 0;
   d->n_requests = pick(d, 1, MAX_REQUESTS);
   d->cells = test_calloc((size_t)d->n_blocks * d->block_tokens, sizeof *d->cells);
+  d->slots = test_calloc((size_t)(d->n_slots + 1) * d->block_tokens, sizeof *d->slots);
   d->requests = test_calloc(d->n_requests, sizeof *d->requests);
   for (uint32_t i = 0; i < d->n_requests; i++) make_request(d, &d->requests[i]);
   bool prefix_cache = pick(d, 0, 4) != 0;
   aiinfra_error err;
-  assert_int_equal(aii_kv_pool_create(&d->mem, d->n_blocks, d->block_tokens, prefix_cache, &d->pool, &err), 0);
+  assert_int_equal(aii_kv_pool_create(&d->mem, d->n_blocks, d->n_slots, d->block_tokens, prefix_cache, &d->pool, &err),
+                   0);
   assert_int_equal(aii_sched_create(&d->mem, &d->config, d->pool, &d->sched, &err), 0);
 }
 
@@ -345,17 +370,21 @@ static void one_step(day *d)
 static void live(uint64_t seed)
 {
   static day d;
+  aiinfra_kv_stats stats;
   make_day(&d, seed);
   while (d.n_in_flight > 0 || !all_arrived(&d)) one_step(&d);
   for (uint32_t i = 0; i < d.n_requests; i++) CHECK(&d, d.requests[i].finished == (d.requests[i].submitted ? 1 : 0));
   CHECK(&d, aii_kv_available(d.pool) == d.n_blocks);
   seen.steps += d.steps;
   seen.preemptions += aii_sched_preemptions(d.sched);
+  aii_kv_pool_stats(d.pool, &stats);
+  seen.fetches += stats.fetches;
   aii_sched_free(d.sched);
   aii_kv_pool_free(d.pool);
   CHECK(&d, atomic_load(&d.mem.used_bytes) == 0);
   test_free(d.requests);
   test_free(d.cells);
+  test_free(d.slots);
 }
 
 static uint64_t env_number(const char *name, uint64_t fallback)
@@ -369,14 +398,18 @@ static void test_seeded_days(void **state)
   (void)state;
   uint64_t first = env_number("AIINFRA_SEED", 1), n = env_number("AIINFRA_SIM_SEEDS", DEFAULT_SEEDS);
   for (uint64_t i = 0; i < n; i++) live(first + i);
-  print_message("%llu days, %llu steps: %llu stopped, %llu at length, %llu embedded, %llu cancelled, %llu timed out, "
-                "%llu failed, %llu refused (%llu busy), %llu preemptions, %llu tokens from the prefix cache\n",
-                (unsigned long long)n, (unsigned long long)seen.steps, (unsigned long long)seen.stops,
-                (unsigned long long)seen.lengths, (unsigned long long)seen.embeds, (unsigned long long)seen.cancels,
-                (unsigned long long)seen.timeouts, (unsigned long long)seen.errors, (unsigned long long)seen.refused,
-                (unsigned long long)seen.busy, (unsigned long long)seen.preemptions, (unsigned long long)seen.hits);
+  print_message(
+      "%llu days, %llu steps: %llu stopped, %llu at length, %llu embedded, %llu cancelled, %llu timed out, "
+      "%llu failed, %llu refused (%llu busy), %llu preemptions, %llu tokens from the prefix cache, %llu blocks "
+      "from the second tier, %llu times all was lost\n",
+      (unsigned long long)n, (unsigned long long)seen.steps, (unsigned long long)seen.stops,
+      (unsigned long long)seen.lengths, (unsigned long long)seen.embeds, (unsigned long long)seen.cancels,
+      (unsigned long long)seen.timeouts, (unsigned long long)seen.errors, (unsigned long long)seen.refused,
+      (unsigned long long)seen.busy, (unsigned long long)seen.preemptions, (unsigned long long)seen.hits,
+      (unsigned long long)seen.fetches, (unsigned long long)seen.lost);
   if (n < 500) return;
   assert_true(seen.preemptions > 0 && seen.hits > 0 && seen.stops > 0 && seen.lengths > 0 && seen.cancels > 0);
+  assert_true(seen.fetches > 0 && seen.lost > 0);
   assert_true(seen.timeouts > 0 && seen.errors > 0 && seen.busy > 0 && seen.embeds > 0);
 }
 

@@ -28,6 +28,7 @@ typedef struct sim {
   aii_kv_pool *pool;
   uint32_t n_blocks, block_tokens;
   aiinfra_token *memory; /* [n_blocks][block_tokens]: what the device holds */
+  aiinfra_token *slots;  /* [n_slots][block_tokens]: what the second tier holds */
   sim_seq seqs[MAX_SEQS];
   unsigned long long random;
 } sim;
@@ -61,7 +62,19 @@ static void verify(const sim *s)
   free(refs);
 }
 
-/* Appends n tokens to a sequence: extend, copy, write. False when blocks ran out. */
+static void carry_out_moves(sim *s)
+{
+  uint32_t n;
+  const aii_kv_move *moves = aii_kv_moves(s->pool, &n);
+  for (uint32_t i = 0; i < n; i++) {
+    aiinfra_token *block = s->memory + moves[i].block * s->block_tokens,
+                  *slot = s->slots + moves[i].slot * s->block_tokens;
+    memcpy(moves[i].fetch ? block : slot, moves[i].fetch ? slot : block, s->block_tokens * sizeof *block);
+  }
+  aii_kv_moves_done(s->pool);
+}
+
+/* Appends n tokens to a sequence: extend, move, copy, write. False when blocks ran out. */
 static bool append(sim *s, sim_seq *q, const aiinfra_token *tokens, uint32_t n)
 {
   uint32_t from, to, before = aii_kv_available(s->pool);
@@ -71,6 +84,7 @@ static bool append(sim *s, sim_seq *q, const aiinfra_token *tokens, uint32_t n)
     return false;
   }
   assert_int_equal(rc, AIINFRA_OK);
+  carry_out_moves(s);
   if (from != AII_NO_BLOCK) {
     memcpy(s->memory + to * s->block_tokens, s->memory + from * s->block_tokens, s->block_tokens * sizeof *s->memory);
   }
@@ -93,6 +107,7 @@ static void start(sim *s, sim_seq *q)
   memcpy(q->tokens, prompt, found * sizeof prompt[0]);
   q->n = found;
   q->live = true;
+  carry_out_moves(s);
   (void)append(s, q, prompt + found, n - found);
 }
 
@@ -130,15 +145,18 @@ static void one_step(sim *s)
   }
 }
 
-static void random_life(uint32_t n_blocks, uint32_t block_tokens, unsigned long long seed, uint32_t steps)
+static aiinfra_kv_stats random_life(uint32_t n_blocks, uint32_t n_slots, uint32_t block_tokens, unsigned long long seed,
+                                    uint32_t steps)
 {
+  aiinfra_kv_stats stats;
   sim *s = calloc(1, sizeof *s);
   aii_mem_init(&s->mem, NULL, 0);
   s->n_blocks = n_blocks;
   s->block_tokens = block_tokens;
   s->random = seed;
   s->memory = calloc(n_blocks, block_tokens * sizeof *s->memory);
-  assert_int_equal(aii_kv_pool_create(&s->mem, n_blocks, block_tokens, true, &s->pool, NULL), AIINFRA_OK);
+  s->slots = calloc(n_slots + 1, block_tokens * sizeof *s->slots);
+  assert_int_equal(aii_kv_pool_create(&s->mem, n_blocks, n_slots, block_tokens, true, &s->pool, NULL), AIINFRA_OK);
   for (uint32_t i = 0; i < steps; i++) {
     one_step(s);
     verify(s);
@@ -148,10 +166,13 @@ static void random_life(uint32_t n_blocks, uint32_t block_tokens, unsigned long 
   }
   assert_int_equal(aii_kv_available(s->pool), n_blocks);
   assert_true(aii_kv_pool_check(s->pool));
+  aii_kv_pool_stats(s->pool, &stats);
   aii_kv_pool_free(s->pool);
   assert_int_equal(s->mem.used_bytes, 0);
   free(s->memory);
+  free(s->slots);
   free(s);
+  return stats;
 }
 
 static void test_random_lives(void **state)
@@ -161,8 +182,26 @@ static void test_random_lives(void **state)
   for (unsigned long long i = 0; i < 60; i++) {
     uint32_t block_tokens = 1u << (i % 4), n_blocks = 3 + (uint32_t)(i * 7 % 60);
     print_message("seed %llu: %u blocks of %u tokens\n", seed + i, n_blocks, block_tokens);
-    random_life(n_blocks, block_tokens, seed + i, 1500);
+    (void)random_life(n_blocks, 0, block_tokens, seed + i, 1500);
   }
+}
+
+/* The same with a second tier: what comes back from it is what went there. */
+static void test_random_lives_with_slots(void **state)
+{
+  (void)state;
+  unsigned long long seed = test_seed();
+  uint64_t fetches = 0, most = 0;
+  for (unsigned long long i = 0; i < 60; i++) {
+    uint32_t block_tokens = 1u << (i % 4), n_blocks = 3 + (uint32_t)(i * 7 % 40), n_slots = 1 + (uint32_t)(i * 5 % 60);
+    print_message("seed %llu: %u blocks and %u slots of %u tokens\n", seed + i, n_blocks, n_slots, block_tokens);
+    aiinfra_kv_stats stats = random_life(n_blocks, n_slots, block_tokens, seed + i, 1500);
+    assert_true(stats.fetches <= stats.spills && stats.spills <= stats.evictions && stats.n_spilled <= n_slots);
+    fetches += stats.fetches;
+    most = AII_MAX(most, stats.fetches);
+  }
+  print_message("%llu blocks came back, up to %llu in a life\n", (unsigned long long)fetches, (unsigned long long)most);
+  assert_true(fetches > 1000);
 }
 
 /* ---- single properties --------------------------------------------------------------------------------------- */
@@ -174,13 +213,18 @@ typedef struct pair {
   aiinfra_token tokens[64];
 } pair;
 
-static void pair_open(pair *p, uint32_t n_blocks, uint64_t salt_a, uint64_t salt_b)
+static void pair_open_slots(pair *p, uint32_t n_blocks, uint32_t n_slots, uint64_t salt_a, uint64_t salt_b)
 {
   aii_mem_init(&p->mem, NULL, 0);
-  assert_int_equal(aii_kv_pool_create(&p->mem, n_blocks, 4, true, &p->pool, NULL), AIINFRA_OK);
+  assert_int_equal(aii_kv_pool_create(&p->mem, n_blocks, n_slots, 4, true, &p->pool, NULL), AIINFRA_OK);
   assert_int_equal(aii_kv_seq_init(&p->mem, &p->a, p->pool, 64, salt_a, NULL), AIINFRA_OK);
   assert_int_equal(aii_kv_seq_init(&p->mem, &p->b, p->pool, 64, salt_b, NULL), AIINFRA_OK);
   for (int i = 0; i < 64; i++) p->tokens[i] = i;
+}
+
+static void pair_open(pair *p, uint32_t n_blocks, uint64_t salt_a, uint64_t salt_b)
+{
+  pair_open_slots(p, n_blocks, 0, salt_a, salt_b);
 }
 
 static void pair_close(pair *p)
@@ -265,6 +309,88 @@ static void test_eviction_is_oldest_first_and_leaves_first(void **state)
   pair_close(&p);
 }
 
+static void fill_and_release(pair *p, aii_kv_seq *seq, const aiinfra_token *tokens, uint32_t n)
+{
+  assert_int_equal(extend(p, seq, n), AIINFRA_OK);
+  aii_kv_publish(p->pool, seq, tokens, n);
+  aii_kv_release(p->pool, seq);
+}
+
+/* A text that was evicted whole comes back whole; the moves say from where to where, in an order that can be followed. */
+static void test_second_tier(void **state)
+{
+  (void)state;
+  pair p;
+  uint32_t n;
+  aiinfra_token other[64];
+  pair_open_slots(&p, 3, 4, 0, 0);
+  for (int i = 0; i < 64; i++) other[i] = 500 + i;
+  fill_and_release(&p, &p.a, p.tokens, 12);
+  assert_int_equal(extend(&p, &p.b, 12), AIINFRA_OK); /* takes all blocks */
+  const aii_kv_move *moves = aii_kv_moves(p.pool, &n);
+  assert_int_equal(n, 3);
+  for (uint32_t i = 0; i < n; i++) assert_false(moves[i].fetch);
+  aii_kv_moves_done(p.pool);
+  assert_int_equal(aii_kv_match(p.pool, &p.a, p.tokens, 64), 0); /* it is there, but no block is to be had */
+  aii_kv_publish(p.pool, &p.b, other, 12);
+  aii_kv_release(p.pool, &p.b);
+  assert_int_equal(aii_kv_match(p.pool, &p.a, p.tokens, 64), 12);
+  moves = aii_kv_moves(p.pool, &n);
+  assert_int_equal(n,
+                   6); /* each block is emptied, then filled; one slot is free: each is filled before it is emptied */
+  for (uint32_t i = 0; i < n; i += 2) {
+    assert_true(!moves[i].fetch && moves[i + 1].fetch);
+    assert_int_equal(moves[i].block, moves[i + 1].block);
+  }
+  aii_kv_moves_done(p.pool);
+  aii_kv_release(p.pool, &p.a);
+  aii_kv_forget(p.pool);
+  assert_int_equal(aii_kv_match(p.pool, &p.a, p.tokens, 64), 0);
+  assert_int_equal(aii_kv_match(p.pool, &p.b, other, 64), 0);
+  fill_and_release(&p, &p.a, p.tokens, 12);
+  assert_int_equal(aii_kv_match(p.pool, &p.b, p.tokens, 64), 12);
+  pair_close(&p);
+}
+
+/* A block that was computed although its equal was in a slot takes over from it. */
+static void test_computed_again(void **state)
+{
+  (void)state;
+  pair p;
+  aiinfra_kv_stats stats;
+  pair_open_slots(&p, 4, 4, 0, 0);
+  fill_and_release(&p, &p.a, p.tokens, 12);
+  assert_int_equal(extend(&p, &p.b, 16), AIINFRA_OK);
+  aii_kv_publish(p.pool, &p.b, p.tokens, 16);
+  aii_kv_pool_stats(p.pool, &stats);
+  assert_int_equal(stats.n_spilled, 0);
+  assert_int_equal(stats.fetches, 0);
+  aii_kv_release(p.pool, &p.b);
+  assert_int_equal(aii_kv_match(p.pool, &p.a, p.tokens, 64), 16);
+  pair_close(&p);
+}
+
+/* The list of moves is bounded: beyond it a block is evicted for good. */
+static void test_many_moves(void **state)
+{
+  (void)state;
+  pair p;
+  uint32_t n;
+  pair_open_slots(&p, 2, 40, 0, 0);
+  for (aiinfra_token first = 0; first < 20; first++) {
+    aiinfra_token text[8];
+    for (int i = 0; i < 8; i++) text[i] = 100 * first + i;
+    fill_and_release(&p, &p.a, text, 8);
+    assert_true(aii_kv_pool_check(p.pool));
+  }
+  (void)aii_kv_moves(p.pool, &n);
+  assert_int_equal(n, 4);
+  assert_int_equal(aii_kv_match(p.pool, &p.a, p.tokens, 64), 0); /* its slots are there, the list is full */
+  aii_kv_moves_done(p.pool);
+  assert_int_equal(aii_kv_match(p.pool, &p.a, p.tokens, 64), 8);
+  pair_close(&p);
+}
+
 static void test_copy_on_write(void **state)
 {
   (void)state;
@@ -308,7 +434,7 @@ static void test_without_prefix_cache(void **state)
   aiinfra_token tokens[16] = {0};
   uint32_t from, to;
   aii_mem_init(&mem, NULL, 0);
-  assert_int_equal(aii_kv_pool_create(&mem, 4, 4, false, &pool, NULL), AIINFRA_OK);
+  assert_int_equal(aii_kv_pool_create(&mem, 4, 4, 4, false, &pool, NULL), AIINFRA_OK);
   assert_int_equal(aii_kv_seq_init(&mem, &seq, pool, 16, 0, NULL), AIINFRA_OK);
   assert_int_equal(aii_kv_extend(pool, &seq, 16, &from, &to), AIINFRA_OK);
   aii_kv_publish(pool, &seq, tokens, 16);
@@ -326,9 +452,10 @@ static void test_bad_arguments(void **state)
   aii_mem mem;
   aii_kv_pool *pool;
   aii_mem_init(&mem, NULL, 0);
-  assert_int_equal(aii_kv_pool_create(&mem, 0, 16, true, &pool, NULL), AIINFRA_EINVAL);
-  assert_int_equal(aii_kv_pool_create(&mem, 8, 12, true, &pool, NULL), AIINFRA_EINVAL);
-  assert_int_equal(aii_kv_pool_create(&mem, 8, 512, true, &pool, NULL), AIINFRA_EINVAL);
+  assert_int_equal(aii_kv_pool_create(&mem, 0, 0, 16, true, &pool, NULL), AIINFRA_EINVAL);
+  assert_int_equal(aii_kv_pool_create(&mem, 8, 0, 12, true, &pool, NULL), AIINFRA_EINVAL);
+  assert_int_equal(aii_kv_pool_create(&mem, 8, 0, 512, true, &pool, NULL), AIINFRA_EINVAL);
+  assert_int_equal(aii_kv_pool_create(&mem, 8, UINT32_MAX - 8, 16, true, &pool, NULL), AIINFRA_EINVAL);
   assert_null(pool);
 }
 
@@ -336,6 +463,10 @@ int main(void)
 {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_random_lives),
+      cmocka_unit_test(test_random_lives_with_slots),
+      cmocka_unit_test(test_second_tier),
+      cmocka_unit_test(test_computed_again),
+      cmocka_unit_test(test_many_moves),
       cmocka_unit_test(test_prefix_is_shared),
       cmocka_unit_test(test_salt_separates),
       cmocka_unit_test(test_same_text_twice_is_kept_once),

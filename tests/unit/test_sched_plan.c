@@ -26,7 +26,7 @@ static void open_sched(uint32_t n_blocks, uint32_t running, uint32_t queue, uint
   aiinfra_error err;
   memset(seats, 0, sizeof seats);
   aii_mem_init(&mem, NULL, 0);
-  assert_int_equal(aii_kv_pool_create(&mem, n_blocks, BLOCK, true, &pool, &err), AIINFRA_OK);
+  assert_int_equal(aii_kv_pool_create(&mem, n_blocks, 0, BLOCK, true, &pool, &err), AIINFRA_OK);
   assert_int_equal(aii_sched_create(&mem, &config, pool, &sched, &err), AIINFRA_OK);
 }
 

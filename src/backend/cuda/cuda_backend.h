@@ -119,6 +119,10 @@ uint64_t aii_cuda_free_bytes(aii_backend *be);
 aiinfra_status aii_cuda_to_host(aii_backend *be, void *host, const void *device, size_t bytes, aiinfra_error *err);
 aiinfra_status aii_cuda_copy_block(aii_backend *be, const aii_kv_view *kv, uint32_t from, uint32_t to,
                                    aiinfra_error *err);
+aiinfra_status aii_cuda_swap_block(aii_backend *be, const aii_kv_view *kv, uint32_t block, void *host, bool to_host,
+                                   aiinfra_error *err);
+aiinfra_status aii_cuda_alloc_host(aii_backend *be, size_t bytes, void **out, aiinfra_error *err);
+void aii_cuda_release_host(aii_backend *be, void *ptr, size_t bytes);
 aiinfra_status aii_cuda_sync(aii_backend *be, aiinfra_error *err);
 /* Those of graph.c. */
 bool aii_cuda_again(aii_backend *be, const aii_repeat *what, const aii_rows *rows);

@@ -131,6 +131,39 @@ aiinfra_status aii_cuda_copy_block(aii_backend *be, const aii_kv_view *kv, uint3
   return rc == cudaSuccess ? AIINFRA_OK : told(err, rc, "a copy of a KV block", kv->block_bytes);
 }
 
+aiinfra_status aii_cuda_swap_block(aii_backend *be, const aii_kv_view *kv, uint32_t block, void *host, bool to_host,
+                                   aiinfra_error *err)
+{
+  aii_cuda *cuda = aii_cuda_of(be);
+  if (block >= kv->n_blocks) return aii_fail(err, AIINFRA_EINVAL, "swap of KV block %u, of %u", block, kv->n_blocks);
+  char *at = (char *)kv->base + block * kv->block_bytes;
+  cudaError_t rc = cudaSetDevice(cuda->device);
+  if (rc == cudaSuccess)
+    rc = cudaMemcpyAsync(to_host ? host : at, to_host ? at : host, kv->block_bytes,
+                         to_host ? cudaMemcpyDeviceToHost : cudaMemcpyHostToDevice, cuda->stream);
+  return rc == cudaSuccess ? AIINFRA_OK : told(err, rc, "a swap of a KV block", kv->block_bytes);
+}
+
+aiinfra_status aii_cuda_alloc_host(aii_backend *be, size_t bytes, void **out, aiinfra_error *err)
+{
+  cudaError_t rc = cudaSetDevice(aii_cuda_of(be)->device);
+  *out = NULL;
+  if (rc == cudaSuccess) rc = cudaMallocHost(out, bytes);
+  if (rc == cudaSuccess) return AIINFRA_OK;
+  *out = NULL;
+  (void)cudaGetLastError();
+  return told(err, rc, "pinned host memory", bytes);
+}
+
+void aii_cuda_release_host(aii_backend *be, void *ptr, size_t bytes)
+{
+  aii_cuda *cuda = aii_cuda_of(be);
+  (void)bytes;
+  if (ptr == NULL || cudaSetDevice(cuda->device) != cudaSuccess) return;
+  (void)cudaStreamSynchronize(cuda->stream); /* copies may be under way */
+  (void)cudaFreeHost(ptr);
+}
+
 /* ---- weights ---- */
 
 aii_fmt aii_cuda_fmt(aii_dtype type)
