@@ -220,6 +220,7 @@ int cmd_agent(int argc, char **argv)
       {"seed", 0, CLI_INT, &o.seed, 0, 9e18, "S", "of the sampler; 0: a random one"},
       {"threads", 't', CLI_INT, &o.threads, 0, 1024, "N", "compute threads; 0: one for each core"},
       CLI_KV_TYPE(o.kv_type),
+      CLI_KV_SIZES,
       CLI_PACKED,
       CLI_DEVICE,
       CLI_RANKS,

@@ -172,7 +172,8 @@ static void log_line(void *user, aiinfra_log_level level, const char *message)
 
 const char *cli_packed;
 int32_t cli_isa;
-
+int64_t cli_kv_mib, cli_kv_spill_mib;
+const char *cli_kv_spill_dir;
 const char *cli_device, *cli_ranks;
 
 /* "cpu", "auto", "cuda", "cuda:1". */
@@ -268,6 +269,9 @@ int cli_engine_open(const char *path, int64_t threads, const char *kv_type, cons
   aiinfra_kv_opts kv_opts = AIINFRA_KV_OPTS_INIT;
   aiinfra_error err;
   if (!cli_kv_type(kv_type, &kv_opts.dtype)) return CLI_USAGE;
+  kv_opts.budget_bytes = (uint64_t)cli_kv_mib << 20;
+  kv_opts.spill_bytes = (uint64_t)cli_kv_spill_mib << 20;
+  kv_opts.spill_dir = cli_kv_spill_dir;
   int code = cli_model_open(path, threads, e);
   if (code != CLI_OK) return code;
   if (aiinfra_kv_create(e->model, &kv_opts, &e->kv, &err) != AIINFRA_OK ||

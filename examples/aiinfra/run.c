@@ -208,6 +208,7 @@ int cmd_run(int argc, char **argv)
       {"show-reasoning", 0, CLI_FLAG, &o.reasoning, 0, 0, NULL,
        "what the model thinks, on stderr; a terminal has it anyway"},
       CLI_KV_TYPE(o.kv_type),
+      CLI_KV_SIZES,
       CLI_PACKED,
       CLI_DEVICE,
       CLI_RANKS,

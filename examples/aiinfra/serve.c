@@ -87,6 +87,7 @@ int cmd_serve(int argc, char **argv)
       {"api-key", 0, CLI_TEXT, &key, 0, 0, "KEY", "demand it as a bearer token"},
       {"threads", 't', CLI_INT, &threads, 0, 1024, "N", "compute threads; 0: one for each core"},
       CLI_KV_TYPE(kv_type),
+      CLI_KV_SIZES,
       CLI_PACKED,
       CLI_DEVICE,
       CLI_RANKS,

@@ -93,6 +93,8 @@ static aiinfra_status reserve_slots(aiinfra_kv *kv, const aiinfra_kv_opts *o, ui
 {
   uint64_t n = o->spill_bytes / kv->view.block_bytes;
   *n_slots = 0;
+  if (o->spill_bytes == 0 && o->spill_dir != NULL)
+    return aii_fail(err, AIINFRA_EINVAL, "spill_dir is set, and spill_bytes is 0: say how much may lie there");
   if (o->spill_bytes == 0) return AIINFRA_OK;
   if (aii_is_split(kv->model))
     return aii_fail(err, AIINFRA_ENOTSUP, "a model that is split over ranks has no second tier: leave spill_bytes 0");
@@ -164,12 +166,14 @@ void aiinfra_kv_free(aiinfra_kv *kv)
 aiinfra_status aiinfra_kv_get_stats(const aiinfra_kv *kv, aiinfra_kv_stats *stats, aiinfra_error *err)
 {
   if (kv == NULL || stats == NULL) return aii_fail(err, AIINFRA_EINVAL, "kv or stats is NULL");
-  if (stats->struct_size != sizeof *stats) {
-    return aii_fail(err, stats->struct_size < sizeof *stats ? AIINFRA_EINVAL : AIINFRA_ENOTSUP,
-                    "aiinfra_kv_stats: struct_size is %zu; version %s has %zu bytes", stats->struct_size,
-                    AIINFRA_VERSION_STRING, sizeof *stats);
+  size_t size = stats->struct_size;
+  if (size < offsetof(aiinfra_kv_stats, spills) || size > sizeof *stats) {
+    return aii_fail(err, size < sizeof *stats ? AIINFRA_EINVAL : AIINFRA_ENOTSUP,
+                    "aiinfra_kv_stats: struct_size is %zu; version %s has %zu bytes", size, AIINFRA_VERSION_STRING,
+                    sizeof *stats);
   }
-  aii_kv_pool_stats(kv->pool, stats);
-  stats->block_bytes = kv->view.block_bytes;
+  aiinfra_kv_stats all = {.struct_size = size, .block_bytes = kv->view.block_bytes};
+  aii_kv_pool_stats(kv->pool, &all);
+  memcpy(stats, &all, size);
   return AIINFRA_OK;
 }

@@ -231,6 +231,41 @@ static void test_cache(void **state)
   assert_null(kv);
 }
 
+static void test_second_tier_of_a_cache(void **state)
+{
+  (void)state;
+  aiinfra_kv *kv;
+  aiinfra_kv_stats stats = {.struct_size = sizeof stats};
+  aiinfra_kv_opts opts = AIINFRA_KV_OPTS_INIT;
+  opts.spill_bytes = 10000;
+  assert_int_equal(aiinfra_kv_create(model, &opts, &kv, &err), AIINFRA_OK);
+  assert_int_equal(aiinfra_kv_get_stats(kv, &stats, &err), AIINFRA_OK);
+  assert_int_equal(stats.n_slots, 10000 / stats.block_bytes);
+  assert_int_equal(stats.n_spilled + stats.spills + stats.fetches, 0);
+  stats.struct_size = offsetof(aiinfra_kv_stats, spills); /* of a caller who knows no second tier */
+  stats.n_slots = 77;
+  assert_int_equal(aiinfra_kv_get_stats(kv, &stats, &err), AIINFRA_OK);
+  assert_int_equal(stats.n_slots, 77);
+  aiinfra_kv_free(kv);
+
+  opts.spill_dir = "/tmp";
+  assert_int_equal(aiinfra_kv_create(model, &opts, &kv, &err), AIINFRA_OK);
+  aiinfra_kv_free(kv);
+  opts.spill_dir = "/tmp/there/is/no/such/folder";
+  assert_int_equal(aiinfra_kv_create(model, &opts, &kv, &err), AIINFRA_ENOENT);
+  assert_non_null(strstr(err.message, "no/such/folder"));
+  opts.spill_dir = "/tmp", opts.spill_bytes = (uint64_t)1 << 50;
+  assert_int_not_equal(aiinfra_kv_create(model, &opts, &kv, &err), AIINFRA_OK);
+  assert_non_null(strstr(err.message, "reserve"));
+  opts.spill_bytes = 100;
+  assert_int_equal(aiinfra_kv_create(model, &opts, &kv, &err), AIINFRA_EINVAL);
+  assert_non_null(strstr(err.message, "spill_bytes"));
+  opts.spill_bytes = 0;
+  assert_int_equal(aiinfra_kv_create(model, &opts, &kv, &err), AIINFRA_EINVAL);
+  assert_non_null(strstr(err.message, "spill_bytes"));
+  assert_null(kv);
+}
+
 /* The cache keeps its model, the model its runtime. */
 static void test_children_keep_parents(void **state)
 {
@@ -251,10 +286,15 @@ static void test_children_keep_parents(void **state)
 int main(void)
 {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_arguments), cmocka_unit_test(test_info),
-      cmocka_unit_test(test_describe),  cmocka_unit_test(test_tokens_and_back),
-      cmocka_unit_test(test_render),    cmocka_unit_test(test_vocab_only),
-      cmocka_unit_test(test_cache),     cmocka_unit_test(test_children_keep_parents),
+      cmocka_unit_test(test_arguments),
+      cmocka_unit_test(test_info),
+      cmocka_unit_test(test_describe),
+      cmocka_unit_test(test_tokens_and_back),
+      cmocka_unit_test(test_render),
+      cmocka_unit_test(test_vocab_only),
+      cmocka_unit_test(test_cache),
+      cmocka_unit_test(test_second_tier_of_a_cache),
+      cmocka_unit_test(test_children_keep_parents),
   };
   return cmocka_run_group_tests(tests, setup, teardown);
 }

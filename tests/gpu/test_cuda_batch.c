@@ -15,7 +15,17 @@
 #include "aiinfra.h"
 #include "tests/support/support.h"
 
-enum { REQUESTS = 96, AT_ONCE = 24, FEW_TOKENS = 4, STEADY = 3, LONG = 246, MOST_TOKENS = 20, TO_HOST = 2 };
+enum {
+  REQUESTS = 96,
+  AT_ONCE = 24,
+  FEW_TOKENS = 4,
+  STEADY = 3,
+  LONG = 246,
+  MOST_TOKENS = 20,
+  TO_HOST = 2,
+  TURNING = 6,
+  TURNING_TOKENS = 70
+};
 
 static const char schema[] =
     "{\"type\":\"object\",\"properties\":{\"name\":{\"type\":\"string\"},\"n\":{\"type\":\"integer\"}},"
@@ -93,7 +103,24 @@ static aiinfra_generate_opts steady_options(unsigned long long *seed, size_t i)
   return o;
 }
 
+/* Long prompts that take turns, so that each has left a small cache before it comes again. */
+static aiinfra_generate_opts turning_options(unsigned long long *seed, size_t i)
+{
+  static aiinfra_token tokens[TURNING][TURNING_TOKENS];
+  aiinfra_generate_opts o = AIINFRA_GENERATE_OPTS_INIT;
+  (void)seed;
+  for (int t = 0; t < TURNING_TOKENS; t++) tokens[i % TURNING][t] = 10 + (t * t + 37 * (int)(i % TURNING)) % 200;
+  o.tokens = tokens[i % TURNING];
+  o.n_tokens = TURNING_TOKENS;
+  o.max_tokens = FEW_TOKENS;
+  o.ignore_eos = 1;
+  return o;
+}
+
 /* ---- a device ---- */
+
+static aiinfra_kv_opts cache_opts; /* of the next runs; zero: as it comes */
+static aiinfra_kv_stats cache_stats;
 
 typedef aiinfra_generate_opts (*options_of)(unsigned long long *seed, size_t i);
 
@@ -114,7 +141,7 @@ static void run(int32_t device, options_of options, size_t n, outcome *outcomes,
   bo.max_running = AT_ONCE;
   if (aiinfra_runtime_create(&ro, &rt, &err) != AIINFRA_OK ||
       aiinfra_model_open(rt, test_path("examples/nano/nano.gguf"), NULL, &model, &err) != AIINFRA_OK ||
-      aiinfra_kv_create(model, NULL, &kv, &err) != AIINFRA_OK ||
+      aiinfra_kv_create(model, cache_opts.struct_size > 0 ? &cache_opts : NULL, &kv, &err) != AIINFRA_OK ||
       aiinfra_batcher_create(model, kv, &bo, &batcher, &err) != AIINFRA_OK)
     fail_msg("%s", err.message);
   if (info != NULL) assert_int_equal(aiinfra_model_get_info(model, info, &err), AIINFRA_OK);
@@ -125,6 +152,8 @@ static void run(int32_t device, options_of options, size_t n, outcome *outcomes,
     if (i % AT_ONCE == AT_ONCE - 1) assert_int_equal(aiinfra_runtime_run(rt, &err), AIINFRA_OK);
   }
   assert_int_equal(aiinfra_runtime_run(rt, &err), AIINFRA_OK);
+  cache_stats.struct_size = sizeof cache_stats;
+  assert_int_equal(aiinfra_kv_get_stats(kv, &cache_stats, &err), AIINFRA_OK);
   aiinfra_batcher_close(batcher, NULL, NULL);
   assert_int_equal(aiinfra_runtime_run(rt, &err), AIINFRA_OK);
   aiinfra_kv_free(kv);
@@ -189,9 +218,28 @@ static void test_without_graphs(void **state)
   assert_memory_equal(cpu, cuda, sizeof cpu);
 }
 
+/* Blocks go to pinned memory and come back; a file is not pinned. */
+static void test_second_tier(void **state)
+{
+  (void)state;
+  static outcome cpu[2 * TURNING], cuda[2 * TURNING];
+  run(AIINFRA_DEVICE_CPU, turning_options, 2 * TURNING, cpu, NULL);
+  cache_opts = (aiinfra_kv_opts)AIINFRA_KV_OPTS_INIT;
+  cache_opts.budget_bytes = cache_stats.block_bytes * 2 * (TURNING_TOKENS / 16 + 2);
+  cache_opts.spill_bytes = cache_stats.block_bytes * 100;
+  for (int in_file = 0; in_file < 2; in_file++) {
+    cache_opts.spill_dir = in_file ? "/tmp" : NULL;
+    memset(cuda, 0, sizeof cuda);
+    run(AIINFRA_DEVICE_CUDA, turning_options, 2 * TURNING, cuda, NULL);
+    assert_memory_equal(cpu, cuda, sizeof cpu);
+    assert_true(cache_stats.fetches > TURNING);
+  }
+  cache_opts.struct_size = 0;
+}
+
 int main(void)
 {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_same_tokens), cmocka_unit_test(test_graphs),
-                                     cmocka_unit_test(test_without_graphs)};
+                                     cmocka_unit_test(test_second_tier), cmocka_unit_test(test_without_graphs)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -70,7 +70,7 @@ static inline aiinfra_status scene_open(scene *s)
   aiinfra_kv_opts kv_opts = AIINFRA_KV_OPTS_INIT;
   aiinfra_status rc;
   memset(s, 0, sizeof *s);
-  kv_opts.budget_bytes = 1 << 20;
+  kv_opts.budget_bytes = kv_opts.spill_bytes = 1 << 20;
   rc = scene_runtime(&s->runtime);
   if (rc == AIINFRA_OK)
     rc = torture_made(aiinfra_model_open(s->runtime, scene_model(), NULL, &s->model, NULL), &s->model, "model_open");
