@@ -224,11 +224,11 @@ aiinfra_status aii_pass_choose(aiinfra_batcher *batcher, aiinfra_error *err);
 
 typedef struct aii_meter {
   aii_metric *running, *waiting, *kv_usage, *preemptions, *prompt_tokens, *generated_tokens, *prefix_queries,
-      *prefix_hits;
+      *prefix_hits, *kv_fetches;
   aii_metric *first_token, *inter_token, *queue_time, *latency;
   aii_metric *ended[5];          /* by end_names */
   uint32_t n_running, n_waiting; /* as last told */
-  uint64_t n_preemptions;
+  uint64_t n_preemptions, n_fetches;
 } aii_meter;
 void aii_meter_open(aiinfra_batcher *batcher);
 void aii_meter_plan(aiinfra_batcher *batcher);

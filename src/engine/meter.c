@@ -49,6 +49,7 @@ void aii_meter_open(aiinfra_batcher *b)
       {&b->meter.generated_tokens, AII_COUNTER, "aiinfra_generation_tokens_total", "Tokens generated"},
       {&b->meter.prefix_queries, AII_COUNTER, "aiinfra_prefix_cache_queries_total", "Prompt tokens looked up"},
       {&b->meter.prefix_hits, AII_COUNTER, "aiinfra_prefix_cache_hits_total", "Prompt tokens found"},
+      {&b->meter.kv_fetches, AII_COUNTER, "aiinfra_kv_fetches_total", "Blocks that came back from the second tier"},
       {&b->meter.first_token, AII_HISTOGRAM, "aiinfra_time_to_first_token_seconds", "Submission to first token"},
       {&b->meter.inter_token, AII_HISTOGRAM, "aiinfra_inter_token_latency_seconds", "From one token to the next"},
       {&b->meter.queue_time, AII_HISTOGRAM, "aiinfra_request_queue_time_seconds", "Submission to first step"},
@@ -81,6 +82,8 @@ void aii_meter_plan(aiinfra_batcher *b)
   m->n_preemptions = preemptions;
   aiinfra_kv_stats kv;
   aii_kv_pool_stats(b->kv->pool, &kv);
+  if (kv.fetches != m->n_fetches) aii_metric_add(m->kv_fetches, (double)(kv.fetches - m->n_fetches));
+  m->n_fetches = kv.fetches;
   aii_metric_set(m->kv_usage, 1.0 - (double)aii_kv_available(b->kv->pool) / kv.n_blocks);
 }
 

@@ -409,6 +409,15 @@ class Look(Case):
         self.assertLess(abs(moved["perplexity_ratio"] - 1), 0.05)
         self.bad(2, "run", NANO, "--kv-type", "q9", said="f32, f16 or q8_0")
 
+    @needs_nano
+    def test_second_tier(self):
+        words = ["run", NANO, "-p", "Once", "-n", "4", "--greedy"]
+        plain = self.good(*words)[0]
+        self.assertEqual(self.good(*words, "--kv-size", "4", "--kv-spill", "2")[0], plain)
+        self.assertEqual(self.good(*words, "--kv-spill", "2", "--kv-spill-dir", self.dir)[0], plain)
+        self.bad(1, *words, "--kv-spill", "2", "--kv-spill-dir", self.dir + "/none", said="second tier")
+        self.bad(1, *words, "--kv-spill-dir", self.dir, said="spill_bytes")
+
     @needs_stories
     def test_kv_type_that_does_not_fit(self):
         self.bad(1, "run", STORIES + "/stories260K.gguf", "--kv-type", "q8_0", said="multiples of 32")
