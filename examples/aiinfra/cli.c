@@ -173,7 +173,7 @@ static void log_line(void *user, aiinfra_log_level level, const char *message)
 const char *cli_packed;
 int32_t cli_isa;
 int64_t cli_kv_mib, cli_kv_spill_mib;
-const char *cli_kv_spill_dir;
+const char *cli_kv_spill_dir, *cli_kv_file;
 const char *cli_device, *cli_ranks;
 
 /* "cpu", "auto", "cuda", "cuda:1". */
@@ -263,6 +263,22 @@ bool cli_kv_type(const char *name, int32_t *dtype)
   return *dtype != AIINFRA_DTYPE_DEFAULT;
 }
 
+/* A file that cannot be used is no failure: prompts are computed. */
+static void load_cache(aiinfra_kv *kv)
+{
+  aiinfra_error err;
+  aiinfra_status rc = cli_kv_file != NULL ? aiinfra_kv_load(kv, cli_kv_file, &err) : AIINFRA_OK;
+  if (rc != AIINFRA_OK && rc != AIINFRA_ENOENT) cli_say("aiinfra: %s; it will be made anew", err.message);
+}
+
+static void save_cache(cli_engine *e)
+{
+  aiinfra_error err;
+  if (cli_kv_file == NULL || e->kv == NULL) return;
+  if (aiinfra_runtime_run(e->runtime, &err) != AIINFRA_OK || aiinfra_kv_save(e->kv, cli_kv_file, &err) != AIINFRA_OK)
+    cli_say("aiinfra: %s", err.message);
+}
+
 int cli_engine_open(const char *path, int64_t threads, const char *kv_type, const aiinfra_batcher_opts *opts,
                     cli_engine *e)
 {
@@ -279,12 +295,14 @@ int cli_engine_open(const char *path, int64_t threads, const char *kv_type, cons
     code = cli_error(path, &err);
     cli_engine_close(e);
   }
+  if (code == CLI_OK) load_cache(e->kv);
   return code;
 }
 
 void cli_engine_close(cli_engine *e)
 {
   aiinfra_batcher_free(e->batcher);
+  save_cache(e);
   aiinfra_kv_free(e->kv);
   aiinfra_model_free(e->model);
   aiinfra_runtime_free(e->runtime);

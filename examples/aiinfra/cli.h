@@ -100,15 +100,16 @@ int cli_model_open(const char *path, int64_t threads, cli_engine *engine);
   {                                                                                                                \
     "kv-type", 0, CLI_TEXT, &(variable), 0, 0, "TYPE", "of the KV cache: f32, f16, q8_0; without it: as the model" \
   }
-/* The same commands: how large it is, and where evicted blocks go. */
+/* The same commands: how large it is, where evicted blocks go, and what keeps it for the next start. */
 #define CLI_KV_SIZES                                                                                             \
   {"kv-size", 0, CLI_INT, &cli_kv_mib, 0, 1 << 24, "MIB", "of the KV cache; 0: room for 4 sequences"},           \
       {"kv-spill", 0, CLI_INT, &cli_kv_spill_mib, 0, 1 << 24, "MIB", "keep that much of what leaves the cache"}, \
+      {"kv-spill-dir", 0, CLI_TEXT, &cli_kv_spill_dir, 0, 0, "DIR", "in a file there; without it in memory"},    \
   {                                                                                                              \
-    "kv-spill-dir", 0, CLI_TEXT, &cli_kv_spill_dir, 0, 0, "DIR", "in a file there; without it in memory"         \
+    "kv-file", 0, CLI_TEXT, &cli_kv_file, 0, 0, "FILE", "the cache is loaded from it, and saved at the end"      \
   }
 extern int64_t cli_kv_mib, cli_kv_spill_mib;
-extern const char *cli_kv_spill_dir;
+extern const char *cli_kv_spill_dir, *cli_kv_file;
 /* An aiinfra_dtype of that name, 0 for NULL; false after telling that there is none. */
 bool cli_kv_type(const char *name, int32_t *dtype);
 /* Opens everything from the file to the batcher; a code other than CLI_OK was told. kv_type and opts may be NULL. */

@@ -88,6 +88,33 @@ AIINFRA_API void aiinfra_kv_free(aiinfra_kv *kv);
  */
 AIINFRA_API aiinfra_status aiinfra_kv_get_stats(const aiinfra_kv *kv, aiinfra_kv_stats *stats, aiinfra_error *err);
 
+/**
+ * Writes all prefixes that the cache knows, second tier included, to a file, for aiinfra_kv_load(). The file is replaced
+ * at once, or stays as it was. Blocks until the step that runs has ended and the bytes are on the disk; reads all
+ * weights of the model, to tell it from others.
+ *
+ * The file holds what prompts were about: keep it as private as they are.
+ *
+ * @return AIINFRA_EBUSY    the step that runs brings blocks from or to the second tier: try again
+ *         AIINFRA_ENOTSUP  the model is split over ranks
+ *         AIINFRA_ENOMEM, AIINFRA_EIO, AIINFRA_ENOSPC, AIINFRA_ENOENT
+ * Thread: loop.  Since: 0.1.
+ */
+AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_kv_save(aiinfra_kv *kv, const char *path, aiinfra_error *err);
+
+/**
+ * Reads what aiinfra_kv_save() wrote into a cache that nobody has used: prompts that begin as before are found, to the bit
+ * as if they had been computed here. Where the file holds more than the cache and its second tier, the most recently
+ * used is taken. On failure the cache is as good as new.
+ *
+ * @return AIINFRA_EFORMAT  the file is damaged, or of another model, device, type of cache or size of blocks
+ *         AIINFRA_EBUSY    the cache was used already
+ *         AIINFRA_ENOTSUP  the model is split over ranks
+ *         AIINFRA_ENOENT, AIINFRA_EIO
+ * Thread: loop.  Since: 0.1.
+ */
+AIINFRA_API AIINFRA_MUST_USE aiinfra_status aiinfra_kv_load(aiinfra_kv *kv, const char *path, aiinfra_error *err);
+
 #ifdef __cplusplus
 }
 #endif

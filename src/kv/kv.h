@@ -64,7 +64,7 @@ typedef struct aii_kv_move {
   uint32_t block, slot;
   bool fetch; /* from the slot to the block; else the other way */
 } aii_kv_move;
-const aii_kv_move *aii_kv_moves(const aii_kv_pool *pool, uint32_t *n);
+const aii_kv_move *aii_kv_moves(aii_kv_pool *pool, uint32_t *n);
 void aii_kv_moves_done(aii_kv_pool *pool);
 /* Nothing that is in the tree now is found again: a move failed, so nobody knows what is where. Sequences that have blocks
  * must give them back. */
@@ -78,6 +78,7 @@ typedef struct aii_kv_store aii_kv_store;
 aiinfra_status aii_kv_store_create(aii_backend *be, const char *dir, size_t n_slots, size_t slot_bytes,
                                    aii_kv_store **out, aiinfra_error *err);
 void aii_kv_store_free(aii_kv_store *store); /* NULL is allowed */
+char *aii_kv_store_slot(aii_kv_store *store, uint32_t slot);
 /* Queued as copies of blocks are. */
 aiinfra_status aii_kv_store_move(aii_kv_store *store, const aii_kv_view *view, const aii_kv_move *move,
                                  aiinfra_error *err);

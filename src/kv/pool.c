@@ -109,13 +109,20 @@ static void free_push(aii_kv_pool *p, uint32_t block)
   p->n_free++;
 }
 
+uint32_t aii_kv_take_free(aii_kv_pool *p)
+{
+  uint32_t block = p->free_head;
+  p->free_head = p->blocks[block].next;
+  p->n_free--;
+  return block;
+}
+
 /* A free block, or the least recently used cached one. The caller has seen that there is one. */
 uint32_t aii_kv_take_block(aii_kv_pool *p)
 {
-  uint32_t block = p->free_head;
+  uint32_t block;
   if (p->n_free > 0) {
-    p->free_head = p->blocks[block].next;
-    p->n_free--;
+    block = aii_kv_take_free(p);
   } else {
     block = p->cached.head;
     aii_kv_list_remove(p, &p->cached, block);

@@ -37,6 +37,7 @@ struct aii_kv_pool {
   aii_block_list cached, spilled;
   aii_kv_move *moves; /* [max_moves] */
   uint32_t n_moves, max_moves;
+  bool lent; /* somebody carries them out */
   uint64_t n_names, epoch;
   uint64_t prefix_queries, prefix_hits, evictions, copies, spills, fetches;
 };
@@ -47,6 +48,13 @@ void aii_kv_tree_insert(aii_kv_pool *pool, uint32_t block, uint64_t parent, uint
 void aii_kv_tree_remove(aii_kv_pool *pool, uint32_t block);
 /* What `from` was in the tree, `to` is now. Its children need not know. */
 void aii_kv_tree_move(aii_kv_pool *pool, uint32_t from, uint32_t to);
+
+/* The same with a name that was given before, for tokens that are in their place. */
+void aii_kv_tree_restore(aii_kv_pool *pool, uint32_t block, uint64_t name, uint64_t parent, uint64_t salt);
+
+/* (pool.c, spill.c) A node that is in no list any more; the caller has seen that there is a free one. */
+uint32_t aii_kv_take_free(aii_kv_pool *pool);
+uint32_t aii_kv_take_free_slot(aii_kv_pool *pool);
 
 /* (pool.c) */
 void aii_kv_list_append(aii_kv_pool *pool, aii_block_list *list, uint32_t block);

@@ -11,16 +11,19 @@ static void note(aii_kv_pool *p, uint32_t block, uint32_t slot, bool fetch)
   p->moves[p->n_moves++] = (aii_kv_move){block, slot - p->n_blocks, fetch};
 }
 
+uint32_t aii_kv_take_free_slot(aii_kv_pool *p)
+{
+  uint32_t slot = p->free_slot_head;
+  p->free_slot_head = p->blocks[slot].next;
+  p->n_free_slots--;
+  return slot;
+}
+
 /* A free slot, or the one that was filled longest ago. */
 static uint32_t take_slot(aii_kv_pool *p)
 {
-  uint32_t slot = p->free_slot_head;
-  if (p->n_free_slots > 0) {
-    p->free_slot_head = p->blocks[slot].next;
-    p->n_free_slots--;
-    return slot;
-  }
-  slot = p->spilled.head;
+  if (p->n_free_slots > 0) return aii_kv_take_free_slot(p);
+  uint32_t slot = p->spilled.head;
   if (slot == AII_NO_BLOCK) return slot;
   aii_kv_list_remove(p, &p->spilled, slot);
   aii_kv_tree_remove(p, slot);
@@ -64,8 +67,9 @@ uint32_t aii_kv_fetch(aii_kv_pool *p, uint32_t slot)
   return block;
 }
 
-const aii_kv_move *aii_kv_moves(const aii_kv_pool *p, uint32_t *n)
+const aii_kv_move *aii_kv_moves(aii_kv_pool *p, uint32_t *n)
 {
+  p->lent = true;
   *n = p->n_moves;
   return p->moves;
 }
@@ -73,4 +77,5 @@ const aii_kv_move *aii_kv_moves(const aii_kv_pool *p, uint32_t *n)
 void aii_kv_moves_done(aii_kv_pool *p)
 {
   p->n_moves = 0;
+  p->lent = false;
 }

@@ -97,9 +97,14 @@ void aii_kv_store_free(aii_kv_store *store)
   aii_del(be->mem, store, sizeof *store);
 }
 
+char *aii_kv_store_slot(aii_kv_store *store, uint32_t slot)
+{
+  return store->bytes + slot * store->slot_bytes;
+}
+
 aiinfra_status aii_kv_store_move(aii_kv_store *store, const aii_kv_view *view, const aii_kv_move *move,
                                  aiinfra_error *err)
 {
-  void *slot = store->bytes + move->slot * store->slot_bytes;
+  char *slot = aii_kv_store_slot(store, move->slot);
   return store->be->ops->swap_block(store->be, view, move->block, slot, !move->fetch, err);
 }

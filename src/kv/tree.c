@@ -38,13 +38,19 @@ static void link(aii_kv_pool *pool, uint32_t block)
 
 void aii_kv_tree_insert(aii_kv_pool *pool, uint32_t block, uint64_t parent, uint64_t salt, const aiinfra_token *tokens)
 {
+  memcpy(pool->tokens + (size_t)block * pool->block_tokens, tokens, pool->block_tokens * sizeof tokens[0]);
+  aii_kv_tree_restore(pool, block, pool->n_names + 1, parent, salt);
+}
+
+void aii_kv_tree_restore(aii_kv_pool *pool, uint32_t block, uint64_t name, uint64_t parent, uint64_t salt)
+{
   aii_block *b = &pool->blocks[block];
-  b->hash = hash_of(pool, parent, salt, tokens);
-  b->name = ++pool->n_names;
+  b->hash = hash_of(pool, parent, salt, pool->tokens + (size_t)block * pool->block_tokens);
+  b->name = name;
   b->parent = parent;
   b->salt = salt;
   b->in_tree = true;
-  memcpy(pool->tokens + (size_t)block * pool->block_tokens, tokens, pool->block_tokens * sizeof tokens[0]);
+  pool->n_names = AII_MAX(pool->n_names, name);
   link(pool, block);
 }
 

@@ -12,17 +12,7 @@
 #include "lib/data/data.h"
 #include "src/model/model.h"
 
-/* ---- mapped files (file_map.c) ----------------------------------------------------------------------------------- */
-
-typedef struct aii_file {
-  const uint8_t *bytes;
-  size_t size;
-  uint64_t id; /* another one once the file is changed or replaced; 0: too young to be told by its times */
-} aii_file;
-
-/* Maps a regular file read-only; an empty one is EFORMAT. The messages name the path. */
-aiinfra_status aii_file_map(const char *path, aii_file *out, aiinfra_error *err);
-void aii_file_unmap(aii_file *file); /* takes an empty one */
+/* ---- the files of a model (file_map.c) ----------------------------------------------------------------------------------- */
 
 /* Every file that a directory points into; unmapped with it. */
 typedef struct aii_file_set {

@@ -12,6 +12,18 @@
 #include "src/runtime/runtime.h"
 #include "src/text/text.h"
 
+/* ---- mapped files (file_map.c) ------------------------------------------------------------------------------------ */
+
+typedef struct aii_file {
+  const uint8_t *bytes;
+  size_t size;
+  uint64_t id; /* another one once the file is changed or replaced; 0: too young to be told by its times */
+} aii_file;
+
+/* Maps a regular file read-only; an empty one is EFORMAT. The messages name the path. */
+aiinfra_status aii_file_map(const char *path, aii_file *out, aiinfra_error *err);
+void aii_file_unmap(aii_file *file); /* takes an empty one */
+
 /* ---- GGUF reader (gguf.c) ------------------------------------------------------------------------------------ */
 
 typedef enum aii_gguf_type {
@@ -204,6 +216,11 @@ struct aiinfra_model {
   size_t order_words_cap;
   aii_rope_table *rope; /* [2]: of most layers, and of those with a window where they differ */
 };
+
+/* A hash of all bytes, each in its place; who makes it does not matter. (sum.c) */
+uint64_t aii_sum_of(aii_pool *pool, const void *bytes, size_t n);
+/* A number for what the model computes: equal for the same keys, weights, context and device. Reads all weights. */
+uint64_t aii_model_sum(aiinfra_model *model);
 
 void aii_model_ref(aiinfra_model *model);
 void aii_model_unref(aiinfra_model *model); /* any thread */

@@ -15,70 +15,15 @@
 
 static const char magic[8] = "AIIPACK";
 
-enum { VERSION = 2, ORDER = 0x01020304, PAGE = 4096, LINE = 64, PIECE = 256 << 10 };
+enum { VERSION = 2, ORDER = 0x01020304, PAGE = 4096, LINE = 64 };
 
 _Static_assert(sizeof(aii_packed_header) == 64 && sizeof(aii_packed_entry) == 64, "there is no padding");
 
 /* ---- sums ------------------------------------------------------------------------------------------------------ */
 
-static uint64_t fold(uint64_t a, uint64_t b)
-{
-  unsigned __int128 product = (unsigned __int128)a * b;
-  return (uint64_t)product ^ (uint64_t)(product >> 64);
-}
-
-/* A hash as aii_hash64() makes it, in eight chains side by side: one alone waits for its products, not for memory. */
-static uint64_t hash_of(const uint8_t *bytes, size_t n, uint64_t seed)
-{
-  enum { CHAINS = 8, STEP = 16 };
-  uint64_t h[CHAINS + 1], word[2];
-  size_t stripe = n / (CHAINS * STEP) * STEP;
-  for (uint64_t i = 0; i < CHAINS; i++) h[i] = aii_hash64(&i, sizeof i, seed);
-  for (size_t at = 0; at < stripe; at += STEP) {
-    for (size_t i = 0; i < CHAINS; i++) {
-      memcpy(word, bytes + i * stripe + at, sizeof word);
-      h[i] = fold(word[0] ^ h[i] ^ 0x9E3779B97F4A7C15u, word[1] ^ 0xC2B2AE3D27D4EB4Fu);
-    }
-  }
-  h[CHAINS] = aii_hash64(bytes + CHAINS * stripe, n - CHAINS * stripe, seed);
-  return aii_hash64(h, sizeof h, n);
-}
-
-typedef struct sum_job {
-  const uint8_t *bytes;
-  size_t n;
-  _Atomic size_t next;
-  _Atomic uint64_t sum;
-} sum_job;
-
-static void sum_part(void *arg, uint32_t part, uint32_t n_parts)
-{
-  sum_job *job = arg;
-  uint64_t sum = 0;
-  (void)part;
-  (void)n_parts;
-  for (;;) {
-    size_t at = atomic_fetch_add_explicit(&job->next, PIECE, memory_order_relaxed);
-    if (at >= job->n) break;
-    sum += hash_of(job->bytes + at, AII_MIN(job->n - at, (size_t)PIECE), at);
-  }
-  atomic_fetch_add_explicit(&job->sum, sum, memory_order_relaxed);
-}
-
-/* The hashes of all pieces, each seeded with its place: their sum does not depend on who takes which. */
-static uint64_t sum_of(const aii_packed *p, const void *bytes, size_t n)
-{
-  sum_job job = {.bytes = bytes, .n = n};
-  atomic_init(&job.next, 0);
-  atomic_init(&job.sum, 0);
-  size_t pieces = n / PIECE + 1;
-  aii_pool_run(p->pool, (uint32_t)AII_MIN(pieces, aii_pool_threads(p->pool)), sum_part, &job);
-  return atomic_load(&job.sum);
-}
-
 static uint64_t source_sum(const aii_packed *p, size_t i)
 {
-  return sum_of(p, p->weights[i]->source, aii_weight_bytes(p->weights[i]));
+  return aii_sum_of(p->pool, p->weights[i]->source, aii_weight_bytes(p->weights[i]));
 }
 
 uint64_t aii_packed_directory_sum(aii_packed_header header, const void *entries)
@@ -211,7 +156,7 @@ static aiinfra_status check_entry(aii_packed *p, size_t i, const uint8_t *bytes,
   if (memcmp(&e, want, offsetof(aii_packed_entry, source_sum)) != 0) return wrong(err, "the model is another one");
   if ((!trusted || e.file == UINT32_MAX) && e.source_sum != source_sum(p, i))
     return wrong(err, "the model has changed");
-  if (e.sum != sum_of(p, bytes + want->at, want->bytes))
+  if (e.sum != aii_sum_of(p->pool, bytes + want->at, want->bytes))
     return wrong(err, "it is damaged: the sum of a weight is wrong");
   *want = e;
   return AIINFRA_OK;
@@ -271,7 +216,7 @@ aiinfra_status aii_packed_write(aii_packed *p, const char *path, aiinfra_error *
 {
   aii_aside file;
   for (size_t i = 0; i < p->header.n_entries; i++)
-    p->entries[i].sum = sum_of(p, p->weights[i]->device, p->entries[i].bytes);
+    p->entries[i].sum = aii_sum_of(p->pool, p->weights[i]->device, p->entries[i].bytes);
   p->header.sum = aii_packed_directory_sum(p->header, p->entries);
   aiinfra_status rc = aii_aside_open(&file, p->mem, path, err);
   if (rc != AIINFRA_OK) return rc;

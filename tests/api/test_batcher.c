@@ -135,51 +135,6 @@ static void test_prefix_cache(void **state)
   stories_close(&s);
 }
 
-/* Prompts take turns in a cache that holds one of them. With a second tier none is computed twice, and no text changes. */
-static void second_tier(const char *dir, uint64_t budget, uint64_t spill_bytes, char texts[8][1024])
-{
-  aiinfra_kv_stats stats = {.struct_size = sizeof stats};
-  aiinfra_kv_opts opts = AIINFRA_KV_OPTS_INIT;
-  stories s;
-  stories_open(&s, 1, NULL);
-  aiinfra_batcher_free(s.batcher);
-  aiinfra_kv_free(s.kv);
-  opts.budget_bytes = budget;
-  opts.spill_bytes = spill_bytes;
-  opts.spill_dir = dir;
-  MUST(aiinfra_kv_create(s.model, &opts, &s.kv, &stories_err));
-  MUST(aiinfra_batcher_create(s.model, s.kv, NULL, &s.batcher, &stories_err));
-  for (int i = 0; i < 24; i++) {
-    aiinfra_generate_opts ask = stories_opts(prompts[i % 8], 60);
-    answer *a = stories_ask(&s, &ask);
-    assert_int_equal(a->status, AIINFRA_OK);
-    assert_string_equal(a->text, texts[i % 8]);
-    uint32_t whole = (a->result.n_prompt - 1) / 16 * 16;
-    if (i >= 8 && spill_bytes > 0) assert_int_equal(a->result.n_cached, whole);
-    answer_free(a);
-  }
-  MUST(aiinfra_kv_get_stats(s.kv, &stats, &stories_err));
-  assert_int_equal(stats.fetches > 0, spill_bytes > 0);
-  assert_true(stats.evictions > 0 && stats.fetches <= stats.spills && stats.spills <= stats.evictions);
-  stories_close(&s);
-}
-
-static void test_second_tier(void **state)
-{
-  (void)state;
-  static char texts[8][1024];
-  stories s;
-  ask_alone(texts);
-  stories_open(&s, 1, NULL);
-  aiinfra_kv_stats kv = {.struct_size = sizeof kv};
-  MUST(aiinfra_kv_get_stats(s.kv, &kv, &stories_err));
-  stories_close(&s);
-  const uint64_t many = kv.block_bytes * 200;
-  second_tier(NULL, kv.block_bytes * 12, 0, texts);
-  second_tier(NULL, kv.block_bytes * 12, many, texts);
-  second_tier("/tmp", kv.block_bytes * 12, many, texts);
-}
-
 static void test_sampling_repeats_with_its_seed(void **state)
 {
   (void)state;
@@ -506,7 +461,6 @@ int main(void)
       cmocka_unit_test(test_text_does_not_depend_on_the_batch),
       cmocka_unit_test(test_text_survives_preemption),
       cmocka_unit_test(test_prefix_cache),
-      cmocka_unit_test(test_second_tier),
       cmocka_unit_test(test_sampling_repeats_with_its_seed),
       cmocka_unit_test(test_stop_strings),
       cmocka_unit_test(test_refusals),

@@ -418,6 +418,24 @@ class Look(Case):
         self.bad(1, *words, "--kv-spill", "2", "--kv-spill-dir", self.dir + "/none", said="second tier")
         self.bad(1, *words, "--kv-spill-dir", self.dir, said="spill_bytes")
 
+    @needs_nano
+    def test_kv_file(self):
+        """The second process finds the prompt of the first; a damaged file is told and made anew."""
+        path = os.path.join(self.dir, "cache.kv")
+        words = ["run", NANO, "-p", "word " * 40, "-n", "4", "--greedy", "--stats", "--kv-file", path]
+        first, stats = self.good(*words)
+        self.assertIn(", 0 of them cached", stats)
+        again, stats = self.good(*words)
+        self.assertEqual(again, first)
+        self.assertRegex(stats, r", [1-9]\d* of them cached")
+        with open(path, "r+b") as file:
+            file.seek(3000)
+            file.write(b"damage")
+        third, stats = self.good(*words)
+        self.assertEqual(third, first)
+        self.assertIn("damaged", stats)
+        self.assertNotIn("damaged", self.good(*words)[1])
+
     @needs_stories
     def test_kv_type_that_does_not_fit(self):
         self.bad(1, "run", STORIES + "/stories260K.gguf", "--kv-type", "q8_0", said="multiples of 32")
