@@ -1,309 +1,337 @@
-/* products.cu - products of weights in panels with rows of activations.
+/* products.cu - products of weights in panels with few rows of activations, and which kernel takes a product.
  *
- * A sum has an order: over runs of 64 elements for floats, over blocks of 32 for quantised weights (kernels.h). Terms are
- * independent of each other, their sum is not. So the kernel for few rows makes the terms of a panel in parallel, as
- * pairs (a, b) in shared memory, and then one thread a row and column adds them up: sum = fma(a, b, sum). The kernel for
- * many rows gives the integers to tensor cores, a block of 32 at a time, and each thread goes over the blocks in order.
- * No result depends on which kernel, how many rows, or where in the grid.
+ * Weights are streamed once for up to four rows. The terms of a sum are independent of each other, only their sum has an
+ * order. So four threads take a unit of a panel, 64 elements of floats or a block of 32, each four of its rows: they make
+ * terms as pairs (a, b) in shared memory. Then one thread a row and column adds them up, sum = fma(a, b, sum), while the
+ * next units' weights are on their way.
  */
-#include "kernels/cuda/device.h"
+#include "kernels/cuda/activation.h"
+#include "kernels/cuda/product.h"
 
 using namespace aii;
 
 enum {
-  WARPS = THREADS / WARP,
-  UNITS = 32,     /* terms made at a time, of each row and column */
-  FEW_COLS = 4,   /* columns of a block of the first kernel */
-  MANY = 16,      /* columns that are worth the second one */
-  MANY_WARPS = 4, /* panels of a block of it */
-  MANY_TILES = 4  /* times 8 columns of a warp of it */
+  ROWS = 4, /* of a panel, that a thread takes */
+  QUADS = AII_PANEL / ROWS,
+  FEW_COLS = 4, /* columns of a block */
+  MOST_FEW = 15 /* columns that are not worth the kernels for many */
 };
 
-__constant__ int8_t iq4_levels[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
-__constant__ int8_t fp4_levels[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+/* A block of threads with so many columns. */
+template <aii_fmt F, int COLS> struct shape {
+  static const bool floats = F == AII_FMT_F32 || F == AII_FMT_F16 || F == AII_FMT_BF16;
+  static const int units = COLS == 1 ? 64 : 32; /* made at a time */
+  static const int threads = units * QUADS;
+  static const int terms = aii_panel_has_min(F) ? 2 : 1; /* of a unit */
+  static const int cells = AII_PANEL * COLS;
+  static const int stride = terms * cells + 1; /* of a unit; odd: against bank conflicts */
+};
 
-/* ---- a block of 32 elements of a panel ---- */
+/* ---- four rows of a block of 32 ---- */
 
-/* Elements 4 g .. 4 g + 3 of a row, as four int8. */
-template <aii_fmt F> __device__ inline uint32_t levels(const uint32_t *block, uint32_t row, uint32_t g)
+template <aii_fmt F> struct piece {
+  static const int vectors = aii_panel_bits(F);
+  uint32_t code[vectors][ROWS];
+  uint32_t side[4], head[4]; /* scales and minima as they lie there: two halves, or four bytes, a word */
+};
+
+template <aii_fmt F> __device__ inline void load_piece(const unsigned char *panel, uint32_t b, uint32_t quad, piece<F> &w)
 {
-  const uint32_t bits = aii_panel_bits(F);
-  if (bits == 8) return block[16 * g + row] ^ 0x80808080u;
-  uint32_t code = block[16 * (g % 4) + row] >> (4 * (g / 4)) & 0x0f0f0f0fu;
-  if (bits == 5) code |= (block[64 + row] >> g & 0x01010101u) << 4;
-  if (bits == 6) code |= (block[64 + 16 * (g / 4) + row] >> (2 * (g % 4)) & 0x03030303u) << 4;
-  if (F == AII_FMT_IQ4_NL || F == AII_FMT_MXFP4) {
-    const int8_t *table = F == AII_FMT_IQ4_NL ? iq4_levels : fp4_levels;
-    uint32_t out = 0;
-    for (int i = 0; i < 4; i++) out |= (uint32_t)(uint8_t)table[code >> (8 * i) & 15] << (8 * i);
-    return out;
+  const unsigned char *unit = aii_panel_unit(F, panel, b), *block = aii_panel_at(F, panel, b),
+                      *side = block + aii_panel_codes(F);
+  for (int v = 0; v < piece<F>::vectors; v++) load_words<ROWS>(block + 64 * v + 16 * quad, w.code[v]);
+  if (aii_panel_is_k(F) || F == AII_FMT_MXFP4) {
+    w.side[0] = *(const uint32_t *)(side + 4 * quad);
+    if (F != AII_FMT_MXFP4) w.side[1] = *(const uint32_t *)(side + 16 + 4 * quad);
+  } else {
+    load_words<2>(side + 8 * quad, w.side);
+    if (aii_panel_has_min(F)) load_words<2>(side + 32 + 8 * quad, w.side + 2);
   }
-  return aii_panel_zero(F) != 0 ? __vsub4(code, 0x01010101u * (uint32_t)aii_panel_zero(F)) : code;
+  if (aii_panel_is_k(F)) load_words<2>(unit + 8 * quad, w.head);
+  if (aii_panel_is_k(F) && aii_panel_has_min(F)) load_words<2>(unit + 32 + 8 * quad, w.head + 2);
 }
 
-/* The scale of a half of a row's block. */
-template <aii_fmt F>
-__device__ inline float scale_of(const unsigned char *head, const unsigned char *scales, uint32_t row, uint32_t half)
+__device__ inline float half_at(const uint32_t *words, int i)
 {
-  if (F == AII_FMT_MXFP4) return e8m0_half(scales[row]);
-  if (F == AII_FMT_Q6_K) return float_of_half(load_u16(head + 2 * row)) * (float)(int8_t)scales[16 * half + row];
-  if (aii_panel_is_k(F)) return float_of_half(load_u16(head + 2 * row)) * (float)scales[row];
-  return float_of_half(load_u16(scales + 2 * row));
+  return float_of_half((uint16_t)(words[i / 2] >> (16 * (i % 2))));
 }
 
-template <aii_fmt F>
-__device__ inline float min_of(const unsigned char *head, const unsigned char *scales, uint32_t row)
+__device__ inline uint32_t byte_at(uint32_t word, int i)
 {
-  if (aii_panel_is_k(F)) return -(float_of_half(load_u16(head + 32 + 2 * row)) * (float)scales[16 + row]);
-  return float_of_half(load_u16(scales + 32 + 2 * row));
+  return word >> (8 * i) & 255;
 }
 
-/* ---- what both kernels know of their product ---- */
-
-struct matrix {
-  const unsigned char *w;
-  const float *bias;
-};
-
-__device__ inline matrix matrix_of(const aii_cuda_product &p, uint32_t i)
+/* Of row i; of the first or second half of its block. */
+template <aii_fmt F> __device__ inline float scale_of(const piece<F> &w, int i, int half)
 {
-  uint32_t mat = p.ids != NULL ? (uint32_t)p.ids[i] : p.n_mats > 1 ? i % p.n_mats : 0;
-  if (mat >= p.n_mats) mat = 0;
-  matrix m = {(const unsigned char *)p.w + mat * p.mat_bytes, p.bias != NULL ? p.bias + (size_t)mat * p.n_out : NULL};
-  return m;
+  if (F == AII_FMT_MXFP4) return e8m0_half((uint8_t)byte_at(w.side[0], i));
+  if (F == AII_FMT_Q6_K) return half_at(w.head, i) * (float)(int8_t)byte_at(w.side[half], i);
+  if (aii_panel_is_k(F)) return half_at(w.head, i) * (float)byte_at(w.side[0], i);
+  return half_at(w.side, i);
 }
 
-__device__ inline void put(const aii_cuda_product &p, const matrix &m, uint32_t row, uint32_t col, float v)
+template <aii_fmt F> __device__ inline float min_of(const piece<F> &w, int i)
 {
-  if (row >= p.n_out || col >= p.n) return;
-  float *y = p.y + (size_t)col * p.n_out + row;
-  if (m.bias != NULL) v += m.bias[row];
-  *y = p.accumulate ? *y + v : v;
+  return aii_panel_is_k(F) ? -(half_at(w.head + 2, i) * (float)byte_at(w.side[1], i)) : half_at(w.side + 2, i);
 }
 
-/* ---- few rows of activations ---- */
-
-/* Terms of a block. */
-template <aii_fmt F> struct terms {
-  static const int count = aii_panel_has_min(F) ? 2 : 1;
-};
-
-template <aii_fmt F>
-__device__ inline void quant_terms(const aii_cuda_product &p, const unsigned char *panel, uint32_t b, uint32_t row,
-                                   size_t col, float2 *out, uint32_t step)
+/* The sum of 32 products, or two sums of 16 times their scales. */
+template <aii_fmt F> __device__ inline float block_sum(const piece<F> &w, int i, const uint32_t level[8], const uint32_t x[8])
 {
-  const unsigned char *head = aii_panel_unit(F, panel, b), *block = aii_panel_at(F, panel, b),
-                      *scales = block + aii_panel_codes(F);
-  const uint32_t *x = (const uint32_t *)(p.x_q8.q + col * p.n_in) + 8 * b;
-  size_t at = col * (p.n_in / AII_QBLOCK) + b;
-  float both = 0;
   int sum = 0;
+  float first = 0;
   for (int g = 0; g < 8; g++) {
-    sum = __dp4a((int)levels<F>((const uint32_t *)block, row, g), (int)x[g], sum);
-    if (F != AII_FMT_Q6_K || g % 4 != 3) continue;
-    both = fmaf((float)sum, scale_of<F>(head, scales, row, g / 4), both);
+    sum = __dp4a((int)level[g], (int)x[g], sum);
+    if (F != AII_FMT_Q6_K || g != 3) continue;
+    first = (float)sum * scale_of<F>(w, i, 0);
     sum = 0;
   }
-  out[0] = F == AII_FMT_Q6_K ? make_float2(both, p.x_q8.d[at])
-                             : make_float2((float)sum, scale_of<F>(head, scales, row, 0) * p.x_q8.d[at]);
-  if (aii_panel_has_min(F)) out[step] = make_float2(min_of<F>(head, scales, row), p.x_q8.s[at]);
+  return F == AII_FMT_Q6_K ? fmaf((float)sum, scale_of<F>(w, i, 1), first) : (float)sum;
 }
 
-template <aii_fmt F> __device__ inline float element(const unsigned char *panel, size_t i)
+/* Terms of unit b, to out[row][..]; first: the column of the product. */
+template <aii_fmt F, int COLS>
+__device__ inline void quant_terms(const aii_cuda_product &p, const piece<F> &w, uint32_t b, uint32_t first, uint32_t cols,
+                                   float2 *out)
 {
-  if (F == AII_FMT_F32) return ((const float *)panel)[i];
-  uint16_t h = ((const uint16_t *)panel)[i];
-  return F == AII_FMT_F16 ? float_of_half(h) : float_of_bf16(h);
-}
-
-template <aii_fmt F>
-__device__ inline void float_term(const aii_cuda_product &p, const unsigned char *panel, uint32_t u, uint32_t row,
-                                  size_t col, float2 *out)
-{
-  const float *x = p.x + col * p.n_in;
-  uint32_t end = min(u * AII_RUN + AII_RUN, p.n_in);
-  float run = 0;
-  for (uint32_t k = u * AII_RUN; k < end; k++) run = fmaf(element<F>(panel, (size_t)k * AII_PANEL + row), x[k], run);
-  out[0] = make_float2(run, 1);
-}
-
-/* Column c of a block is pair blockIdx.y * FEW_COLS + c; with several matrices a block has one column. */
-template <aii_fmt F, bool QUANT> __global__ void few(aii_cuda_product p, size_t panel_bytes, uint32_t n_units)
-{
-  const int T = terms<F>::count, CELLS = AII_PANEL * FEW_COLS;
-  __shared__ float2 shared[UNITS * T * CELLS];
-  const bool one = p.ids != NULL || p.n_mats > 1;
-  const uint32_t first = blockIdx.y * (one ? 1 : FEW_COLS), cols = one ? 1 : min((uint32_t)FEW_COLS, p.n - first);
-  const matrix m = matrix_of(p, first);
-  const unsigned char *panel = m.w + blockIdx.x * panel_bytes;
-  const uint32_t t = threadIdx.x, row = t % AII_PANEL, cell = t;
-  float sum = 0;
-  for (uint32_t at = 0; at < n_units; at += UNITS) {
-    uint32_t n = min((uint32_t)UNITS, n_units - at);
-    for (uint32_t u = t / AII_PANEL; u < n; u += THREADS / AII_PANEL)
-      for (uint32_t c = 0; c < cols; c++) {
-        float2 *out = shared + (u * T * FEW_COLS + c) * AII_PANEL + row;
-        if (QUANT) quant_terms<F>(p, panel, at + u, row, (first + c) / p.repeat, out, CELLS);
-        else float_term<F>(p, panel, at + u, row, (first + c) / p.repeat, out);
-      }
-    __syncthreads();
-    if (cell < AII_PANEL * cols)
-      for (uint32_t u = 0; u < n * T; u++) sum = fmaf(shared[u * CELLS + cell].x, shared[u * CELLS + cell].y, sum);
-    __syncthreads();
+  const int bits = aii_panel_bits(F), cells = shape<F, COLS>::cells;
+  uint32_t x[COLS][8];
+  float d[COLS], s[COLS];
+  for (int c = 0; c < COLS; c++) {
+    size_t col = (first + min((uint32_t)c, cols - 1)) / p.repeat, at = col * (p.n_in / AII_QBLOCK) + b;
+    load_words<8>(p.x_q8.q + col * p.n_in + AII_QBLOCK * b, x[c]);
+    d[c] = p.x_q8.d[at];
+    s[c] = aii_panel_has_min(F) ? p.x_q8.s[at] : 0;
   }
-  if (cell < AII_PANEL * cols) put(p, m, blockIdx.x * AII_PANEL + row, first + cell / AII_PANEL, sum);
-}
-
-/* ---- many: a warp takes a panel and 8 columns at a time ---- */
-
-/* c += a b over 32 (or 16) int8: the fragments of mma.m16n8k32 (k16) as PTX defines them. Lane: g = lane / 4, t = lane % 4.
- * a[0], a[1]: elements 4 t of rows g, g + 8; a[2], a[3]: elements 16 + 4 t. b: the same of column g. c: columns 2 t and
- * 2 t + 1 of rows g, g + 8. */
-__device__ inline void mma_k32(int c[4], const uint32_t a[4], const uint32_t b[2])
-{
-#ifdef __CUDACC__
-  asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-      : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
-#else
-  cuda_on_cpu::mma_s8(c, a, b, 2);
-#endif
-}
-
-__device__ inline void mma_k16(int c[4], const uint32_t a[2], uint32_t b)
-{
-#ifdef __CUDACC__
-  asm("mma.sync.aligned.m16n8k16.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%0,%1,%2,%3};"
-      : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
-      : "r"(a[0]), "r"(a[1]), "r"(b));
-#else
-  cuda_on_cpu::mma_s8(c, a, &b, 1);
-#endif
-}
-
-/* Adds block b to the sums of rows g, g + 8 (i / 2) and columns 2 t, 2 t + 1 (i % 2). */
-template <aii_fmt F>
-__device__ inline void add_block(const aii_cuda_product &p, uint32_t b, uint32_t col, const uint32_t a[4],
-                                 const float scales[2][2], const float mins[2], float sum[4])
-{
-  const uint32_t lane = threadIdx.x % WARP, g = lane / 4, t = lane % 4, mine = min(col + g, p.n - 1),
-                 n_blocks = p.n_in / AII_QBLOCK;
-  const uint32_t *x = (const uint32_t *)(p.x_q8.q + (size_t)mine * p.n_in) + 8 * b;
-  const uint32_t xs[2] = {x[t], x[t + 4]};
-  size_t cols[2] = {min(col + 2 * t, p.n - 1), min(col + 2 * t + 1, p.n - 1)};
-  float d[2] = {p.x_q8.d[cols[0] * n_blocks + b], p.x_q8.d[cols[1] * n_blocks + b]};
-  if (F == AII_FMT_Q6_K) {
-    int low[4] = {0}, high[4] = {0};
-    mma_k16(low, a, xs[0]);
-    mma_k16(high, a + 2, xs[1]);
-    for (int i = 0; i < 4; i++) {
-      float both = fmaf((float)high[i], scales[1][i / 2], (float)low[i] * scales[0][i / 2]);
-      sum[i] = fmaf(both, d[i % 2], sum[i]);
+  for (int i = 0; i < ROWS; i++) {
+    uint32_t level[8];
+    for (int g = 0; g < 8; g++)
+      level[g] = levels<F>(w.code[bits == 8 ? g : g % 4][i], bits < 5 || bits > 6 ? 0 : w.code[bits == 5 ? 4 : 4 + g / 4][i], g);
+    for (int c = 0; c < COLS; c++) {
+      float2 *to = out + c * AII_PANEL + i;
+      float sum = block_sum<F>(w, i, level, x[c]);
+      to[0] = make_float2(sum, F == AII_FMT_Q6_K ? d[c] : scale_of<F>(w, i, 0) * d[c]);
+      if (aii_panel_has_min(F)) to[cells] = make_float2(min_of<F>(w, i), s[c]);
     }
+  }
+}
+
+/* ---- four rows of a run of 64 floats ---- */
+
+/* Elements k .. k + 3, of which n are there. */
+__device__ inline void load_inputs(const float *x, uint32_t n, bool aligned, float out[4])
+{
+  if (aligned) {
+    load_floats<AII_FMT_F32, 4>((const unsigned char *)x, out);
     return;
   }
-  int c[4] = {0};
-  mma_k32(c, a, xs);
-  for (int i = 0; i < 4; i++) sum[i] = fmaf((float)c[i], scales[0][i / 2] * d[i % 2], sum[i]);
-  if (aii_panel_has_min(F))
-    for (int i = 0; i < 4; i++) sum[i] = fmaf(mins[i / 2], p.x_q8.s[cols[i % 2] * n_blocks + b], sum[i]);
+  for (uint32_t i = 0; i < 4; i++) out[i] = i < n ? x[i] : 0;
 }
 
-template <aii_fmt F> __global__ void many(aii_cuda_product p, size_t panel_bytes, uint32_t n_panels)
+template <aii_fmt F, int COLS>
+__device__ inline void float_terms(const aii_cuda_product &p, const unsigned char *panel, uint32_t u, uint32_t quad,
+                                   uint32_t first, uint32_t cols, float2 *out)
 {
-  const uint32_t number = blockIdx.x * MANY_WARPS + threadIdx.x / WARP, lane = threadIdx.x % WARP, g = lane / 4,
-                 t = lane % 4, col = blockIdx.y * 8 * MANY_TILES;
-  if (number >= n_panels) return; /* a whole warp */
-  const matrix m = matrix_of(p, 0);
-  const unsigned char *panel = m.w + number * panel_bytes;
-  float sums[MANY_TILES][4] = {{0}};
-  for (uint32_t b = 0; b < p.n_in / AII_QBLOCK; b++) {
-    const unsigned char *head = aii_panel_unit(F, panel, b), *block = aii_panel_at(F, panel, b),
-                        *s = block + aii_panel_codes(F);
-    const uint32_t *words = (const uint32_t *)block;
-    const uint32_t a[4] = {levels<F>(words, g, t), levels<F>(words, g + 8, t), levels<F>(words, g, t + 4),
-                           levels<F>(words, g + 8, t + 4)};
-    float scales[2][2] = {{scale_of<F>(head, s, g, 0), scale_of<F>(head, s, g + 8, 0)}, {0, 0}}, mins[2] = {0, 0};
-    for (int i = 0; i < 2; i++) {
-      if (F == AII_FMT_Q6_K) scales[1][i] = scale_of<F>(head, s, g + 8 * i, 1);
-      if (aii_panel_has_min(F)) mins[i] = min_of<F>(head, s, g + 8 * i);
-    }
-    for (int i = 0; i < MANY_TILES; i++) add_block<F>(p, b, col + 8 * i, a, scales, mins, sums[i]);
+  const uint32_t end = min(u * AII_RUN + AII_RUN, p.n_in);
+  const bool aligned = p.n_in % 4 == 0 && (uintptr_t)p.x % 16 == 0;
+  float run[COLS][ROWS] = {{0}};
+#pragma unroll 4
+  for (uint32_t k = u * AII_RUN; k < end; k += 4) {
+    const uint32_t n = min(end - k, 4u);
+    float x[COLS][4], w[4][ROWS];
+    for (int c = 0; c < COLS; c++)
+      load_inputs(p.x + (size_t)((first + min((uint32_t)c, cols - 1)) / p.repeat) * p.n_in + k, n, aligned, x[c]);
+    for (uint32_t j = 0; j < 4; j++)
+      load_floats<F, ROWS>(panel + ((size_t)(j < n ? k + j : k) * AII_PANEL + ROWS * quad) * float_bytes<F>::each, w[j]);
+    for (uint32_t j = 0; j < 4; j++)
+      for (int c = 0; c < COLS; c++)
+        for (int i = 0; i < ROWS; i++) run[c][i] = fmaf(w[j][i], x[c][j], run[c][i]);
   }
-  for (int i = 0; i < MANY_TILES; i++)
-    for (int j = 0; j < 4; j++)
-      put(p, m, number * AII_PANEL + g + 8 * (j / 2), col + 8 * i + 2 * t + j % 2, sums[i][j]);
+  for (int c = 0; c < COLS; c++)
+    for (int i = 0; i < ROWS; i++) out[c * AII_PANEL + i] = make_float2(run[c][i], 1);
+}
+
+/* ---- a panel: all its units, then their sums ---- */
+
+/* The sum of row cell % 16 and column cell / 16, for threads that are a cell. */
+template <aii_fmt F, int COLS>
+__device__ inline float panel_sum(const aii_cuda_product &p, const unsigned char *panel, uint32_t first, uint32_t cols,
+                                  float2 *shared)
+{
+  typedef shape<F, COLS> S;
+  const uint32_t unit = threadIdx.x / QUADS, quad = threadIdx.x % QUADS, each = S::floats ? AII_RUN : AII_QBLOCK,
+                 n_units = (p.n_in + each - 1) / each;
+  float2 *out = shared + unit * S::stride + ROWS * quad;
+  const float2 *terms = shared + threadIdx.x;
+  piece<F> w;
+  float sum = 0;
+  if (!S::floats && unit < n_units) load_piece<F>(panel, unit, quad, w);
+  for (uint32_t at = 0; at < n_units; at += S::units) {
+    const uint32_t mine = at + unit, n = min((uint32_t)S::units, n_units - at);
+    if (mine < n_units) {
+      if (S::floats) float_terms<F, COLS>(p, panel, mine, quad, first, cols, out);
+      else quant_terms<F, COLS>(p, w, mine, first, cols, out);
+    }
+    __syncthreads();
+    if (!S::floats && mine + S::units < n_units) load_piece<F>(panel, mine + S::units, quad, w);
+    if (threadIdx.x < S::cells) {
+#pragma unroll 8
+      for (uint32_t u = 0; u < n; u++)
+        for (int t = 0; t < S::terms; t++) {
+          float2 term = terms[u * S::stride + t * S::cells];
+          sum = fmaf(term.x, term.y, sum);
+        }
+    }
+    __syncthreads();
+  }
+  return sum;
+}
+
+/* ---- kernels ---- */
+
+struct few_products {
+  aii_cuda_product p[AII_CUDA_MAX_PRODUCTS];
+  uint32_t begin[AII_CUDA_MAX_PRODUCTS]; /* block of the grid where each begins */
+  uint32_t n;
+};
+
+/* Column c of a block is pair blockIdx.y * COLS + c; where matrices take turns a block has one column. */
+template <aii_fmt F, int COLS> __global__ void __launch_bounds__(shape<F, COLS>::threads) few(few_products all, size_t panel_bytes)
+{
+  typedef shape<F, COLS> S;
+  __shared__ float2 shared[S::units * S::stride];
+  uint32_t at = 0;
+  for (uint32_t i = 1; i < all.n; i++) at = blockIdx.x >= all.begin[i] ? i : at;
+  const aii_cuda_product &p = all.p[at];
+  const uint32_t number = blockIdx.x - all.begin[at], first = blockIdx.y * COLS, cols = min((uint32_t)COLS, p.n - first);
+  const matrix m = matrix_of(p, first);
+  float sum = panel_sum<F, COLS>(p, m.w + number * panel_bytes, first, cols, shared);
+  if (threadIdx.x < AII_PANEL * cols)
+    put(p, m, number * AII_PANEL + threadIdx.x % AII_PANEL, first + threadIdx.x / AII_PANEL, sum);
+}
+
+__device__ inline float biased(const matrix &m, uint32_t row, uint32_t n_rows, float v)
+{
+  return m.bias != NULL && row < n_rows ? v + m.bias[row] : v;
+}
+
+/* A block takes two panels of both matrices, as 32 results make a block of q8. */
+template <aii_fmt F, int COLS>
+__global__ void __launch_bounds__(shape<F, COLS>::threads) few_gated(aii_cuda_product gate, aii_cuda_product up, int act,
+                                                                     size_t panel_bytes, aii_cuda_q8 q8)
+{
+  typedef shape<F, COLS> S;
+  __shared__ float2 shared[S::units * S::stride];
+  __shared__ float results[COLS][AII_QBLOCK];
+  const uint32_t first = blockIdx.y * COLS, cols = min((uint32_t)COLS, gate.n - first), n_out = gate.n_out;
+  const matrix g = matrix_of(gate, 0), u = matrix_of(up, 0);
+  for (uint32_t half = 0; half < 2; half++) {
+    const uint32_t number = 2 * blockIdx.x + half, row = number * AII_PANEL + threadIdx.x % AII_PANEL;
+    if (number * AII_PANEL >= n_out) break;
+    float a = panel_sum<F, COLS>(gate, g.w + number * panel_bytes, first, cols, shared);
+    float b = panel_sum<F, COLS>(up, u.w + number * panel_bytes, first, cols, shared);
+    if (threadIdx.x >= AII_PANEL * cols) continue;
+    float v = activated(act, biased(g, row, n_out, a), biased(u, row, n_out, b));
+    results[threadIdx.x / AII_PANEL][row % AII_QBLOCK] = v;
+    if (row < n_out) gate.y[(size_t)(first + threadIdx.x / AII_PANEL) * n_out + row] = v;
+  }
+  if (q8.q == NULL) return;
+  __syncthreads();
+  const uint32_t col = threadIdx.x / WARP, lane = threadIdx.x % WARP;
+  if (col < cols) put_q8(results[col][lane], (size_t)(first + col) * n_out + blockIdx.x * AII_QBLOCK + lane, q8);
 }
 
 /* ---- launches ---- */
 
-static const uint32_t MAX_GRID = 65535; /* of blocks in y */
-
-/* Columns `first` on, at most as many as a grid has. */
-static aii_cuda_product part_of(const aii_cuda_product &p, size_t first, size_t most)
+template <aii_fmt F, int COLS>
+static void launch_few(aii_cuda_stream stream, const few_products &whole, size_t panel_bytes)
 {
-  aii_cuda_product part = p;
-  size_t n_blocks = p.n_in / AII_QBLOCK, col = first / p.repeat;
-  part.n = (uint32_t)(p.n - first < most ? p.n - first : most);
-  part.y += first * p.n_out;
-  if (p.ids != NULL) part.ids += first;
-  if (p.x != NULL) part.x += col * p.n_in;
-  if (p.x_q8.q != NULL) {
-    part.x_q8.q += col * p.n_in;
-    part.x_q8.d += col * n_blocks;
-    part.x_q8.s += col * n_blocks;
-  }
-  return part;
-}
-
-template <aii_fmt F, bool QUANT>
-static void launch_few(aii_cuda_stream stream, const aii_cuda_product &whole, size_t panel_bytes)
-{
-  const bool one = whole.ids != NULL || whole.n_mats > 1;
-  const uint32_t each = one ? 1 : FEW_COLS, n_units = blocks_for(whole.n_in, QUANT ? AII_QBLOCK : AII_RUN);
-  const size_t most = (size_t)MAX_GRID / whole.n_mats * whole.n_mats / whole.repeat * whole.repeat * each;
-  for (size_t first = 0; first < whole.n; first += most) {
-    const aii_cuda_product p = part_of(whole, first, most);
-    auto kernel = few<F, QUANT>;
-    AII_LAUNCH(kernel, dim3(blocks_for(p.n_out, AII_PANEL), blocks_for(p.n, each)), THREADS, stream, p, panel_bytes,
-               n_units);
+  const aii_cuda_product &p = whole.p[0];
+  const size_t most = (size_t)MAX_GRID / p.n_mats * p.n_mats / p.repeat * p.repeat * COLS;
+  few_products part = whole;
+  for (size_t first = 0; first < p.n; first += most) {
+    uint32_t blocks = 0;
+    for (uint32_t i = 0; i < whole.n; i++) {
+      part.p[i] = part_of(whole.p[i], first, most);
+      part.begin[i] = blocks;
+      blocks += blocks_for(whole.p[i].n_out, AII_PANEL);
+    }
+    auto kernel = few<F, COLS>;
+    const int threads = shape<F, COLS>::threads;
+    AII_LAUNCH(kernel, dim3(blocks, blocks_for(part.p[0].n, COLS)), threads, stream, part, panel_bytes);
   }
 }
 
-template <aii_fmt F> static void launch_many(aii_cuda_stream stream, const aii_cuda_product &whole, size_t panel_bytes)
+template <aii_fmt F> static void multiply_few(aii_cuda_stream stream, const few_products &all)
 {
-  const uint32_t n_panels = blocks_for(whole.n_out, AII_PANEL), each = 8 * MANY_TILES;
-  for (size_t first = 0; first < whole.n; first += (size_t)MAX_GRID * each) {
-    const aii_cuda_product p = part_of(whole, first, (size_t)MAX_GRID * each);
-    auto kernel = many<F>;
-    AII_LAUNCH(kernel, dim3(blocks_for(n_panels, MANY_WARPS), blocks_for(p.n, each)), MANY_WARPS * WARP, stream, p,
-               panel_bytes, n_panels);
-  }
+  const size_t panel_bytes = panel_bytes_of(all.p[0]);
+  if (all.p[0].n == 1 || takes_turns(all.p[0])) launch_few<F, 1>(stream, all, panel_bytes);
+  else launch_few<F, FEW_COLS>(stream, all, panel_bytes);
+}
+
+template <aii_fmt F, int COLS>
+static void launch_gated(aii_cuda_stream stream, int act, const aii_cuda_product &gate, const aii_cuda_product &up,
+                         const aii_cuda_q8 &q8)
+{
+  const size_t panel_bytes = panel_bytes_of(gate);
+  auto kernel = few_gated<F, COLS>;
+  const int threads = shape<F, COLS>::threads;
+  AII_LAUNCH(kernel, dim3(blocks_for(gate.n_out, AII_QBLOCK), blocks_for(gate.n, COLS)), threads, stream, gate, up, act,
+             panel_bytes, q8);
 }
 
 template <aii_fmt F>
-static void multiply_quantised(aii_cuda_stream stream, const aii_cuda_product &p, size_t panel_bytes)
+static void multiply_gated(aii_cuda_stream stream, int act, const aii_cuda_product &gate, const aii_cuda_product &up,
+                           const aii_cuda_q8 &q8)
 {
-  const bool one = p.ids != NULL || p.n_mats > 1 || p.repeat > 1;
-  if (p.n >= MANY && !one) launch_many<F>(stream, p, panel_bytes);
-  else launch_few<F, true>(stream, p, panel_bytes);
+  if (gate.n == 1) launch_gated<F, 1>(stream, act, gate, up, q8);
+  else launch_gated<F, FEW_COLS>(stream, act, gate, up, q8);
 }
 
-void aii_cuda_multiply(aii_cuda_stream stream, const aii_cuda_product *p)
-{
-  const size_t bytes = p->mat_bytes / blocks_for(p->n_out, AII_PANEL);
-  switch (p->fmt) {
-    case AII_FMT_F32: launch_few<AII_FMT_F32, false>(stream, *p, bytes); break;
-    case AII_FMT_F16: launch_few<AII_FMT_F16, false>(stream, *p, bytes); break;
-    case AII_FMT_BF16: launch_few<AII_FMT_BF16, false>(stream, *p, bytes); break;
-#define QUANTISED(NAME, ...) \
-  case AII_FMT_##NAME: multiply_quantised<AII_FMT_##NAME>(stream, *p, bytes); break;
-      QUANTISED(Q8_0)
-      QUANTISED(Q4_0)
-      AII_PANEL_FORMATS(QUANTISED)
-#undef QUANTISED
-    default: break;
+#define AII_OF_FORMAT(fmt, function, ...)                                             \
+  switch (fmt) {                                                                      \
+    case AII_FMT_F32: function<AII_FMT_F32>(__VA_ARGS__); break;                      \
+    case AII_FMT_F16: function<AII_FMT_F16>(__VA_ARGS__); break;                      \
+    case AII_FMT_BF16: function<AII_FMT_BF16>(__VA_ARGS__); break;                    \
+    case AII_FMT_Q8_0: function<AII_FMT_Q8_0>(__VA_ARGS__); break;                    \
+    case AII_FMT_Q4_0: function<AII_FMT_Q4_0>(__VA_ARGS__); break;                    \
+    case AII_FMT_Q4_1: function<AII_FMT_Q4_1>(__VA_ARGS__); break;                    \
+    case AII_FMT_Q5_0: function<AII_FMT_Q5_0>(__VA_ARGS__); break;                    \
+    case AII_FMT_Q5_1: function<AII_FMT_Q5_1>(__VA_ARGS__); break;                    \
+    case AII_FMT_Q4_K: function<AII_FMT_Q4_K>(__VA_ARGS__); break;                    \
+    case AII_FMT_Q5_K: function<AII_FMT_Q5_K>(__VA_ARGS__); break;                    \
+    case AII_FMT_Q6_K: function<AII_FMT_Q6_K>(__VA_ARGS__); break;                    \
+    case AII_FMT_IQ4_NL: function<AII_FMT_IQ4_NL>(__VA_ARGS__); break;                \
+    case AII_FMT_MXFP4: function<AII_FMT_MXFP4>(__VA_ARGS__); break;                  \
+    default: break;                                                                   \
   }
+
+static bool is_many(const aii_cuda_product &p)
+{
+  return p.n > MOST_FEW && !takes_turns(p);
+}
+
+void aii_cuda_multiply(aii_cuda_stream stream, const aii_cuda_product *p, uint32_t n)
+{
+  bool done[AII_CUDA_MAX_PRODUCTS] = {false};
+  for (uint32_t i = 0; i < n; i++) {
+    if (done[i] || (is_many(p[i]) && (multiply_floats(stream, p[i]) || multiply_many(stream, p[i])))) continue;
+    few_products all = {};
+    for (uint32_t j = i; j < n; j++) {
+      if (p[j].fmt != p[i].fmt || p[j].n_in != p[i].n_in) continue;
+      all.p[all.n++] = p[j];
+      done[j] = true;
+    }
+    AII_OF_FORMAT(p[i].fmt, multiply_few, stream, all)
+  }
+}
+
+bool aii_cuda_multiply_gated(aii_cuda_stream stream, int act, const aii_cuda_product *gate, const aii_cuda_product *up,
+                             aii_cuda_q8 q8)
+{
+  if (gate->fmt != up->fmt || gate->n > MOST_FEW || takes_turns(*gate)) return false;
+  AII_OF_FORMAT(gate->fmt, multiply_gated, stream, act, *gate, *up, q8)
+  return true;
 }
 
 /* ---- matrices of one row: 16 threads take a product ---- */

@@ -40,6 +40,8 @@ static aiinfra_status told(aiinfra_error *err, cudaError_t rc, const char *what,
 aii_cuda *aii_cuda_enter(aii_backend *be)
 {
   aii_cuda *cuda = aii_cuda_of(be);
+  cuda->ready = cuda->made;
+  cuda->made.x = NULL;
   if (cuda->failed != AIINFRA_OK || cuda->spoiled) return NULL;
   return aii_cuda_check(cuda, cudaSetDevice(cuda->device), "choosing the device") ? cuda : NULL;
 }
@@ -144,6 +146,11 @@ aii_fmt aii_cuda_panel_fmt(const aii_weight *w)
 {
   aii_fmt fmt = aii_cuda_fmt(w->type);
   return fmt < AII_FMT_PACKED ? fmt : AII_FMT_F32;
+}
+
+bool aii_cuda_takes_q8(const aii_weight *w)
+{
+  return w->n_out > 1 && aii_fmt_takes_q8(aii_cuda_panel_fmt(w));
 }
 
 size_t aii_cuda_mat_bytes(const aii_weight *w)
@@ -253,12 +260,14 @@ aiinfra_status aii_cuda_upload(aii_backend *be, aii_weight *w, aiinfra_error *er
   if (rc != AIINFRA_OK) return rc;
   w->device_bytes = bytes;
   rc = vector ? upload_rows(cuda, w, err) : upload_panels(cuda, w, err);
+  cuda->n_q8 += aii_cuda_takes_q8(w);
   if (rc != AIINFRA_OK) aii_cuda_unload(be, w);
   return rc;
 }
 
 void aii_cuda_unload(aii_backend *be, aii_weight *w)
 {
+  if (w->device != NULL) aii_cuda_of(be)->n_q8 -= aii_cuda_takes_q8(w);
   if (!w->adopted) aii_cuda_release(be, w->device, w->device_bytes);
   w->device = NULL;
   w->device_bytes = 0;
@@ -276,12 +285,13 @@ void aii_cuda_destroy(aii_backend *be)
     aii_cuda_shortlist_free(cuda);
     aii_cuda_graphs_free(cuda);
     (void)cudaFree(cuda->scratch.ptr);
+    for (int i = 0; i < 2; i++) (void)cudaFree(cuda->q8[i].ptr);
     (void)cudaStreamDestroy(cuda->stream);
   }
   aii_del(be->mem, cuda, sizeof *cuda);
 }
 
-static aiinfra_status find_device(int32_t device, aiinfra_error *err)
+static aiinfra_status find_device(int32_t device, uint32_t *n_sms, aiinfra_error *err)
 {
   int n = 0;
   struct cudaDeviceProp p;
@@ -298,19 +308,22 @@ static aiinfra_status find_device(int32_t device, aiinfra_error *err)
   if (p.major < LEAST_MAJOR)
     return aii_fail(err, AIINFRA_ENOTSUP, "CUDA device %d (%s) has compute capability %d.%d; %d.0 is the least", device,
                     p.name, p.major, p.minor, LEAST_MAJOR);
+  *n_sms = (uint32_t)p.multiProcessorCount;
   return AIINFRA_OK;
 }
 
 static aiinfra_status create(aii_mem *mem, aii_pool *pool, int32_t device, aii_backend **out, aiinfra_error *err)
 {
   *out = NULL;
-  aiinfra_status rc = find_device(device, err);
+  uint32_t n_sms = 1;
+  aiinfra_status rc = find_device(device, &n_sms, err);
   if (rc != AIINFRA_OK) return rc;
   aii_cuda *cuda = aii_new(mem, sizeof *cuda);
   if (cuda == NULL) return aii_fail(err, AIINFRA_ENOMEM, "no memory for the CUDA backend");
   cuda->base = (aii_backend){.ops = &aii_cuda_ops, .mem = mem};
   cuda->pool = pool;
   cuda->device = device;
+  cuda->n_sms = n_sms;
   cudaError_t made = cudaSetDevice(device);
   if (made == cudaSuccess) made = cudaStreamCreate(&cuda->stream);
   if (made != cudaSuccess) {

@@ -19,7 +19,7 @@
 #define __device__
 #define __shared__ static
 #define __constant__ static const
-#define __launch_bounds__(threads)
+#define __launch_bounds__(...)
 
 struct float2 {
   float x, y;
@@ -28,6 +28,19 @@ static inline float2 make_float2(float x, float y)
 {
   return {x, y};
 }
+struct float4 {
+  float x, y, z, w;
+};
+static inline float4 make_float4(float x, float y, float z, float w)
+{
+  return {x, y, z, w};
+}
+struct uint2 {
+  uint32_t x, y;
+};
+struct alignas(16) uint4 {
+  uint32_t x, y, z, w;
+};
 struct dim3 {
   unsigned x, y, z;
   dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_)
@@ -35,7 +48,7 @@ struct dim3 {
   }
 };
 
-static dim3 threadIdx, blockIdx, blockDim, gridDim;
+inline dim3 threadIdx, blockIdx, blockDim, gridDim;
 
 using std::max;
 using std::min;
@@ -67,7 +80,7 @@ struct machine {
   const std::function<void()> *kernel;
 };
 
-static machine &it()
+inline machine &it()
 {
   static machine m;
   return m;
@@ -164,6 +177,7 @@ struct work {
 
 static inline void launch(dim3 grid, dim3 block, const std::function<void()> &kernel)
 {
+  fake_cuda_kernels++;
   if (fake_cuda_capture == NULL) return run_all(grid, block, kernel);
   fake_cuda_work *node = (fake_cuda_work *)calloc(1, sizeof *node);
   node->what = new work{grid, block, kernel};
@@ -241,6 +255,14 @@ template <class T> static T __shfl_down_sync(unsigned, T v, int by)
   unsigned lane = cuda_on_cpu::it().current % 32;
   return cuda_on_cpu::exchange(v, lane + (unsigned)by < 32 ? lane + (unsigned)by : lane);
 }
+/* Selects four of the eight bytes of b:a. */
+static inline uint32_t __byte_perm(uint32_t a, uint32_t b, uint32_t which)
+{
+  uint64_t both = (uint64_t)b << 32 | a;
+  uint32_t out = 0;
+  for (int i = 0; i < 4; i++) out |= (uint32_t)(uint8_t)(both >> (8 * (which >> (4 * i) & 7))) << (8 * i);
+  return out;
+}
 static inline int __dp4a(int a, int b, int c)
 {
   return c + cuda_on_cpu::byte_product((uint32_t)a, (uint32_t)b);
@@ -251,5 +273,7 @@ static inline uint32_t __vsub4(uint32_t a, uint32_t b)
   for (int i = 0; i < 32; i += 8) out |= (uint32_t)(uint8_t)((a >> i) - (b >> i)) << i;
   return out;
 }
+
+#include "async_copies.h"
 
 #endif
