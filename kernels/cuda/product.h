@@ -67,14 +67,19 @@ template <int N> __device__ inline void load_words(const void *p, uint32_t *out)
   }
 }
 
+/* Element i of those in words. */
+template <aii_fmt F> __device__ inline float float_in(const uint32_t *words, int i)
+{
+  return float_of<F>(F == AII_FMT_F32 ? words[i] : words[i / 2] >> (16 * (i % 2)) & 0xffffu);
+}
+
 /* N adjacent elements, N 4 or 8. */
 template <aii_fmt F, int N> __device__ inline void load_floats(const unsigned char *p, float *out)
 {
   const int n_words = F == AII_FMT_F32 ? N : N / 2;
   uint32_t words[n_words];
   load_words<n_words>(p, words);
-  for (int i = 0; i < N; i++)
-    out[i] = float_of<F>(F == AII_FMT_F32 ? words[i] : words[i / 2] >> (16 * (i % 2)) & 0xffffu);
+  for (int i = 0; i < N; i++) out[i] = float_in<F>(words, i);
 }
 
 /* ---- codes of quantised weights ---- */

@@ -128,25 +128,41 @@ __device__ inline void load_inputs(const float *x, uint32_t n, bool aligned, flo
   for (uint32_t i = 0; i < 4; i++) out[i] = i < n ? x[i] : 0;
 }
 
+/* N elements of a run from k on, of which n are there, added to the runs of four rows and all columns. The weights are
+ * asked for first, all at once. */
+template <aii_fmt F, int COLS, int N>
+__device__ inline void add_elements(const unsigned char *w, const float *const x[COLS], uint32_t k, uint32_t n, bool aligned,
+                                    float run[COLS][ROWS])
+{
+  const int words = ROWS * float_bytes<F>::each / 4;
+  uint32_t raw[N][words];
+  for (uint32_t j = 0; j < N; j++)
+    load_words<words>(w + (size_t)(j < n ? k + j : k) * AII_PANEL * float_bytes<F>::each, raw[j]);
+  for (uint32_t j = 0; j < N; j += 4) {
+    float in[COLS][4];
+    for (int c = 0; c < COLS; c++) load_inputs(x[c] + k + j, j < n ? n - j : 0, aligned && j < n, in[c]);
+    for (uint32_t e = 0; e < 4; e++)
+      for (int i = 0; i < ROWS; i++) {
+        float v = float_in<F>(raw[j + e], i);
+        for (int c = 0; c < COLS; c++) run[c][i] = fmaf(v, in[c][e], run[c][i]);
+      }
+  }
+}
+
 template <aii_fmt F, int COLS>
 __device__ inline void float_terms(const aii_cuda_product &p, const unsigned char *panel, uint32_t u, uint32_t quad,
                                    uint32_t first, uint32_t cols, float2 *out)
 {
+  const int at_once = F == AII_FMT_F32 ? 8 : 16;
   const uint32_t end = min(u * AII_RUN + AII_RUN, p.n_in);
   const bool aligned = p.n_in % 4 == 0 && (uintptr_t)p.x % 16 == 0;
+  const unsigned char *w = panel + ROWS * quad * float_bytes<F>::each;
+  const float *x[COLS];
   float run[COLS][ROWS] = {{0}};
-#pragma unroll 4
-  for (uint32_t k = u * AII_RUN; k < end; k += 4) {
-    const uint32_t n = min(end - k, 4u);
-    float x[COLS][4], w[4][ROWS];
-    for (int c = 0; c < COLS; c++)
-      load_inputs(p.x + (size_t)((first + min((uint32_t)c, cols - 1)) / p.repeat) * p.n_in + k, n, aligned, x[c]);
-    for (uint32_t j = 0; j < 4; j++)
-      load_floats<F, ROWS>(panel + ((size_t)(j < n ? k + j : k) * AII_PANEL + ROWS * quad) * float_bytes<F>::each, w[j]);
-    for (uint32_t j = 0; j < 4; j++)
-      for (int c = 0; c < COLS; c++)
-        for (int i = 0; i < ROWS; i++) run[c][i] = fmaf(w[j][i], x[c][j], run[c][i]);
-  }
+  for (int c = 0; c < COLS; c++) x[c] = p.x + (size_t)((first + min((uint32_t)c, cols - 1)) / p.repeat) * p.n_in;
+#pragma unroll 1
+  for (uint32_t k = u * AII_RUN; k < end; k += at_once)
+    add_elements<F, COLS, at_once>(w, x, k, min(end - k, (uint32_t)at_once), aligned, run);
   for (int c = 0; c < COLS; c++)
     for (int i = 0; i < ROWS; i++) out[c * AII_PANEL + i] = make_float2(run[c][i], 1);
 }
@@ -225,6 +241,7 @@ __global__ void __launch_bounds__(shape<F, COLS>::threads) few_gated(aii_cuda_pr
   __shared__ float results[COLS][AII_QBLOCK];
   const uint32_t first = blockIdx.y * COLS, cols = min((uint32_t)COLS, gate.n - first), n_out = gate.n_out;
   const matrix g = matrix_of(gate, 0), u = matrix_of(up, 0);
+#pragma unroll 1
   for (uint32_t half = 0; half < 2; half++) {
     const uint32_t number = 2 * blockIdx.x + half, row = number * AII_PANEL + threadIdx.x % AII_PANEL;
     if (number * AII_PANEL >= n_out) break;
