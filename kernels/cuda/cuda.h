@@ -87,10 +87,22 @@ typedef struct aii_cuda_product {
   const float *bias; /* [n_mats][n_out] or NULL */
   const float *x;    /* [n / repeat][n_in]: of float formats */
   aii_cuda_q8 x_q8;  /* of the others */
+  bool rounded;      /* BF16 weights as fragments (products_bf16.cu); activations are rounded to BF16 */
+  const void *x_bf16; /* then: the rows as aii_cuda_round_rows() makes them, or NULL: x, of few rows */
   bool accumulate;
   float *y;
 } aii_cuda_product;
-enum { AII_CUDA_MAX_PRODUCTS = 3 };
+enum {
+  AII_CUDA_MAX_PRODUCTS = 3,
+  AII_CUDA_FRAGMENT = 32, /* rows of `rounded` are filled up to a multiple of it */
+  AII_CUDA_FEW_ROUNDED = 8 /* rows that products round themselves */
+};
+/* Rows to BF16, eight at a time as tensor cores take them; of so many bytes. */
+static inline size_t aii_cuda_rounded_bytes(size_t n_rows, size_t n)
+{
+  return (n_rows + 7) / 8 * 8 * ((n + AII_CUDA_FRAGMENT - 1) / AII_CUDA_FRAGMENT * AII_CUDA_FRAGMENT) * 2;
+}
+void aii_cuda_round_rows(aii_cuda_stream stream, const float *x, uint32_t n_rows, uint32_t n, void *out);
 /* Products of the same rows; those of one format go together where rows are few. */
 void aii_cuda_multiply(aii_cuda_stream stream, const aii_cuda_product *p, uint32_t n);
 /* Two products of equal shape and format with the same few rows, without ids; gate.y = act(gate.y) * up.y, and its q8

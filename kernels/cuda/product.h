@@ -35,6 +35,11 @@ __device__ inline void put(const aii_cuda_product &p, const matrix &m, uint32_t 
   *y = p.accumulate ? *y + v : v;
 }
 
+__device__ inline float biased(const matrix &m, uint32_t row, uint32_t n_rows, float v)
+{
+  return m.bias != NULL && row < n_rows ? v + m.bias[row] : v;
+}
+
 /* A matrix for each row of activations, or several for one. */
 static inline bool takes_turns(const aii_cuda_product &p)
 {
@@ -140,6 +145,7 @@ static inline aii_cuda_product part_of(const aii_cuda_product &p, size_t first, 
   part.y += first * p.n_out;
   if (p.ids != NULL) part.ids += first;
   if (p.x != NULL) part.x += col * p.n_in;
+  if (p.x_bf16 != NULL) part.x_bf16 = (const char *)p.x_bf16 + first / 8 * aii_cuda_rounded_bytes(8, p.n_in);
   if (p.x_q8.q != NULL) {
     part.x_q8.q += col * p.n_in;
     part.x_q8.d += col * n_blocks;
@@ -153,10 +159,14 @@ static inline size_t panel_bytes_of(const aii_cuda_product &p)
   return p.mat_bytes / blocks_for(p.n_out, AII_PANEL);
 }
 
-/* ---- the kernels for many rows of one matrix: false, when this product is none of theirs ---- */
+/* ---- kernels of other files ---- */
 
+/* Many rows of one matrix; false, when this product is none of theirs. */
 bool multiply_many(aii_cuda_stream stream, const aii_cuda_product &p);
 bool multiply_floats(aii_cuda_stream stream, const aii_cuda_product &p);
+/* Products of rounded activations, all with the same rows; two of them, gated: false, when rows are too many. */
+void multiply_bf16(aii_cuda_stream stream, const aii_cuda_product *p, uint32_t n);
+bool multiply_gated_bf16(aii_cuda_stream stream, int act, const aii_cuda_product &gate, const aii_cuda_product &up);
 
 } // namespace aii
 

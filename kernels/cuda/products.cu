@@ -226,31 +226,29 @@ template <aii_fmt F, int COLS> __global__ void __launch_bounds__(shape<F, COLS>:
     put(p, m, number * AII_PANEL + threadIdx.x % AII_PANEL, first + threadIdx.x / AII_PANEL, sum);
 }
 
-__device__ inline float biased(const matrix &m, uint32_t row, uint32_t n_rows, float v)
-{
-  return m.bias != NULL && row < n_rows ? v + m.bias[row] : v;
-}
-
-/* A block takes two panels of both matrices, as 32 results make a block of q8. */
+/* The products of a gate and of what it gates: a block takes two panels of both, as 32 results make a block of q8. */
 template <aii_fmt F, int COLS>
-__global__ void __launch_bounds__(shape<F, COLS>::threads) few_gated(aii_cuda_product gate, aii_cuda_product up, int act,
-                                                                     size_t panel_bytes, aii_cuda_q8 q8)
+__global__ void __launch_bounds__(shape<F, COLS>::threads)
+    few_gated(few_products both, int act, size_t panel_bytes, aii_cuda_q8 q8)
 {
   typedef shape<F, COLS> S;
   __shared__ float2 shared[S::units * S::stride];
   __shared__ float results[COLS][AII_QBLOCK];
-  const uint32_t first = blockIdx.y * COLS, cols = min((uint32_t)COLS, gate.n - first), n_out = gate.n_out;
-  const matrix g = matrix_of(gate, 0), u = matrix_of(up, 0);
+  const uint32_t first = blockIdx.y * COLS, cols = min((uint32_t)COLS, both.p[0].n - first), n_out = both.p[0].n_out;
+  float gate = 0;
 #pragma unroll 1
-  for (uint32_t half = 0; half < 2; half++) {
-    const uint32_t number = 2 * blockIdx.x + half, row = number * AII_PANEL + threadIdx.x % AII_PANEL;
+  for (uint32_t i = 0; i < 4; i++) { /* a panel of the gate, the same of the other, the next ones */
+    const aii_cuda_product &p = both.p[i % 2];
+    const matrix m = matrix_of(p, 0);
+    const uint32_t number = 2 * blockIdx.x + i / 2, row = number * AII_PANEL + threadIdx.x % AII_PANEL;
     if (number * AII_PANEL >= n_out) break;
-    float a = panel_sum<F, COLS>(gate, g.w + number * panel_bytes, first, cols, shared);
-    float b = panel_sum<F, COLS>(up, u.w + number * panel_bytes, first, cols, shared);
-    if (threadIdx.x >= AII_PANEL * cols) continue;
-    float v = activated(act, biased(g, row, n_out, a), biased(u, row, n_out, b));
-    results[threadIdx.x / AII_PANEL][row % AII_QBLOCK] = v;
-    if (row < n_out) gate.y[(size_t)(first + threadIdx.x / AII_PANEL) * n_out + row] = v;
+    float v = biased(m, row, n_out, panel_sum<F, COLS>(p, m.w + number * panel_bytes, first, cols, shared));
+    if (i % 2 == 1 && threadIdx.x < AII_PANEL * cols) {
+      v = activated(act, gate, v);
+      results[threadIdx.x / AII_PANEL][row % AII_QBLOCK] = v;
+      if (row < n_out) both.p[0].y[(size_t)(first + threadIdx.x / AII_PANEL) * n_out + row] = v;
+    }
+    gate = v;
   }
   if (q8.q == NULL) return;
   __syncthreads();
@@ -287,22 +285,20 @@ template <aii_fmt F> static void multiply_few(aii_cuda_stream stream, const few_
 }
 
 template <aii_fmt F, int COLS>
-static void launch_gated(aii_cuda_stream stream, int act, const aii_cuda_product &gate, const aii_cuda_product &up,
-                         const aii_cuda_q8 &q8)
+static void launch_gated(aii_cuda_stream stream, int act, const few_products &both, const aii_cuda_q8 &q8)
 {
-  const size_t panel_bytes = panel_bytes_of(gate);
+  const size_t panel_bytes = panel_bytes_of(both.p[0]);
   auto kernel = few_gated<F, COLS>;
   const int threads = shape<F, COLS>::threads;
-  AII_LAUNCH(kernel, dim3(blocks_for(gate.n_out, AII_QBLOCK), blocks_for(gate.n, COLS)), threads, stream, gate, up, act,
+  AII_LAUNCH(kernel, dim3(blocks_for(both.p[0].n_out, AII_QBLOCK), blocks_for(both.p[0].n, COLS)), threads, stream, both, act,
              panel_bytes, q8);
 }
 
 template <aii_fmt F>
-static void multiply_gated(aii_cuda_stream stream, int act, const aii_cuda_product &gate, const aii_cuda_product &up,
-                           const aii_cuda_q8 &q8)
+static void multiply_gated(aii_cuda_stream stream, int act, const few_products &both, const aii_cuda_q8 &q8)
 {
-  if (gate.n == 1) launch_gated<F, 1>(stream, act, gate, up, q8);
-  else launch_gated<F, FEW_COLS>(stream, act, gate, up, q8);
+  if (both.p[0].n == 1) launch_gated<F, 1>(stream, act, both, q8);
+  else launch_gated<F, FEW_COLS>(stream, act, both, q8);
 }
 
 #define AII_OF_FORMAT(fmt, function, ...)                                             \
@@ -332,22 +328,27 @@ void aii_cuda_multiply(aii_cuda_stream stream, const aii_cuda_product *p, uint32
 {
   bool done[AII_CUDA_MAX_PRODUCTS] = {false};
   for (uint32_t i = 0; i < n; i++) {
-    if (done[i] || (is_many(p[i]) && (multiply_floats(stream, p[i]) || multiply_many(stream, p[i])))) continue;
+    const bool many = is_many(p[i]) && !p[i].rounded;
+    if (done[i] || (many && (multiply_floats(stream, p[i]) || multiply_many(stream, p[i])))) continue;
     few_products all = {};
     for (uint32_t j = i; j < n; j++) {
-      if (p[j].fmt != p[i].fmt || p[j].n_in != p[i].n_in) continue;
+      if (p[j].fmt != p[i].fmt || p[j].n_in != p[i].n_in || p[j].rounded != p[i].rounded) continue;
       all.p[all.n++] = p[j];
       done[j] = true;
     }
-    AII_OF_FORMAT(p[i].fmt, multiply_few, stream, all)
+    if (p[i].rounded) multiply_bf16(stream, all.p, all.n);
+    else AII_OF_FORMAT(p[i].fmt, multiply_few, stream, all)
   }
 }
 
 bool aii_cuda_multiply_gated(aii_cuda_stream stream, int act, const aii_cuda_product *gate, const aii_cuda_product *up,
                              aii_cuda_q8 q8)
 {
-  if (gate->fmt != up->fmt || gate->n > MOST_FEW || takes_turns(*gate)) return false;
-  AII_OF_FORMAT(gate->fmt, multiply_gated, stream, act, *gate, *up, q8)
+  if (gate->fmt != up->fmt || gate->rounded != up->rounded || takes_turns(*gate)) return false;
+  if (gate->rounded) return q8.q == NULL && multiply_gated_bf16(stream, act, *gate, *up);
+  if (gate->n > MOST_FEW) return false;
+  const few_products both = {{*gate, *up}, {0}, 2};
+  AII_OF_FORMAT(gate->fmt, multiply_gated, stream, act, both, q8)
   return true;
 }
 

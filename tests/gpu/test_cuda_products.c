@@ -137,6 +137,135 @@ static void test_changed_rows(void **state)
   free_weights(&w), free_weights(&norm);
 }
 
+/* ---- activations rounded to BF16: not the CPU's bits, but the same for any number of rows ---- */
+
+static float to_bf16(float x)
+{
+  uint32_t u;
+  memcpy(&u, &x, sizeof u);
+  u = (u + 0x7fffu + (u >> 16 & 1u)) & 0xffff0000u;
+  memcpy(&x, &u, sizeof x);
+  return x;
+}
+
+static weights rounding_weights(uint32_t n_in, uint32_t n_out, uint32_t n_mats)
+{
+  weights w = random_weights(AII_BF16, n_in, n_out, n_mats);
+  aiinfra_error err;
+  cuda->ops->unload(cuda, &w.cuda);
+  w.cuda.bf16_x = true;
+  if (cuda->ops->upload(cuda, &w.cuda, &err) != AIINFRA_OK) fail_msg("%s", err.message);
+  return w;
+}
+
+/* Element (row, out) as it should be, and how far it may be off: by roundings of sums of so many terms. */
+static void check_rounded(const weights *w, const both *x, const float *y, uint32_t row, uint32_t out, double before)
+{
+  const uint16_t *bits = (const uint16_t *)w->cpu.source + (size_t)out * w->cpu.n_in;
+  double sum = before, size = fabs(before);
+  for (uint32_t k = 0; k < w->cpu.n_in; k++) {
+    uint32_t u = (uint32_t)bits[k] << 16;
+    float v;
+    memcpy(&v, &u, sizeof v);
+    sum += (double)v * (double)to_bf16(x->cpu[(size_t)row * x->width + k]);
+    size += fabs((double)v * (double)x->cpu[(size_t)row * x->width + k]);
+  }
+  double got = (double)y[(size_t)row * w->cpu.n_out + out];
+  if (fabs(got - sum) > 1e-5 * size) fail_msg("row %u, output %u is %.9g, should be %.9g", row, out, got, sum);
+}
+
+static void rounding_case(uint32_t n_in, uint32_t n_out, uint32_t n_rows)
+{
+  weights w = rounding_weights(n_in, n_out, 1), bias = random_weights(AII_F32, n_out, 1, 1);
+  both x = random_both(n_rows, n_in, 2), y = random_both(n_rows, n_out, 1);
+  cuda->ops->matmul(cuda, &w.cuda, NULL, x.cuda, n_rows, false, y.cuda);
+  float *all = fetched(&y);
+  for (uint32_t r = 0; r < n_rows; r++)
+    for (uint32_t o = 0; o < n_out; o += 1 + r % 3) check_rounded(&w, &x, all, r, o, 0);
+  const uint32_t parts[] = {1, 2, 7, 8, 9, 33};
+  for (size_t i = 0; i < AII_COUNT(parts); i++) {
+    uint32_t n = AII_MIN(parts[i], n_rows), first = (n_rows - n) / 2;
+    both some = random_both(n, n_out, 1);
+    cuda->ops->matmul(cuda, &w.cuda, NULL, x.cuda + (size_t)first * n_in, n, false, some.cuda);
+    memcpy(some.cpu, all + (size_t)first * n_out, some.n * sizeof(float));
+    assert_same(&some, "some rows of many, rounded");
+    free_both(&some);
+  }
+  float *bias_of = (float *)(uintptr_t)bias.cpu.source;
+  cuda->ops->matmul(cuda, &w.cuda, &bias.cuda, x.cuda, n_rows, true, y.cuda);
+  for (size_t i = 0; i < y.n; i++) y.cpu[i] = all[i] + (all[i] + bias_of[i % n_out]);
+  assert_same(&y, "a bias and what was there");
+  free(all);
+  free_both(&x), free_both(&y);
+  free_weights(&w), free_weights(&bias);
+}
+
+static void test_rounding(void **state)
+{
+  (void)state;
+  rounding_case(64, 35, 5);
+  rounding_case(2600, 35, 20); /* more runs than are made at a time */
+  rounding_case(300, 100, 100);
+  rounding_case(77, 33, 40); /* no whole fragments, rows at odd addresses */
+  rounding_case(600, 300, 200); /* the largest tiles */
+}
+
+/* Experts and turns; a column of their kernel is one of the others'. */
+static void test_rounding_experts(void **state)
+{
+  (void)state;
+  enum { N = 6, USED = 2, MATS = 3, WIDTH = 320, OUT = 40 };
+  weights w = rounding_weights(WIDTH, OUT, MATS);
+  both x = random_both(N, WIDTH, 1), y = random_both(N * USED, OUT, 1);
+  int32_t which[N * USED];
+  float as_floats[N * USED];
+  for (int i = 0; i < N * USED; i++) which[i] = i * i % MATS;
+  memcpy(as_floats, which, sizeof as_floats);
+  both ids = both_of(as_floats, N, USED);
+  cuda->ops->matmul_ids(cuda, &w.cuda, NULL, (const int32_t *)(void *)ids.cuda, x.cuda, USED, N * USED, y.cuda);
+  for (int i = 0; i < N * USED; i++) {
+    aii_weight one = w.cuda;
+    one.n_mats = 1;
+    one.device = (char *)w.cuda.device + (size_t)which[i] * w.cuda.device_bytes / MATS;
+    both row = random_both(1, OUT, 1);
+    cuda->ops->matmul(cuda, &one, NULL, x.cuda + i / USED * WIDTH, 1, false, row.cuda);
+    float *got = fetched(&row);
+    memcpy(y.cpu + i * OUT, got, OUT * sizeof *got);
+    free(got);
+    free_both(&row);
+  }
+  assert_same(&y, "experts, rounded");
+  free_both(&x), free_both(&ids), free_both(&y);
+  free_weights(&w);
+}
+
+/* Together and gated they are what they are one by one. */
+static void test_rounding_together(void **state)
+{
+  (void)state;
+  enum { WIDTH = 288, OUT = 50 };
+  const uint32_t rows[] = {1, 8, 9, 60};
+  for (size_t i = 0; i < AII_COUNT(rows); i++) {
+    const uint32_t n = rows[i];
+    weights g = rounding_weights(WIDTH, OUT, 1), u = rounding_weights(WIDTH, OUT, 1),
+            bias = random_weights(AII_F32, OUT, 1, 1);
+    both x = random_both(n, WIDTH, 1), yg = random_both(n, OUT, 1), yu = random_both(n, OUT, 1);
+    cuda->ops->matmul(cuda, &g.cuda, &bias.cuda, x.cuda, n, false, yg.cuda);
+    cuda->ops->matmul(cuda, &u.cuda, NULL, x.cuda, n, false, yu.cuda);
+    float *a = fetched(&yg), *b = fetched(&yu);
+    const aii_mul gate = {&g.cuda, &bias.cuda, yg.cuda}, up = {&u.cuda, NULL, yu.cuda};
+    cuda->ops->matmuls(cuda, (aii_mul[]){gate, up}, 2, x.cuda, n);
+    memcpy(yg.cpu, a, yg.n * sizeof *a), memcpy(yu.cpu, b, yu.n * sizeof *b);
+    assert_same(&yg, "the first of two, rounded"), assert_same(&yu, "the second");
+    cuda->ops->gated(cuda, AII_ACT_SILU, &gate, &up, x.cuda, n);
+    cpu->ops->activate(cpu, AII_ACT_SILU, a, b, yg.n, yg.cpu);
+    assert_same(&yg, "gated, rounded");
+    free(a), free(b);
+    free_both(&x), free_both(&yg), free_both(&yu);
+    free_weights(&g), free_weights(&u), free_weights(&bias);
+  }
+}
+
 /* ---- a layer: how many kernels it launches ---- */
 
 enum { EMBD = 256, HEADS = 4, KV_HEADS = 2, DIM = 64, FF = 512, LAYER_KERNELS = 12 };
@@ -224,7 +353,8 @@ int main(void)
 {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_products),     cmocka_unit_test(test_together), cmocka_unit_test(test_gated),
-      cmocka_unit_test(test_changed_rows), cmocka_unit_test(test_layer),
+      cmocka_unit_test(test_changed_rows), cmocka_unit_test(test_layer),    cmocka_unit_test(test_rounding),
+      cmocka_unit_test(test_rounding_experts), cmocka_unit_test(test_rounding_together),
   };
   return cmocka_run_group_tests(tests, both_set_up, both_tear_down);
 }

@@ -1,6 +1,7 @@
 /* src/backend/cuda/cuda_backend.h - the CUDA backend inside: its state, and how its parts fit.
  *
- *   device.c   life, memory, copies, weights: matrices go to the device in the panels that the CPU has
+ *   device.c   life, memory, copies
+ *   weights.c  matrices, brought to the device in the panels that the CPU has
  *   stage.c    what the host knows of a pass, brought to the device: rows, tables, angles, slopes
  *   ops.c      the table of operations: checks, then a launch
  *   products.c   products, and what makes the rows that they take
@@ -67,6 +68,8 @@ typedef struct aii_cuda {
   aii_cuda_piece scratch;           /* of one operation */
   aii_cuda_piece q8[2];             /* quantised rows */
   aii_cuda_made made, ready;        /* by this operation; by the one before */
+  aii_cuda_piece rounded;           /* rows, rounded to BF16 */
+  const float *rounded_x;           /* what they were, in this operation; NULL: none */
   uint32_t n_sms, n_q8;             /* multiprocessors; weights that take quantised rows */
   aii_cuda_piece staged;            /* the rows of the pass: pos, seq, ends, tables */
   aii_cuda_piece asked, told;       /* of logits, by their samplers */
@@ -100,6 +103,8 @@ aii_cuda *aii_cuda_enter(aii_backend *be);
 void aii_cuda_fail(aii_cuda *cuda, aiinfra_status status, int code, const char *what);
 /* False, and told by sync(), when the call failed. */
 bool aii_cuda_check(aii_cuda *cuda, cudaError_t rc, const char *what);
+/* An error that is told at once. */
+aiinfra_status aii_cuda_error(aiinfra_error *err, cudaError_t rc, const char *what, size_t bytes);
 /* At least so many bytes; waits for what uses the old ones. NULL: told by sync(). */
 void *aii_cuda_grow(aii_cuda *cuda, aii_cuda_piece *piece, size_t bytes, const char *what);
 void *aii_cuda_grow_host(aii_cuda *cuda, aii_cuda_piece *piece, size_t bytes, const char *what);
@@ -108,6 +113,7 @@ aii_fmt aii_cuda_fmt(aii_dtype type);
 /* As it lies on the device: F32 for formats without panels. */
 aii_fmt aii_cuda_panel_fmt(const aii_weight *w);
 bool aii_cuda_takes_q8(const aii_weight *w);
+bool aii_cuda_rounds(const aii_weight *w); /* activations to BF16 */
 size_t aii_cuda_mat_bytes(const aii_weight *w);
 /* NULL for NULL. */
 const float *aii_cuda_vector_of(const aii_weight *w);

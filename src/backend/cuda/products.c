@@ -44,6 +44,17 @@ static bool quantise(aii_cuda *cuda, const float *x, uint32_t n_rows, uint32_t w
   return true;
 }
 
+/* Rows rounded to BF16, once in an operation; few are rounded where they are multiplied. NULL: told by sync(). */
+static const void *rounded_rows(aii_cuda *cuda, const float *x, uint32_t n_rows, uint32_t width)
+{
+  if (cuda->rounded_x == x) return cuda->rounded.ptr;
+  void *out = aii_cuda_grow(cuda, &cuda->rounded, aii_cuda_rounded_bytes(n_rows, width), "device memory for rounded rows");
+  if (out == NULL) return NULL;
+  aii_cuda_round_rows(cuda->stream, x, n_rows, width, out);
+  cuda->rounded_x = x;
+  return out;
+}
+
 /* ---- norms and activations ---- */
 
 /* What a norm in place makes is seldom multiplied: heads, and rows that a residual sum will change. */
@@ -91,6 +102,7 @@ static aii_cuda_product product_of(const aii_cuda *cuda, const aii_weight *w, co
                             .n = n,
                             .repeat = 1,
                             .n_sms = cuda->n_sms,
+                            .rounded = aii_cuda_rounds(w),
                             .bias = aii_cuda_vector_of(bias),
                             .x = x,
                             .y = y};
@@ -101,6 +113,10 @@ static bool product_with(aii_cuda *cuda, const aii_mul *mul, const float *x, uin
 {
   *out = product_of(cuda, mul->w, mul->bias, n_rows, x, mul->y);
   out->n_mats = 1;
+  if (out->rounded && n_rows > AII_CUDA_FEW_ROUNDED) {
+    out->x_bf16 = rounded_rows(cuda, x, n_rows, mul->w->n_in);
+    return out->x_bf16 != NULL;
+  }
   return !aii_cuda_takes_q8(mul->w) || quantise(cuda, x, n_rows, mul->w->n_in, &out->x_q8);
 }
 

@@ -230,6 +230,32 @@ static inline void mma_s8(int c[4], const uint32_t *a, const uint32_t *b, int ha
   wait_warp();
 }
 
+static inline float float_of_bf16(uint32_t pair, int i)
+{
+  uint32_t u = (i == 0 ? pair << 16 : pair & 0xffff0000u);
+  float f;
+  memcpy(&f, &u, sizeof f);
+  return f;
+}
+
+/* mma.m16n8k16 of BF16: c = fma(a[k], b[k], c) for k = 0, 1, 2, ... A real one has an order of its own. */
+static inline void mma_bf16(float c[4], const uint32_t *a, const uint32_t *b)
+{
+  fibre &me = it().fibres[it().current];
+  unsigned lane = it().current % WARP_LANES, g = lane / 4, t = lane % 4;
+  uint32_t mine[6] = {a[0], a[1], a[2], a[3], b[0], b[1]};
+  memcpy(me.slot, mine, sizeof mine);
+  wait_warp();
+  for (int i = 0; i < 4; i++)
+    for (unsigned k = 0; k < 16; k++) {
+      uint32_t row[6], col[6];
+      memcpy(row, lane_of(g * 4 + k / 2 % 4).slot, sizeof row);
+      memcpy(col, lane_of((2 * t + i % 2) * 4 + k / 2 % 4).slot, sizeof col);
+      c[i] = fmaf(float_of_bf16(row[k / 8 * 2 + i / 2], k % 2), float_of_bf16(col[4 + k / 8], k % 2), c[i]);
+    }
+  wait_warp();
+}
+
 } // namespace cuda_on_cpu
 
 static inline void __syncthreads()
