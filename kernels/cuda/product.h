@@ -41,7 +41,7 @@ __device__ inline float biased(const matrix &m, uint32_t row, uint32_t n_rows, f
 }
 
 /* A matrix for each row of activations, or several for one. */
-static inline bool takes_turns(const aii_cuda_product &p)
+__host__ __device__ static inline bool takes_turns(const aii_cuda_product &p)
 {
   return p.ids != NULL || p.n_mats > 1 || p.repeat > 1;
 }

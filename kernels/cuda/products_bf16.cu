@@ -199,30 +199,30 @@ struct few_rounded {
   int act; /* -1: none; else p[0] is a gate, and p[1] what it gates: together they have a block */
 };
 
-template <int TILES, bool READY> __global__ void __launch_bounds__(WARPS *WARP) few_bf16(few_rounded all, size_t panel_bytes)
+template <int TILES, bool READY> __global__ void __launch_bounds__(WARPS *WARP, 1) few_bf16(few_rounded all, size_t panel_bytes)
 {
   typedef few_shape<TILES> S;
   __shared__ float parts[WARPS * S::cols * S::stride];
+  const bool gated = all.act >= 0;
   uint32_t at = 0;
-  for (uint32_t i = 1; i < all.n && all.act < 0; i++) at = blockIdx.x >= all.begin[i] ? i : at;
-  const aii_cuda_product &p = all.p[at];
-  const uint32_t each = takes_turns(p) ? 1 : S::cols, first = blockIdx.y * each, cols = min(each, p.n - first),
-                 panel = blockIdx.x - all.begin[at];
-  const matrix m = matrix_of(p, first);
-  float sums[S::mine], ups[S::mine];
-  panel_sums<TILES, READY>(p, m.w + panel * panel_bytes, first, cols, parts, sums);
-  matrix u = m;
-  if (all.act >= 0) {
-    u = matrix_of(all.p[1], first);
-    panel_sums<TILES, READY>(all.p[1], u.w + panel * panel_bytes, first, cols, parts, ups);
-  }
-  for (int i = 0; i < S::mine; i++) {
-    const uint32_t number = threadIdx.x + i * WARPS * WARP, row = panel * AII_PANEL + number % AII_PANEL, col = number / AII_PANEL;
-    if (col >= cols) continue;
-    if (all.act < 0) put(p, m, row, first + col, sums[i]);
-    else if (row < p.n_out)
-      p.y[(size_t)(first + col) * p.n_out + row] =
-          activated(all.act, biased(m, row, p.n_out, sums[i]), biased(u, row, p.n_out, ups[i]));
+  for (uint32_t i = 1; i < all.n && !gated; i++) at = blockIdx.x >= all.begin[i] ? i : at;
+  const uint32_t n = all.p[at].n, n_out = all.p[at].n_out, each = takes_turns(all.p[at]) ? 1 : S::cols,
+                 first = blockIdx.y * each, cols = min(each, n - first), panel = blockIdx.x - all.begin[at];
+  float gates[S::mine] = {0};
+#pragma unroll 1
+  for (uint32_t i = 0; i <= gated; i++) {
+    const aii_cuda_product &p = all.p[at + i];
+    const matrix m = matrix_of(p, first);
+    float sums[S::mine];
+    panel_sums<TILES, READY>(p, m.w + panel * panel_bytes, first, cols, parts, sums);
+    for (int j = 0; j < S::mine; j++) {
+      const uint32_t number = threadIdx.x + j * WARPS * WARP, row = panel * AII_PANEL + number % AII_PANEL, col = number / AII_PANEL;
+      if (col >= cols) continue;
+      if (!gated) put(p, m, row, first + col, sums[j]);
+      else if (i == 0) gates[j] = biased(m, row, n_out, sums[j]);
+      else if (row < n_out)
+        all.p[0].y[(size_t)(first + col) * n_out + row] = activated(all.act, gates[j], biased(m, row, n_out, sums[j]));
+    }
   }
 }
 

@@ -17,6 +17,7 @@
 
 #define __global__ static
 #define __device__
+#define __host__
 #define __shared__ static
 #define __constant__ static const
 #define __launch_bounds__(...)
