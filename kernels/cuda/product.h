@@ -94,6 +94,21 @@ __device__ inline uint32_t table_word(int a, int b, int c, int d)
   return (uint32_t)(a & 255) | (uint32_t)(b & 255) << 8 | (uint32_t)(c & 255) << 16 | (uint32_t)(d & 255) << 24;
 }
 
+struct levels_table {
+  uint32_t words[4];
+};
+
+__device__ inline levels_table iq4_table()
+{
+  return {{table_word(-127, -104, -83, -65), table_word(-49, -35, -22, -10), table_word(1, 13, 25, 38),
+           table_word(53, 69, 89, 113)}};
+}
+
+__device__ inline levels_table fp4_table()
+{
+  return {{table_word(0, 1, 2, 3), table_word(4, 6, 8, 12), table_word(0, -1, -2, -3), table_word(-4, -6, -8, -12)}};
+}
+
 /* Each byte of code, 0..15, to a byte of a table of 16: two selections of 8, of which bit 3 takes one. */
 __device__ inline uint32_t look_up(const uint32_t table[4], uint32_t code)
 {
@@ -113,16 +128,8 @@ template <aii_fmt F> __device__ inline uint32_t levels(uint32_t word, uint32_t o
   uint32_t code = word >> (4 * (g / 4)) & 0x0f0f0f0fu;
   if (bits == 5) code |= (others >> g & 0x01010101u) << 4;
   if (bits == 6) code |= (others >> (2 * (g % 4)) & 0x03030303u) << 4;
-  if (F == AII_FMT_IQ4_NL) {
-    const uint32_t iq4[4] = {table_word(-127, -104, -83, -65), table_word(-49, -35, -22, -10),
-                             table_word(1, 13, 25, 38), table_word(53, 69, 89, 113)};
-    return look_up(iq4, code);
-  }
-  if (F == AII_FMT_MXFP4) {
-    const uint32_t fp4[4] = {table_word(0, 1, 2, 3), table_word(4, 6, 8, 12), table_word(0, -1, -2, -3),
-                             table_word(-4, -6, -8, -12)};
-    return look_up(fp4, code);
-  }
+  if (F == AII_FMT_IQ4_NL) return look_up(iq4_table().words, code);
+  if (F == AII_FMT_MXFP4) return look_up(fp4_table().words, code);
   return aii_panel_zero(F) != 0 ? __vsub4(code, 0x01010101u * (uint32_t)aii_panel_zero(F)) : code;
 }
 

@@ -1,4 +1,4 @@
-/* products_float.cu - products of float weights with many rows of activations, on tiles.
+/* products_float.cu - products of float weights, or such as are decoded to floats, with many rows of activations, on tiles.
  *
  * A block makes 64 outputs of 128 columns, a thread 8 x 8 of them, in steps of 16 elements. While a step is computed from
  * shared memory, the next one's weights and activations come to registers. An element k is added to all of a thread's runs
@@ -9,7 +9,7 @@
  * about 60 % of the peak of FP32 is expected. A block reads 768 bytes (of F32; 640 of halves) an element k from the
  * second cache for its 8,192 products: at 60 % of 67 TFLOPS some 2 TB/s, which is less than that has.
  */
-#include "kernels/cuda/product.h"
+#include "kernels/cuda/decode.h"
 
 using namespace aii;
 
@@ -29,10 +29,11 @@ struct tile {
   float w[STEP][W_STRIDE], x[STEP][X_STRIDE];
 };
 
-/* ---- a step's numbers, on their way from memory: a thread has 8 of the weights, 16 of the activations ---- */
+/* ---- a step's numbers, on their way from memory: a thread has 8 of the weights, 16 of the activations; of weights that
+ * are decoded every other thread has 16 elements of a row ---- */
 
-struct passing {
-  float w[EACH], x[X_LOADS][4];
+template <aii_fmt F> struct passing {
+  float w[is_decoded(F) ? STEP : EACH], x[X_LOADS][4];
 };
 
 /* Where the thread's weights are in a panel's step: element k of eight rows. */
@@ -44,17 +45,28 @@ __device__ inline void my_weights(uint32_t *panel, uint32_t *k, uint32_t *row)
 }
 
 template <aii_fmt F>
-__device__ inline void fetch(const aii_cuda_product &p, const unsigned char *w, size_t panel_bytes, uint32_t n_panels,
-                             uint32_t first_panel, uint32_t first_col, uint32_t at, passing &next)
+__device__ inline void fetch_weights(const unsigned char *w, size_t panel_bytes, uint32_t n_panels, uint32_t first_panel,
+                                     uint32_t at, uint32_t n_in, passing<F> &next)
 {
-  uint32_t panel, k, row;
-  my_weights(&panel, &k, &row);
-  if (first_panel + panel < n_panels && at + k < p.n_in) {
-    const size_t element = (size_t)(at + k) * AII_PANEL + row;
-    load_floats<F, EACH>(w + (first_panel + panel) * panel_bytes + element * float_bytes<F>::each, next.w);
+  if constexpr (is_decoded(F)) {
+    const uint32_t panel = min(first_panel + threadIdx.x / AII_PANEL, n_panels - 1);
+    if (threadIdx.x < OUTS) decode_piece<F>(w + panel * panel_bytes, threadIdx.x % AII_PANEL, at, next.w);
   } else {
-    for (int i = 0; i < EACH; i++) next.w[i] = 0;
+    uint32_t panel, k, row;
+    my_weights(&panel, &k, &row);
+    const size_t element = (size_t)(at + k) * AII_PANEL + row;
+    if (first_panel + panel < n_panels && at + k < n_in)
+      load_floats<F, EACH>(w + (first_panel + panel) * panel_bytes + element * float_bytes<F>::each, next.w);
+    else
+      for (int i = 0; i < EACH; i++) next.w[i] = 0;
   }
+}
+
+template <aii_fmt F>
+__device__ inline void fetch(const aii_cuda_product &p, const unsigned char *w, size_t panel_bytes, uint32_t n_panels,
+                             uint32_t first_panel, uint32_t first_col, uint32_t at, passing<F> &next)
+{
+  fetch_weights<F>(w, panel_bytes, n_panels, first_panel, at, p.n_in, next);
   for (uint32_t i = 0; i < X_LOADS; i++) {
     const uint32_t number = threadIdx.x + i * TILE_THREADS, col = first_col + number / (STEP / 4),
                    from = at + number % (STEP / 4) * 4;
@@ -65,13 +77,17 @@ __device__ inline void fetch(const aii_cuda_product &p, const unsigned char *w, 
   }
 }
 
-__device__ inline void settle(const passing &next, tile &to)
+template <aii_fmt F> __device__ inline void settle(const passing<F> &next, tile &to)
 {
-  uint32_t panel, k, row;
-  my_weights(&panel, &k, &row);
-  float4 *w = (float4 *)&to.w[k][panel * AII_PANEL + row];
-  w[0] = make_float4(next.w[0], next.w[1], next.w[2], next.w[3]);
-  w[1] = make_float4(next.w[4], next.w[5], next.w[6], next.w[7]);
+  if constexpr (is_decoded(F)) {
+    for (int k = 0; k < STEP && threadIdx.x < OUTS; k++) to.w[k][threadIdx.x] = next.w[k];
+  } else {
+    uint32_t panel, k, row;
+    my_weights(&panel, &k, &row);
+    float4 *w = (float4 *)&to.w[k][panel * AII_PANEL + row];
+    w[0] = make_float4(next.w[0], next.w[1], next.w[2], next.w[3]);
+    w[1] = make_float4(next.w[4], next.w[5], next.w[6], next.w[7]);
+  }
   for (uint32_t i = 0; i < X_LOADS; i++) {
     const uint32_t number = threadIdx.x + i * TILE_THREADS;
     for (int j = 0; j < 4; j++) to.x[number % (STEP / 4) * 4 + j][number / (STEP / 4)] = next.x[i][j];
@@ -115,16 +131,16 @@ template <aii_fmt F> __global__ void __launch_bounds__(TILE_THREADS, 2) many_flo
   const uint32_t first_panel = blockIdx.x * PANELS, first_col = blockIdx.y * COLS, n_panels = (p.n_out + AII_PANEL - 1) / AII_PANEL,
                  a = threadIdx.x % (OUTS / EACH), b = threadIdx.x / (OUTS / EACH), n_steps = (p.n_in + STEP - 1) / STEP;
   float run[EACH][EACH] = {{0}}, sum[EACH][EACH] = {{0}};
-  passing next;
+  passing<F> next;
   fetch<F>(p, m.w, panel_bytes, n_panels, first_panel, first_col, 0, next);
-  settle(next, tiles[0]);
+  settle<F>(next, tiles[0]);
   __syncthreads();
   for (uint32_t s = 0; s < n_steps; s++) {
     const bool last = s + 1 == n_steps;
     if (!last) fetch<F>(p, m.w, panel_bytes, n_panels, first_panel, first_col, (s + 1) * STEP, next);
     compute(tiles[s % 2], a, b, run);
     if (s % (AII_RUN / STEP) == AII_RUN / STEP - 1 || last) end_run(run, sum);
-    if (!last) settle(next, tiles[(s + 1) % 2]);
+    if (!last) settle<F>(next, tiles[(s + 1) % 2]);
     __syncthreads();
   }
   for (int c = 0; c < EACH; c++)
@@ -151,6 +167,10 @@ bool aii::multiply_floats(aii_cuda_stream stream, const aii_cuda_product &p)
     case AII_FMT_F32: return launch<AII_FMT_F32>(stream, p);
     case AII_FMT_F16: return launch<AII_FMT_F16>(stream, p);
     case AII_FMT_BF16: return launch<AII_FMT_BF16>(stream, p);
+#define CASE(NAME) \
+  case AII_FMT_##NAME: return launch<AII_FMT_##NAME>(stream, p);
+    AII_DECODED_FORMATS(CASE)
+#undef CASE
     default: return false;
   }
 }

@@ -40,7 +40,7 @@ typedef struct weights {
 weights random_weights(aii_dtype type, uint32_t n_in, uint32_t n_out, uint32_t n_mats);
 void free_weights(weights *w);
 
-enum { N_TYPES = 19 };
+enum { N_TYPES = 21 };
 extern const aii_dtype types[N_TYPES]; /* that can be multiplied */
 
 #endif

@@ -10,8 +10,7 @@
  *   nccl.c     sums over the GPUs of several ranks
  *
  * Tables of embeddings stay on the host: their few rows of a pass are decoded there. Everything is queued on one stream.
- * Operations that return nothing remember their first failure for sync(). Weights of formats without panels take four
- * bytes an element on the device.
+ * Operations that return nothing remember their first failure for sync().
  */
 #ifndef AII_BACKEND_CUDA_H
 #define AII_BACKEND_CUDA_H
@@ -110,7 +109,7 @@ void *aii_cuda_grow(aii_cuda *cuda, aii_cuda_piece *piece, size_t bytes, const c
 void *aii_cuda_grow_host(aii_cuda *cuda, aii_cuda_piece *piece, size_t bytes, const char *what);
 
 aii_fmt aii_cuda_fmt(aii_dtype type);
-/* As it lies on the device: F32 for formats without panels. */
+/* As it lies on the device: F32 for formats that are neither in panels nor decoded by kernels. */
 aii_fmt aii_cuda_panel_fmt(const aii_weight *w);
 bool aii_cuda_takes_q8(const aii_weight *w);
 bool aii_cuda_rounds(const aii_weight *w); /* activations to BF16 */

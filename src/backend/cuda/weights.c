@@ -1,4 +1,4 @@
-/* weights.c - weights on the device: matrices in the panels that the CPU has, or as tensor cores take them. */
+/* weights.c - weights on the device: matrices in the panels that the CPU has, as tensor cores take them, or in blocks. */
 #include "src/backend/cuda/cuda_backend.h"
 
 aii_fmt aii_cuda_fmt(aii_dtype type)
@@ -8,10 +8,26 @@ aii_fmt aii_cuda_fmt(aii_dtype type)
   return AII_FMT_COUNT;
 }
 
+/* Formats that kernels decode. */
+static bool is_decoded(aii_fmt fmt)
+{
+  switch (fmt) {
+    case AII_FMT_Q2_K:
+    case AII_FMT_Q3_K:
+    case AII_FMT_IQ4_XS:
+    case AII_FMT_TQ1_0:
+    case AII_FMT_TQ2_0:
+    case AII_FMT_NVFP4:
+    case AII_FMT_Q1_0:
+    case AII_FMT_Q2_0: return true;
+    default: return false;
+  }
+}
+
 aii_fmt aii_cuda_panel_fmt(const aii_weight *w)
 {
   aii_fmt fmt = aii_cuda_fmt(w->type);
-  return fmt < AII_FMT_PACKED ? fmt : AII_FMT_F32;
+  return fmt < AII_FMT_PACKED || is_decoded(fmt) ? fmt : AII_FMT_F32;
 }
 
 bool aii_cuda_takes_q8(const aii_weight *w)
@@ -26,8 +42,9 @@ bool aii_cuda_rounds(const aii_weight *w)
 
 static size_t panel_bytes(const aii_weight *w)
 {
+  aii_fmt fmt = aii_cuda_panel_fmt(w);
   if (aii_cuda_rounds(w)) return aii_cuda_rounded_bytes(AII_PANEL, w->n_in);
-  return aii_panel_bytes(aii_cuda_panel_fmt(w), w->n_in);
+  return is_decoded(fmt) ? AII_PANEL * aii_fmt_row_bytes(fmt, w->n_in) : aii_panel_bytes(fmt, w->n_in);
 }
 
 size_t aii_cuda_mat_bytes(const aii_weight *w)
@@ -73,6 +90,16 @@ static void pack_fragments(const char *rows, size_t stride, size_t n_rows, size_
   }
 }
 
+/* A panel of rows of blocks: a block of each row, then the next of each. */
+static void pack_blocks(aii_fmt fmt, const char *rows, size_t stride, size_t n_rows, size_t n_in, char *panel)
+{
+  const aii_fmt_traits *t = aii_fmt_info(fmt);
+  memset(panel, 0, n_rows < AII_PANEL ? AII_PANEL * stride : 0);
+  for (size_t b = 0; b < n_in / t->block; b++)
+    for (size_t r = 0; r < n_rows; r++)
+      memcpy(panel + (b * AII_PANEL + r) * t->block_bytes, rows + r * stride + b * t->block_bytes, t->block_bytes);
+}
+
 /* Panels that are made on the host at a time, by the threads of the pool. */
 typedef struct pack_job {
   const aii_weight *w;
@@ -96,6 +123,7 @@ static void pack_part(void *arg, uint32_t part, uint32_t n_parts)
       from = floats;
     }
     if (aii_cuda_rounds(w)) pack_fragments(from, stride, n, w->n_in, job->out + i * bytes);
+    else if (is_decoded(job->panel_fmt)) pack_blocks(job->panel_fmt, from, stride, n, w->n_in, job->out + i * bytes);
     else aii_panel_pack(job->panel_fmt, from, stride, (uint32_t)n, w->n_in, job->out + i * bytes);
   }
 }
