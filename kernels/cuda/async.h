@@ -15,7 +15,8 @@ namespace aii
 __device__ inline void async_copy16(void *shared, const void *global)
 {
 #ifdef __CUDACC__
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"((uint32_t)__cvta_generic_to_shared(shared)), "l"(global)
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"((uint32_t)__cvta_generic_to_shared(shared)),
+               "l"(global)
                : "memory");
 #else
   cuda_on_cpu::copy_later(shared, global, 16);

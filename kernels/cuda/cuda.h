@@ -84,17 +84,17 @@ typedef struct aii_cuda_product {
   uint32_t n_in, n_out, n_mats, n, repeat;
   uint32_t n_sms; /* multiprocessors of the device: how large tiles are depends on it, results do not */
   const int32_t *ids;
-  const float *bias; /* [n_mats][n_out] or NULL */
-  const float *x;    /* [n / repeat][n_in]: of float formats */
-  aii_cuda_q8 x_q8;  /* of the others */
-  bool rounded;      /* BF16 weights as fragments (products_bf16.cu); activations are rounded to BF16 */
+  const float *bias;  /* [n_mats][n_out] or NULL */
+  const float *x;     /* [n / repeat][n_in]: of float formats */
+  aii_cuda_q8 x_q8;   /* of the others */
+  bool rounded;       /* BF16 weights as fragments (products_bf16.cu); activations are rounded to BF16 */
   const void *x_bf16; /* then: the rows as aii_cuda_round_rows() makes them, or NULL: x, of few rows */
   bool accumulate;
   float *y;
 } aii_cuda_product;
 enum {
   AII_CUDA_MAX_PRODUCTS = 3,
-  AII_CUDA_FRAGMENT = 32, /* rows of `rounded` are filled up to a multiple of it */
+  AII_CUDA_FRAGMENT = 32,  /* rows of `rounded` are filled up to a multiple of it */
   AII_CUDA_FEW_ROUNDED = 8 /* rows that products round themselves */
 };
 /* Rows to BF16, eight at a time as tensor cores take them; of so many bytes. */

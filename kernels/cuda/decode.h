@@ -42,7 +42,8 @@ __device__ inline uint32_t four_bytes(const unsigned char *p)
 }
 
 /* Four bits of each of 16 (or 8) bytes through a table: level times scale. */
-template <int N> __device__ inline void table_levels(const unsigned char *q, int shift, const uint32_t table[4], float scale, float *out)
+template <int N>
+__device__ inline void table_levels(const unsigned char *q, int shift, const uint32_t table[4], float scale, float *out)
 {
   for (int i = 0; i < N; i += 4) {
     uint32_t level = look_up(table, four_bytes(q + i) >> shift & 0x0f0f0f0fu);
@@ -83,8 +84,10 @@ template <> struct decoder<AII_FMT_Q3_K> {
 template <> struct decoder<AII_FMT_IQ4_XS> {
   static __device__ inline void piece(const unsigned char *p, uint32_t s, float *out)
   {
-    const uint32_t block = s / 2, scale = (p[4 + block / 2] >> 4 * (block % 2) & 15) | (load_u16(p + 2) >> 2 * block & 3) << 4;
-    table_levels<PIECE>(p + 8 + 16 * block, 4 * (int)(s % 2), iq4_table().words, half_of(p) * (float)((int)scale - 32), out);
+    const uint32_t block = s / 2,
+                   scale = (p[4 + block / 2] >> 4 * (block % 2) & 15) | (load_u16(p + 2) >> 2 * block & 3) << 4;
+    table_levels<PIECE>(p + 8 + 16 * block, 4 * (int)(s % 2), iq4_table().words, half_of(p) * (float)((int)scale - 32),
+                        out);
   }
 };
 
@@ -152,7 +155,8 @@ template <> struct decoder<AII_FMT_Q2_0> {
 };
 
 /* Elements k .. k + 15 of a row of a panel. */
-template <aii_fmt F> __device__ inline void decode_piece(const unsigned char *panel, uint32_t row, uint32_t k, float out[PIECE])
+template <aii_fmt F>
+__device__ inline void decode_piece(const unsigned char *panel, uint32_t row, uint32_t k, float out[PIECE])
 {
   typedef block_of<F> B;
   decoder<F>::piece(panel + ((size_t)(k / B::n) * AII_PANEL + row) * B::bytes, k % B::n / PIECE, out);

@@ -22,7 +22,8 @@ enum {
 
 /* A block of threads with so many columns. */
 template <aii_fmt F, int COLS> struct shape {
-  static const bool decoded = is_decoded(F), floats = decoded || F == AII_FMT_F32 || F == AII_FMT_F16 || F == AII_FMT_BF16;
+  static const bool decoded = is_decoded(F),
+                    floats = decoded || F == AII_FMT_F32 || F == AII_FMT_F16 || F == AII_FMT_BF16;
   static const int units = COLS == 1 ? 64 : 32; /* made at a time */
   static const int threads = units * QUADS;
   static const int terms = aii_panel_has_min(F) ? 2 : 1; /* of a unit */
@@ -38,7 +39,8 @@ template <aii_fmt F> struct block_piece {
   uint32_t side[4], head[4]; /* scales and minima as they lie there: two halves, or four bytes, a word */
 };
 
-template <aii_fmt F> __device__ inline void load_piece(const unsigned char *panel, uint32_t b, uint32_t quad, block_piece<F> &w)
+template <aii_fmt F>
+__device__ inline void load_piece(const unsigned char *panel, uint32_t b, uint32_t quad, block_piece<F> &w)
 {
   const unsigned char *unit = aii_panel_unit(F, panel, b), *block = aii_panel_at(F, panel, b),
                       *side = block + aii_panel_codes(F);
@@ -79,7 +81,8 @@ template <aii_fmt F> __device__ inline float min_of(const block_piece<F> &w, int
 }
 
 /* The sum of 32 products, or two sums of 16 times their scales. */
-template <aii_fmt F> __device__ inline float block_sum(const block_piece<F> &w, int i, const uint32_t level[8], const uint32_t x[8])
+template <aii_fmt F>
+__device__ inline float block_sum(const block_piece<F> &w, int i, const uint32_t level[8], const uint32_t x[8])
 {
   int sum = 0;
   float first = 0;
@@ -94,8 +97,8 @@ template <aii_fmt F> __device__ inline float block_sum(const block_piece<F> &w, 
 
 /* Terms of unit b, to out[row][..]; first: the column of the product. */
 template <aii_fmt F, int COLS>
-__device__ inline void quant_terms(const aii_cuda_product &p, const block_piece<F> &w, uint32_t b, uint32_t first, uint32_t cols,
-                                   float2 *out)
+__device__ inline void quant_terms(const aii_cuda_product &p, const block_piece<F> &w, uint32_t b, uint32_t first,
+                                   uint32_t cols, float2 *out)
 {
   const int bits = aii_panel_bits(F), cells = shape<F, COLS>::cells;
   uint32_t x[COLS][8];
@@ -109,7 +112,8 @@ __device__ inline void quant_terms(const aii_cuda_product &p, const block_piece<
   for (int i = 0; i < ROWS; i++) {
     uint32_t level[8];
     for (int g = 0; g < 8; g++)
-      level[g] = levels<F>(w.code[bits == 8 ? g : g % 4][i], bits < 5 || bits > 6 ? 0 : w.code[bits == 5 ? 4 : 4 + g / 4][i], g);
+      level[g] = levels<F>(w.code[bits == 8 ? g : g % 4][i],
+                           bits < 5 || bits > 6 ? 0 : w.code[bits == 5 ? 4 : 4 + g / 4][i], g);
     for (int c = 0; c < COLS; c++) {
       float2 *to = out + c * AII_PANEL + i;
       float sum = block_sum<F>(w, i, level, x[c]);
@@ -134,8 +138,8 @@ __device__ inline void load_inputs(const float *x, uint32_t n, bool aligned, flo
 /* N elements of a run from k on, of which n are there, added to the runs of four rows and all columns. The weights are
  * asked for first, all at once. */
 template <aii_fmt F, int COLS, int N>
-__device__ inline void add_elements(const unsigned char *w, const float *const x[COLS], uint32_t k, uint32_t n, bool aligned,
-                                    float run[COLS][ROWS])
+__device__ inline void add_elements(const unsigned char *w, const float *const x[COLS], uint32_t k, uint32_t n,
+                                    bool aligned, float run[COLS][ROWS])
 {
   const int words = ROWS * float_bytes<F>::each / 4;
   uint32_t raw[N][words];
@@ -181,12 +185,18 @@ __device__ inline void decoded_terms(const aii_cuda_product &p, const unsigned c
 #pragma unroll 1
   for (uint32_t k = u * AII_RUN; k < end; k += PIECE) {
     float x[COLS][PIECE], w[PIECE];
+#pragma unroll
     for (int c = 0; c < COLS; c++)
+#pragma unroll
       for (uint32_t j = 0; j < PIECE; j += 4)
-        load_inputs(p.x + (size_t)((first + min((uint32_t)c, cols - 1)) / p.repeat) * p.n_in + k + j, 4, aligned, x[c] + j);
+        load_inputs(p.x + (size_t)((first + min((uint32_t)c, cols - 1)) / p.repeat) * p.n_in + k + j, 4, aligned,
+                    x[c] + j);
+#pragma unroll
     for (int i = 0; i < ROWS; i++) {
       decode_piece<F>(panel, ROWS * quad + i, k, w);
+#pragma unroll
       for (int j = 0; j < PIECE; j++)
+#pragma unroll
         for (int c = 0; c < COLS; c++) run[c][i] = fmaf(w[j], x[c][j], run[c][i]);
     }
   }
@@ -240,14 +250,16 @@ struct few_products {
 };
 
 /* Column c of a block is pair blockIdx.y * COLS + c; where matrices take turns a block has one column. */
-template <aii_fmt F, int COLS> __global__ void __launch_bounds__(shape<F, COLS>::threads) few(few_products all, size_t panel_bytes)
+template <aii_fmt F, int COLS>
+__global__ void __launch_bounds__(shape<F, COLS>::threads) few(few_products all, size_t panel_bytes)
 {
   typedef shape<F, COLS> S;
   __shared__ float2 shared[S::units * S::stride];
   uint32_t at = 0;
   for (uint32_t i = 1; i < all.n; i++) at = blockIdx.x >= all.begin[i] ? i : at;
   const aii_cuda_product &p = all.p[at];
-  const uint32_t number = blockIdx.x - all.begin[at], first = blockIdx.y * COLS, cols = min((uint32_t)COLS, p.n - first);
+  const uint32_t number = blockIdx.x - all.begin[at], first = blockIdx.y * COLS,
+                 cols = min((uint32_t)COLS, p.n - first);
   const matrix m = matrix_of(p, first);
   float sum = panel_sum<F, COLS>(p, m.w + number * panel_bytes, first, cols, shared);
   if (threadIdx.x < AII_PANEL * cols)
@@ -256,8 +268,7 @@ template <aii_fmt F, int COLS> __global__ void __launch_bounds__(shape<F, COLS>:
 
 /* ---- launches ---- */
 
-template <aii_fmt F, int COLS>
-void launch_few(aii_cuda_stream stream, const few_products &whole, size_t panel_bytes)
+template <aii_fmt F, int COLS> void launch_few(aii_cuda_stream stream, const few_products &whole, size_t panel_bytes)
 {
   const aii_cuda_product &p = whole.p[0];
   const size_t most = (size_t)MAX_GRID / p.n_mats * p.n_mats / p.repeat * p.repeat * COLS;

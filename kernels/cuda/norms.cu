@@ -33,7 +33,8 @@ template <bool SQUARE> __device__ static float row_sum(const float *row, uint32_
     for (uint32_t i = threadIdx.x; i < len; i += THREADS) piece[i] = row[at + i] - mean;
     __syncthreads();
     if (threadIdx.x < LANES)
-      for (uint32_t i = threadIdx.x; i < len; i += LANES) lane = SQUARE ? fmaf(piece[i], piece[i], lane) : lane + piece[i];
+      for (uint32_t i = threadIdx.x; i < len; i += LANES)
+        lane = SQUARE ? fmaf(piece[i], piece[i], lane) : lane + piece[i];
     __syncthreads();
   }
   if (threadIdx.x < WARP) {

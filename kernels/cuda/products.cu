@@ -42,8 +42,8 @@ static void launch_gated(aii_cuda_stream stream, int act, const few_products &bo
   const size_t panel_bytes = panel_bytes_of(both.p[0]);
   auto kernel = few_gated<F, COLS>;
   const int threads = shape<F, COLS>::threads;
-  AII_LAUNCH(kernel, dim3(blocks_for(both.p[0].n_out, AII_QBLOCK), blocks_for(both.p[0].n, COLS)), threads, stream, both, act,
-             panel_bytes, q8);
+  AII_LAUNCH(kernel, dim3(blocks_for(both.p[0].n_out, AII_QBLOCK), blocks_for(both.p[0].n, COLS)), threads, stream,
+             both, act, panel_bytes, q8);
 }
 
 template <aii_fmt F>

@@ -126,7 +126,8 @@ template <int TILES, bool READY> struct inputs {
 template <int TILES, bool READY>
 __device__ inline inputs<TILES, READY> inputs_of(const aii_cuda_product &p, uint32_t first, uint32_t cols)
 {
-  const uint32_t lane = threadIdx.x % WARP, column = (first + min(lane / 4, cols - 1)) / p.repeat, n_chunks = chunks_of(p);
+  const uint32_t lane = threadIdx.x % WARP, column = (first + min(lane / 4, cols - 1)) / p.repeat,
+                 n_chunks = chunks_of(p);
   inputs<TILES, READY> in;
   in.x = READY ? NULL : p.x + (size_t)column * p.n_in;
   in.pieces = READY ? (const uint4 *)p.x_bf16 + (size_t)(first / 8) * n_chunks * WARP + lane : NULL;
@@ -147,7 +148,7 @@ __device__ inline void load_run(const uint4 *w, uint32_t run, uint32_t n_chunks,
 }
 
 template <int TILES> struct few_shape {
-  static const int cols = 8 * TILES, stride = AII_PANEL + 4; /* against bank conflicts */
+  static const int cols = 8 * TILES, stride = AII_PANEL + 4;                      /* against bank conflicts */
   static const int mine = (cols * AII_PANEL + WARPS * WARP - 1) / (WARPS * WARP); /* outputs of a thread */
 };
 
@@ -157,8 +158,8 @@ __device__ inline void panel_sums(const aii_cuda_product &p, const unsigned char
                                   float *parts, float sums[few_shape<TILES>::mine])
 {
   typedef few_shape<TILES> S;
-  const uint32_t warp = threadIdx.x / WARP, lane = threadIdx.x % WARP, g = lane / 4, t = lane % 4, n_chunks = chunks_of(p),
-                 n_runs = (n_chunks + RUN_CHUNKS - 1) / RUN_CHUNKS;
+  const uint32_t warp = threadIdx.x / WARP, lane = threadIdx.x % WARP, g = lane / 4, t = lane % 4,
+                 n_chunks = chunks_of(p), n_runs = (n_chunks + RUN_CHUNKS - 1) / RUN_CHUNKS;
   const inputs<TILES, READY> in = inputs_of<TILES, READY>(p, first, cols);
   const uint4 *w = (const uint4 *)panel + lane;
   uint32_t a[2 * RUN_CHUNKS][4];
@@ -199,7 +200,8 @@ struct few_rounded {
   int act; /* -1: none; else p[0] is a gate, and p[1] what it gates: together they have a block */
 };
 
-template <int TILES, bool READY> __global__ void __launch_bounds__(WARPS *WARP, 1) few_bf16(few_rounded all, size_t panel_bytes)
+template <int TILES, bool READY>
+__global__ void __launch_bounds__(WARPS *WARP, 1) few_bf16(few_rounded all, size_t panel_bytes)
 {
   typedef few_shape<TILES> S;
   __shared__ float parts[WARPS * S::cols * S::stride];
@@ -216,7 +218,8 @@ template <int TILES, bool READY> __global__ void __launch_bounds__(WARPS *WARP, 
     float sums[S::mine];
     panel_sums<TILES, READY>(p, m.w + panel * panel_bytes, first, cols, parts, sums);
     for (int j = 0; j < S::mine; j++) {
-      const uint32_t number = threadIdx.x + j * WARPS * WARP, row = panel * AII_PANEL + number % AII_PANEL, col = number / AII_PANEL;
+      const uint32_t number = threadIdx.x + j * WARPS * WARP, row = panel * AII_PANEL + number % AII_PANEL,
+                     col = number / AII_PANEL;
       if (col >= cols) continue;
       if (!gated) put(p, m, row, first + col, sums[j]);
       else if (i == 0) gates[j] = biased(m, row, n_out, sums[j]);
@@ -229,19 +232,20 @@ template <int TILES, bool READY> __global__ void __launch_bounds__(WARPS *WARP, 
 /* ---- many rows ---- */
 
 /* M x N warps, each with PANELS panels and TILES times 8 columns; so many stages of a chunk each. */
-template <int M_, int N_, int PANELS_, int TILES_, int STAGES_> struct config {
+template <int M_, int N_, int PANELS_, int TILES_, int STAGES_> struct tile_shape {
   static const int M = M_, N = N_, PANELS = PANELS_, TILES = TILES_, STAGES = STAGES_;
   static const int threads = M * N * WARP, panels = M * PANELS, tiles = N * TILES, cols = 8 * tiles;
 };
-typedef config<2, 4, 4, 4, 3> large;
-typedef config<2, 2, 2, 4, 4> small;
+typedef tile_shape<2, 4, 4, 4, 3> large;
+typedef tile_shape<2, 2, 2, 4, 4> small;
 
 template <class C> struct stage {
   uint4 w[C::panels][2][WARP], x[C::tiles][WARP];
 };
 
 template <class C>
-__device__ inline void fetch(const aii_cuda_product &p, const unsigned char *w, size_t panel_bytes, uint32_t chunk, stage<C> &to)
+__device__ inline void fetch(const aii_cuda_product &p, const unsigned char *w, size_t panel_bytes, uint32_t chunk,
+                             stage<C> &to)
 {
   const uint32_t n_panels = (p.n_out + AII_PANEL - 1) / AII_PANEL, n_tiles = (p.n + 7) / 8;
   for (uint32_t i = threadIdx.x; i < C::panels * 2 * WARP; i += C::threads) {
@@ -250,7 +254,8 @@ __device__ inline void fetch(const aii_cuda_product &p, const unsigned char *w, 
   }
   for (uint32_t i = threadIdx.x; i < C::tiles * WARP; i += C::threads) {
     const size_t tile = min(blockIdx.y * C::tiles + i / WARP, n_tiles - 1);
-    async_copy16((uint4 *)to.x + i, (const unsigned char *)p.x_bf16 + (tile * chunks_of(p) + chunk) * PIECE + i % WARP * 16);
+    async_copy16((uint4 *)to.x + i,
+                 (const unsigned char *)p.x_bf16 + (tile * chunks_of(p) + chunk) * PIECE + i % WARP * 16);
   }
 }
 
@@ -259,16 +264,23 @@ __device__ inline void compute(const stage<C> &from, uint32_t panel, uint32_t ti
 {
   const uint32_t lane = threadIdx.x % WARP;
   uint32_t b[C::TILES][4];
+#pragma unroll
   for (int j = 0; j < C::TILES; j++) load_words<4>(&from.x[tile + j][lane], b[j]);
+#pragma unroll
   for (int half = 0; half < 2; half++) {
     uint32_t a[C::PANELS][4];
+#pragma unroll
     for (int i = 0; i < C::PANELS; i++) load_words<4>(&from.w[panel + i][half][lane], a[i]);
+#pragma unroll
     for (int i = 0; i < C::PANELS; i++)
+#pragma unroll
       for (int j = 0; j < C::TILES; j++) mma(acc[i][j], a[i], b[j] + 2 * half);
   }
 }
 
-template <class C> __global__ void __launch_bounds__(C::threads) many_bf16(aii_cuda_product p, size_t panel_bytes)
+template <class C>
+__global__ void __launch_bounds__(C::threads, C::threads > 128 ? 1 : 4)
+    many_bf16(aii_cuda_product p, size_t panel_bytes)
 {
   __shared__ stage<C> stages[C::STAGES];
   const matrix m = matrix_of(p, 0);
@@ -287,15 +299,21 @@ template <class C> __global__ void __launch_bounds__(C::threads) many_bf16(aii_c
     async_commit();
     compute<C>(stages[s % C::STAGES], panel, tile, acc);
     if (s % RUN_CHUNKS != RUN_CHUNKS - 1 && s + 1 < n_chunks) continue;
+#pragma unroll
     for (int i = 0; i < C::PANELS; i++)
+#pragma unroll
       for (int j = 0; j < C::TILES; j++)
+#pragma unroll
         for (int k = 0; k < 4; k++) {
           sums[i][j][k] += acc[i][j][k];
           acc[i][j][k] = 0;
         }
   }
+#pragma unroll
   for (int i = 0; i < C::PANELS; i++)
+#pragma unroll
     for (int j = 0; j < C::TILES; j++)
+#pragma unroll
       for (int k = 0; k < 4; k++)
         put(p, m, (blockIdx.x * C::panels + panel + i) * AII_PANEL + lane / 4 + 8 * (k / 2),
             blockIdx.y * C::cols + 8 * (tile + j) + 2 * (lane % 4) + k % 2, sums[i][j][k]);
@@ -307,7 +325,8 @@ template <int TILES, bool READY> static void launch_few(aii_cuda_stream stream, 
 {
   const aii_cuda_product &p = whole.p[0];
   const uint32_t each = takes_turns(p) ? 1 : 8 * TILES;
-  const size_t most = (size_t)MAX_GRID / p.n_mats * p.n_mats / p.repeat * p.repeat * each, panel_bytes = panel_bytes_of(p);
+  const size_t most = (size_t)MAX_GRID / p.n_mats * p.n_mats / p.repeat * p.repeat * each,
+               panel_bytes = panel_bytes_of(p);
   few_rounded part = whole;
   for (size_t first = 0; first < p.n; first += most) {
     uint32_t blocks = 0;
@@ -327,8 +346,8 @@ template <class C> static void launch_many(aii_cuda_stream stream, const aii_cud
   for (size_t first = 0; first < whole.n; first += most) {
     const aii_cuda_product p = part_of(whole, first, most);
     auto kernel = many_bf16<C>;
-    AII_LAUNCH(kernel, dim3(blocks_for(p.n_out, AII_PANEL * C::panels), blocks_for(p.n, C::cols)), C::threads, stream, p,
-               panel_bytes);
+    AII_LAUNCH(kernel, dim3(blocks_for(p.n_out, AII_PANEL * C::panels), blocks_for(p.n, C::cols)), C::threads, stream,
+               p, panel_bytes);
   }
 }
 

@@ -45,8 +45,8 @@ __device__ inline void my_weights(uint32_t *panel, uint32_t *k, uint32_t *row)
 }
 
 template <aii_fmt F>
-__device__ inline void fetch_weights(const unsigned char *w, size_t panel_bytes, uint32_t n_panels, uint32_t first_panel,
-                                     uint32_t at, uint32_t n_in, passing<F> &next)
+__device__ inline void fetch_weights(const unsigned char *w, size_t panel_bytes, uint32_t n_panels,
+                                     uint32_t first_panel, uint32_t at, uint32_t n_in, passing<F> &next)
 {
   if constexpr (is_decoded(F)) {
     const uint32_t panel = min(first_panel + threadIdx.x / AII_PANEL, n_panels - 1);
@@ -124,12 +124,14 @@ __device__ inline void end_run(float run[EACH][EACH], float sum[EACH][EACH])
     }
 }
 
-template <aii_fmt F> __global__ void __launch_bounds__(TILE_THREADS, 2) many_floats(aii_cuda_product p, size_t panel_bytes)
+template <aii_fmt F>
+__global__ void __launch_bounds__(TILE_THREADS, 2) many_floats(aii_cuda_product p, size_t panel_bytes)
 {
   __shared__ tile tiles[2];
   const matrix m = matrix_of(p, 0);
-  const uint32_t first_panel = blockIdx.x * PANELS, first_col = blockIdx.y * COLS, n_panels = (p.n_out + AII_PANEL - 1) / AII_PANEL,
-                 a = threadIdx.x % (OUTS / EACH), b = threadIdx.x / (OUTS / EACH), n_steps = (p.n_in + STEP - 1) / STEP;
+  const uint32_t first_panel = blockIdx.x * PANELS, first_col = blockIdx.y * COLS,
+                 n_panels = (p.n_out + AII_PANEL - 1) / AII_PANEL, a = threadIdx.x % (OUTS / EACH),
+                 b = threadIdx.x / (OUTS / EACH), n_steps = (p.n_in + STEP - 1) / STEP;
   float run[EACH][EACH] = {{0}}, sum[EACH][EACH] = {{0}};
   passing<F> next;
   fetch<F>(p, m.w, panel_bytes, n_panels, first_panel, first_col, 0, next);
@@ -145,8 +147,8 @@ template <aii_fmt F> __global__ void __launch_bounds__(TILE_THREADS, 2) many_flo
   }
   for (int c = 0; c < EACH; c++)
     for (int r = 0; r < EACH; r++)
-      put(p, m, first_panel * AII_PANEL + 4 * a + r % 4 + r / 4 * (OUTS / 2), first_col + 4 * b + c % 4 + c / 4 * (COLS / 2),
-          sum[c][r]);
+      put(p, m, first_panel * AII_PANEL + 4 * a + r % 4 + r / 4 * (OUTS / 2),
+          first_col + 4 * b + c % 4 + c / 4 * (COLS / 2), sum[c][r]);
 }
 
 template <aii_fmt F> static bool launch(aii_cuda_stream stream, const aii_cuda_product &whole)
@@ -169,7 +171,7 @@ bool aii::multiply_floats(aii_cuda_stream stream, const aii_cuda_product &p)
     case AII_FMT_BF16: return launch<AII_FMT_BF16>(stream, p);
 #define CASE(NAME) \
   case AII_FMT_##NAME: return launch<AII_FMT_##NAME>(stream, p);
-    AII_DECODED_FORMATS(CASE)
+      AII_DECODED_FORMATS(CASE)
 #undef CASE
     default: return false;
   }

@@ -15,9 +15,9 @@
 using namespace aii;
 
 enum {
-  STEP = 2,                                    /* blocks of 32 */
-  X_WORDS = STEP * AII_QBLOCK / 4,             /* of a column */
-  X_STRIDE = X_WORDS + 4,                      /* against bank conflicts */
+  STEP = 2,                        /* blocks of 32 */
+  X_WORDS = STEP * AII_QBLOCK / 4, /* of a column */
+  X_STRIDE = X_WORDS + 4,          /* against bank conflicts */
 };
 
 /* M x N warps, each with PANELS panels and TILES times 8 columns; so many stages of copies. */
@@ -110,7 +110,8 @@ template <aii_fmt F> __device__ inline void decode(const unsigned char *head, co
 
 /* Adds a block to the sums of rows g, g + 8 (i / 2) and columns 2 t, 2 t + 1 (i % 2). */
 template <aii_fmt F>
-__device__ inline void add_block(const decoded &w, const uint32_t x[2], const float d[2], const float s[2], float sum[4])
+__device__ inline void add_block(const decoded &w, const uint32_t x[2], const float d[2], const float s[2],
+                                 float sum[4])
 {
   int c[4];
   if (F == AII_FMT_Q6_K) {
@@ -133,11 +134,13 @@ __device__ inline void add_block(const decoded &w, const uint32_t x[2], const fl
 
 /* Blocks b and b + 1, where they are there, of the tile's panels and columns; those beyond the last are the last. */
 template <aii_fmt F, class C>
-__device__ inline void fetch(const aii_cuda_product &p, const unsigned char *w, size_t panel_bytes, uint32_t b, stage<F, C> &to)
+__device__ inline void fetch(const aii_cuda_product &p, const unsigned char *w, size_t panel_bytes, uint32_t b,
+                             stage<F, C> &to)
 {
   typedef stage<F, C> S;
-  const uint32_t n_blocks = p.n_in / AII_QBLOCK, n = min((uint32_t)STEP, n_blocks - b), n_panels = (p.n_out + AII_PANEL - 1) / AII_PANEL,
-                 first_panel = blockIdx.x * C::panels, first_col = blockIdx.y * C::cols;
+  const uint32_t n_blocks = p.n_in / AII_QBLOCK, n = min((uint32_t)STEP, n_blocks - b),
+                 n_panels = (p.n_out + AII_PANEL - 1) / AII_PANEL, first_panel = blockIdx.x * C::panels,
+                 first_col = blockIdx.y * C::cols;
   const int heads = S::head / 16, pieces = heads + (int)n * (S::block / 16);
   for (int i = (int)threadIdx.x; i < C::panels * pieces; i += C::threads) {
     const int panel = i / pieces, piece = i % pieces;
@@ -165,6 +168,7 @@ __device__ inline void compute(const stage<F, C> &from, uint32_t n, uint32_t pan
   const uint32_t lane = threadIdx.x % WARP, g = lane / 4, t = lane % 4;
   for (uint32_t k = 0; k < n; k++) {
     decoded w[C::PANELS];
+#pragma unroll
     for (int i = 0; i < C::PANELS; i++) {
       const unsigned char *head = from.w[panel + i];
       decode<F>(head, head + stage<F, C>::head + k * stage<F, C>::block, w[i]);
@@ -176,6 +180,7 @@ __device__ inline void compute(const stage<F, C> &from, uint32_t n, uint32_t pan
       const float2 d = *(const float2 *)&from.d[k][c + 2 * t],
                    s = *(const float2 *)&from.s[aii_panel_has_min(F) ? k : 0][c + 2 * t];
       const float ds[2] = {d.x, d.y}, ss[2] = {s.x, s.y};
+#pragma unroll
       for (int i = 0; i < C::PANELS; i++) add_block<F>(w[i], x, ds, ss, sums[i][j]);
     }
   }
@@ -187,8 +192,8 @@ __global__ void __launch_bounds__(C::threads, C::threads > 128 ? 2 : 4) many(aii
   __shared__ stage<F, C> stages[C::STAGES];
   const matrix m = matrix_of(p, 0);
   const uint32_t warp = threadIdx.x / WARP, lane = threadIdx.x % WARP, panel = warp % C::M * C::PANELS,
-                 col = warp / C::M * C::TILES * 8, first_col = blockIdx.y * C::cols + col, n_blocks = p.n_in / AII_QBLOCK,
-                 n_steps = (n_blocks + STEP - 1) / STEP,
+                 col = warp / C::M * C::TILES * 8, first_col = blockIdx.y * C::cols + col,
+                 n_blocks = p.n_in / AII_QBLOCK, n_steps = (n_blocks + STEP - 1) / STEP,
                  tiles = first_col < p.n ? min((uint32_t)C::TILES, (p.n - first_col + 7) / 8) : 0;
   float sums[C::PANELS][C::TILES][4] = {{{0}}};
   for (uint32_t s = 0; s + 1 < C::STAGES; s++) {
@@ -203,8 +208,11 @@ __global__ void __launch_bounds__(C::threads, C::threads > 128 ? 2 : 4) many(aii
     async_commit();
     compute<F, C>(stages[s % C::STAGES], min((uint32_t)STEP, n_blocks - s * STEP), panel, col, tiles, sums);
   }
+#pragma unroll
   for (int i = 0; i < C::PANELS; i++)
+#pragma unroll
     for (int j = 0; j < C::TILES; j++)
+#pragma unroll
       for (int k = 0; k < 4; k++)
         put(p, m, (blockIdx.x * C::panels + panel + i) * AII_PANEL + lane / 4 + 8 * (k / 2),
             first_col + 8 * j + 2 * (lane % 4) + k % 2, sums[i][j][k]);
@@ -218,8 +226,8 @@ template <aii_fmt F, class C> static void launch(aii_cuda_stream stream, const a
   for (size_t first = 0; first < whole.n; first += most) {
     const aii_cuda_product p = part_of(whole, first, most);
     auto kernel = many<F, C>;
-    AII_LAUNCH(kernel, dim3(blocks_for(p.n_out, AII_PANEL * C::panels), blocks_for(p.n, C::cols)), C::threads, stream, p,
-               panel_bytes);
+    AII_LAUNCH(kernel, dim3(blocks_for(p.n_out, AII_PANEL * C::panels), blocks_for(p.n, C::cols)), C::threads, stream,
+               p, panel_bytes);
   }
 }
 

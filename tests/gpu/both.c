@@ -133,10 +133,9 @@ void free_weights(weights *w)
   free((void *)(uintptr_t)source);
 }
 
-const aii_dtype types[N_TYPES] = {AII_F32,    AII_F16,   AII_BF16,  AII_Q8_0,  AII_Q4_0, AII_Q4_1, AII_Q5_0,
-                                  AII_Q5_1,   AII_Q2_K,  AII_Q3_K,  AII_Q4_K,  AII_Q5_K, AII_Q6_K, AII_IQ4_NL,
-                                  AII_IQ4_XS, AII_TQ1_0, AII_TQ2_0, AII_MXFP4, AII_NVFP4,
-                                  AII_Q1_0,   AII_Q2_0};
+const aii_dtype types[N_TYPES] = {AII_F32,    AII_F16,   AII_BF16,  AII_Q8_0,  AII_Q4_0,  AII_Q4_1, AII_Q5_0,
+                                  AII_Q5_1,   AII_Q2_K,  AII_Q3_K,  AII_Q4_K,  AII_Q5_K,  AII_Q6_K, AII_IQ4_NL,
+                                  AII_IQ4_XS, AII_TQ1_0, AII_TQ2_0, AII_MXFP4, AII_NVFP4, AII_Q1_0, AII_Q2_0};
 
 int both_set_up(void **state)
 {
@@ -159,4 +158,3 @@ int both_tear_down(void **state)
   assert_int_equal(mem.used_bytes, 0);
   return 0;
 }
-

@@ -37,8 +37,7 @@ static void test_products(void **state)
   const uint32_t rows[] = {1, 3, 4, 5, 15, 16, 33, 70};
   for (size_t t = 0; t < N_TYPES; t++)
     for (size_t r = 0; r < AII_COUNT(rows); r++) product_case(types[t], 512, 35, rows[r]);
-  for (size_t t = 0; t < N_TYPES; t++)
-    product_case(types[t], 1280, 100, 2); /* more terms than fit at a time */
+  for (size_t t = 0; t < N_TYPES; t++) product_case(types[t], 1280, 100, 2);  /* more terms than fit at a time */
   for (size_t t = 0; t < N_TYPES; t++) product_case(types[t], 256, 150, 200); /* the largest tiles */
   product_case(AII_F32, 77, 33, 6);
   product_case(AII_F32, 77, 33, 20); /* rows at odd addresses */
@@ -60,11 +59,11 @@ static void test_together(void **state)
             one = random_weights(AII_F16, 256, 1, 1);
     both x = random_both(n, 256, 2), ya = random_both(n, 48, 1), yb = random_both(n, 33, 1), yc = random_both(n, 17, 1),
          y1 = random_both(n, 1, 1);
-    cpu->ops->matmuls(
-        cpu, (aii_mul[]){{&a.cpu, &bias.cpu, ya.cpu}, {&b.cpu, NULL, yb.cpu}, {&c.cpu, NULL, yc.cpu}}, 3, x.cpu, n);
-    cuda->ops->matmuls(
-        cuda, (aii_mul[]){{&a.cuda, &bias.cuda, ya.cuda}, {&b.cuda, NULL, yb.cuda}, {&c.cuda, NULL, yc.cuda}}, 3, x.cuda,
-        n);
+    cpu->ops->matmuls(cpu, (aii_mul[]){{&a.cpu, &bias.cpu, ya.cpu}, {&b.cpu, NULL, yb.cpu}, {&c.cpu, NULL, yc.cpu}}, 3,
+                      x.cpu, n);
+    cuda->ops->matmuls(cuda,
+                       (aii_mul[]){{&a.cuda, &bias.cuda, ya.cuda}, {&b.cuda, NULL, yb.cuda}, {&c.cuda, NULL, yc.cuda}},
+                       3, x.cuda, n);
     assert_same(&ya, "the first of three"), assert_same(&yb, "the second"), assert_same(&yc, "the third");
     cpu->ops->matmuls(cpu, (aii_mul[]){{&one.cpu, NULL, y1.cpu}, {&c.cpu, NULL, yc.cpu}}, 2, x.cpu, n);
     cuda->ops->matmuls(cuda, (aii_mul[]){{&one.cuda, NULL, y1.cuda}, {&c.cuda, NULL, yc.cuda}}, 2, x.cuda, n);
@@ -206,7 +205,7 @@ static void test_rounding(void **state)
   rounding_case(64, 35, 5);
   rounding_case(2600, 35, 20); /* more runs than are made at a time */
   rounding_case(300, 100, 100);
-  rounding_case(77, 33, 40); /* no whole fragments, rows at odd addresses */
+  rounding_case(77, 33, 40);    /* no whole fragments, rows at odd addresses */
   rounding_case(600, 300, 200); /* the largest tiles */
 }
 
@@ -290,8 +289,8 @@ static void run_layer(aii_backend *be, const layer *l, bool on_cpu, const aii_ro
   be->ops->attention(be, kv, 0, rows, &how, P(q), P(h));
   be->ops->matmul(be, W(o), NULL, P(h), n, true, P(x));
   be->ops->rms_norm(be, P(x), W(ffn_norm), n, EMBD, 1e-5f, P(h));
-  be->ops->gated(be, AII_ACT_SILU, &(aii_mul){W(gate), NULL, P(t)}, &(aii_mul){W(up), NULL, P(t) + (size_t)n * FF}, P(h),
-                 n);
+  be->ops->gated(be, AII_ACT_SILU, &(aii_mul){W(gate), NULL, P(t)}, &(aii_mul){W(up), NULL, P(t) + (size_t)n * FF},
+                 P(h), n);
   be->ops->matmul(be, W(down), NULL, P(t), n, true, P(x));
 #undef W
 #undef P
@@ -352,9 +351,14 @@ static void test_layer(void **state)
 int main(void)
 {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_products),     cmocka_unit_test(test_together), cmocka_unit_test(test_gated),
-      cmocka_unit_test(test_changed_rows), cmocka_unit_test(test_layer),    cmocka_unit_test(test_rounding),
-      cmocka_unit_test(test_rounding_experts), cmocka_unit_test(test_rounding_together),
+      cmocka_unit_test(test_products),
+      cmocka_unit_test(test_together),
+      cmocka_unit_test(test_gated),
+      cmocka_unit_test(test_changed_rows),
+      cmocka_unit_test(test_layer),
+      cmocka_unit_test(test_rounding),
+      cmocka_unit_test(test_rounding_experts),
+      cmocka_unit_test(test_rounding_together),
   };
   return cmocka_run_group_tests(tests, both_set_up, both_tear_down);
 }

@@ -48,7 +48,8 @@ static bool quantise(aii_cuda *cuda, const float *x, uint32_t n_rows, uint32_t w
 static const void *rounded_rows(aii_cuda *cuda, const float *x, uint32_t n_rows, uint32_t width)
 {
   if (cuda->rounded_x == x) return cuda->rounded.ptr;
-  void *out = aii_cuda_grow(cuda, &cuda->rounded, aii_cuda_rounded_bytes(n_rows, width), "device memory for rounded rows");
+  void *out =
+      aii_cuda_grow(cuda, &cuda->rounded, aii_cuda_rounded_bytes(n_rows, width), "device memory for rounded rows");
   if (out == NULL) return NULL;
   aii_cuda_round_rows(cuda->stream, x, n_rows, width, out);
   cuda->rounded_x = x;

@@ -133,8 +133,8 @@ static void pack_part(void *arg, uint32_t part, uint32_t n_parts)
 static aiinfra_status upload_panels(aii_cuda *cuda, aii_weight *w, aiinfra_error *err)
 {
   aii_fmt fmt = aii_cuda_fmt(w->type), panel_fmt = aii_cuda_panel_fmt(w);
-  size_t bytes = panel_bytes(w), each = ((size_t)w->n_out - 1) / AII_PANEL + 1,
-         all = each * AII_MAX(w->n_mats, 1u), step = AII_MIN(AII_MAX(PACK_BYTES / bytes, (size_t)1), all),
+  size_t bytes = panel_bytes(w), each = ((size_t)w->n_out - 1) / AII_PANEL + 1, all = each * AII_MAX(w->n_mats, 1u),
+         step = AII_MIN(AII_MAX(PACK_BYTES / bytes, (size_t)1), all),
          rows = aii_pool_threads(cuda->pool) * AII_PANEL * aii_fmt_row_bytes(panel_fmt, w->n_in);
   char *buffer = aii_new_raw(cuda->base.mem, step * bytes + rows);
   if (buffer == NULL) return aii_fail(err, AIINFRA_ENOMEM, "no memory for %zu bytes of panels", step * bytes);

@@ -31,7 +31,8 @@ struct cudaDeviceProp {
 };
 
 /* Bytes that were copied, by their way, graphs that were launched, and kernels; tests look them up in the plug-in. */
-__attribute__((weak, visibility("default"))) unsigned long long fake_cuda_copied[4], fake_cuda_graphs, fake_cuda_kernels;
+__attribute__((weak, visibility("default"))) unsigned long long fake_cuda_copied[4], fake_cuda_graphs,
+    fake_cuda_kernels;
 
 /* What a stream would do, in order, while it is captured. */
 typedef struct fake_cuda_work {
