@@ -133,6 +133,7 @@ typedef struct aii_cuda_attn {
   const float *slopes, *sinks; /* [n_heads] or NULL; slopes: of ALiBi */
   const float *q;
   float *out;
+  aii_cuda_q8 q8; /* of out, as well; nothing of the kind where its q is NULL, else value_dim is a multiple of 32 */
   uint32_t first_row, n_rows, n_splits; /* those to compute now; parts has room for them */
   float *parts;                         /* [n_rows][n_heads][n_splits][value_dim + 2] */
 } aii_cuda_attn;

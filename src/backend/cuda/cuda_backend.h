@@ -137,6 +137,9 @@ aiinfra_status aii_cuda_to_host(aii_backend *be, void *host, const void *device,
 aiinfra_status aii_cuda_copy_block(aii_backend *be, const aii_kv_view *kv, uint32_t from, uint32_t to,
                                    aiinfra_error *err);
 aiinfra_status aii_cuda_sync(aii_backend *be, aiinfra_error *err);
+/* Where a kernel that makes rows x is to write their q8 form, for the next operation; q is NULL where nobody wants it.
+ * busy: NULL, or other q8 rows that are still read. */
+aii_cuda_q8 aii_cuda_make_q8(aii_cuda *cuda, const float *x, size_t n_rows, size_t width, const int8_t *busy);
 /* Those of products.c. */
 void aii_cuda_op_rms_norm(aii_backend *be, const float *x, const aii_weight *w, uint32_t n_rows, uint32_t width,
                           float eps, float *out);

@@ -124,6 +124,8 @@ static void attention(aii_backend *be, const aii_kv_view *kv, uint32_t layer, co
   size_t row_bytes = (size_t)how->n_heads * a.n_splits * (kv->value_dim + 2) * sizeof(float);
   uint32_t each = (uint32_t)AII_MIN(AII_MAX(PART_BYTES / row_bytes, (size_t)1), (size_t)rows->n_rows);
   a.parts = aii_cuda_grow(cuda, &cuda->scratch, each * row_bytes, "scratch memory for attention");
+  if (kv->value_dim % AII_QBLOCK == 0)
+    a.q8 = aii_cuda_make_q8(cuda, out, rows->n_rows, (size_t)how->n_heads * kv->value_dim, NULL);
   for (; a.parts != NULL && a.first_row < rows->n_rows; a.first_row += a.n_rows) {
     a.n_rows = AII_MIN(each, rows->n_rows - a.first_row);
     aii_cuda_attend(cuda->stream, &a);

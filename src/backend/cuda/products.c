@@ -20,8 +20,7 @@ static aii_cuda_q8 room_for(aii_cuda *cuda, size_t n, const int8_t *busy)
   return (aii_cuda_q8){(int8_t *)p, d, d + scales};
 }
 
-/* Where a kernel that makes rows x is to write their q8 form; q is NULL where nobody wants it. */
-static aii_cuda_q8 make_q8(aii_cuda *cuda, const float *x, size_t n_rows, size_t width, const int8_t *busy)
+aii_cuda_q8 aii_cuda_make_q8(aii_cuda *cuda, const float *x, size_t n_rows, size_t width, const int8_t *busy)
 {
   if (cuda->n_q8 == 0 || width % AII_QBLOCK != 0) return (aii_cuda_q8){NULL, NULL, NULL};
   aii_cuda_q8 q8 = room_for(cuda, n_rows * width, busy);
@@ -61,7 +60,7 @@ static const void *rounded_rows(aii_cuda *cuda, const float *x, uint32_t n_rows,
 /* What a norm in place makes is seldom multiplied: heads, and rows that a residual sum will change. */
 static aii_cuda_q8 normed_q8(aii_cuda *cuda, const float *x, uint32_t n_rows, uint32_t width, const float *out)
 {
-  return out == x ? (aii_cuda_q8){NULL, NULL, NULL} : make_q8(cuda, out, n_rows, width, NULL);
+  return out == x ? (aii_cuda_q8){NULL, NULL, NULL} : aii_cuda_make_q8(cuda, out, n_rows, width, NULL);
 }
 
 void aii_cuda_op_rms_norm(aii_backend *be, const float *x, const aii_weight *w, uint32_t n_rows, uint32_t width,
@@ -86,7 +85,7 @@ void aii_cuda_op_activate(aii_backend *be, aii_act act, const float *gate, const
 {
   aii_cuda *cuda = aii_cuda_enter(be);
   if (cuda == NULL || n == 0) return;
-  aii_cuda_activate(cuda->stream, (int)act, gate, up, n, out, make_q8(cuda, out, 1, n, NULL));
+  aii_cuda_activate(cuda->stream, (int)act, gate, up, n, out, aii_cuda_make_q8(cuda, out, 1, n, NULL));
 }
 
 /* ---- products ---- */
@@ -161,7 +160,7 @@ void aii_cuda_op_gated(aii_backend *be, aii_act act, const aii_mul *gate, const 
   aii_cuda_product g, u;
   if (cuda == NULL || n_rows == 0) return;
   if (!product_with(cuda, gate, x, n_rows, &g) || !product_with(cuda, up, x, n_rows, &u)) return;
-  aii_cuda_q8 q8 = make_q8(cuda, gate->y, n_rows, n_out, g.x_q8.q);
+  aii_cuda_q8 q8 = aii_cuda_make_q8(cuda, gate->y, n_rows, n_out, g.x_q8.q);
   bool alike = n_out > 1 && up->w->n_out == n_out && up->w->n_in == gate->w->n_in;
   if (alike && aii_cuda_multiply_gated(cuda->stream, (int)act, &g, &u, q8)) return;
   multiply_all(cuda, both, 2, x, n_rows, false);
