@@ -344,9 +344,14 @@ __global__ void attend_merge(aii_cuda_attn a)
       if (d < dim) acc[k] = is_first ? part[d] : fmaf(factors[1], part[d], acc[k] * factors[0]);
     }
   }
-  float *out = a.out + ((size_t)(a.first_row + row) * a.n_heads + head) * dim;
-  for (int k = 0; k < DIMS; k++)
-    if (threadIdx.x + k * ATTN_THREADS < dim) out[threadIdx.x + k * ATTN_THREADS] = acc[k] * (1 / l);
+  const size_t at = ((size_t)(a.first_row + row) * a.n_heads + head) * dim;
+  for (int k = 0; k < DIMS; k++) {
+    uint32_t d = threadIdx.x + k * ATTN_THREADS;
+    if (d >= dim) break; /* a whole warp, where there is q8 */
+    float v = acc[k] * (1 / l);
+    a.out[at + d] = v;
+    if (a.q8.q != NULL) put_q8(v, at + d, a.q8);
+  }
 }
 
 void aii_cuda_attend(aii_cuda_stream stream, const aii_cuda_attn *attn)

@@ -34,18 +34,23 @@ typedef struct aii_cuda_rows {
   const uint32_t *tables;           /* [n_seqs][table_stride] */
 } aii_cuda_rows;
 
-/* ---- rows.cu ---- */
+/* ---- norms.cu ---- */
 
-/* Activations for quantised weights: q [n_rows][n], d and s [n_rows][n / 32] as quant_q8 makes them. */
+/* Activations for quantised weights: q [n_rows][n], d and s [n_rows][n / 32] as quant_q8 makes them. All of it begins at
+ * a multiple of 16 bytes. */
 typedef struct aii_cuda_q8 {
   int8_t *q;
   float *d, *s;
 } aii_cuda_q8;
 void aii_cuda_quant_q8(aii_cuda_stream stream, const float *x, uint32_t n_rows, uint32_t n, aii_cuda_q8 out);
+/* q8: of out, as well; nothing of the kind where its q is NULL, else n is a multiple of 32. So has activate(). */
 void aii_cuda_rms_norm(aii_cuda_stream stream, const float *x, const float *w, uint32_t n_rows, uint32_t n, float eps,
-                       float *out);
+                       float *out, aii_cuda_q8 q8);
 void aii_cuda_layer_norm(aii_cuda_stream stream, const float *x, const float *w, const float *b, uint32_t n_rows,
-                         uint32_t n, float eps, float *out);
+                         uint32_t n, float eps, float *out, aii_cuda_q8 q8);
+
+/* ---- rows.cu ---- */
+
 /* angles [position][n_rot]: cosines, then sines */
 typedef struct aii_cuda_rope {
   const float *angles;
@@ -58,7 +63,8 @@ void aii_cuda_rotate(aii_cuda_stream stream, const aii_cuda_rope *rope, const ai
 /* ---- elements.cu ---- */
 
 /* act: an aii_act */
-void aii_cuda_activate(aii_cuda_stream stream, int act, const float *gate, const float *up, size_t n, float *out);
+void aii_cuda_activate(aii_cuda_stream stream, int act, const float *gate, const float *up, size_t n, float *out,
+                       aii_cuda_q8 q8);
 void aii_cuda_add(aii_cuda_stream stream, float *x, const float *y, float f, size_t n);
 void aii_cuda_scale(aii_cuda_stream stream, float *x, float f, size_t n);
 void aii_cuda_softcap(aii_cuda_stream stream, float *x, float cap, size_t n);
@@ -68,7 +74,7 @@ void aii_cuda_gate_rows(aii_cuda_stream stream, float *x, const float *gate, uin
 void aii_cuda_combine(aii_cuda_stream stream, const float *y, const float *weights, uint32_t n_rows, uint32_t n_used,
                       uint32_t width, float *out);
 
-/* ---- products.cu ---- */
+/* ---- products.cu, and products_*.cu for many rows ---- */
 
 /* y[i][0..n_out) = W x[i / repeat] (+ bias) (+ y[i]) for i < n; W is matrix ids[i], or i % n_mats when ids is NULL. */
 typedef struct aii_cuda_product {
@@ -76,14 +82,33 @@ typedef struct aii_cuda_product {
   const void *w;
   size_t mat_bytes;
   uint32_t n_in, n_out, n_mats, n, repeat;
+  uint32_t n_sms; /* multiprocessors of the device: how large tiles are depends on it, results do not */
   const int32_t *ids;
-  const float *bias; /* [n_mats][n_out] or NULL */
-  const float *x;    /* [n / repeat][n_in]: of float formats */
-  aii_cuda_q8 x_q8;  /* of the others */
+  const float *bias;  /* [n_mats][n_out] or NULL */
+  const float *x;     /* [n / repeat][n_in]: of float formats */
+  aii_cuda_q8 x_q8;   /* of the others */
+  bool rounded;       /* BF16 weights as fragments (products_bf16.cu); activations are rounded to BF16 */
+  const void *x_bf16; /* then: the rows as aii_cuda_round_rows() makes them, or NULL: x, of few rows */
   bool accumulate;
   float *y;
 } aii_cuda_product;
-void aii_cuda_multiply(aii_cuda_stream stream, const aii_cuda_product *p);
+enum {
+  AII_CUDA_MAX_PRODUCTS = 3,
+  AII_CUDA_FRAGMENT = 32,  /* rows of `rounded` are filled up to a multiple of it */
+  AII_CUDA_FEW_ROUNDED = 8 /* rows that products round themselves */
+};
+/* Rows to BF16, eight at a time as tensor cores take them; of so many bytes. */
+static inline size_t aii_cuda_rounded_bytes(size_t n_rows, size_t n)
+{
+  return (n_rows + 7) / 8 * 8 * ((n + AII_CUDA_FRAGMENT - 1) / AII_CUDA_FRAGMENT * AII_CUDA_FRAGMENT) * 2;
+}
+void aii_cuda_round_rows(aii_cuda_stream stream, const float *x, uint32_t n_rows, uint32_t n, void *out);
+/* Products of the same rows; those of one format go together where rows are few. */
+void aii_cuda_multiply(aii_cuda_stream stream, const aii_cuda_product *p, uint32_t n);
+/* Two products of equal shape and format with the same few rows, without ids; gate.y = act(gate.y) * up.y, and its q8
+ * rows where q8.q is not NULL: then n_out is a multiple of 32. False: nothing was launched, they are none such. */
+bool aii_cuda_multiply_gated(aii_cuda_stream stream, int act, const aii_cuda_product *gate, const aii_cuda_product *up,
+                             aii_cuda_q8 q8);
 /* The same with matrices of one row, as floats w [n_mats][n_in]. */
 void aii_cuda_dot_rows(aii_cuda_stream stream, const aii_cuda_product *p);
 
@@ -108,6 +133,7 @@ typedef struct aii_cuda_attn {
   const float *slopes, *sinks; /* [n_heads] or NULL; slopes: of ALiBi */
   const float *q;
   float *out;
+  aii_cuda_q8 q8; /* of out, as well; nothing of the kind where its q is NULL, else value_dim is a multiple of 32 */
   uint32_t first_row, n_rows, n_splits; /* those to compute now; parts has room for them */
   float *parts;                         /* [n_rows][n_heads][n_splits][value_dim + 2] */
 } aii_cuda_attn;

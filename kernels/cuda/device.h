@@ -55,11 +55,17 @@ __device__ inline uint16_t load_u16(const void *p) /* at an even address */
 
 __device__ inline float float_of_half(uint16_t h)
 {
+#ifdef __CUDACC__
+  float f;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(f) : "h"(h));
+  return f;
+#else
   uint32_t sign = (uint32_t)(h & 0x8000u) << 16, exponent = (h >> 10) & 0x1fu, fraction = h & 0x3ffu;
   if (exponent == 0x1f) return float_of_bits(sign | 0x7f800000u | fraction << 13 | (fraction != 0 ? 0x400000u : 0));
   if (exponent != 0) return float_of_bits(sign | (exponent + 112) << 23 | fraction << 13);
   float magnitude = (float)fraction * 0x1p-24f;
   return sign != 0 ? -magnitude : magnitude;
+#endif
 }
 
 __device__ inline uint32_t shift_round(uint32_t v, uint32_t shift)
@@ -149,6 +155,19 @@ __device__ inline int warp_sum(int v)
 {
   for (int w = WARP / 2; w > 0; w /= 2) v += __shfl_xor_sync(AII_FULL_WARP, v, w);
   return v;
+}
+
+/* ---- q8 rows ---- */
+
+/* A whole warp quantises 32 adjacent elements, of which this thread has element i. */
+__device__ inline void put_q8(float v, size_t i, const aii_cuda_q8 &out)
+{
+  float amax = warp_max(fabsf(v)), inverse = amax != 0 ? 127 / amax : 0, d = amax / 127;
+  int q = clamp_int(rintf(v * inverse), -127, 127), sum = warp_sum(q);
+  out.q[i] = (int8_t)q;
+  if (threadIdx.x % WARP != 0) return;
+  out.d[i / AII_QBLOCK] = d;
+  out.s[i / AII_QBLOCK] = d * (float)sum;
 }
 
 } // namespace aii

@@ -1,43 +1,26 @@
 /* elements.cu - what looks at an element at a time: a thread takes one. */
-#include "kernels/cuda/device.h"
+#include "kernels/cuda/activation.h"
 
 using namespace aii;
-
-/* The order of aii_act. */
-enum { SILU, GELU, SWIGLU_OAI, GELU_ERF };
 
 #define AII_ELEMENT (size_t) blockIdx.x *blockDim.x + threadIdx.x
 
 /* ---- activations ---- */
 
-__device__ static float bend(int act, float x)
-{
-  switch (act) {
-    case SILU: return x / (1 + exp1(-x));
-    case GELU: return x / (1 + exp1(x * fmaf(x * x, -0.0713548162f, -1.59576912f)));
-    default: return x * (0.5f + 0.5f * erff(x * 0.70710678f));
-  }
-}
-
-__device__ static float swiglu_oai(float gate, float up)
-{
-  const float alpha = 1.702f, limit = 7;
-  float g = gate < limit ? gate : limit, u = up < limit ? up : limit;
-  if (u < -limit) u = -limit;
-  return g / (1 + exp1(-alpha * g)) * (u + 1);
-}
-
-__global__ void activate(int act, const float *gate, const float *up, size_t n, float *out)
+/* q8.q may be NULL, else n is a multiple of 32. */
+__global__ void activate(int act, const float *gate, const float *up, size_t n, float *out, aii_cuda_q8 q8)
 {
   size_t i = AII_ELEMENT;
-  if (i >= n) return;
-  if (act == SWIGLU_OAI) out[i] = swiglu_oai(gate[i], up[i]);
-  else out[i] = up != NULL ? bend(act, gate[i]) * up[i] : bend(act, gate[i]);
+  if (i >= n) return; /* a whole warp, where there is q8 */
+  float v = up != NULL ? activated(act, gate[i], up[i]) : bend(act, gate[i]);
+  out[i] = v;
+  if (q8.q != NULL) put_q8(v, i, q8);
 }
 
-void aii_cuda_activate(aii_cuda_stream stream, int act, const float *gate, const float *up, size_t n, float *out)
+void aii_cuda_activate(aii_cuda_stream stream, int act, const float *gate, const float *up, size_t n, float *out,
+                       aii_cuda_q8 q8)
 {
-  AII_LAUNCH(activate, blocks_for(n, THREADS), THREADS, stream, act, gate, up, n, out);
+  AII_LAUNCH(activate, blocks_for(n, THREADS), THREADS, stream, act, gate, up, n, out, q8);
 }
 
 /* ---- sums ---- */

@@ -69,6 +69,7 @@ typedef struct aii_weight {
   uint32_t n_in, n_out; /* n_out rows of n_in elements; a vector has n_out 1 */
   uint32_t n_mats;      /* matrices (or vectors) of that shape, one behind the other: experts; 0 is 1 */
   bool lookup;          /* rows are only looked up, never multiplied */
+  bool bf16_x;          /* of type BF16: activations may be rounded to BF16 before they are multiplied with it */
   const void *source;   /* rows as in the file, host memory */
   void *device;         /* the backend's own form: packed or on the device; on the CPU may be NULL: use source */
   size_t device_bytes;

@@ -1,4 +1,4 @@
-/* test_cuda_ops.c - every operation of the CUDA backend beside the CPU's: the same bits.
+/* test_cuda_ops.c - every operation of the CUDA backend beside the CPU's: the same bits. test_cuda_products.c has products.
  *
  * AIINFRA_CUDA_PLUGIN names the plug-in to test, by default the one whose kernels run on the CPU
  * (tests/support/cuda_on_cpu). On a machine with a GPU, tests/gpu/run.sh names the real one.
@@ -13,180 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "src/backend/backend.h"
-#include "tests/support/support.h"
-
-static aii_mem mem;
-static unsigned long long seed;
-static aii_pool *pool;
-static aii_backend *cpu, *cuda;
-
-static const char *plugin(void)
-{
-  const char *path = getenv("AIINFRA_CUDA_PLUGIN");
-  return path != NULL ? path : test_built("libaiinfra-cuda-on-cpu.so");
-}
-
-static float uniform(void)
-{
-  return (float)(test_random(&seed) >> 40) * 0x1p-23f - 1.0f;
-}
-
-static float *floats(size_t n, float spread)
-{
-  float *x = malloc(n * sizeof *x);
-  assert_non_null(x);
-  for (size_t i = 0; i < n; i++) x[i] = spread * uniform();
-  return x;
-}
-
-static void sync_both(void)
-{
-  aiinfra_error err;
-  if (cpu->ops->sync(cpu, &err) != AIINFRA_OK) fail_msg("cpu: %s", err.message);
-  if (cuda->ops->sync(cuda, &err) != AIINFRA_OK) fail_msg("cuda: %s", err.message);
-}
-
-/* ---- numbers on both devices ---- */
-
-typedef struct both {
-  size_t n, width;
-  float *cpu, *cuda; /* host and device memory */
-} both;
-
-static both both_of(const float *x, size_t rows, size_t width)
-{
-  aiinfra_error err;
-  both b = {rows * width, width, malloc(rows * width * sizeof(float)), NULL};
-  aii_weight table = {.type = AII_F32, .n_in = (uint32_t)width, .n_out = (uint32_t)rows, .lookup = true, .source = x};
-  aiinfra_token *tokens = malloc(rows * sizeof *tokens);
-  aii_rows list = {.n_rows = (uint32_t)rows, .tokens = tokens};
-  void *device;
-  for (size_t i = 0; i < rows; i++) tokens[i] = (aiinfra_token)i;
-  memcpy(b.cpu, x, b.n * sizeof(float));
-  assert_int_equal(cuda->ops->alloc(cuda, b.n * sizeof(float), &device, &err), AIINFRA_OK);
-  b.cuda = device;
-  cuda->ops->embed(cuda, &table, &list, 1, b.cuda);
-  sync_both();
-  free(tokens);
-  return b;
-}
-
-static both random_both(size_t rows, size_t width, float spread)
-{
-  float *x = floats(rows * width, spread);
-  both b = both_of(x, rows, width);
-  free(x);
-  return b;
-}
-
-static void free_both(both *b)
-{
-  free(b->cpu);
-  cuda->ops->release(cuda, b->cuda, b->n * sizeof(float));
-}
-
-/* The same bits; with a tolerance, nearly. */
-static void assert_near(const both *b, double tolerance, const char *what)
-{
-  aiinfra_error err;
-  float *got = malloc(b->n * sizeof(float));
-  sync_both();
-  assert_int_equal(cuda->ops->to_host(cuda, got, b->cuda, b->n * sizeof(float), &err), AIINFRA_OK);
-  for (size_t i = 0; i < b->n; i++) {
-    if (memcmp(&got[i], &b->cpu[i], sizeof(float)) == 0 || (got[i] == 0 && b->cpu[i] == 0)) continue;
-    if (fabs((double)got[i] - (double)b->cpu[i]) <= tolerance * fabs((double)b->cpu[i])) continue;
-    fail_msg("%s: element %zu of %zu is %.9g, should be %.9g", what, i, b->n, (double)got[i], (double)b->cpu[i]);
-  }
-  free(got);
-}
-
-static void assert_same(const both *b, const char *what)
-{
-  assert_near(b, 0, what);
-}
-
-/* ---- weights ---- */
-
-typedef struct weights {
-  aii_weight cpu, cuda;
-} weights;
-
-static weights random_weights(aii_dtype type, uint32_t n_in, uint32_t n_out, uint32_t n_mats)
-{
-  const aii_dtype_traits *t = aii_dtype_info((uint32_t)type);
-  size_t rows = (size_t)n_out * n_mats, bytes = (size_t)n_in / t->block * t->block_bytes * rows;
-  float *x = floats(rows * n_in, 1);
-  char *data = malloc(bytes);
-  aiinfra_error err;
-  if (aii_quantize_rows(type, x, rows, n_in, NULL, data, &err) != AIINFRA_OK)
-    for (size_t i = 0; i < bytes; i++) data[i] = (char)(test_random(&seed) % 64);
-  free(x);
-  weights w = {.cpu = {.type = type, .n_in = n_in, .n_out = n_out, .n_mats = n_mats, .source = data}};
-  w.cuda = w.cpu;
-  assert_int_equal(cpu->ops->upload(cpu, &w.cpu, &err), AIINFRA_OK);
-  if (cuda->ops->upload(cuda, &w.cuda, &err) != AIINFRA_OK) fail_msg("%s", err.message);
-  return w;
-}
-
-static void free_weights(weights *w)
-{
-  const void *source = w->cpu.source;
-  cpu->ops->unload(cpu, &w->cpu);
-  cuda->ops->unload(cuda, &w->cuda);
-  free((void *)(uintptr_t)source);
-}
-
-static const aii_dtype types[] = {AII_F32,    AII_F16,   AII_BF16,  AII_Q8_0,  AII_Q4_0, AII_Q4_1, AII_Q5_0,
-                                  AII_Q5_1,   AII_Q2_K,  AII_Q3_K,  AII_Q4_K,  AII_Q5_K, AII_Q6_K, AII_IQ4_NL,
-                                  AII_IQ4_XS, AII_TQ1_0, AII_TQ2_0, AII_MXFP4, AII_NVFP4};
-
-/* ---- products ---- */
-
-static void product_case(aii_dtype type, uint32_t n_in, uint32_t n_out, uint32_t n_rows)
-{
-  weights w = random_weights(type, n_in, n_out, 1), bias = random_weights(AII_F32, n_out, 1, 1);
-  both x = random_both(n_rows, n_in, 2), y = random_both(n_rows, n_out, 1);
-  char what[80];
-  snprintf(what, sizeof what, "%s %u x %u, %u rows", aii_dtype_info((uint32_t)type)->name, n_in, n_out, n_rows);
-  cpu->ops->matmul(cpu, &w.cpu, &bias.cpu, x.cpu, n_rows, true, y.cpu);
-  cuda->ops->matmul(cuda, &w.cuda, &bias.cuda, x.cuda, n_rows, true, y.cuda);
-  assert_same(&y, what);
-  cpu->ops->matmul(cpu, &w.cpu, NULL, x.cpu, n_rows, false, y.cpu);
-  cuda->ops->matmul(cuda, &w.cuda, NULL, x.cuda, n_rows, false, y.cuda);
-  assert_same(&y, what);
-  free_both(&x), free_both(&y);
-  free_weights(&w), free_weights(&bias);
-}
-
-static void test_products(void **state)
-{
-  (void)state;
-  const uint32_t rows[] = {1, 3, 4, 5, 15, 16, 33, 70};
-  for (size_t t = 0; t < AII_COUNT(types); t++)
-    for (size_t r = 0; r < AII_COUNT(rows); r++) product_case(types[t], 512, 35, rows[r]);
-  for (size_t t = 0; t < AII_COUNT(types); t++)
-    product_case(types[t], 1280, 100, 2); /* more terms than fit at a time */
-  product_case(AII_F32, 77, 33, 6);
-  product_case(AII_F16, 200, 1, 9);
-  product_case(AII_Q8_0, 96, 17, 20);
-}
-
-static void test_gated(void **state)
-{
-  (void)state;
-  const aii_act acts[] = {AII_ACT_SILU, AII_ACT_GELU, AII_ACT_SWIGLU_OAI, AII_ACT_GELU_ERF};
-  for (size_t a = 0; a < AII_COUNT(acts); a++) {
-    weights g = random_weights(AII_Q8_0, 128, 48, 1), u = random_weights(AII_Q6_K, 256, 48, 1);
-    weights v = random_weights(AII_Q4_0, 128, 48, 1);
-    both x = random_both(5, 128, 2), yg = random_both(5, 48, 1), yu = random_both(5, 48, 1);
-    cpu->ops->gated(cpu, acts[a], &(aii_mul){&g.cpu, NULL, yg.cpu}, &(aii_mul){&v.cpu, NULL, yu.cpu}, x.cpu, 5);
-    cuda->ops->gated(cuda, acts[a], &(aii_mul){&g.cuda, NULL, yg.cuda}, &(aii_mul){&v.cuda, NULL, yu.cuda}, x.cuda, 5);
-    assert_near(&yg, acts[a] == AII_ACT_GELU_ERF ? 3e-6 : 0, "gated");
-    free_both(&x), free_both(&yg), free_both(&yu);
-    free_weights(&g), free_weights(&u), free_weights(&v);
-  }
-}
+#include "tests/gpu/both.h"
 
 /* ---- norms, elements ---- */
 
@@ -247,7 +74,7 @@ static void test_embed(void **state)
   (void)state;
   const aiinfra_token tokens[] = {3, 0, 9, 9, 5}, bad[] = {10};
   aii_rows rows = {.n_rows = 5, .tokens = tokens};
-  for (size_t t = 0; t < AII_COUNT(types); t++) {
+  for (size_t t = 0; t < N_TYPES; t++) {
     weights w = random_weights(types[t], 256, 10, 1);
     both out = random_both(5, 256, 1);
     cpu->ops->embed(cpu, &w.cpu, &rows, 1.5f, out.cpu);
@@ -489,35 +316,12 @@ static void test_one_rank(void **state)
   free_both(&x);
 }
 
-static int set_up(void **state)
-{
-  (void)state;
-  aiinfra_error err;
-  aii_mem_init(&mem, NULL, 0);
-  seed = test_seed();
-  assert_int_equal(aii_pool_create(&mem, 2, AII_POOL_CROWD, &pool, &err), AIINFRA_OK);
-  assert_int_equal(aii_cpu_backend_create(&mem, pool, 0, &cpu, &err), AIINFRA_OK);
-  if (aii_cuda_backend_create(&mem, pool, plugin(), 0, &cuda, &err) != AIINFRA_OK) fail_msg("%s", err.message);
-  return 0;
-}
-
-static int tear_down(void **state)
-{
-  (void)state;
-  cpu->ops->destroy(cpu);
-  cuda->ops->destroy(cuda);
-  aii_pool_free(pool);
-  assert_int_equal(mem.used_bytes, 0);
-  return 0;
-}
-
 int main(void)
 {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_products),  cmocka_unit_test(test_gated),    cmocka_unit_test(test_norms),
-      cmocka_unit_test(test_elements),  cmocka_unit_test(test_embed),    cmocka_unit_test(test_rope),
-      cmocka_unit_test(test_attention), cmocka_unit_test(test_experts),  cmocka_unit_test(test_turns),
-      cmocka_unit_test(test_refusals),  cmocka_unit_test(test_one_rank),
+      cmocka_unit_test(test_norms), cmocka_unit_test(test_elements),  cmocka_unit_test(test_embed),
+      cmocka_unit_test(test_rope),  cmocka_unit_test(test_attention), cmocka_unit_test(test_experts),
+      cmocka_unit_test(test_turns), cmocka_unit_test(test_refusals),  cmocka_unit_test(test_one_rank),
   };
-  return cmocka_run_group_tests(tests, set_up, tear_down);
+  return cmocka_run_group_tests(tests, both_set_up, both_tear_down);
 }

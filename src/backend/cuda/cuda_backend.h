@@ -1,15 +1,16 @@
 /* src/backend/cuda/cuda_backend.h - the CUDA backend inside: its state, and how its parts fit.
  *
- *   device.c   life, memory, copies, weights: matrices go to the device in the panels that the CPU has
+ *   device.c   life, memory, copies
+ *   weights.c  matrices, brought to the device in the panels that the CPU has
  *   stage.c    what the host knows of a pass, brought to the device: rows, tables, angles, slopes
  *   ops.c      the table of operations: checks, then a launch
+ *   products.c   products, and what makes the rows that they take
  *   shortlist.c  what samplers want to see of logits
  *   graph.c    decode steps, launched at once
  *   nccl.c     sums over the GPUs of several ranks
  *
  * Tables of embeddings stay on the host: their few rows of a pass are decoded there. Everything is queued on one stream.
- * Operations that return nothing remember their first failure for sync(). Weights of formats without panels take four
- * bytes an element on the device.
+ * Operations that return nothing remember their first failure for sync().
  */
 #ifndef AII_BACKEND_CUDA_H
 #define AII_BACKEND_CUDA_H
@@ -51,12 +52,24 @@ typedef struct aii_cuda_angles {
   aii_cuda_piece device;
 } aii_cuda_angles;
 
+/* The q8 form of n floats at x; x NULL: of none. */
+typedef struct aii_cuda_made {
+  const float *x;
+  size_t n;
+  aii_cuda_q8 q8;
+} aii_cuda_made;
+
 typedef struct aii_cuda {
   aii_backend base;
   aii_pool *pool; /* borrowed */
   int device;
   cudaStream_t stream;
   aii_cuda_piece scratch;           /* of one operation */
+  aii_cuda_piece q8[2];             /* quantised rows */
+  aii_cuda_made made, ready;        /* by this operation; by the one before */
+  aii_cuda_piece rounded;           /* rows, rounded to BF16 */
+  const float *rounded_x;           /* what they were, in this operation; NULL: none */
+  uint32_t n_sms, n_q8;             /* multiprocessors; weights that take quantised rows */
   aii_cuda_piece staged;            /* the rows of the pass: pos, seq, ends, tables */
   aii_cuda_piece asked, told;       /* of logits, by their samplers */
   aii_cuda_piece pinned, host_rows; /* host memory: embeddings; and rows as they were staged */
@@ -84,18 +97,22 @@ static inline aii_cuda *aii_cuda_of(aii_backend *be)
   return AII_CONTAINER(be, aii_cuda, base);
 }
 
-/* Chooses the device for this thread; the backend, or NULL when it failed before: then nothing is queued. */
+/* Begins an operation: chooses the device for this thread; the backend, or NULL when it failed before: then nothing is queued. */
 aii_cuda *aii_cuda_enter(aii_backend *be);
 void aii_cuda_fail(aii_cuda *cuda, aiinfra_status status, int code, const char *what);
 /* False, and told by sync(), when the call failed. */
 bool aii_cuda_check(aii_cuda *cuda, cudaError_t rc, const char *what);
+/* An error that is told at once. */
+aiinfra_status aii_cuda_error(aiinfra_error *err, cudaError_t rc, const char *what, size_t bytes);
 /* At least so many bytes; waits for what uses the old ones. NULL: told by sync(). */
 void *aii_cuda_grow(aii_cuda *cuda, aii_cuda_piece *piece, size_t bytes, const char *what);
 void *aii_cuda_grow_host(aii_cuda *cuda, aii_cuda_piece *piece, size_t bytes, const char *what);
 
 aii_fmt aii_cuda_fmt(aii_dtype type);
-/* As it lies on the device: F32 for formats without panels. */
+/* As it lies on the device: F32 for formats that are neither in panels nor decoded by kernels. */
 aii_fmt aii_cuda_panel_fmt(const aii_weight *w);
+bool aii_cuda_takes_q8(const aii_weight *w);
+bool aii_cuda_rounds(const aii_weight *w); /* activations to BF16 */
 size_t aii_cuda_mat_bytes(const aii_weight *w);
 /* NULL for NULL. */
 const float *aii_cuda_vector_of(const aii_weight *w);
@@ -124,6 +141,22 @@ aiinfra_status aii_cuda_swap_block(aii_backend *be, const aii_kv_view *kv, uint3
 aiinfra_status aii_cuda_alloc_host(aii_backend *be, size_t bytes, void **out, aiinfra_error *err);
 void aii_cuda_release_host(aii_backend *be, void *ptr, size_t bytes);
 aiinfra_status aii_cuda_sync(aii_backend *be, aiinfra_error *err);
+/* Where a kernel that makes rows x is to write their q8 form, for the next operation; q is NULL where nobody wants it.
+ * busy: NULL, or other q8 rows that are still read. */
+aii_cuda_q8 aii_cuda_make_q8(aii_cuda *cuda, const float *x, size_t n_rows, size_t width, const int8_t *busy);
+/* Those of products.c. */
+void aii_cuda_op_rms_norm(aii_backend *be, const float *x, const aii_weight *w, uint32_t n_rows, uint32_t width,
+                          float eps, float *out);
+void aii_cuda_op_layer_norm(aii_backend *be, const float *x, const aii_weight *w, const aii_weight *bias,
+                            uint32_t n_rows, uint32_t width, float eps, float *out);
+void aii_cuda_op_activate(aii_backend *be, aii_act act, const float *gate, const float *up, size_t n, float *out);
+void aii_cuda_op_matmul(aii_backend *be, const aii_weight *w, const aii_weight *bias, const float *x, uint32_t n_rows,
+                        bool accumulate, float *y);
+void aii_cuda_op_matmuls(aii_backend *be, const aii_mul *muls, uint32_t n, const float *x, uint32_t n_rows);
+void aii_cuda_op_gated(aii_backend *be, aii_act act, const aii_mul *gate, const aii_mul *up, const float *x,
+                       uint32_t n_rows);
+void aii_cuda_op_matmul_ids(aii_backend *be, const aii_weight *w, const aii_weight *bias, const int32_t *ids,
+                            const float *x, uint32_t repeat, uint32_t n, float *y);
 /* Those of graph.c. */
 bool aii_cuda_again(aii_backend *be, const aii_repeat *what, const aii_rows *rows);
 bool aii_cuda_keep(aii_backend *be);

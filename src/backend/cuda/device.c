@@ -1,4 +1,4 @@
-/* device.c - the CUDA backend's life, memory, copies and weights. */
+/* device.c - the CUDA backend's life, memory and copies. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -32,7 +32,7 @@ bool aii_cuda_check(aii_cuda *cuda, cudaError_t rc, const char *what)
   return false;
 }
 
-static aiinfra_status told(aiinfra_error *err, cudaError_t rc, const char *what, size_t bytes)
+aiinfra_status aii_cuda_error(aiinfra_error *err, cudaError_t rc, const char *what, size_t bytes)
 {
   return aii_fail_code(err, status_of(rc), (int)rc, "%s of %zu bytes: %s", what, bytes, cudaGetErrorString(rc));
 }
@@ -40,6 +40,9 @@ static aiinfra_status told(aiinfra_error *err, cudaError_t rc, const char *what,
 aii_cuda *aii_cuda_enter(aii_backend *be)
 {
   aii_cuda *cuda = aii_cuda_of(be);
+  cuda->ready = cuda->made;
+  cuda->made.x = NULL;
+  cuda->rounded_x = NULL;
   if (cuda->failed != AIINFRA_OK || cuda->spoiled) return NULL;
   return aii_cuda_check(cuda, cudaSetDevice(cuda->device), "choosing the device") ? cuda : NULL;
 }
@@ -88,7 +91,7 @@ aiinfra_status aii_cuda_alloc(aii_backend *be, size_t bytes, void **out, aiinfra
   if (rc == cudaSuccess) return AIINFRA_OK;
   *out = NULL;
   (void)cudaGetLastError();
-  return told(err, rc, "device memory", bytes);
+  return aii_cuda_error(err, rc, "device memory", bytes);
 }
 
 void aii_cuda_release(aii_backend *be, void *ptr, size_t bytes)
@@ -114,7 +117,7 @@ aiinfra_status aii_cuda_to_host(aii_backend *be, void *host, const void *device,
   cudaError_t rc = cudaSetDevice(cuda->device);
   if (rc == cudaSuccess) rc = cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, cuda->stream);
   if (rc == cudaSuccess) rc = cudaStreamSynchronize(cuda->stream);
-  return rc == cudaSuccess ? AIINFRA_OK : told(err, rc, "a copy from the device", bytes);
+  return rc == cudaSuccess ? AIINFRA_OK : aii_cuda_error(err, rc, "a copy from the device", bytes);
 }
 
 aiinfra_status aii_cuda_copy_block(aii_backend *be, const aii_kv_view *kv, uint32_t from, uint32_t to,
@@ -128,7 +131,7 @@ aiinfra_status aii_cuda_copy_block(aii_backend *be, const aii_kv_view *kv, uint3
   if (rc == cudaSuccess && from != to)
     rc = cudaMemcpyAsync(base + to * kv->block_bytes, base + from * kv->block_bytes, kv->block_bytes,
                          cudaMemcpyDeviceToDevice, cuda->stream);
-  return rc == cudaSuccess ? AIINFRA_OK : told(err, rc, "a copy of a KV block", kv->block_bytes);
+  return rc == cudaSuccess ? AIINFRA_OK : aii_cuda_error(err, rc, "a copy of a KV block", kv->block_bytes);
 }
 
 aiinfra_status aii_cuda_swap_block(aii_backend *be, const aii_kv_view *kv, uint32_t block, void *host, bool to_host,
@@ -141,7 +144,7 @@ aiinfra_status aii_cuda_swap_block(aii_backend *be, const aii_kv_view *kv, uint3
   if (rc == cudaSuccess)
     rc = cudaMemcpyAsync(to_host ? host : at, to_host ? at : host, kv->block_bytes,
                          to_host ? cudaMemcpyDeviceToHost : cudaMemcpyHostToDevice, cuda->stream);
-  return rc == cudaSuccess ? AIINFRA_OK : told(err, rc, "a swap of a KV block", kv->block_bytes);
+  return rc == cudaSuccess ? AIINFRA_OK : aii_cuda_error(err, rc, "a swap of a KV block", kv->block_bytes);
 }
 
 aiinfra_status aii_cuda_alloc_host(aii_backend *be, size_t bytes, void **out, aiinfra_error *err)
@@ -152,7 +155,7 @@ aiinfra_status aii_cuda_alloc_host(aii_backend *be, size_t bytes, void **out, ai
   if (rc == cudaSuccess) return AIINFRA_OK;
   *out = NULL;
   (void)cudaGetLastError();
-  return told(err, rc, "pinned host memory", bytes);
+  return aii_cuda_error(err, rc, "pinned host memory", bytes);
 }
 
 void aii_cuda_release_host(aii_backend *be, void *ptr, size_t bytes)
@@ -162,139 +165,6 @@ void aii_cuda_release_host(aii_backend *be, void *ptr, size_t bytes)
   if (ptr == NULL || cudaSetDevice(cuda->device) != cudaSuccess) return;
   (void)cudaStreamSynchronize(cuda->stream); /* copies may be under way */
   (void)cudaFreeHost(ptr);
-}
-
-/* ---- weights ---- */
-
-aii_fmt aii_cuda_fmt(aii_dtype type)
-{
-  for (int f = 0; f < AII_FMT_COUNT; f++)
-    if (aii_fmt_info((aii_fmt)f)->gguf_type == (uint32_t)type) return (aii_fmt)f;
-  return AII_FMT_COUNT;
-}
-
-aii_fmt aii_cuda_panel_fmt(const aii_weight *w)
-{
-  aii_fmt fmt = aii_cuda_fmt(w->type);
-  return fmt < AII_FMT_PACKED ? fmt : AII_FMT_F32;
-}
-
-size_t aii_cuda_mat_bytes(const aii_weight *w)
-{
-  return aii_panel_bytes(aii_cuda_panel_fmt(w), w->n_in) * (((size_t)w->n_out - 1) / AII_PANEL + 1);
-}
-
-const float *aii_cuda_vector_of(const aii_weight *w)
-{
-  return w == NULL ? NULL : w->device;
-}
-
-static aiinfra_status check_weight(const aii_weight *w, aiinfra_error *err)
-{
-  const aii_dtype_traits *t = aii_dtype_info((uint32_t)w->type);
-  size_t rows, bytes;
-  if (t == NULL) return aii_fail(err, AIINFRA_ENOTSUP, "the CUDA backend has no tensor type %d", (int)w->type);
-  if (w->source == NULL || w->n_in == 0 || w->n_out == 0) return aii_fail(err, AIINFRA_EINVAL, "an empty weight");
-  if (w->n_in % t->block != 0)
-    return aii_fail(err, AIINFRA_EFORMAT, "a row of %u elements is no whole number of %s blocks of %u", w->n_in,
-                    t->name, t->block);
-  if (!aii_size_mul((size_t)w->n_out + AII_PANEL, AII_MAX(w->n_mats, 1u), &rows) ||
-      !aii_size_mul(rows, w->n_in, &bytes) || !aii_size_mul(bytes, sizeof(float), &bytes))
-    return aii_fail(err, AIINFRA_EFORMAT, "a weight of %u x %u elements", w->n_in, w->n_out);
-  return AIINFRA_OK;
-}
-
-static void copy_rows(const aii_weight *w, aii_fmt fmt, size_t first, size_t n, float *out)
-{
-  size_t row = aii_fmt_row_bytes(fmt, w->n_in);
-  for (size_t r = 0; r < n; r++)
-    aii_kernels_ref.dequant[fmt]((const char *)w->source + (first + r) * row, w->n_in, out + r * w->n_in);
-}
-
-/* Panels that are made on the host at a time, by the threads of the pool. */
-typedef struct pack_job {
-  const aii_weight *w;
-  aii_fmt fmt, panel_fmt;
-  size_t panels, first, n; /* of a matrix; now */
-  char *out, *rows;        /* rows: AII_PANEL of floats a part, where the format has no panels */
-} pack_job;
-
-static void pack_part(void *arg, uint32_t part, uint32_t n_parts)
-{
-  const pack_job *job = arg;
-  const aii_weight *w = job->w;
-  size_t bytes = aii_panel_bytes(job->panel_fmt, w->n_in), stride = aii_fmt_row_bytes(job->panel_fmt, w->n_in);
-  float *floats = (float *)(void *)(job->rows + part * AII_PANEL * stride);
-  for (size_t i = job->n * part / n_parts; i < job->n * (part + 1) / n_parts; i++) {
-    size_t panel = job->first + i, mat = panel / job->panels, row = panel % job->panels * AII_PANEL,
-           n = AII_MIN(w->n_out - row, (size_t)AII_PANEL);
-    const void *from = (const char *)w->source + (mat * w->n_out + row) * stride;
-    if (job->fmt != job->panel_fmt) {
-      copy_rows(w, job->fmt, mat * w->n_out + row, n, floats);
-      from = floats;
-    }
-    aii_panel_pack(job->panel_fmt, from, stride, (uint32_t)n, w->n_in, job->out + i * bytes);
-  }
-}
-
-#define PACK_BYTES ((size_t)32 << 20) /* of panels that are copied at a time */
-
-static aiinfra_status upload_panels(aii_cuda *cuda, aii_weight *w, aiinfra_error *err)
-{
-  aii_fmt fmt = aii_cuda_fmt(w->type), panel_fmt = aii_cuda_panel_fmt(w);
-  size_t bytes = aii_panel_bytes(panel_fmt, w->n_in), each = ((size_t)w->n_out - 1) / AII_PANEL + 1,
-         all = each * AII_MAX(w->n_mats, 1u), step = AII_MIN(AII_MAX(PACK_BYTES / bytes, (size_t)1), all),
-         rows = aii_pool_threads(cuda->pool) * AII_PANEL * aii_fmt_row_bytes(panel_fmt, w->n_in);
-  char *buffer = aii_new_raw(cuda->base.mem, step * bytes + rows);
-  if (buffer == NULL) return aii_fail(err, AIINFRA_ENOMEM, "no memory for %zu bytes of panels", step * bytes);
-  pack_job job = {w, fmt, panel_fmt, each, 0, 0, buffer, buffer + step * bytes};
-  cudaError_t rc = cudaSuccess;
-  for (; job.first < all && rc == cudaSuccess; job.first += job.n) {
-    job.n = AII_MIN(step, all - job.first);
-    aii_pool_run(cuda->pool, aii_pool_threads(cuda->pool), pack_part, &job);
-    rc = cudaMemcpyAsync((char *)w->device + job.first * bytes, buffer, job.n * bytes, cudaMemcpyHostToDevice,
-                         cuda->stream);
-    if (rc == cudaSuccess) rc = cudaStreamSynchronize(cuda->stream);
-  }
-  aii_del(cuda->base.mem, buffer, step * bytes + rows);
-  return rc == cudaSuccess ? AIINFRA_OK : told(err, rc, "a weight", all * bytes);
-}
-
-static aiinfra_status upload_rows(aii_cuda *cuda, aii_weight *w, aiinfra_error *err)
-{
-  size_t rows = (size_t)w->n_out * AII_MAX(w->n_mats, 1u), bytes = rows * w->n_in * sizeof(float);
-  float *floats = aii_new_raw(cuda->base.mem, bytes);
-  if (floats == NULL) return aii_fail(err, AIINFRA_ENOMEM, "no memory for a weight's %zu bytes", bytes);
-  copy_rows(w, aii_cuda_fmt(w->type), 0, rows, floats);
-  cudaError_t rc = cudaMemcpyAsync(w->device, floats, bytes, cudaMemcpyHostToDevice, cuda->stream);
-  if (rc == cudaSuccess) rc = cudaStreamSynchronize(cuda->stream);
-  aii_del(cuda->base.mem, floats, bytes);
-  return rc == cudaSuccess ? AIINFRA_OK : told(err, rc, "a weight", bytes);
-}
-
-aiinfra_status aii_cuda_upload(aii_backend *be, aii_weight *w, aiinfra_error *err)
-{
-  aii_cuda *cuda = aii_cuda_of(be);
-  w->device = NULL;
-  w->device_bytes = 0;
-  w->adopted = false;
-  aiinfra_status rc = check_weight(w, err);
-  if (rc != AIINFRA_OK || w->lookup) return rc;
-  bool vector = w->n_out == 1;
-  size_t mats = AII_MAX(w->n_mats, 1u), bytes = vector ? mats * w->n_in * sizeof(float) : mats * aii_cuda_mat_bytes(w);
-  rc = aii_cuda_alloc(be, bytes, &w->device, err);
-  if (rc != AIINFRA_OK) return rc;
-  w->device_bytes = bytes;
-  rc = vector ? upload_rows(cuda, w, err) : upload_panels(cuda, w, err);
-  if (rc != AIINFRA_OK) aii_cuda_unload(be, w);
-  return rc;
-}
-
-void aii_cuda_unload(aii_backend *be, aii_weight *w)
-{
-  if (!w->adopted) aii_cuda_release(be, w->device, w->device_bytes);
-  w->device = NULL;
-  w->device_bytes = 0;
 }
 
 /* ---- life ---- */
@@ -309,12 +179,14 @@ void aii_cuda_destroy(aii_backend *be)
     aii_cuda_shortlist_free(cuda);
     aii_cuda_graphs_free(cuda);
     (void)cudaFree(cuda->scratch.ptr);
+    for (int i = 0; i < 2; i++) (void)cudaFree(cuda->q8[i].ptr);
+    (void)cudaFree(cuda->rounded.ptr);
     (void)cudaStreamDestroy(cuda->stream);
   }
   aii_del(be->mem, cuda, sizeof *cuda);
 }
 
-static aiinfra_status find_device(int32_t device, aiinfra_error *err)
+static aiinfra_status find_device(int32_t device, uint32_t *n_sms, aiinfra_error *err)
 {
   int n = 0;
   struct cudaDeviceProp p;
@@ -327,23 +199,26 @@ static aiinfra_status find_device(int32_t device, aiinfra_error *err)
   if (device < 0 || device >= n)
     return aii_fail(err, AIINFRA_ENOTSUP, "CUDA device %d of %d: give a number from 0 to %d", device, n, n - 1);
   rc = cudaGetDeviceProperties(&p, device);
-  if (rc != cudaSuccess) return told(err, rc, "the device's properties", sizeof p);
+  if (rc != cudaSuccess) return aii_cuda_error(err, rc, "the device's properties", sizeof p);
   if (p.major < LEAST_MAJOR)
     return aii_fail(err, AIINFRA_ENOTSUP, "CUDA device %d (%s) has compute capability %d.%d; %d.0 is the least", device,
                     p.name, p.major, p.minor, LEAST_MAJOR);
+  *n_sms = (uint32_t)p.multiProcessorCount;
   return AIINFRA_OK;
 }
 
 static aiinfra_status create(aii_mem *mem, aii_pool *pool, int32_t device, aii_backend **out, aiinfra_error *err)
 {
   *out = NULL;
-  aiinfra_status rc = find_device(device, err);
+  uint32_t n_sms = 1;
+  aiinfra_status rc = find_device(device, &n_sms, err);
   if (rc != AIINFRA_OK) return rc;
   aii_cuda *cuda = aii_new(mem, sizeof *cuda);
   if (cuda == NULL) return aii_fail(err, AIINFRA_ENOMEM, "no memory for the CUDA backend");
   cuda->base = (aii_backend){.ops = &aii_cuda_ops, .mem = mem};
   cuda->pool = pool;
   cuda->device = device;
+  cuda->n_sms = n_sms;
   cudaError_t made = cudaSetDevice(device);
   if (made == cudaSuccess) made = cudaStreamCreate(&cuda->stream);
   if (made != cudaSuccess) {

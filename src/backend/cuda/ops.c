@@ -40,116 +40,6 @@ static void embed(aii_backend *be, const aii_weight *w, const aii_rows *rows, fl
   (void)aii_cuda_check(cuda, cudaMemcpyAsync(out, host, bytes, cudaMemcpyHostToDevice, cuda->stream), "embeddings");
 }
 
-/* ---- norms ---- */
-
-static void rms_norm(aii_backend *be, const float *x, const aii_weight *w, uint32_t n_rows, uint32_t width, float eps,
-                     float *out)
-{
-  aii_cuda *cuda = aii_cuda_enter(be);
-  if (cuda != NULL && n_rows > 0) aii_cuda_rms_norm(cuda->stream, x, aii_cuda_vector_of(w), n_rows, width, eps, out);
-}
-
-static void layer_norm(aii_backend *be, const float *x, const aii_weight *w, const aii_weight *bias, uint32_t n_rows,
-                       uint32_t width, float eps, float *out)
-{
-  aii_cuda *cuda = aii_cuda_enter(be);
-  if (cuda != NULL && n_rows > 0)
-    aii_cuda_layer_norm(cuda->stream, x, aii_cuda_vector_of(w), aii_cuda_vector_of(bias), n_rows, width, eps, out);
-}
-
-/* ---- products ---- */
-
-static aii_cuda_product product_of(const aii_weight *w, const aii_weight *bias, uint32_t n, float *y)
-{
-  return (aii_cuda_product){.fmt = (int)aii_cuda_panel_fmt(w),
-                            .w = w->device,
-                            .mat_bytes = w->n_out == 1 ? w->n_in * sizeof(float) : aii_cuda_mat_bytes(w),
-                            .n_in = w->n_in,
-                            .n_out = w->n_out,
-                            .n_mats = AII_MAX(w->n_mats, 1u),
-                            .n = n,
-                            .repeat = 1,
-                            .bias = aii_cuda_vector_of(bias),
-                            .y = y};
-}
-
-static bool takes_q8(const aii_weight *w)
-{
-  return w->n_out > 1 && aii_fmt_takes_q8(aii_cuda_panel_fmt(w));
-}
-
-/* Rows of activations as q8 rows, in scratch. */
-static bool quantise(aii_cuda *cuda, const float *x, uint32_t n_rows, uint32_t n, aii_cuda_q8 *out)
-{
-  size_t elements = (size_t)n_rows * n, scales = elements / AII_QBLOCK;
-  char *p = aii_cuda_grow(cuda, &cuda->scratch, elements + 2 * scales * sizeof(float), "scratch memory for a product");
-  if (p == NULL) return false;
-  out->d = (float *)(void *)p;
-  out->s = out->d + scales;
-  out->q = (int8_t *)(out->s + scales);
-  aii_cuda_quant_q8(cuda->stream, x, n_rows, n, *out);
-  return true;
-}
-
-static void multiply(aii_cuda *cuda, aii_cuda_product p)
-{
-  if (p.n_out == 1) aii_cuda_dot_rows(cuda->stream, &p);
-  else aii_cuda_multiply(cuda->stream, &p);
-}
-
-/* Products of the same rows; these are quantised at most once. */
-static void multiply_all(aii_cuda *cuda, const aii_mul *muls, uint32_t n, const float *x, uint32_t n_rows,
-                         bool accumulate)
-{
-  aii_cuda_q8 q8 = {NULL, NULL, NULL};
-  if (n_rows == 0) return;
-  for (uint32_t m = 0; m < n; m++) {
-    const aii_weight *w = muls[m].w;
-    aii_cuda_product p = product_of(w, muls[m].bias, n_rows, muls[m].y);
-    p.accumulate = accumulate;
-    p.x = x;
-    p.n_mats = 1;
-    if (takes_q8(w) && q8.q == NULL && !quantise(cuda, x, n_rows, w->n_in, &q8)) return;
-    if (takes_q8(w)) p.x_q8 = q8;
-    multiply(cuda, p);
-  }
-}
-
-static void matmul(aii_backend *be, const aii_weight *w, const aii_weight *bias, const float *x, uint32_t n_rows,
-                   bool accumulate, float *y)
-{
-  aii_cuda *cuda = aii_cuda_enter(be);
-  if (cuda != NULL) multiply_all(cuda, &(aii_mul){w, bias, y}, 1, x, n_rows, accumulate);
-}
-
-static void matmuls(aii_backend *be, const aii_mul *muls, uint32_t n, const float *x, uint32_t n_rows)
-{
-  aii_cuda *cuda = aii_cuda_enter(be);
-  if (cuda != NULL) multiply_all(cuda, muls, n, x, n_rows, false);
-}
-
-static void gated(aii_backend *be, aii_act act, const aii_mul *gate, const aii_mul *up, const float *x, uint32_t n_rows)
-{
-  const aii_mul both[] = {*gate, *up};
-  aii_cuda *cuda = aii_cuda_enter(be);
-  if (cuda == NULL || n_rows == 0) return;
-  multiply_all(cuda, both, 2, x, n_rows, false);
-  aii_cuda_activate(cuda->stream, (int)act, gate->y, up->y, (size_t)n_rows * gate->w->n_out, gate->y);
-}
-
-static void matmul_ids(aii_backend *be, const aii_weight *w, const aii_weight *bias, const int32_t *ids, const float *x,
-                       uint32_t repeat, uint32_t n, float *y)
-{
-  aii_cuda *cuda = aii_cuda_enter(be);
-  if (cuda == NULL || n == 0) return;
-  aii_cuda_product p = product_of(w, bias, n, y);
-  p.ids = ids;
-  p.repeat = repeat;
-  p.x = x;
-  if (takes_q8(w) && !quantise(cuda, x, (n - 1) / repeat + 1, w->n_in, &p.x_q8)) return;
-  multiply(cuda, p);
-}
-
 /* ---- positions and the cache ---- */
 
 static void rope(aii_backend *be, const aii_rope *how, const aii_rows *rows, uint32_t n_heads, uint32_t n_kv_heads,
@@ -234,6 +124,8 @@ static void attention(aii_backend *be, const aii_kv_view *kv, uint32_t layer, co
   size_t row_bytes = (size_t)how->n_heads * a.n_splits * (kv->value_dim + 2) * sizeof(float);
   uint32_t each = (uint32_t)AII_MIN(AII_MAX(PART_BYTES / row_bytes, (size_t)1), (size_t)rows->n_rows);
   a.parts = aii_cuda_grow(cuda, &cuda->scratch, each * row_bytes, "scratch memory for attention");
+  if (kv->value_dim % AII_QBLOCK == 0)
+    a.q8 = aii_cuda_make_q8(cuda, out, rows->n_rows, (size_t)how->n_heads * kv->value_dim, NULL);
   for (; a.parts != NULL && a.first_row < rows->n_rows; a.first_row += a.n_rows) {
     a.n_rows = AII_MIN(each, rows->n_rows - a.first_row);
     aii_cuda_attend(cuda->stream, &a);
@@ -241,12 +133,6 @@ static void attention(aii_backend *be, const aii_kv_view *kv, uint32_t layer, co
 }
 
 /* ---- elements ---- */
-
-static void activate(aii_backend *be, aii_act act, const float *gate, const float *up, size_t n, float *out)
-{
-  aii_cuda *cuda = aii_cuda_enter(be);
-  if (cuda != NULL && n > 0) aii_cuda_activate(cuda->stream, (int)act, gate, up, n, out);
-}
 
 static void add(aii_backend *be, float *x, const float *y, float f, size_t n)
 {
@@ -326,21 +212,21 @@ const aii_backend_ops aii_cuda_ops = {
     .release_host = aii_cuda_release_host,
     .sync = aii_cuda_sync,
     .embed = embed,
-    .rms_norm = rms_norm,
-    .layer_norm = layer_norm,
-    .matmul = matmul,
-    .matmuls = matmuls,
-    .gated = gated,
+    .rms_norm = aii_cuda_op_rms_norm,
+    .layer_norm = aii_cuda_op_layer_norm,
+    .matmul = aii_cuda_op_matmul,
+    .matmuls = aii_cuda_op_matmuls,
+    .gated = aii_cuda_op_gated,
     .rope = rope,
     .kv_write = kv_write,
     .attention = attention,
-    .activate = activate,
+    .activate = aii_cuda_op_activate,
     .add = add,
     .scale = scale,
     .softcap = softcap,
     .copy = copy,
     .route = route,
-    .matmul_ids = matmul_ids,
+    .matmul_ids = aii_cuda_op_matmul_ids,
     .combine = combine,
     .gate_rows = gate_rows,
     .shortlist = aii_cuda_shortlist_rows,

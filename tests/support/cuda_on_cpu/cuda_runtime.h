@@ -17,9 +17,10 @@
 
 #define __global__ static
 #define __device__
+#define __host__
 #define __shared__ static
 #define __constant__ static const
-#define __launch_bounds__(threads)
+#define __launch_bounds__(...)
 
 struct float2 {
   float x, y;
@@ -28,6 +29,19 @@ static inline float2 make_float2(float x, float y)
 {
   return {x, y};
 }
+struct float4 {
+  float x, y, z, w;
+};
+static inline float4 make_float4(float x, float y, float z, float w)
+{
+  return {x, y, z, w};
+}
+struct uint2 {
+  uint32_t x, y;
+};
+struct alignas(16) uint4 {
+  uint32_t x, y, z, w;
+};
 struct dim3 {
   unsigned x, y, z;
   dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_)
@@ -35,7 +49,7 @@ struct dim3 {
   }
 };
 
-static dim3 threadIdx, blockIdx, blockDim, gridDim;
+inline dim3 threadIdx, blockIdx, blockDim, gridDim;
 
 using std::max;
 using std::min;
@@ -67,7 +81,7 @@ struct machine {
   const std::function<void()> *kernel;
 };
 
-static machine &it()
+inline machine &it()
 {
   static machine m;
   return m;
@@ -164,6 +178,7 @@ struct work {
 
 static inline void launch(dim3 grid, dim3 block, const std::function<void()> &kernel)
 {
+  fake_cuda_kernels++;
   if (fake_cuda_capture == NULL) return run_all(grid, block, kernel);
   fake_cuda_work *node = (fake_cuda_work *)calloc(1, sizeof *node);
   node->what = new work{grid, block, kernel};
@@ -216,6 +231,32 @@ static inline void mma_s8(int c[4], const uint32_t *a, const uint32_t *b, int ha
   wait_warp();
 }
 
+static inline float float_of_bf16(uint32_t pair, int i)
+{
+  uint32_t u = (i == 0 ? pair << 16 : pair & 0xffff0000u);
+  float f;
+  memcpy(&f, &u, sizeof f);
+  return f;
+}
+
+/* mma.m16n8k16 of BF16: c = fma(a[k], b[k], c) for k = 0, 1, 2, ... A real one has an order of its own. */
+static inline void mma_bf16(float c[4], const uint32_t *a, const uint32_t *b)
+{
+  fibre &me = it().fibres[it().current];
+  unsigned lane = it().current % WARP_LANES, g = lane / 4, t = lane % 4;
+  uint32_t mine[6] = {a[0], a[1], a[2], a[3], b[0], b[1]};
+  memcpy(me.slot, mine, sizeof mine);
+  wait_warp();
+  for (int i = 0; i < 4; i++)
+    for (unsigned k = 0; k < 16; k++) {
+      uint32_t row[6], col[6];
+      memcpy(row, lane_of(g * 4 + k / 2 % 4).slot, sizeof row);
+      memcpy(col, lane_of((2 * t + i % 2) * 4 + k / 2 % 4).slot, sizeof col);
+      c[i] = fmaf(float_of_bf16(row[k / 8 * 2 + i / 2], k % 2), float_of_bf16(col[4 + k / 8], k % 2), c[i]);
+    }
+  wait_warp();
+}
+
 } // namespace cuda_on_cpu
 
 static inline void __syncthreads()
@@ -241,6 +282,14 @@ template <class T> static T __shfl_down_sync(unsigned, T v, int by)
   unsigned lane = cuda_on_cpu::it().current % 32;
   return cuda_on_cpu::exchange(v, lane + (unsigned)by < 32 ? lane + (unsigned)by : lane);
 }
+/* Selects four of the eight bytes of b:a. */
+static inline uint32_t __byte_perm(uint32_t a, uint32_t b, uint32_t which)
+{
+  uint64_t both = (uint64_t)b << 32 | a;
+  uint32_t out = 0;
+  for (int i = 0; i < 4; i++) out |= (uint32_t)(uint8_t)(both >> (8 * (which >> (4 * i) & 7))) << (8 * i);
+  return out;
+}
 static inline int __dp4a(int a, int b, int c)
 {
   return c + cuda_on_cpu::byte_product((uint32_t)a, (uint32_t)b);
@@ -251,5 +300,7 @@ static inline uint32_t __vsub4(uint32_t a, uint32_t b)
   for (int i = 0; i < 32; i += 8) out |= (uint32_t)(uint8_t)((a >> i) - (b >> i)) << i;
   return out;
 }
+
+#include "async_copies.h"
 
 #endif

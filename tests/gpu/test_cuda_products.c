@@ -1,0 +1,364 @@
+/* test_cuda_products.c - products of the CUDA backend, and what makes the rows that they take: the CPU's bits.
+ *
+ * AIINFRA_CUDA_PLUGIN names the plug-in to test, by default the one whose kernels run on the CPU.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "tests/gpu/both.h"
+
+/* ---- products ---- */
+
+static void product_case(aii_dtype type, uint32_t n_in, uint32_t n_out, uint32_t n_rows)
+{
+  weights w = random_weights(type, n_in, n_out, 1), bias = random_weights(AII_F32, n_out, 1, 1);
+  both x = random_both(n_rows, n_in, 2), y = random_both(n_rows, n_out, 1);
+  char what[80];
+  snprintf(what, sizeof what, "%s %u x %u, %u rows", aii_dtype_info((uint32_t)type)->name, n_in, n_out, n_rows);
+  cpu->ops->matmul(cpu, &w.cpu, &bias.cpu, x.cpu, n_rows, true, y.cpu);
+  cuda->ops->matmul(cuda, &w.cuda, &bias.cuda, x.cuda, n_rows, true, y.cuda);
+  assert_same(&y, what);
+  cpu->ops->matmul(cpu, &w.cpu, NULL, x.cpu, n_rows, false, y.cpu);
+  cuda->ops->matmul(cuda, &w.cuda, NULL, x.cuda, n_rows, false, y.cuda);
+  assert_same(&y, what);
+  free_both(&x), free_both(&y);
+  free_weights(&w), free_weights(&bias);
+}
+
+static void test_products(void **state)
+{
+  (void)state;
+  const uint32_t rows[] = {1, 3, 4, 5, 15, 16, 33, 70};
+  for (size_t t = 0; t < N_TYPES; t++)
+    for (size_t r = 0; r < AII_COUNT(rows); r++) product_case(types[t], 512, 35, rows[r]);
+  for (size_t t = 0; t < N_TYPES; t++) product_case(types[t], 1280, 100, 2);  /* more terms than fit at a time */
+  for (size_t t = 0; t < N_TYPES; t++) product_case(types[t], 256, 150, 200); /* the largest tiles */
+  product_case(AII_F32, 77, 33, 6);
+  product_case(AII_F32, 77, 33, 20); /* rows at odd addresses */
+  product_case(AII_BF16, 100, 65, 129);
+  product_case(AII_F16, 200, 1, 9);
+  product_case(AII_Q8_0, 96, 17, 20);
+  product_case(AII_Q4_0, 32, 140, 150);
+}
+
+/* Products of the same rows, of several formats, one of them with a matrix of one row. */
+static void test_together(void **state)
+{
+  (void)state;
+  const uint32_t rows[] = {1, 6, 40};
+  for (size_t r = 0; r < AII_COUNT(rows); r++) {
+    const uint32_t n = rows[r];
+    weights a = random_weights(AII_Q4_K, 256, 48, 1), b = random_weights(AII_Q6_K, 256, 33, 1),
+            c = random_weights(AII_Q4_K, 256, 17, 1), bias = random_weights(AII_F32, 48, 1, 1),
+            one = random_weights(AII_F16, 256, 1, 1);
+    both x = random_both(n, 256, 2), ya = random_both(n, 48, 1), yb = random_both(n, 33, 1), yc = random_both(n, 17, 1),
+         y1 = random_both(n, 1, 1);
+    cpu->ops->matmuls(cpu, (aii_mul[]){{&a.cpu, &bias.cpu, ya.cpu}, {&b.cpu, NULL, yb.cpu}, {&c.cpu, NULL, yc.cpu}}, 3,
+                      x.cpu, n);
+    cuda->ops->matmuls(cuda,
+                       (aii_mul[]){{&a.cuda, &bias.cuda, ya.cuda}, {&b.cuda, NULL, yb.cuda}, {&c.cuda, NULL, yc.cuda}},
+                       3, x.cuda, n);
+    assert_same(&ya, "the first of three"), assert_same(&yb, "the second"), assert_same(&yc, "the third");
+    cpu->ops->matmuls(cpu, (aii_mul[]){{&one.cpu, NULL, y1.cpu}, {&c.cpu, NULL, yc.cpu}}, 2, x.cpu, n);
+    cuda->ops->matmuls(cuda, (aii_mul[]){{&one.cuda, NULL, y1.cuda}, {&c.cuda, NULL, yc.cuda}}, 2, x.cuda, n);
+    assert_same(&y1, "a matrix of one row"), assert_same(&yc, "the one beside it");
+    free_both(&x), free_both(&ya), free_both(&yb), free_both(&yc), free_both(&y1);
+    free_weights(&a), free_weights(&b), free_weights(&c), free_weights(&bias), free_weights(&one);
+  }
+}
+
+/* gated, then the product of what it made, which may come quantised from it. */
+static void gated_case(aii_act act, aii_dtype gate_type, aii_dtype up_type, uint32_t n_out, uint32_t n_rows)
+{
+  weights g = random_weights(gate_type, 256, n_out, 1), u = random_weights(up_type, 256, n_out, 1),
+          bias = random_weights(AII_F32, n_out, 1, 1),
+          down = random_weights(n_out % 32 == 0 ? AII_Q8_0 : AII_F16, n_out, 40, 1);
+  both x = random_both(n_rows, 256, 2), yg = random_both(n_rows, n_out, 1), yu = random_both(n_rows, n_out, 1),
+       y = random_both(n_rows, 40, 1);
+  const double tolerance = act == AII_ACT_GELU_ERF ? 3e-6 : 0;
+  cpu->ops->gated(cpu, act, &(aii_mul){&g.cpu, &bias.cpu, yg.cpu}, &(aii_mul){&u.cpu, NULL, yu.cpu}, x.cpu, n_rows);
+  cuda->ops->gated(cuda, act, &(aii_mul){&g.cuda, &bias.cuda, yg.cuda}, &(aii_mul){&u.cuda, NULL, yu.cuda}, x.cuda,
+                   n_rows);
+  cpu->ops->matmul(cpu, &down.cpu, NULL, yg.cpu, n_rows, true, y.cpu);
+  cuda->ops->matmul(cuda, &down.cuda, NULL, yg.cuda, n_rows, true, y.cuda);
+  assert_near(&yg, tolerance, "gated");
+  if (tolerance == 0) assert_same(&y, "the product of what was gated");
+  free_both(&x), free_both(&yg), free_both(&yu), free_both(&y);
+  free_weights(&g), free_weights(&u), free_weights(&bias), free_weights(&down);
+}
+
+static void test_gated(void **state)
+{
+  (void)state;
+  const aii_act acts[] = {AII_ACT_SILU, AII_ACT_GELU, AII_ACT_SWIGLU_OAI, AII_ACT_GELU_ERF};
+  for (size_t a = 0; a < AII_COUNT(acts); a++) {
+    gated_case(acts[a], AII_Q8_0, AII_Q8_0, 64, 5);
+    gated_case(acts[a], AII_Q8_0, AII_Q4_0, 48, 5); /* two launches, no whole blocks */
+  }
+  for (size_t t = 0; t < N_TYPES; t++) gated_case(AII_ACT_SILU, types[t], types[t], 96, 1);
+  gated_case(AII_ACT_SILU, AII_Q4_K, AII_Q4_K, 80, 3);
+  gated_case(AII_ACT_SILU, AII_Q4_K, AII_Q4_K, 96, 40);
+  gated_case(AII_ACT_GELU, AII_F16, AII_F16, 64, 70);
+}
+
+/* ---- rows that come quantised ---- */
+
+/* What was quantised with a row is not used when the row has changed, or when other rows are multiplied. */
+static void test_changed_rows(void **state)
+{
+  (void)state;
+  enum { N = 2, WIDTH = 128 };
+  weights w = random_weights(AII_Q8_0, WIDTH, 48, 1), norm = random_weights(AII_F32, WIDTH, 1, 1);
+  both x = random_both(N, WIDTH, 2), h = random_both(N, WIDTH, 1), y = random_both(N, 48, 1);
+  cpu->ops->rms_norm(cpu, x.cpu, &norm.cpu, N, WIDTH, 1e-5f, h.cpu);
+  cuda->ops->rms_norm(cuda, x.cuda, &norm.cuda, N, WIDTH, 1e-5f, h.cuda);
+  cpu->ops->matmul(cpu, &w.cpu, NULL, h.cpu, N, false, y.cpu);
+  cuda->ops->matmul(cuda, &w.cuda, NULL, h.cuda, N, false, y.cuda);
+  assert_same(&y, "normed rows");
+  cpu->ops->rms_norm(cpu, x.cpu, &norm.cpu, N, WIDTH, 1e-5f, h.cpu);
+  cuda->ops->rms_norm(cuda, x.cuda, &norm.cuda, N, WIDTH, 1e-5f, h.cuda);
+  cpu->ops->add(cpu, h.cpu, x.cpu, 0.5f, h.n), cuda->ops->add(cuda, h.cuda, x.cuda, 0.5f, h.n);
+  cpu->ops->matmul(cpu, &w.cpu, NULL, h.cpu, N, false, y.cpu);
+  cuda->ops->matmul(cuda, &w.cuda, NULL, h.cuda, N, false, y.cuda);
+  assert_same(&y, "rows that changed behind their norm");
+  cpu->ops->activate(cpu, AII_ACT_SILU, x.cpu, x.cpu, h.n, h.cpu);
+  cuda->ops->activate(cuda, AII_ACT_SILU, x.cuda, x.cuda, h.n, h.cuda);
+  cpu->ops->matmul(cpu, &w.cpu, NULL, h.cpu, 1, false, y.cpu);
+  cuda->ops->matmul(cuda, &w.cuda, NULL, h.cuda, 1, false, y.cuda);
+  assert_same(&y, "the first row of two");
+  free_both(&x), free_both(&h), free_both(&y);
+  free_weights(&w), free_weights(&norm);
+}
+
+/* ---- activations rounded to BF16: not the CPU's bits, but the same for any number of rows ---- */
+
+static float to_bf16(float x)
+{
+  uint32_t u;
+  memcpy(&u, &x, sizeof u);
+  u = (u + 0x7fffu + (u >> 16 & 1u)) & 0xffff0000u;
+  memcpy(&x, &u, sizeof x);
+  return x;
+}
+
+static weights rounding_weights(uint32_t n_in, uint32_t n_out, uint32_t n_mats)
+{
+  weights w = random_weights(AII_BF16, n_in, n_out, n_mats);
+  aiinfra_error err;
+  cuda->ops->unload(cuda, &w.cuda);
+  w.cuda.bf16_x = true;
+  if (cuda->ops->upload(cuda, &w.cuda, &err) != AIINFRA_OK) fail_msg("%s", err.message);
+  return w;
+}
+
+/* Element (row, out) as it should be, and how far it may be off: by roundings of sums of so many terms. */
+static void check_rounded(const weights *w, const both *x, const float *y, uint32_t row, uint32_t out, double before)
+{
+  const uint16_t *bits = (const uint16_t *)w->cpu.source + (size_t)out * w->cpu.n_in;
+  double sum = before, size = fabs(before);
+  for (uint32_t k = 0; k < w->cpu.n_in; k++) {
+    uint32_t u = (uint32_t)bits[k] << 16;
+    float v;
+    memcpy(&v, &u, sizeof v);
+    sum += (double)v * (double)to_bf16(x->cpu[(size_t)row * x->width + k]);
+    size += fabs((double)v * (double)x->cpu[(size_t)row * x->width + k]);
+  }
+  double got = (double)y[(size_t)row * w->cpu.n_out + out];
+  if (fabs(got - sum) > 1e-5 * size) fail_msg("row %u, output %u is %.9g, should be %.9g", row, out, got, sum);
+}
+
+static void rounding_case(uint32_t n_in, uint32_t n_out, uint32_t n_rows)
+{
+  weights w = rounding_weights(n_in, n_out, 1), bias = random_weights(AII_F32, n_out, 1, 1);
+  both x = random_both(n_rows, n_in, 2), y = random_both(n_rows, n_out, 1);
+  cuda->ops->matmul(cuda, &w.cuda, NULL, x.cuda, n_rows, false, y.cuda);
+  float *all = fetched(&y);
+  for (uint32_t r = 0; r < n_rows; r++)
+    for (uint32_t o = 0; o < n_out; o += 1 + r % 3) check_rounded(&w, &x, all, r, o, 0);
+  const uint32_t parts[] = {1, 2, 7, 8, 9, 33};
+  for (size_t i = 0; i < AII_COUNT(parts); i++) {
+    uint32_t n = AII_MIN(parts[i], n_rows), first = (n_rows - n) / 2;
+    both some = random_both(n, n_out, 1);
+    cuda->ops->matmul(cuda, &w.cuda, NULL, x.cuda + (size_t)first * n_in, n, false, some.cuda);
+    memcpy(some.cpu, all + (size_t)first * n_out, some.n * sizeof(float));
+    assert_same(&some, "some rows of many, rounded");
+    free_both(&some);
+  }
+  float *bias_of = (float *)(uintptr_t)bias.cpu.source;
+  cuda->ops->matmul(cuda, &w.cuda, &bias.cuda, x.cuda, n_rows, true, y.cuda);
+  for (size_t i = 0; i < y.n; i++) y.cpu[i] = all[i] + (all[i] + bias_of[i % n_out]);
+  assert_same(&y, "a bias and what was there");
+  free(all);
+  free_both(&x), free_both(&y);
+  free_weights(&w), free_weights(&bias);
+}
+
+static void test_rounding(void **state)
+{
+  (void)state;
+  rounding_case(64, 35, 5);
+  rounding_case(2600, 35, 20); /* more runs than are made at a time */
+  rounding_case(300, 100, 100);
+  rounding_case(77, 33, 40);    /* no whole fragments, rows at odd addresses */
+  rounding_case(600, 300, 200); /* the largest tiles */
+}
+
+/* Experts and turns; a column of their kernel is one of the others'. */
+static void test_rounding_experts(void **state)
+{
+  (void)state;
+  enum { N = 6, USED = 2, MATS = 3, WIDTH = 320, OUT = 40 };
+  weights w = rounding_weights(WIDTH, OUT, MATS);
+  both x = random_both(N, WIDTH, 1), y = random_both(N * USED, OUT, 1);
+  int32_t which[N * USED];
+  float as_floats[N * USED];
+  for (int i = 0; i < N * USED; i++) which[i] = i * i % MATS;
+  memcpy(as_floats, which, sizeof as_floats);
+  both ids = both_of(as_floats, N, USED);
+  cuda->ops->matmul_ids(cuda, &w.cuda, NULL, (const int32_t *)(void *)ids.cuda, x.cuda, USED, N * USED, y.cuda);
+  for (int i = 0; i < N * USED; i++) {
+    aii_weight one = w.cuda;
+    one.n_mats = 1;
+    one.device = (char *)w.cuda.device + (size_t)which[i] * w.cuda.device_bytes / MATS;
+    both row = random_both(1, OUT, 1);
+    cuda->ops->matmul(cuda, &one, NULL, x.cuda + i / USED * WIDTH, 1, false, row.cuda);
+    float *got = fetched(&row);
+    memcpy(y.cpu + i * OUT, got, OUT * sizeof *got);
+    free(got);
+    free_both(&row);
+  }
+  assert_same(&y, "experts, rounded");
+  free_both(&x), free_both(&ids), free_both(&y);
+  free_weights(&w);
+}
+
+/* Together and gated they are what they are one by one. */
+static void test_rounding_together(void **state)
+{
+  (void)state;
+  enum { WIDTH = 288, OUT = 50 };
+  const uint32_t rows[] = {1, 8, 9, 60};
+  for (size_t i = 0; i < AII_COUNT(rows); i++) {
+    const uint32_t n = rows[i];
+    weights g = rounding_weights(WIDTH, OUT, 1), u = rounding_weights(WIDTH, OUT, 1),
+            bias = random_weights(AII_F32, OUT, 1, 1);
+    both x = random_both(n, WIDTH, 1), yg = random_both(n, OUT, 1), yu = random_both(n, OUT, 1);
+    cuda->ops->matmul(cuda, &g.cuda, &bias.cuda, x.cuda, n, false, yg.cuda);
+    cuda->ops->matmul(cuda, &u.cuda, NULL, x.cuda, n, false, yu.cuda);
+    float *a = fetched(&yg), *b = fetched(&yu);
+    const aii_mul gate = {&g.cuda, &bias.cuda, yg.cuda}, up = {&u.cuda, NULL, yu.cuda};
+    cuda->ops->matmuls(cuda, (aii_mul[]){gate, up}, 2, x.cuda, n);
+    memcpy(yg.cpu, a, yg.n * sizeof *a), memcpy(yu.cpu, b, yu.n * sizeof *b);
+    assert_same(&yg, "the first of two, rounded"), assert_same(&yu, "the second");
+    cuda->ops->gated(cuda, AII_ACT_SILU, &gate, &up, x.cuda, n);
+    cpu->ops->activate(cpu, AII_ACT_SILU, a, b, yg.n, yg.cpu);
+    assert_same(&yg, "gated, rounded");
+    free(a), free(b);
+    free_both(&x), free_both(&yg), free_both(&yu);
+    free_weights(&g), free_weights(&u), free_weights(&bias);
+  }
+}
+
+/* ---- a layer: how many kernels it launches ---- */
+
+enum { EMBD = 256, HEADS = 4, KV_HEADS = 2, DIM = 64, FF = 512, LAYER_KERNELS = 11 };
+
+typedef struct layer {
+  weights norm, q, k, v, o, ffn_norm, gate, up, down;
+} layer;
+
+static void run_layer(aii_backend *be, const layer *l, bool on_cpu, const aii_rows *rows, const aii_kv_view *kv,
+                      const both *x, const both *h, const both *q, const both *k, const both *v, const both *t)
+{
+#define W(w) (on_cpu ? &l->w.cpu : &l->w.cuda)
+#define P(b) (on_cpu ? (b)->cpu : (b)->cuda)
+  const uint32_t n = rows->n_rows;
+  static const float inv[DIM / 2] = {1, 0.7f, 0.5f, 0.3f, 0.1f};
+  const aii_rope rope = {AII_ROPE_NORM, DIM, inv, 1};
+  const aii_attn how = {.n_heads = HEADS, .scale = 0.125f};
+  be->ops->rms_norm(be, P(x), W(norm), n, EMBD, 1e-5f, P(h));
+  be->ops->matmuls(be, (aii_mul[]){{W(q), NULL, P(q)}, {W(k), NULL, P(k)}, {W(v), NULL, P(v)}}, 3, P(h), n);
+  be->ops->rope(be, &rope, rows, HEADS, KV_HEADS, DIM, P(q), P(k));
+  be->ops->kv_write(be, kv, 0, rows, P(k), P(v));
+  be->ops->attention(be, kv, 0, rows, &how, P(q), P(h));
+  be->ops->matmul(be, W(o), NULL, P(h), n, true, P(x));
+  be->ops->rms_norm(be, P(x), W(ffn_norm), n, EMBD, 1e-5f, P(h));
+  be->ops->gated(be, AII_ACT_SILU, &(aii_mul){W(gate), NULL, P(t)}, &(aii_mul){W(up), NULL, P(t) + (size_t)n * FF},
+                 P(h), n);
+  be->ops->matmul(be, W(down), NULL, P(t), n, true, P(x));
+#undef W
+#undef P
+}
+
+static void layer_case(aii_dtype type, uint32_t n)
+{
+  layer l = {.norm = random_weights(AII_F32, EMBD, 1, 1),
+             .q = random_weights(type, EMBD, HEADS * DIM, 1),
+             .k = random_weights(type, EMBD, KV_HEADS * DIM, 1),
+             .v = random_weights(type, EMBD, KV_HEADS * DIM, 1),
+             .o = random_weights(type, HEADS * DIM, EMBD, 1),
+             .ffn_norm = random_weights(AII_F32, EMBD, 1, 1),
+             .gate = random_weights(type, EMBD, FF, 1),
+             .up = random_weights(type, EMBD, FF, 1),
+             .down = random_weights(type, FF, EMBD, 1)};
+  const uint32_t pos[4] = {0, 0, 0, 0}, seq[4] = {0, 1, 2, 3}, blocks[4] = {2, 0, 3, 1},
+                 *tables[4] = {blocks, blocks + 1, blocks + 2, blocks + 3};
+  const aii_rows rows = {.n_rows = n, .n_seqs = n, .pos = pos, .seq = seq, .tables = tables};
+  aii_kv_view on_cpu = {.type = AII_F16,
+                        .n_layers = 1,
+                        .n_kv_heads = KV_HEADS,
+                        .head_dim = DIM,
+                        .value_dim = DIM,
+                        .block_tokens = 16,
+                        .n_blocks = 4},
+              on_cuda;
+  aiinfra_error err;
+  assert_true(aii_kv_lay_out(&on_cpu));
+  on_cuda = on_cpu;
+  const size_t bytes = on_cpu.block_bytes * on_cpu.n_blocks;
+  assert_int_equal(cpu->ops->alloc(cpu, bytes, &on_cpu.base, &err), AIINFRA_OK);
+  assert_int_equal(cuda->ops->alloc(cuda, bytes, &on_cuda.base, &err), AIINFRA_OK);
+  both x = random_both(n, EMBD, 1), h = random_both(n, EMBD, 1), q = random_both(n, HEADS * DIM, 1),
+       k = random_both(n, KV_HEADS * DIM, 1), v = random_both(n, KV_HEADS * DIM, 1), t = random_both(2 * n, FF, 1);
+  const unsigned long long *kernels = both_counter("fake_cuda_kernels"), before = kernels != NULL ? *kernels : 0;
+  run_layer(cpu, &l, true, &rows, &on_cpu, &x, &h, &q, &k, &v, &t);
+  run_layer(cuda, &l, false, &rows, &on_cuda, &x, &h, &q, &k, &v, &t);
+  if (kernels != NULL && *kernels - before > LAYER_KERNELS)
+    fail_msg("a layer of %u rows launches %llu kernels; %d should do", n, *kernels - before, LAYER_KERNELS);
+  assert_same(&x, "a layer");
+  cpu->ops->release(cpu, on_cpu.base, bytes), cuda->ops->release(cuda, on_cuda.base, bytes);
+  free_both(&x), free_both(&h), free_both(&q), free_both(&k), free_both(&v), free_both(&t);
+  free_weights(&l.norm), free_weights(&l.q), free_weights(&l.k), free_weights(&l.v), free_weights(&l.o);
+  free_weights(&l.ffn_norm), free_weights(&l.gate), free_weights(&l.up), free_weights(&l.down);
+}
+
+static void test_layer(void **state)
+{
+  (void)state;
+  for (uint32_t n = 1; n <= 4; n++) {
+    layer_case(AII_Q4_K, n);
+    layer_case(AII_Q8_0, n);
+    layer_case(AII_BF16, n);
+  }
+}
+
+int main(void)
+{
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_products),
+      cmocka_unit_test(test_together),
+      cmocka_unit_test(test_gated),
+      cmocka_unit_test(test_changed_rows),
+      cmocka_unit_test(test_layer),
+      cmocka_unit_test(test_rounding),
+      cmocka_unit_test(test_rounding_experts),
+      cmocka_unit_test(test_rounding_together),
+  };
+  return cmocka_run_group_tests(tests, both_set_up, both_tear_down);
+}
