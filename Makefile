@@ -245,7 +245,7 @@ $(BUILD)/libaiinfra-cuda-on-cpu.so: $(CU_SRCS) $(CUDA_SRCS) $(wildcard $(FAKE_CU
 	$(say) LD $@
 	@mkdir -p $(BUILD)/obj/cuda_on_cpu
 	$(Q)for f in $(CU_SRCS); do \
-	  $(CXX) -std=c++17 -O2 -g -fPIC -fvisibility=hidden -ffp-contract=off -Wall -Wextra -Werror -Wno-unused-function \
+	  $(CXX) -std=c++17 -O2 -g -fPIC -fvisibility=hidden -ffp-contract=off -Wall -Wextra -Werror -Wno-unused-function -Wno-unknown-pragmas \
 	    -I$(FAKE_CUDA) -Iinclude -I. -x c++ -c $$f -o $(BUILD)/obj/cuda_on_cpu/$$(basename $$f).o || exit 1; done
 	$(Q)for f in $(CUDA_SRCS) $(FAKE_CUDA)/fibre.c; do \
 	  $(CC) $(CSTD) -O2 -g $(WARN) -fPIC -fvisibility=hidden -ffp-contract=off -I$(FAKE_CUDA) -Iinclude -I. \

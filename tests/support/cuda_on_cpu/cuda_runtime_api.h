@@ -30,8 +30,10 @@ struct cudaDeviceProp {
   int major, minor;
 };
 
-/* Bytes that were copied, by their way, and graphs that were launched; tests look them up in the plug-in. */
-__attribute__((weak, visibility("default"))) unsigned long long fake_cuda_copied[4], fake_cuda_graphs;
+/* Bytes that were copied, by their way, graphs and kernels that were launched, and bytes of keys and values that attention
+ * read; tests look them up in the plug-in. */
+__attribute__((weak, visibility("default"))) unsigned long long fake_cuda_copied[4], fake_cuda_graphs,
+    fake_cuda_launches, fake_cuda_cache_reads;
 
 /* What a stream would do, in order, while it is captured. */
 typedef struct fake_cuda_work {
