@@ -52,17 +52,6 @@ __host__ __device__ inline uint32_t query_stride(uint32_t head_dim)
   return (head_dim + 3) / 4 * 4 + 4;
 }
 
-__device__ inline float opened(uint16_t half)
-{
-#ifdef __CUDACC__
-  float f;
-  asm("cvt.f32.f16 %0, %1;" : "=f"(f) : "h"(half));
-  return f;
-#else
-  return float_of_half(half);
-#endif
-}
-
 /* ---- pieces ---- */
 
 __device__ inline uint32_t element_bits(int fmt, const char *row, uint32_t d, uint32_t dim)
@@ -97,10 +86,10 @@ template <int FMT> __device__ inline void open_to(uint4 raw, float *out)
 {
   float4 *to = (float4 *)out;
   if (FMT == AII_FMT_F16) {
-    to[0] = make_float4(opened((uint16_t)raw.x), opened((uint16_t)(raw.x >> 16)), opened((uint16_t)raw.y),
-                        opened((uint16_t)(raw.y >> 16)));
-    to[1] = make_float4(opened((uint16_t)raw.z), opened((uint16_t)(raw.z >> 16)), opened((uint16_t)raw.w),
-                        opened((uint16_t)(raw.w >> 16)));
+    to[0] = make_float4(float_of_half((uint16_t)raw.x), float_of_half((uint16_t)(raw.x >> 16)), float_of_half((uint16_t)raw.y),
+                        float_of_half((uint16_t)(raw.y >> 16)));
+    to[1] = make_float4(float_of_half((uint16_t)raw.z), float_of_half((uint16_t)(raw.z >> 16)), float_of_half((uint16_t)raw.w),
+                        float_of_half((uint16_t)(raw.w >> 16)));
   } else {
     to[0] = make_float4(float_of_bits(raw.x), float_of_bits(raw.y), float_of_bits(raw.z), float_of_bits(raw.w));
   }
@@ -177,7 +166,7 @@ template <class S>
 __device__ void add_dots(const float *tile, const float *q, uint32_t stride, uint32_t n, float sums[S::HIGH][S::WIDE])
 {
   const float *keys = tile + score_key<S>(0) * S::KEY_STRIDE, *queries = q + score_query<S>(0) * stride;
-#pragma unroll 2
+#pragma unroll 1
   for (uint32_t d = 0; d < n; d += 4) {
     float4 key[S::HIGH];
 #pragma unroll
@@ -250,7 +239,7 @@ template <class S> __device__ void shrink(const common<S::QUERIES> &c, sums_of<S
 template <class S>
 __device__ void add_values(const float *tile, const common<S::QUERIES> &c, uint32_t piece, sums_of<S> &acc)
 {
-#pragma unroll 4
+#pragma unroll 2
   for (int j = 0; j < S::POSITIONS; j++) {
     float weights[QUAD];
     load_vector<QUAD>(&c.weights[(piece * S::POSITIONS + (uint32_t)j) * c.STRIDE + value_query<S>()], weights);
@@ -278,7 +267,7 @@ template <class S> __device__ void load_queries(const aii_cuda_attn &a, const wo
   }
 }
 
-template <int FMT, class S> __global__ void __launch_bounds__(S::THREADS_) attend_floats(aii_cuda_attn a)
+template <int FMT, class S> __global__ void __launch_bounds__(S::THREADS_, 2) attend_floats(aii_cuda_attn a)
 {
   AII_DYNAMIC_SHARED(shared);
   typename S::memory &s = *(typename S::memory *)shared;
@@ -371,7 +360,7 @@ __global__ void attend_merge(aii_cuda_attn a)
 
 /* ---- launches ---- */
 
-enum { ENOUGH_BLOCKS = 256 }; /* to have all of a device busy */
+enum { ENOUGH_BLOCKS = 2 }; /* for a multiprocessor */
 
 /* Queries of the largest block: their keys, values and sums must have room. */
 uint32_t most_queries(const aii_cuda_kv &kv)
@@ -410,11 +399,11 @@ template <int FMT> void attend_format(aii_cuda_stream stream, const aii_cuda_att
 
 } // namespace
 
-uint32_t aii_cuda_attend_rows(const aii_cuda_attn *a, uint32_t n_rows)
+uint32_t aii_cuda_attend_rows(const aii_cuda_attn *a, uint32_t n_rows, uint32_t n_sms)
 {
   const uint32_t most = most_queries(a->kv), group = a->n_heads / a->kv.n_kv_heads;
   const uint64_t queries = (uint64_t)n_rows * a->n_heads * a->n_splits;
-  const uint32_t each = queries < (uint64_t)most * ENOUGH_BLOCKS ? min(most, 16u) : most;
+  const uint32_t each = queries < (uint64_t)most * ENOUGH_BLOCKS * n_sms ? min(most, 16u) : most;
   return max(each / group, 1u);
 }
 

@@ -209,12 +209,29 @@ __device__ inline float lanes_max(float v)
   return v;
 }
 
+/* Scores of the tile at `at`, where they are bent: softcap and distance, then the binary logarithm. Each thread sees to
+ * those that it takes into the softmax. */
+template <int QUERIES, int THREADS_> __device__ void bend(const aii_cuda_attn &a, uint32_t at, common<QUERIES> &c)
+{
+#pragma unroll 1
+  for (uint32_t n = 0; n < softmax<QUERIES, THREADS_>::EACH * (TILE / LANES); n++) {
+    const uint32_t i = threadIdx.x / LANES + n / (TILE / LANES) * (THREADS_ / LANES),
+                   j = threadIdx.x % LANES + n % (TILE / LANES) * LANES, p = at + j;
+    if (i >= QUERIES) break;
+    float x = c.weights[j * c.STRIDE + i];
+    if (a.softcap > 0) x = a.softcap * tanh1(x * (1 / a.softcap));
+    if (a.slopes != NULL) x -= c.slope[i] * (float)(p > c.pos[i] ? p - c.pos[i] : c.pos[i] - p);
+    c.weights[j * c.STRIDE + i] = x * AII_LOG2_E;
+  }
+}
+
 /* Scores of the tile at `at` become weights, and c.factor what the sums before shrink by. */
 template <int QUERIES, int THREADS_>
 __device__ void soften(const aii_cuda_attn &a, uint32_t at, common<QUERIES> &c, softmax<QUERIES, THREADS_> &s)
 {
   enum { EACH_LANE = TILE / LANES };
   const uint32_t lane = threadIdx.x % LANES;
+  if (bends(a)) bend<QUERIES, THREADS_>(a, at, c);
 #pragma unroll
   for (int k = 0; k < s.EACH; k++) {
     const uint32_t i = threadIdx.x / LANES + (uint32_t)k * s.AT_ONCE;
@@ -223,12 +240,9 @@ __device__ void soften(const aii_cuda_attn &a, uint32_t at, common<QUERIES> &c, 
     bool sees[EACH_LANE];
 #pragma unroll
     for (int e = 0; e < EACH_LANE; e++) {
-      uint32_t p = at + lane + LANES * (uint32_t)e, pos = c.pos[i];
+      uint32_t p = at + lane + LANES * (uint32_t)e;
       sees[e] = p >= c.first[i] && p < c.end[i];
       x[e] = c.weights[(p - at) * c.STRIDE + i];
-      if (a.softcap > 0) x[e] = a.softcap * tanh1(x[e] * (1 / a.softcap));
-      if (a.slopes != NULL) x[e] -= c.slope[i] * (float)(p > pos ? p - pos : pos - p);
-      if (bends(a)) x[e] *= AII_LOG2_E;
       if (sees[e]) top = fmaxf(top, x[e]);
     }
     top = lanes_max(top);

@@ -221,23 +221,6 @@ __device__ void put_scores(const float sums[S::KEYS][4], const place &p, common<
 
 /* ---- values ---- */
 
-/* A quarter of the weights of a tile: those of the positions 16 k + 4 t + e of rows g and g + 8, as [row][4 k + e]. */
-struct quarter {
-  float at[2][TILE / 4];
-};
-
-template <int QUERIES>
-__device__ inline void load_weights(const common<QUERIES> &c, const place &p, quarter &weights)
-{
-#pragma unroll
-  for (int r = 0; r < 2; r++)
-#pragma unroll
-    for (int i = 0; i < TILE / 4; i++) {
-      uint32_t position = (uint32_t)(16 * (i / 4) + i % 4) + 4 * p.t;
-      weights.at[r][i] = c.weights[position * c.STRIDE + p.query + p.g + 8 * (uint32_t)r];
-    }
-}
-
 /* Of four weights, as integers in the low 16 bits: their high bytes and their low ones. */
 __device__ inline void split_bytes(const uint32_t n[4], uint32_t *high, uint32_t *low)
 {
@@ -245,15 +228,18 @@ __device__ inline void split_bytes(const uint32_t n[4], uint32_t *high, uint32_t
   *low = __byte_perm(__byte_perm(n[0], n[1], 0x4040), __byte_perm(n[2], n[3], 0x4040), 0x5410);
 }
 
-/* The weights of row r times the scales of a block of dims, as integers in fragments [32 positions][of a fragment]; returns
- * what the largest of them is. Adding 1.5 * 2^23 rounds as rint does and leaves the integer in the low bits. */
-__device__ inline float weigh(const quarter &weights, const float *scales, int r, const place &p,
-                                     uint32_t high[2][4], uint32_t low[2][4])
+/* The weights of a query times the scales of a block of dims, as integers in fragments [32 positions][of a fragment], of
+ * which it is the upper row or the lower one, r; returns what the largest of them is. A thread has a quarter of them, those
+ * of the positions 16 k + 4 t + e. Adding 1.5 * 2^23 rounds as rint does and leaves the integer in the low bits. */
+template <int QUERIES>
+__device__ inline float weigh(const common<QUERIES> &c, uint32_t query, const float *scales, uint32_t t, int r,
+                              uint32_t high[2][4], uint32_t low[2][4])
 {
   float x[TILE / 4], most = 0;
 #pragma unroll
   for (int i = 0; i < TILE / 4; i++) {
-    x[i] = weights.at[r][i] * scales[(uint32_t)(16 * (i / 4) + i % 4) + 4 * p.t];
+    const uint32_t position = (uint32_t)(16 * (i / 4) + i % 4) + 4 * t;
+    x[i] = c.weights[position * c.STRIDE + query] * scales[position];
     most = fmaxf(most, x[i]);
   }
   most = fmaxf(most, __shfl_xor_sync(AII_FULL_WARP, most, 1));
@@ -271,8 +257,7 @@ __device__ inline float weigh(const quarter &weights, const float *scales, int r
 
 /* A piece of 128 dims: this warp's blocks of it. */
 template <class S>
-__device__ void add_values(const typename S::memory &s, uint32_t n_blocks, const quarter &weights, const place &p,
-                           float acc[S::BLOCKS][4][4])
+__device__ void add_values(const typename S::memory &s, uint32_t n_blocks, const place &p, float acc[S::BLOCKS][4][4])
 {
 #pragma unroll
   for (int u = 0; u < S::BLOCKS; u++) {
@@ -281,7 +266,8 @@ __device__ void add_values(const typename S::memory &s, uint32_t n_blocks, const
     uint32_t high[2][4], low[2][4];
     float factor[2];
 #pragma unroll
-    for (int r = 0; r < 2; r++) factor[r] = weigh(weights, s.scales + b * TILE, r, p, high, low) / 32767;
+    for (int r = 0; r < 2; r++)
+      factor[r] = weigh(s.c, p.query + p.g + 8 * (uint32_t)r, s.scales + b * TILE, p.t, r, high, low) / 32767;
 #pragma unroll
     for (int d = 0; d < 4; d++) {
       const uint32_t *x = s.tile + p.t * S::VALUE_STRIDE + b * AII_QBLOCK + 8 * (uint32_t)d + p.g;
@@ -311,7 +297,7 @@ template <class S> __device__ void shrink(const common<S::QUERIES> &c, const pla
 
 /* ---- the kernel ---- */
 
-template <class S> __global__ void __launch_bounds__(S::THREADS_) attend_q8(aii_cuda_attn a)
+template <class S> __global__ void __launch_bounds__(S::THREADS_, 2) attend_q8(aii_cuda_attn a)
 {
   AII_DYNAMIC_SHARED(shared);
   typename S::memory &s = *(typename S::memory *)shared;
@@ -333,7 +319,6 @@ template <class S> __global__ void __launch_bounds__(S::THREADS_) attend_q8(aii_
   fetch<S>(a, w, s.c, false, at, 0, raw);
   for (; at < w.end; at += TILE) {
     float sums[S::KEYS][4] = {};
-    quarter weights;
     for (uint32_t piece = 0; piece < pieces; piece++) {
       open_keys<S>(raw, s);
       __syncthreads();
@@ -352,11 +337,8 @@ template <class S> __global__ void __launch_bounds__(S::THREADS_) attend_q8(aii_
       __syncthreads();
       if (first + S::PIECE / AII_QBLOCK < value_blocks) fetch<S>(a, w, s.c, true, at, (uint32_t)piece + 1, raw);
       else if (at + TILE < w.end) fetch<S>(a, w, s.c, false, at + TILE, 0, raw);
-      if (works && piece == 0) {
-        load_weights(s.c, p, weights);
-        shrink<S>(s.c, p, acc);
-      }
-      if (works) add_values<S>(s, value_blocks - first, weights, p, acc.at[piece]);
+      if (works && piece == 0) shrink<S>(s.c, p, acc);
+      if (works) add_values<S>(s, value_blocks - first, p, acc.at[piece]);
       __syncthreads();
     }
   }

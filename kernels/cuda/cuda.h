@@ -129,8 +129,9 @@ typedef struct aii_cuda_attn {
   uint32_t n_splits; /* as many as the furthest position has */
   float *parts;      /* of several splits: [n_rows][n_heads][n_splits][value_dim + 2] */
 } aii_cuda_attn;
-/* Rows of a chunk, so that n_rows of them keep the device busy: of the shape alone and the number of splits. */
-uint32_t aii_cuda_attend_rows(const aii_cuda_attn *a, uint32_t n_rows);
+/* How many rows chunks should have at most, so that n_rows of them keep as many multiprocessors busy; by the shape and the
+ * number of splits. */
+uint32_t aii_cuda_attend_rows(const aii_cuda_attn *a, uint32_t n_rows, uint32_t n_sms);
 void aii_cuda_attend(aii_cuda_stream stream, const aii_cuda_attn *a);
 
 /* ---- experts.cu ---- */

@@ -55,11 +55,17 @@ __device__ inline uint16_t load_u16(const void *p) /* at an even address */
 
 __device__ inline float float_of_half(uint16_t h)
 {
+#ifdef __CUDACC__
+  float f;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(f) : "h"(h));
+  return f;
+#else
   uint32_t sign = (uint32_t)(h & 0x8000u) << 16, exponent = (h >> 10) & 0x1fu, fraction = h & 0x3ffu;
   if (exponent == 0x1f) return float_of_bits(sign | 0x7f800000u | fraction << 13 | (fraction != 0 ? 0x400000u : 0));
   if (exponent != 0) return float_of_bits(sign | (exponent + 112) << 23 | fraction << 13);
   float magnitude = (float)fraction * 0x1p-24f;
   return sign != 0 ? -magnitude : magnitude;
+#endif
 }
 
 __device__ inline uint32_t shift_round(uint32_t v, uint32_t shift)

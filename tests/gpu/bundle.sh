@@ -20,7 +20,7 @@ for program in "$bundle/aiinfra" "$bundle"/gpu.cuda_*; do
 done | sort -u | grep -vE '/(libc|libm|libdl|libpthread|librt|ld-linux[^/]*)\.so' | while read -r file; do
   [ -e "$bundle/lib/$(basename "$file")" ] || cp -L "$file" "$bundle/lib/"
 done
-strip --strip-debug "$bundle"/aiinfra "$bundle"/gpu.cuda_ops "$bundle"/lib/*
+strip --strip-debug "$bundle"/aiinfra "$bundle"/gpu.cuda_ops "$bundle"/gpu.cuda_attention "$bundle"/lib/*
 size=$(du -sb "$bundle" | cut -f1)
 echo "$bundle: $size bytes"
 [ "$size" -lt "$limit" ] || { echo "more than $limit bytes" >&2; exit 1; }

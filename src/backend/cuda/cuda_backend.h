@@ -56,6 +56,7 @@ typedef struct aii_cuda {
   aii_pool *pool; /* borrowed */
   int device;
   cudaStream_t stream;
+  uint32_t n_sms;                   /* multiprocessors */
   aii_cuda_piece scratch;           /* of one operation */
   aii_cuda_piece staged;            /* the rows of the pass: pos, seq, ends, tables */
   aii_cuda_piece asked, told;       /* of logits, by their samplers */

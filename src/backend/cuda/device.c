@@ -281,7 +281,7 @@ void aii_cuda_destroy(aii_backend *be)
   aii_del(be->mem, cuda, sizeof *cuda);
 }
 
-static aiinfra_status find_device(int32_t device, aiinfra_error *err)
+static aiinfra_status find_device(int32_t device, uint32_t *n_sms, aiinfra_error *err)
 {
   int n = 0;
   struct cudaDeviceProp p;
@@ -298,19 +298,22 @@ static aiinfra_status find_device(int32_t device, aiinfra_error *err)
   if (p.major < LEAST_MAJOR)
     return aii_fail(err, AIINFRA_ENOTSUP, "CUDA device %d (%s) has compute capability %d.%d; %d.0 is the least", device,
                     p.name, p.major, p.minor, LEAST_MAJOR);
+  *n_sms = (uint32_t)p.multiProcessorCount;
   return AIINFRA_OK;
 }
 
 static aiinfra_status create(aii_mem *mem, aii_pool *pool, int32_t device, aii_backend **out, aiinfra_error *err)
 {
   *out = NULL;
-  aiinfra_status rc = find_device(device, err);
+  uint32_t n_sms = 1;
+  aiinfra_status rc = find_device(device, &n_sms, err);
   if (rc != AIINFRA_OK) return rc;
   aii_cuda *cuda = aii_new(mem, sizeof *cuda);
   if (cuda == NULL) return aii_fail(err, AIINFRA_ENOMEM, "no memory for the CUDA backend");
   cuda->base = (aii_backend){.ops = &aii_cuda_ops, .mem = mem};
   cuda->pool = pool;
   cuda->device = device;
+  cuda->n_sms = n_sms;
   cudaError_t made = cudaSetDevice(device);
   if (made == cudaSuccess) made = cudaStreamCreate(&cuda->stream);
   if (made != cudaSuccess) {

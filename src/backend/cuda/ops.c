@@ -276,7 +276,7 @@ static void attention(aii_backend *be, const aii_kv_view *kv, uint32_t layer, co
   a.n_splits = (longest - 1) / AII_CUDA_SPLIT + 1;
   if (cuda->step != NULL) a.n_splits = aii_cuda_rounded(a.n_splits);
   aii_cuda_chunks chunks;
-  if (!aii_cuda_stage_chunks(cuda, rows, aii_cuda_attend_rows(&a, rows->n_rows), &chunks)) return;
+  if (!aii_cuda_stage_chunks(cuda, rows, aii_cuda_attend_rows(&a, rows->n_rows, cuda->n_sms), &chunks)) return;
   a.chunks = chunks.device;
   a.most_rows = chunks.most_rows;
   attend_all(cuda, &a, chunks.n, chunks.host);

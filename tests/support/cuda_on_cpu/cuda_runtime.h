@@ -29,24 +29,24 @@ static inline float2 make_float2(float x, float y)
 {
   return {x, y};
 }
-struct uint2 {
-  unsigned x, y;
-};
-static inline uint2 make_uint2(unsigned x, unsigned y)
-{
-  return {x, y};
-}
-struct alignas(16) uint4 {
-  unsigned x, y, z, w;
-};
-static inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w)
-{
-  return {x, y, z, w};
-}
-struct alignas(16) float4 {
+struct float4 {
   float x, y, z, w;
 };
 static inline float4 make_float4(float x, float y, float z, float w)
+{
+  return {x, y, z, w};
+}
+struct uint2 {
+  uint32_t x, y;
+};
+struct alignas(16) uint4 {
+  uint32_t x, y, z, w;
+};
+static inline uint2 make_uint2(uint32_t x, uint32_t y)
+{
+  return {x, y};
+}
+static inline uint4 make_uint4(uint32_t x, uint32_t y, uint32_t z, uint32_t w)
 {
   return {x, y, z, w};
 }
@@ -228,7 +228,7 @@ struct work {
 
 static inline void launch(dim3 grid, dim3 block, const std::function<void()> &kernel, size_t shared = 0)
 {
-  fake_cuda_launches++;
+  fake_cuda_kernels++;
   if (fake_cuda_capture == NULL) return run_all(grid, block, kernel, shared);
   fake_cuda_work *node = (fake_cuda_work *)calloc(1, sizeof *node);
   node->what = new work{grid, block, kernel, shared};
@@ -319,17 +319,17 @@ template <class T> static T __shfl_down_sync(unsigned, T v, int by)
   unsigned lane = cuda_on_cpu::it().current % 32;
   return cuda_on_cpu::exchange(v, lane + (unsigned)by < 32 ? lane + (unsigned)by : lane);
 }
-static inline int __dp4a(int a, int b, int c)
-{
-  return c + cuda_on_cpu::byte_product((uint32_t)a, (uint32_t)b);
-}
-/* Bytes 0..3 of a and 4..7 of b, by the four low digits of `which`. */
+/* Selects four of the eight bytes of b:a. */
 static inline uint32_t __byte_perm(uint32_t a, uint32_t b, uint32_t which)
 {
   uint64_t both = (uint64_t)b << 32 | a;
   uint32_t out = 0;
   for (int i = 0; i < 4; i++) out |= (uint32_t)(uint8_t)(both >> (8 * (which >> (4 * i) & 7))) << (8 * i);
   return out;
+}
+static inline int __dp4a(int a, int b, int c)
+{
+  return c + cuda_on_cpu::byte_product((uint32_t)a, (uint32_t)b);
 }
 static inline uint32_t __vsub4(uint32_t a, uint32_t b)
 {

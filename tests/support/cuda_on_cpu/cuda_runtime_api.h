@@ -27,13 +27,13 @@ enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2, cu
 struct cudaDeviceProp {
   char name[256];
   size_t totalGlobalMem;
-  int major, minor;
+  int major, minor, multiProcessorCount;
 };
 
 /* Bytes that were copied, by their way, graphs and kernels that were launched, and bytes of keys and values that attention
  * read; tests look them up in the plug-in. */
 __attribute__((weak, visibility("default"))) unsigned long long fake_cuda_copied[4], fake_cuda_graphs,
-    fake_cuda_launches, fake_cuda_cache_reads;
+    fake_cuda_kernels, fake_cuda_cache_reads;
 
 /* What a stream would do, in order, while it is captured. */
 typedef struct fake_cuda_work {
@@ -79,6 +79,7 @@ static inline cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int 
   strcpy(p->name, "an emulated GPU");
   p->totalGlobalMem = fake_cuda_is("small") ? fake_cuda_small : (size_t)4 << 30;
   p->major = 9;
+  p->multiProcessorCount = 4;
   return cudaSuccess;
 }
 

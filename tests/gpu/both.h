@@ -1,0 +1,166 @@
+/* tests/gpu/both.h - the CPU backend and the CUDA backend side by side: the same numbers on both, and whether results are the
+ * same bits.
+ *
+ * AIINFRA_CUDA_PLUGIN names the plug-in to test, by default the one whose kernels run on the CPU
+ * (tests/support/cuda_on_cpu). On a machine with a GPU, tests/gpu/run.sh names the real one.
+ */
+#ifndef AIINFRA_TESTS_GPU_BOTH_H
+#define AIINFRA_TESTS_GPU_BOTH_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <dlfcn.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "src/backend/backend.h"
+#include "tests/support/support.h"
+
+static aii_mem mem;
+static unsigned long long seed;
+static aii_pool *pool;
+static aii_backend *cpu, *cuda;
+
+static const char *plugin(void)
+{
+  const char *path = getenv("AIINFRA_CUDA_PLUGIN");
+  return path != NULL ? path : test_built("libaiinfra-cuda-on-cpu.so");
+}
+
+static float uniform(void)
+{
+  return (float)(test_random(&seed) >> 40) * 0x1p-23f - 1.0f;
+}
+
+static float *floats(size_t n, float spread)
+{
+  float *x = malloc(n * sizeof *x);
+  assert_non_null(x);
+  for (size_t i = 0; i < n; i++) x[i] = spread * uniform();
+  return x;
+}
+
+static void sync_both(void)
+{
+  aiinfra_error err;
+  if (cpu->ops->sync(cpu, &err) != AIINFRA_OK) fail_msg("cpu: %s", err.message);
+  if (cuda->ops->sync(cuda, &err) != AIINFRA_OK) fail_msg("cuda: %s", err.message);
+}
+
+/* ---- numbers on both devices ---- */
+
+typedef struct both {
+  size_t n, width;
+  float *cpu, *cuda; /* host and device memory */
+} both;
+
+static both both_of(const float *x, size_t rows, size_t width)
+{
+  aiinfra_error err;
+  both b = {rows * width, width, malloc(rows * width * sizeof(float)), NULL};
+  aii_weight table = {.type = AII_F32, .n_in = (uint32_t)width, .n_out = (uint32_t)rows, .lookup = true, .source = x};
+  aiinfra_token *tokens = malloc(rows * sizeof *tokens);
+  aii_rows list = {.n_rows = (uint32_t)rows, .tokens = tokens};
+  void *device;
+  for (size_t i = 0; i < rows; i++) tokens[i] = (aiinfra_token)i;
+  memcpy(b.cpu, x, b.n * sizeof(float));
+  assert_int_equal(cuda->ops->alloc(cuda, b.n * sizeof(float), &device, &err), AIINFRA_OK);
+  b.cuda = device;
+  cuda->ops->embed(cuda, &table, &list, 1, b.cuda);
+  sync_both();
+  free(tokens);
+  return b;
+}
+
+static both random_both(size_t rows, size_t width, float spread)
+{
+  float *x = floats(rows * width, spread);
+  both b = both_of(x, rows, width);
+  free(x);
+  return b;
+}
+
+static void free_both(both *b)
+{
+  free(b->cpu);
+  cuda->ops->release(cuda, b->cuda, b->n * sizeof(float));
+}
+
+/* The same bits; with a tolerance, nearly. */
+static void assert_near(const both *b, double tolerance, const char *what)
+{
+  aiinfra_error err;
+  float *got = malloc(b->n * sizeof(float));
+  sync_both();
+  assert_int_equal(cuda->ops->to_host(cuda, got, b->cuda, b->n * sizeof(float), &err), AIINFRA_OK);
+  for (size_t i = 0; i < b->n; i++) {
+    if (memcmp(&got[i], &b->cpu[i], sizeof(float)) == 0 || (got[i] == 0 && b->cpu[i] == 0)) continue;
+    if (fabs((double)got[i] - (double)b->cpu[i]) <= tolerance * fabs((double)b->cpu[i])) continue;
+    fail_msg("%s: element %zu of %zu is %.9g, should be %.9g", what, i, b->n, (double)got[i], (double)b->cpu[i]);
+  }
+  free(got);
+}
+
+static void assert_same(const both *b, const char *what)
+{
+  assert_near(b, 0, what);
+}
+
+/* ---- weights ---- */
+
+typedef struct weights {
+  aii_weight cpu, cuda;
+} weights;
+
+static weights random_weights(aii_dtype type, uint32_t n_in, uint32_t n_out, uint32_t n_mats)
+{
+  const aii_dtype_traits *t = aii_dtype_info((uint32_t)type);
+  size_t rows = (size_t)n_out * n_mats, bytes = (size_t)n_in / t->block * t->block_bytes * rows;
+  float *x = floats(rows * n_in, 1);
+  char *data = malloc(bytes);
+  aiinfra_error err;
+  if (aii_quantize_rows(type, x, rows, n_in, NULL, data, &err) != AIINFRA_OK)
+    for (size_t i = 0; i < bytes; i++) data[i] = (char)(test_random(&seed) % 64);
+  free(x);
+  weights w = {.cpu = {.type = type, .n_in = n_in, .n_out = n_out, .n_mats = n_mats, .source = data}};
+  w.cuda = w.cpu;
+  assert_int_equal(cpu->ops->upload(cpu, &w.cpu, &err), AIINFRA_OK);
+  if (cuda->ops->upload(cuda, &w.cuda, &err) != AIINFRA_OK) fail_msg("%s", err.message);
+  return w;
+}
+
+static void free_weights(weights *w)
+{
+  const void *source = w->cpu.source;
+  cpu->ops->unload(cpu, &w->cpu);
+  cuda->ops->unload(cuda, &w->cuda);
+  free((void *)(uintptr_t)source);
+}
+
+static int set_up(void **state)
+{
+  (void)state;
+  aiinfra_error err;
+  aii_mem_init(&mem, NULL, 0);
+  seed = test_seed();
+  assert_int_equal(aii_pool_create(&mem, 2, AII_POOL_CROWD, &pool, &err), AIINFRA_OK);
+  assert_int_equal(aii_cpu_backend_create(&mem, pool, 0, &cpu, &err), AIINFRA_OK);
+  if (aii_cuda_backend_create(&mem, pool, plugin(), 0, &cuda, &err) != AIINFRA_OK) fail_msg("%s", err.message);
+  return 0;
+}
+
+static int tear_down(void **state)
+{
+  (void)state;
+  cpu->ops->destroy(cpu);
+  cuda->ops->destroy(cuda);
+  aii_pool_free(pool);
+  assert_int_equal(mem.used_bytes, 0);
+  return 0;
+}
+
+#endif
