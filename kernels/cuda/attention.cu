@@ -2,7 +2,7 @@
  *
  * Keys and values come as pieces of 16 KiB of floats: 64 keys by 64 dims, or some positions by all dims of the values. The
  * piece behind is fetched into registers, 16 bytes a thread at a time, while this one is computed with; then it goes to
- * shared memory as floats. A thread has some keys times some queries while scores are made, and four queries times some
+ * shared memory as floats. The tile behind is asked for from memory meanwhile. A thread has some keys times some queries while scores are made, and four queries times some
  * dims while values are added up. A score is one chain of additions, and so is each dim of a result: it is their number
  * that keeps the device busy.
  *
@@ -24,17 +24,19 @@ template <int FMT, int QUERIES_, int DIMS_> struct shape {
   enum {
     QUERIES = QUERIES_,
     DIMS = DIMS_,
-    THREADS_ = QUERIES == 4 ? 128 : 256,
-    UNIT = FMT == AII_FMT_F16 ? 8 : 4, /* elements in 16 bytes */
-    KEY_DIMS = 64,                     /* of a piece of keys */
-    KEY_STRIDE = KEY_DIMS + 4,         /* so that 8 keys lie in different banks */
+    THREADS_ = QUERIES == 4 || QUERIES == 64 ? 128 : 256,
+    BLOCKS = QUERIES == 64 && FMT == AII_FMT_F16 ? 3 : 2, /* blocks of a multiprocessor, at least */
+    UNIT = FMT == AII_FMT_F16 ? 8 : 4,  /* elements in 16 bytes */
+    KEY_DIMS = 64,                      /* of a piece of keys */
+    KEY_STRIDE = KEY_DIMS + 4,          /* so that 8 keys lie in different banks */
     POSITIONS = TILE * KEY_DIMS / DIMS, /* of a piece of values */
     FETCHES = TILE * KEY_DIMS / UNIT / THREADS_,
-    /* scores: a warp has 8 threads across keys, 4 across queries */
+    /* scores: a warp has 8 threads across keys, 4 across queries; see below */
     WIDE = QUERIES >= 16 ? 4 : QUERIES / 4, /* queries of a thread */
     QUERY_WARPS = QUERIES / (4 * WIDE),
     HIGH = TILE / 8 / (THREADS_ / WARP / QUERY_WARPS), /* keys of a thread */
     /* values: a thread has QUAD queries times TIMES vectors of VECTOR dims */
+    ALONE = QUERIES == 4, /* all threads have the same queries */
     DIM_THREADS = THREADS_ / (QUERIES / QUAD),
     OWN = DIMS / DIM_THREADS,
     VECTOR = OWN < 4 ? OWN : 4,
@@ -61,8 +63,7 @@ __device__ inline uint32_t element_bits(int fmt, const char *row, uint32_t d, ui
 }
 
 /* Sixteen bytes of a row from dim d on: zeros where there is none. */
-template <int FMT>
-__device__ inline uint4 fetch(const aii_cuda_kv &kv, bool values, uint32_t head, slot s, uint32_t d)
+template <int FMT> __device__ inline uint4 fetch(const aii_cuda_kv &kv, bool values, uint32_t head, slot s, uint32_t d)
 {
   const uint32_t dim = values ? kv.value_dim : kv.head_dim, unit = FMT == AII_FMT_F16 ? 8 : 4;
   uint4 raw = make_uint4(0, 0, 0, 0);
@@ -86,10 +87,10 @@ template <int FMT> __device__ inline void open_to(uint4 raw, float *out)
 {
   float4 *to = (float4 *)out;
   if (FMT == AII_FMT_F16) {
-    to[0] = make_float4(float_of_half((uint16_t)raw.x), float_of_half((uint16_t)(raw.x >> 16)), float_of_half((uint16_t)raw.y),
-                        float_of_half((uint16_t)(raw.y >> 16)));
-    to[1] = make_float4(float_of_half((uint16_t)raw.z), float_of_half((uint16_t)(raw.z >> 16)), float_of_half((uint16_t)raw.w),
-                        float_of_half((uint16_t)(raw.w >> 16)));
+    to[0] = make_float4(float_of_half((uint16_t)raw.x), float_of_half((uint16_t)(raw.x >> 16)),
+                        float_of_half((uint16_t)raw.y), float_of_half((uint16_t)(raw.y >> 16)));
+    to[1] = make_float4(float_of_half((uint16_t)raw.z), float_of_half((uint16_t)(raw.z >> 16)),
+                        float_of_half((uint16_t)raw.w), float_of_half((uint16_t)(raw.w >> 16)));
   } else {
     to[0] = make_float4(float_of_bits(raw.x), float_of_bits(raw.y), float_of_bits(raw.z), float_of_bits(raw.w));
   }
@@ -149,16 +150,31 @@ template <int FMT, class S> __device__ void open_values(const uint4 *raw, float 
   }
 }
 
-/* ---- scores ---- */
+/* ---- scores ----
+ *
+ * Sixteen bytes a thread are read from shared memory by half warps, and by quarters unless threads whose numbers differ in
+ * the lowest bit, or in the next one, read the same. So the lowest bit of a thread's number is one of its key, the next one of
+ * its query: both are read by halves. */
+
+/* The first key of this warp, and the first query. */
+template <class S> __device__ inline uint32_t warp_key()
+{
+  return threadIdx.x / WARP / S::QUERY_WARPS * 8 * S::HIGH;
+}
+
+template <class S> __device__ inline uint32_t warp_query()
+{
+  return threadIdx.x / WARP % S::QUERY_WARPS * 4 * S::WIDE;
+}
 
 template <class S> __device__ inline uint32_t score_key(int k)
 {
-  return threadIdx.x / WARP / S::QUERY_WARPS * 8 * S::HIGH + threadIdx.x % 8 + 8 * (uint32_t)k;
+  return warp_key<S>() + (threadIdx.x % 2 | (threadIdx.x / 2 & 6)) + 8 * (uint32_t)k;
 }
 
 template <class S> __device__ inline uint32_t score_query(int i)
 {
-  return threadIdx.x / WARP % S::QUERY_WARPS * 4 * S::WIDE + threadIdx.x % WARP / 8 + 4 * (uint32_t)i;
+  return warp_query<S>() + (threadIdx.x / 2 % 2 | (threadIdx.x / 8 & 2)) + 4 * (uint32_t)i;
 }
 
 /* Adds n dims to sums: those of the tile, and of queries from q on. */
@@ -208,15 +224,18 @@ template <int N> __device__ inline void load_vector(const float *from, float *to
   }
 }
 
-/* Of vector k of this thread. */
+/* Of vector k of this thread. As above, the second bit of its number is one of its queries. */
 template <class S> __device__ inline uint32_t value_dim(int k)
 {
-  return (threadIdx.x % S::DIM_THREADS + (uint32_t)k * S::DIM_THREADS) * S::VECTOR;
+  const uint32_t t = threadIdx.x,
+                 at = S::ALONE ? t : (t % 2 + t / 4 * 2) % S::DIM_THREADS;
+  return (at + (uint32_t)k * S::DIM_THREADS) * S::VECTOR;
 }
 
 template <class S> __device__ inline uint32_t value_query()
 {
-  return threadIdx.x / S::DIM_THREADS * QUAD;
+  const uint32_t t = threadIdx.x;
+  return S::ALONE ? 0 : (t / 2 % 2 + t / (2 * S::DIM_THREADS) * 2) * QUAD;
 }
 
 template <class S> struct sums_of {
@@ -267,7 +286,7 @@ template <class S> __device__ void load_queries(const aii_cuda_attn &a, const wo
   }
 }
 
-template <int FMT, class S> __global__ void __launch_bounds__(S::THREADS_, 2) attend_floats(aii_cuda_attn a)
+template <int FMT, class S> __global__ void __launch_bounds__(S::THREADS_, S::BLOCKS) attend_floats(aii_cuda_attn a)
 {
   AII_DYNAMIC_SHARED(shared);
   typename S::memory &s = *(typename S::memory *)shared;
@@ -275,7 +294,7 @@ template <int FMT, class S> __global__ void __launch_bounds__(S::THREADS_, 2) at
   const work w = work_of(a, S::QUERIES);
   if (w.from >= w.end) return; /* none of its rows sees the split */
   const uint32_t stride = query_stride(a.kv.head_dim), pieces = (a.kv.head_dim + S::KEY_DIMS - 1) / S::KEY_DIMS;
-  const bool scores = score_query<S>(0) - threadIdx.x % WARP / 8 < w.n_q, adds = value_query<S>() < w.n_q;
+  const bool asks = warp_query<S>() < w.n_q, adds = value_query<S>() < w.n_q;
   softmax<S::QUERIES, S::THREADS_> soft;
   sums_of<S> acc = {};
   uint4 raw[S::FETCHES];
@@ -286,8 +305,10 @@ template <int FMT, class S> __global__ void __launch_bounds__(S::THREADS_, 2) at
   uint32_t at = w.from / TILE * TILE;
   fetch_keys<FMT, S>(a, w, s.c, at, 0, raw);
   for (; at < w.end; at += TILE) {
+    ask_for<S::QUERIES, S::THREADS_>(a, w, at + TILE, s.c);
     const uint32_t first = (max(w.from, at) - at) / S::POSITIONS,
                    end = (min(w.end - at, (uint32_t)TILE) + S::POSITIONS - 1) / S::POSITIONS;
+    const bool scores = asks && at + warp_key<S>() < w.end;
     float sums[S::HIGH][S::WIDE] = {};
     for (uint32_t piece = 0; piece < pieces; piece++) {
       open_keys<FMT, S>(raw, s.tile);

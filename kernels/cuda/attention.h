@@ -14,11 +14,11 @@
 /* Shared memory whose size the launch says, and a launch that says it; more than 48 KiB must be asked for. */
 #ifdef __CUDACC__
 #define AII_DYNAMIC_SHARED(name) extern __shared__ __align__(16) char name[]
-#define AII_LAUNCH_SHARED(kernel, grid, block, bytes, stream, ...)                                            \
-  do {                                                                                                        \
-    if ((bytes) > aii::PLAIN_SHARED)                                                                          \
-      (void)cudaFuncSetAttribute((kernel), cudaFuncAttributeMaxDynamicSharedMemorySize, (int)(bytes));        \
-    (kernel)<<<(grid), (block), (bytes), (cudaStream_t)(stream)>>>(__VA_ARGS__);                              \
+#define AII_LAUNCH_SHARED(kernel, grid, block, bytes, stream, ...)                                     \
+  do {                                                                                                 \
+    if ((bytes) > aii::PLAIN_SHARED)                                                                   \
+      (void)cudaFuncSetAttribute((kernel), cudaFuncAttributeMaxDynamicSharedMemorySize, (int)(bytes)); \
+    (kernel)<<<(grid), (block), (bytes), (cudaStream_t)(stream)>>>(__VA_ARGS__);                       \
   } while (0)
 #define AII_COUNT_READ(bytes) ((void)0)
 #else
@@ -123,7 +123,8 @@ __device__ inline work work_of(const aii_cuda_attn &a, uint32_t queries)
 {
   const uint32_t group = a.n_heads / a.kv.n_kv_heads, pieces = (group + queries - 1) / queries,
                  chunk = a.first_chunk + blockIdx.x, skipped = blockIdx.z % pieces * queries;
-  const uint32_t row = a.chunks != NULL ? a.chunks[chunk] : chunk, next = a.chunks != NULL ? a.chunks[chunk + 1] : chunk + 1;
+  const uint32_t row = a.chunks != NULL ? a.chunks[chunk] : chunk,
+                 next = a.chunks != NULL ? a.chunks[chunk + 1] : chunk + 1;
   uint32_t ignored;
   work w;
   w.row = row;
@@ -151,8 +152,7 @@ template <int QUERIES> struct common {
   slot slots[AII_CUDA_SPLIT];
 };
 
-template <int QUERIES, int THREADS_>
-__device__ void prepare(const aii_cuda_attn &a, const work &w, common<QUERIES> &c)
+template <int QUERIES, int THREADS_> __device__ void prepare(const aii_cuda_attn &a, const work &w, common<QUERIES> &c)
 {
   for (uint32_t i = threadIdx.x; i < QUERIES; i += THREADS_) {
     uint32_t r = w.row + i / w.n_heads, first = 0, end = 0;
@@ -166,6 +166,32 @@ __device__ void prepare(const aii_cuda_attn &a, const work &w, common<QUERIES> &
     uint32_t pos = w.split * AII_CUDA_SPLIT + p;
     slot none = {AII_NOWHERE, 0};
     c.slots[p] = pos >= w.from && pos < w.end ? slot_of(a.kv, w.table, pos) : none;
+  }
+}
+
+__device__ inline void prefetch(const char *p)
+{
+#ifdef __CUDACC__
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(p));
+#else
+  (void)p;
+#endif
+}
+
+/* Asks for the tile at `at`, if there is one: its keys and values come nearer while another is computed with. */
+template <int QUERIES, int THREADS_>
+__device__ void ask_for(const aii_cuda_attn &a, const work &w, uint32_t at, const common<QUERIES> &c)
+{
+  enum { LINE = 128 };
+  if (at >= w.end) return;
+  const uint32_t key_lines = ((uint32_t)a.kv.key_bytes + LINE - 1) / LINE,
+                 lines = key_lines + ((uint32_t)a.kv.value_bytes + LINE - 1) / LINE;
+#pragma unroll 1
+  for (uint32_t i = threadIdx.x; i < TILE * lines; i += THREADS_) {
+    const slot s = c.slots[at % AII_CUDA_SPLIT + i % TILE];
+    const bool values = i / TILE >= key_lines;
+    const uint32_t line = i / TILE - (values ? key_lines : 0);
+    if (s.block != AII_NOWHERE) prefetch(cached(a.kv, values, w.kv_head, s) + line * LINE);
   }
 }
 

@@ -23,15 +23,15 @@ template <int QUERIES_, int CHUNKS_> struct shape {
   enum {
     QUERIES = QUERIES_,
     CHUNKS = CHUNKS_,
-    ROWS = QUERIES / 16,                    /* warps across queries */
+    ROWS = QUERIES / 16, /* warps across queries */
     WARPS = ROWS == 1 ? 4 : 8,
     THREADS_ = WARPS * WARP,
-    KEYS = 8 * ROWS / WARPS,                /* times 8 keys of a warp */
-    BLOCKS = 4 * ROWS / WARPS,              /* of 32 dims of a piece of values, of a warp */
-    PIECE = 128,                            /* dims of a piece */
-    KEY_STRIDE = PIECE / 4 + 4,             /* words; so that the threads of a fragment find different banks */
-    VALUE_STRIDE = PIECE + 8,               /* words of four positions */
-    WORDS = TILE * PIECE / 4 / THREADS_,    /* of a piece, of a thread */
+    KEYS = 8 * ROWS / WARPS,             /* times 8 keys of a warp */
+    BLOCKS = 4 * ROWS / WARPS,           /* of 32 dims of a piece of values, of a warp */
+    PIECE = 128,                         /* dims of a piece */
+    KEY_STRIDE = PIECE / 4 + 4,          /* words; so that the threads of a fragment find different banks */
+    VALUE_STRIDE = PIECE + 8,            /* words of four positions */
+    WORDS = TILE * PIECE / 4 / THREADS_, /* of a piece, of a thread */
     SCALES = TILE * PIECE / AII_QBLOCK / THREADS_
   };
   struct memory {
@@ -197,7 +197,8 @@ __device__ void add_scores(const typename S::memory &s, const queries &q, uint32
     const float mine[2] = {scales[first + b], scales[8 * q.n_blocks + first + b]};
 #pragma unroll
     for (int k = 0; k < S::KEYS; k++) {
-      const uint32_t key = (p.part * S::KEYS + (uint32_t)k) * 8, *y = s.tile + (key + p.g) * S::KEY_STRIDE + 8 * b + p.t;
+      const uint32_t key = (p.part * S::KEYS + (uint32_t)k) * 8,
+                     *y = s.tile + (key + p.g) * S::KEY_STRIDE + 8 * b + p.t;
       const float *theirs = s.scales + b * TILE + key + 2 * p.t;
       int c[4] = {0, 0, 0, 0};
       mma_int8(c, words, y[0], y[4]);
@@ -207,8 +208,7 @@ __device__ void add_scores(const typename S::memory &s, const queries &q, uint32
   }
 }
 
-template <class S>
-__device__ void put_scores(const float sums[S::KEYS][4], const place &p, common<S::QUERIES> &c)
+template <class S> __device__ void put_scores(const float sums[S::KEYS][4], const place &p, common<S::QUERIES> &c)
 {
 #pragma unroll
   for (int k = 0; k < S::KEYS; k++)
@@ -318,6 +318,7 @@ template <class S> __global__ void __launch_bounds__(S::THREADS_, 2) attend_q8(a
   uint32_t at = w.from / TILE * TILE;
   fetch<S>(a, w, s.c, false, at, 0, raw);
   for (; at < w.end; at += TILE) {
+    ask_for<S::QUERIES, S::THREADS_>(a, w, at + TILE, s.c);
     float sums[S::KEYS][4] = {};
     for (uint32_t piece = 0; piece < pieces; piece++) {
       open_keys<S>(raw, s);
@@ -360,8 +361,8 @@ template <class S> __global__ void __launch_bounds__(S::THREADS_, 2) attend_q8(a
 template <int QUERIES, int CHUNKS> void launch(aii_cuda_stream stream, const aii_cuda_attn &a)
 {
   typedef shape<QUERIES, CHUNKS> S;
-  const size_t bytes = sizeof(typename S::memory) +
-                       QUERIES * (word_stride(a.kv.head_dim) + a.kv.head_dim / AII_QBLOCK) * sizeof(float);
+  const size_t bytes =
+      sizeof(typename S::memory) + QUERIES * (word_stride(a.kv.head_dim) + a.kv.head_dim / AII_QBLOCK) * sizeof(float);
   auto kernel = attend_q8<S>;
   AII_LAUNCH_SHARED(kernel, attend_grid(a, QUERIES), S::THREADS_, bytes, stream, a);
 }

@@ -218,8 +218,8 @@ static void test_rope_and_write(void **state)
   for (size_t t = 0; t < 2 * AII_COUNT(kinds) * AII_COUNT(rots); t++) {
     const aii_rope_kind kind = t % 2 == 0 ? AII_ROPE_NORM : AII_ROPE_NEOX;
     const uint32_t rot = rots[t / 2 % AII_COUNT(rots)];
-    const attn_case c = {
-        "after rotation", kinds[t / 2 / AII_COUNT(rots)], 6, 2, 64, 32, 16, {40, 21}, {40, 21}, {.window = 0}};
+    const attn_case c = {"after rotation", kinds[t / 2 / AII_COUNT(rots)], 6, 2, 64, 32, 16, {40, 21}, {40, 21},
+                         {.window = 0}};
     for (uint32_t i = 0; i < rot / 2; i++) inv[i] = powf(10000, -2.0f * (float)i / (float)rot);
     const aii_rope rope = {kind, rot, inv, 1.1f};
     caches k = caches_of(&c);

@@ -273,10 +273,10 @@ static void test_one_rank(void **state)
 int main(void)
 {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_products),  cmocka_unit_test(test_gated),    cmocka_unit_test(test_norms),
-      cmocka_unit_test(test_elements),  cmocka_unit_test(test_embed),    cmocka_unit_test(test_rope),
-      cmocka_unit_test(test_experts),  cmocka_unit_test(test_turns),
-      cmocka_unit_test(test_refusals),  cmocka_unit_test(test_one_rank),
+      cmocka_unit_test(test_products), cmocka_unit_test(test_gated), cmocka_unit_test(test_norms),
+      cmocka_unit_test(test_elements), cmocka_unit_test(test_embed), cmocka_unit_test(test_rope),
+      cmocka_unit_test(test_experts),  cmocka_unit_test(test_turns), cmocka_unit_test(test_refusals),
+      cmocka_unit_test(test_one_rank),
   };
   return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -153,7 +153,8 @@ static void matmul_ids(aii_backend *be, const aii_weight *w, const aii_weight *b
 /* ---- positions and the cache ---- */
 
 /* What rotates those rows; false: told by sync(). */
-static bool rotation_of(aii_cuda *cuda, const aii_rope *how, const aii_rows *rows, uint32_t head_dim, aii_cuda_rope *out)
+static bool rotation_of(aii_cuda *cuda, const aii_rope *how, const aii_rows *rows, uint32_t head_dim,
+                        aii_cuda_rope *out)
 {
   if (how->n_rot > head_dim || how->n_rot % 2 != 0) {
     aii_cuda_fail(cuda, AIINFRA_EINVAL, 0, "rope rotates an odd number of dims, or more than a head has");
