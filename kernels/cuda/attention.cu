@@ -2,15 +2,15 @@
  *
  * Keys and values come as pieces of 16 KiB of floats: 64 keys by 64 dims, or some positions by all dims of the values. The
  * piece behind is fetched into registers, 16 bytes a thread at a time, while this one is computed with; then it goes to
- * shared memory as floats. The tile behind is asked for from memory meanwhile. A thread has some keys times some queries while scores are made, and four queries times some
- * dims while values are added up. A score is one chain of additions, and so is each dim of a result: it is their number
- * that keeps the device busy.
+ * shared memory as floats. The tile behind is asked for from memory meanwhile. A thread has some keys times some queries
+ * while scores are made, and four queries times some dims while values are added up. A score is one chain of additions,
+ * and so is each dim of a result: it is their number that keeps the device busy.
  *
- * What a tile costs a block of 64 queries and 128 dims in halves: 32 KiB are read, for 2 * 64 * 64 * 128 multiplications
- * with additions, that is 64 FLOP a byte. Eight 16-byte reads of shared memory feed 64 of them in scores, and three feed
- * 32 in values, so that shared memory is busy for about half and five eighths of the time that the arithmetic takes. With
- * the softmax and the barriers 60 to 70 % of the device's FP32 peak are to be expected. A decode step is bound by memory:
- * four query heads make 4 FLOP a byte.
+ * A tile costs a block of 64 queries and 128 dims in halves 32 KiB of reads for 2 * 64 * 64 * 128 multiplications with
+ * additions: 64 FLOP a byte. For 4 dims of scores a thread reads 12 times 16 bytes of shared memory, which takes 24 cycles
+ * a warp, and multiplies 128 times, which takes 32; for a position of values 5 times and 64 times, 10 cycles and 16. With
+ * the softmax, the barriers and what waits on them, 60 to 70 % of the peak in FP32 are to be expected. A step of decoding
+ * is bound by memory: with four query heads to a KV head it has 4 FLOP a byte.
  */
 #include "kernels/cuda/attention.h"
 
@@ -26,10 +26,10 @@ template <int FMT, int QUERIES_, int DIMS_> struct shape {
     DIMS = DIMS_,
     THREADS_ = QUERIES == 4 || QUERIES == 64 ? 128 : 256,
     BLOCKS = QUERIES == 64 && FMT == AII_FMT_F16 ? 3 : 2, /* blocks of a multiprocessor, at least */
-    UNIT = FMT == AII_FMT_F16 ? 8 : 4,  /* elements in 16 bytes */
-    KEY_DIMS = 64,                      /* of a piece of keys */
-    KEY_STRIDE = KEY_DIMS + 4,          /* so that 8 keys lie in different banks */
-    POSITIONS = TILE * KEY_DIMS / DIMS, /* of a piece of values */
+    UNIT = FMT == AII_FMT_F16 ? 8 : 4,                    /* elements in 16 bytes */
+    KEY_DIMS = 64,                                        /* of a piece of keys */
+    KEY_STRIDE = KEY_DIMS + 4,                            /* so that 8 keys lie in different banks */
+    POSITIONS = TILE * KEY_DIMS / DIMS,                   /* of a piece of values */
     FETCHES = TILE * KEY_DIMS / UNIT / THREADS_,
     /* scores: a warp has 8 threads across keys, 4 across queries; see below */
     WIDE = QUERIES >= 16 ? 4 : QUERIES / 4, /* queries of a thread */
@@ -227,8 +227,7 @@ template <int N> __device__ inline void load_vector(const float *from, float *to
 /* Of vector k of this thread. As above, the second bit of its number is one of its queries. */
 template <class S> __device__ inline uint32_t value_dim(int k)
 {
-  const uint32_t t = threadIdx.x,
-                 at = S::ALONE ? t : (t % 2 + t / 4 * 2) % S::DIM_THREADS;
+  const uint32_t t = threadIdx.x, at = S::ALONE ? t : (t % 2 + t / 4 * 2) % S::DIM_THREADS;
   return (at + (uint32_t)k * S::DIM_THREADS) * S::VECTOR;
 }
 
