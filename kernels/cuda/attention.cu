@@ -1,363 +1,438 @@
-/* attention.cu - keys and values into the paged cache, and attention over it.
+/* attention.cu - attention over a cache of floats or halves, and how the splits of a query are put together.
  *
- * A block of threads takes a row, some query heads that share a KV head, and a split of AII_CUDA_SPLIT positions: an
- * online softmax over tiles of 64 keys, as cpu_attention.c states it, with the same sums in the same order. A thread has a
- * key while scores are made, and some dims of the values while they are added up. A second kernel merges the splits of a
- * query in their order. So a result depends on the row's position and window alone.
+ * Keys and values come as pieces of 16 KiB of floats: 64 keys by 64 dims, or some positions by all dims of the values. The
+ * piece behind is fetched into registers, 16 bytes a thread at a time, while this one is computed with; then it goes to
+ * shared memory as floats. The tile behind is asked for from memory meanwhile. A thread has some keys times some queries
+ * while scores are made, and four queries times some dims while values are added up. A score is one chain of additions,
+ * and so is each dim of a result: it is their number that keeps the device busy.
  *
- * In the cache, rows lie as `quant` writes them, one behind the other.
+ * A tile costs a block of 64 queries and 128 dims in halves 32 KiB of reads for 2 * 64 * 64 * 128 multiplications with
+ * additions: 64 FLOP a byte. For 4 dims of scores a thread reads 12 times 16 bytes of shared memory, which takes 24 cycles
+ * a warp, and multiplies 128 times, which takes 32; for a position of values 5 times and 64 times, 10 cycles and 16. With
+ * the softmax, the barriers and what waits on them, 60 to 70 % of the peak in FP32 are to be expected. A step of decoding
+ * is bound by memory: with four query heads to a KV head it has 4 FLOP a byte.
  */
-#include "kernels/cuda/device.h"
+#include "kernels/cuda/attention.h"
 
 using namespace aii;
 
-enum {
-  TILE = AII_ATTN_TILE,
-  ATTN_THREADS = 128,
-  QUERIES = 4, /* of a block */
-  DIMS = AII_CUDA_MAX_HEAD / ATTN_THREADS
-};
-#define LOG2_E 0x1.715476p+0f
-#define LOG_2 0x1.62e43p-1f
-#define EXP2_LEAST (-125.0f)
-#define SLACK 8.0f
-#define INFINITE float_of_bits(0x7f800000u)
-
-/* For x up to SLACK; kernels/ref/ref.h has the polynomial. */
-__device__ static float exp2_of(float x)
+namespace
 {
-  if (x < EXP2_LEAST) return 0;
-  float n = rintf(x), r = x - n, p = 0x1.5bba12p-10f;
-  p = fmaf(p, r, 0x1.3cea88p-7f);
-  p = fmaf(p, r, 0x1.c6b752p-5f);
-  p = fmaf(p, r, 0x1.ebf9bcp-3f);
-  p = fmaf(p, r, 0x1.62e42ap-1f);
-  return fmaf(p, r, 1) * float_of_bits((uint32_t)((int)(n > EXP2_LEAST ? n : EXP2_LEAST) + 127) << 23);
-}
 
-/* ---- the cache ---- */
-
-/* The key of a position; its value lies value_offset behind the first key. */
-__device__ static char *key_at(const aii_cuda_kv &kv, const uint32_t *table, uint32_t head, uint32_t pos)
-{
-  return kv.base + (size_t)table[pos / kv.block_tokens] * kv.block_bytes + kv.layer_at +
-         ((size_t)head * kv.block_tokens + pos % kv.block_tokens) * kv.key_bytes;
-}
-
-__device__ static char *value_at(const aii_cuda_kv &kv, const uint32_t *table, uint32_t head, uint32_t pos)
-{
-  return kv.base + (size_t)table[pos / kv.block_tokens] * kv.block_bytes + kv.layer_at + kv.value_offset +
-         ((size_t)head * kv.block_tokens + pos % kv.block_tokens) * kv.value_bytes;
-}
-
-/* Element i of a row of floats or halves. */
-__device__ static float element(int fmt, const char *row, uint32_t i)
-{
-  return fmt == AII_FMT_F16 ? float_of_half(((const uint16_t *)row)[i]) : ((const float *)row)[i];
-}
-
-/* Rows are written by warps, 32 elements at a time; a whole warp comes here. */
-__device__ static void write_elements(int fmt, const float *x, uint32_t n, uint32_t b, char *row)
-{
-  uint32_t i = b * AII_QBLOCK + threadIdx.x % WARP;
-  float v = i < n ? x[i] : 0;
-  if (fmt == AII_FMT_Q8_0) {
-    float d = warp_max(fabsf(v)) / 127, inverse = d != 0 ? 1 / d : 0;
-    char *block = row + (size_t)b * AII_Q8_0_BYTES;
-    if (threadIdx.x % WARP == 0) *(uint16_t *)block = half_of_float(d);
-    block[2 + threadIdx.x % WARP] = (char)clamp_int(roundf(v * inverse), -127, 127);
-  } else if (i < n) {
-    if (fmt == AII_FMT_F16) ((uint16_t *)row)[i] = half_of_float(v);
-    else ((float *)row)[i] = v;
-  }
-}
-
-__global__ void kv_write(aii_cuda_kv kv, aii_cuda_rows rows, const float *k, const float *v)
-{
-  uint32_t r = blockIdx.x, head = blockIdx.y, pos = rows.pos[r];
-  const uint32_t *table = rows.tables + (size_t)rows.seq[r] * rows.table_stride;
-  const float *key = k + ((size_t)r * kv.n_kv_heads + head) * kv.head_dim,
-              *value = v + ((size_t)r * kv.n_kv_heads + head) * kv.value_dim;
-  char *to_key = key_at(kv, table, head, pos), *to_value = value_at(kv, table, head, pos);
-  for (uint32_t b = threadIdx.x / WARP; b * AII_QBLOCK < kv.head_dim; b += blockDim.x / WARP)
-    write_elements(kv.fmt, key, kv.head_dim, b, to_key);
-  for (uint32_t b = threadIdx.x / WARP; b * AII_QBLOCK < kv.value_dim; b += blockDim.x / WARP)
-    write_elements(kv.fmt, value, kv.value_dim, b, to_value);
-}
-
-void aii_cuda_kv_write(aii_cuda_stream stream, const aii_cuda_kv *kv, const aii_cuda_rows *rows, const float *k,
-                       const float *v)
-{
-  aii_cuda_kv cache = *kv;
-  aii_cuda_rows where = *rows;
-  AII_LAUNCH(kv_write, dim3(rows->n_rows, kv->n_kv_heads), ATTN_THREADS, stream, cache, where, k, v);
-}
-
-/* ---- a block's memory ---- */
-
-struct state {
-  float q[QUERIES][AII_CUDA_MAX_HEAD]; /* of Q8_0 keys: integers, as floats */
-  float q_scale[QUERIES][AII_CUDA_MAX_HEAD / AII_QBLOCK];
-  float scores[QUERIES][TILE];
-  float weights[QUERIES][TILE]; /* of Q8_0 values: with the scales of a block of dims, then as integers */
-  float lanes[QUERIES][LANES];
-  float m[QUERIES], top[QUERIES], factor[QUERIES], most[QUERIES];
+/* How a block is cut, for QUERIES queries and values of at most DIMS dims. */
+template <int FMT, int QUERIES_, int DIMS_> struct shape {
+  enum {
+    QUERIES = QUERIES_,
+    DIMS = DIMS_,
+    THREADS_ = QUERIES == 4 || QUERIES == 64 ? 128 : 256,
+    BLOCKS = QUERIES == 64 && FMT == AII_FMT_F16 ? 3 : 2, /* blocks of a multiprocessor, at least */
+    UNIT = FMT == AII_FMT_F16 ? 8 : 4,                    /* elements in 16 bytes */
+    KEY_DIMS = 64,                                        /* of a piece of keys */
+    KEY_STRIDE = KEY_DIMS + 4,                            /* so that 8 keys lie in different banks */
+    POSITIONS = TILE * KEY_DIMS / DIMS,                   /* of a piece of values */
+    FETCHES = TILE * KEY_DIMS / UNIT / THREADS_,
+    /* scores: a warp has 8 threads across keys, 4 across queries; see below */
+    WIDE = QUERIES >= 16 ? 4 : QUERIES / 4, /* queries of a thread */
+    QUERY_WARPS = QUERIES / (4 * WIDE),
+    HIGH = TILE / 8 / (THREADS_ / WARP / QUERY_WARPS), /* keys of a thread */
+    /* values: a thread has QUAD queries times TIMES vectors of VECTOR dims */
+    ALONE = QUERIES == 4, /* all threads have the same queries */
+    DIM_THREADS = THREADS_ / (QUERIES / QUAD),
+    OWN = DIMS / DIM_THREADS,
+    VECTOR = OWN < 4 ? OWN : 4,
+    TIMES = OWN / VECTOR
+  };
+  struct memory {
+    float tile[TILE * KEY_STRIDE];
+    common<QUERIES> c;
+  };
 };
 
-/* Positions first..end that a row sees. */
-__device__ static void visible(const aii_cuda_attn &a, uint32_t r, uint32_t *first, uint32_t *end)
+/* A row of queries in shared memory: filled up with zeros to whole vectors, and to different banks. */
+__host__ __device__ inline uint32_t query_stride(uint32_t head_dim)
 {
-  uint32_t pos = a.rows.pos[r], window = a.window;
-  if (a.both_ways) {
-    uint32_t half = window > 0 ? window / 2 : 0xffffffffu, ends = a.rows.ends[r];
-    *first = pos > half ? pos - half : 0;
-    *end = ends - pos > half ? pos + half + 1 : ends;
-    return;
+  return (head_dim + 3) / 4 * 4 + 4;
+}
+
+/* ---- pieces ---- */
+
+__device__ inline uint32_t element_bits(int fmt, const char *row, uint32_t d, uint32_t dim)
+{
+  if (d >= dim) return 0;
+  return fmt == AII_FMT_F16 ? ((const uint16_t *)row)[d] : ((const uint32_t *)row)[d];
+}
+
+/* Sixteen bytes of a row from dim d on: zeros where there is none. */
+template <int FMT> __device__ inline uint4 fetch(const aii_cuda_kv &kv, bool values, uint32_t head, slot s, uint32_t d)
+{
+  const uint32_t dim = values ? kv.value_dim : kv.head_dim, unit = FMT == AII_FMT_F16 ? 8 : 4;
+  uint4 raw = make_uint4(0, 0, 0, 0);
+  if (s.block == AII_NOWHERE || d >= dim) return raw;
+  const char *row = cached(kv, values, head, s);
+  AII_COUNT_READ(16);
+  if (dim % unit == 0) return *(const uint4 *)(row + (size_t)d * (16 / unit));
+  if (FMT == AII_FMT_F16) {
+    raw.x = element_bits(FMT, row, d, dim) | element_bits(FMT, row, d + 1, dim) << 16;
+    raw.y = element_bits(FMT, row, d + 2, dim) | element_bits(FMT, row, d + 3, dim) << 16;
+    raw.z = element_bits(FMT, row, d + 4, dim) | element_bits(FMT, row, d + 5, dim) << 16;
+    raw.w = element_bits(FMT, row, d + 6, dim) | element_bits(FMT, row, d + 7, dim) << 16;
+    return raw;
   }
-  *first = window > 0 && pos >= window ? pos - window + 1 : 0;
-  *end = pos + 1;
+  return make_uint4(element_bits(FMT, row, d, dim), element_bits(FMT, row, d + 1, dim),
+                    element_bits(FMT, row, d + 2, dim), element_bits(FMT, row, d + 3, dim));
 }
 
-/* The queries, times scale; to integers by blocks of 32 where keys are. A warp takes 32 elements. */
-__device__ static void load_queries(const aii_cuda_attn &a, const float *q, uint32_t n_q, float scale, state &s)
+/* As floats. */
+template <int FMT> __device__ inline void open_to(uint4 raw, float *out)
 {
-  const uint32_t dim = a.kv.head_dim, blocks = (dim + AII_QBLOCK - 1) / AII_QBLOCK, lane = threadIdx.x % WARP;
-  for (uint32_t at = threadIdx.x / WARP; at < n_q * blocks; at += ATTN_THREADS / WARP) {
-    uint32_t i = at / blocks, b = at % blocks, d = b * AII_QBLOCK + lane;
-    float v = d < dim ? scale * q[(size_t)i * dim + d] : 0;
-    if (a.kv.fmt == AII_FMT_Q8_0) {
-      float amax = warp_max(fabsf(v)), inverse = amax != 0 ? 127 / amax : 0;
-      if (lane == 0) s.q_scale[i][b] = amax / 127;
-      v = fmaxf(-127, fminf(127, rintf(v * inverse)));
-    }
-    if (d < dim) s.q[i][d] = v;
-  }
-}
-
-__device__ static float dot(const aii_cuda_kv &kv, const char *key, const float *q, const float *q_scale)
-{
-  float sum = 0;
-  if (kv.fmt != AII_FMT_Q8_0) {
-    for (uint32_t d = 0; d < kv.head_dim; d++) sum = fmaf(q[d], element(kv.fmt, key, d), sum);
-    return sum;
-  }
-  for (uint32_t b = 0; b < kv.head_dim / AII_QBLOCK; b++) {
-    const char *block = key + (size_t)b * AII_Q8_0_BYTES;
-    int isum = 0;
-    for (uint32_t i = 0; i < AII_QBLOCK; i++)
-      isum += (int)q[b * AII_QBLOCK + i] * (int)((const signed char *)block)[2 + i];
-    sum = fmaf((float)isum, float_of_half(load_u16(block)) * q_scale[b], sum);
-  }
-  return sum;
-}
-
-/* Softcap and distance, then the binary logarithm. */
-__device__ static float bent(const aii_cuda_attn &a, float score, uint32_t head, uint32_t pos, uint32_t p)
-{
-  if (a.softcap > 0) score = a.softcap * tanh1(score * (1 / a.softcap));
-  if (a.slopes != NULL) score -= a.slopes[head] * (float)(p > pos ? p - pos : pos - p);
-  return score * LOG2_E;
-}
-
-/* The largest score of each query; m, and what the sums shrink by, follow from it. A warp takes a query. */
-__device__ static void find_tops(uint32_t n_q, uint32_t n, state &s)
-{
-  uint32_t i = threadIdx.x / WARP, lane = threadIdx.x % WARP;
-  if (i < n_q) {
-    float top = -INFINITE;
-    for (uint32_t j = lane; j < n; j += WARP) top = fmaxf(top, s.scores[i][j]);
-    top = warp_max(top);
-    if (lane == 0) {
-      bool higher = top > s.m[i] + SLACK;
-      s.factor[i] = higher ? exp2_of(s.m[i] - top) : 1;
-      if (higher) s.m[i] = top;
-    }
-  }
-  __syncthreads();
-}
-
-/* Weights, and their sums by lanes: `shift` is the first position modulo the lanes. */
-__device__ static void soften(uint32_t n_q, uint32_t n, uint32_t shift, state &s)
-{
-  for (uint32_t at = threadIdx.x; at < n_q * LANES; at += ATTN_THREADS) {
-    uint32_t i = at / LANES, lane = at % LANES, first = (lane + LANES - shift) % LANES;
-    float l = s.lanes[i][lane];
-    if (s.factor[i] != 1) l *= s.factor[i];
-    for (uint32_t j = first; j < n; j += LANES) {
-      float w = exp2_of(s.scores[i][j] - s.m[i]);
-      s.scores[i][j] = w;
-      l += w;
-    }
-    s.lanes[i][lane] = l;
-  }
-  __syncthreads();
-}
-
-/* acc[i][k]: dim threadIdx.x + k * ATTN_THREADS of query i. */
-__device__ static void shrink(uint32_t n_q, const state &s, float acc[QUERIES][DIMS])
-{
-  for (uint32_t i = 0; i < n_q; i++)
-    if (s.factor[i] != 1)
-      for (int k = 0; k < DIMS; k++) acc[i][k] *= s.factor[i];
-}
-
-__device__ static void add_floats(const aii_cuda_attn &a, const uint32_t *table, uint32_t head, uint32_t from,
-                                  uint32_t n_q, uint32_t n, const state &s, float acc[QUERIES][DIMS])
-{
-  for (uint32_t j = 0; j < n; j++) {
-    const char *value = value_at(a.kv, table, head, from + j);
-    for (int k = 0; k < DIMS; k++) {
-      uint32_t d = threadIdx.x + k * ATTN_THREADS;
-      if (d >= a.kv.value_dim) break;
-      float v = element(a.kv.fmt, value, d);
-      for (uint32_t i = 0; i < n_q; i++) acc[i][k] = fmaf(s.scores[i][j], v, acc[i][k]);
-    }
+  float4 *to = (float4 *)out;
+  if (FMT == AII_FMT_F16) {
+    to[0] = make_float4(float_of_half((uint16_t)raw.x), float_of_half((uint16_t)(raw.x >> 16)),
+                        float_of_half((uint16_t)raw.y), float_of_half((uint16_t)(raw.y >> 16)));
+    to[1] = make_float4(float_of_half((uint16_t)raw.z), float_of_half((uint16_t)(raw.z >> 16)),
+                        float_of_half((uint16_t)raw.w), float_of_half((uint16_t)(raw.w >> 16)));
+  } else {
+    to[0] = make_float4(float_of_bits(raw.x), float_of_bits(raw.y), float_of_bits(raw.z), float_of_bits(raw.w));
   }
 }
 
-/* The weights of block b of dims, times its scales, as integers; a warp takes a query. */
-__device__ static void weigh_block(const aii_cuda_attn &a, const uint32_t *table, uint32_t head, uint32_t from,
-                                   uint32_t n_q, uint32_t n, uint32_t b, state &s)
+/* Unit n of this thread, of a piece whose rows have so many: a row, and the dim within the piece. */
+template <class S> __device__ inline void unit_of(int n, uint32_t units, uint32_t *row, uint32_t *d)
 {
-  uint32_t i = threadIdx.x / WARP, lane = threadIdx.x % WARP;
-  __syncthreads();
-  if (i < n_q) {
-    float most = 0;
-    for (uint32_t j = lane; j < n; j += WARP) {
-      const char *block = value_at(a.kv, table, head, from + j) + (size_t)b * AII_Q8_0_BYTES;
-      s.weights[i][j] = s.scores[i][j] * float_of_half(load_u16(block));
-      most = fmaxf(most, s.weights[i][j]);
-    }
-    most = warp_max(most);
-    float inverse = most != 0 ? 32767 / most : 0;
-    for (uint32_t j = lane; j < n; j += WARP) s.weights[i][j] = rintf(s.weights[i][j] * inverse);
-    if (lane == 0) s.most[i] = most;
-  }
-  __syncthreads();
+  const uint32_t at = threadIdx.x + (uint32_t)n * S::THREADS_;
+  *row = at / units;
+  *d = at % units * S::UNIT;
 }
 
-__device__ static void add_integers(const aii_cuda_attn &a, const uint32_t *table, uint32_t head, uint32_t from,
-                                    uint32_t n_q, uint32_t n, state &s, float acc[QUERIES][DIMS])
+/* 64 keys from `at` on, dims 64 * piece on. */
+template <int FMT, class S>
+__device__ void fetch_keys(const aii_cuda_attn &a, const work &w, const common<S::QUERIES> &c, uint32_t at,
+                           uint32_t piece, uint4 *raw)
 {
-  for (uint32_t b = 0; b < a.kv.value_dim / AII_QBLOCK; b++) {
-    weigh_block(a, table, head, from, n_q, n, b, s);
-    uint32_t k = b * AII_QBLOCK / ATTN_THREADS, d = threadIdx.x + k * ATTN_THREADS;
-    if (d / AII_QBLOCK != b) continue;
-    for (uint32_t i = 0; i < n_q; i++) {
-      int sum = 0;
-      for (uint32_t j = 0; j < n; j++) {
-        const char *block = value_at(a.kv, table, head, from + j) + (size_t)b * AII_Q8_0_BYTES;
-        sum += (int)s.weights[i][j] * (int)((const signed char *)block)[2 + d % AII_QBLOCK];
-      }
-      acc[i][k] = fmaf((float)sum, s.most[i] / 32767, acc[i][k]);
-    }
+#pragma unroll
+  for (int n = 0; n < S::FETCHES; n++) {
+    uint32_t j, d;
+    unit_of<S>(n, S::KEY_DIMS / S::UNIT, &j, &d);
+    raw[n] = fetch<FMT>(a.kv, false, w.kv_head, c.slots[at % AII_CUDA_SPLIT + j], piece * S::KEY_DIMS + d);
   }
 }
 
-/* One tile, of which the row sees n positions from `from` on. */
-__device__ static void visit_tile(const aii_cuda_attn &a, const uint32_t *table, uint32_t r, uint32_t kv_head,
-                                  uint32_t q_head, uint32_t n_q, uint32_t from, uint32_t n, state &s,
-                                  float acc[QUERIES][DIMS])
+template <int FMT, class S> __device__ void open_keys(const uint4 *raw, float *tile)
 {
-  const bool bends = a.softcap > 0 || a.slopes != NULL;
-  __syncthreads();
-  for (uint32_t at = threadIdx.x; at < n_q * TILE; at += ATTN_THREADS) {
-    uint32_t i = at / TILE, j = at % TILE;
-    if (j >= n) continue;
-    float score = dot(a.kv, key_at(a.kv, table, kv_head, from + j), s.q[i], s.q_scale[i]);
-    s.scores[i][j] = bends ? bent(a, score, q_head + i, a.rows.pos[r], from + j) : score;
+#pragma unroll
+  for (int n = 0; n < S::FETCHES; n++) {
+    uint32_t j, d;
+    unit_of<S>(n, S::KEY_DIMS / S::UNIT, &j, &d);
+    open_to<FMT>(raw[n], tile + j * S::KEY_STRIDE + d);
   }
-  __syncthreads();
-  find_tops(n_q, n, s);
-  soften(n_q, n, from % LANES, s);
-  shrink(n_q, s, acc);
-  if (a.kv.fmt == AII_FMT_Q8_0) add_integers(a, table, kv_head, from, n_q, n, s, acc);
-  else add_floats(a, table, kv_head, from, n_q, n, s, acc);
 }
 
-__device__ static float *part_at(const aii_cuda_attn &a, uint32_t row, uint32_t head, uint32_t split)
+/* Values of the positions POSITIONS * piece on behind `at`. */
+template <int FMT, class S>
+__device__ void fetch_values(const aii_cuda_attn &a, const work &w, const common<S::QUERIES> &c, uint32_t at,
+                             uint32_t piece, uint4 *raw)
 {
-  return a.parts + (((size_t)row * a.n_heads + head) * a.n_splits + split) * (a.kv.value_dim + 2);
+#pragma unroll
+  for (int n = 0; n < S::FETCHES; n++) {
+    uint32_t j, d;
+    unit_of<S>(n, S::DIMS / S::UNIT, &j, &d);
+    raw[n] = fetch<FMT>(a.kv, true, w.kv_head, c.slots[at % AII_CUDA_SPLIT + piece * S::POSITIONS + j], d);
+  }
 }
 
-/* blockIdx: x the row, y the split, z the KV head and which of its queries. */
-__global__ void attend_split(aii_cuda_attn a)
+template <int FMT, class S> __device__ void open_values(const uint4 *raw, float *tile)
 {
-  __shared__ state s;
-  const uint32_t group = a.n_heads / a.kv.n_kv_heads, pieces = (group + QUERIES - 1) / QUERIES;
-  const uint32_t r = a.first_row + blockIdx.x, split = blockIdx.y, kv_head = blockIdx.z / pieces,
-                 skipped = blockIdx.z % pieces * QUERIES, q_head = kv_head * group + skipped,
-                 n_q = min((uint32_t)QUERIES, group - skipped);
-  const uint32_t *table = a.rows.tables + (size_t)a.rows.seq[r] * a.rows.table_stride;
-  const bool bends = a.softcap > 0 || a.slopes != NULL;
-  uint32_t first, end;
-  float acc[QUERIES][DIMS] = {{0}};
-  visible(a, r, &first, &end);
-  first = max(first, split * AII_CUDA_SPLIT);
-  end = min(end, (split + 1) * AII_CUDA_SPLIT);
-  for (uint32_t i = threadIdx.x; i < QUERIES * LANES; i += ATTN_THREADS) s.lanes[i / LANES][i % LANES] = 0;
-  if (threadIdx.x < QUERIES) s.m[threadIdx.x] = -INFINITE;
-  if (first < end) {
-    load_queries(a, a.q + ((size_t)r * a.n_heads + q_head) * a.kv.head_dim, n_q, bends ? a.scale : a.scale * LOG2_E, s);
-    for (uint32_t at = first / TILE * TILE; at < end; at += TILE) {
-      uint32_t from = max(at, first), n = min(at + TILE, end) - from;
-      visit_tile(a, table, r, kv_head, q_head, n_q, from, n, s, acc);
-    }
+#pragma unroll
+  for (int n = 0; n < S::FETCHES; n++) {
+    uint32_t j, d;
+    unit_of<S>(n, S::DIMS / S::UNIT, &j, &d);
+    open_to<FMT>(raw[n], tile + j * S::DIMS + d);
   }
-  __syncthreads();
-  for (uint32_t i = 0; i < n_q; i++) {
-    float *part = part_at(a, blockIdx.x, q_head + i, split);
-    for (int k = 0; k < DIMS; k++)
-      if (threadIdx.x + k * ATTN_THREADS < a.kv.value_dim) part[threadIdx.x + k * ATTN_THREADS] = acc[i][k];
-    if (threadIdx.x < WARP) {
-      float l = lane_sum(threadIdx.x < LANES ? s.lanes[i][threadIdx.x] : 0);
-      if (threadIdx.x == 0) {
-        part[a.kv.value_dim] = s.m[i];
-        part[a.kv.value_dim + 1] = l;
+}
+
+/* ---- scores ----
+ *
+ * Sixteen bytes a thread are read from shared memory by half warps, and by quarters unless threads whose numbers differ in
+ * the lowest bit, or in the next one, read the same. So the lowest bit of a thread's number is one of its key, the next one of
+ * its query: both are read by halves. */
+
+/* The first key of this warp, and the first query. */
+template <class S> __device__ inline uint32_t warp_key()
+{
+  return threadIdx.x / WARP / S::QUERY_WARPS * 8 * S::HIGH;
+}
+
+template <class S> __device__ inline uint32_t warp_query()
+{
+  return threadIdx.x / WARP % S::QUERY_WARPS * 4 * S::WIDE;
+}
+
+template <class S> __device__ inline uint32_t score_key(int k)
+{
+  return warp_key<S>() + (threadIdx.x % 2 | (threadIdx.x / 2 & 6)) + 8 * (uint32_t)k;
+}
+
+template <class S> __device__ inline uint32_t score_query(int i)
+{
+  return warp_query<S>() + (threadIdx.x / 2 % 2 | (threadIdx.x / 8 & 2)) + 4 * (uint32_t)i;
+}
+
+/* Adds n dims to sums: those of the tile, and of queries from q on. */
+template <class S>
+__device__ void add_dots(const float *tile, const float *q, uint32_t stride, uint32_t n, float sums[S::HIGH][S::WIDE])
+{
+  const float *keys = tile + score_key<S>(0) * S::KEY_STRIDE, *queries = q + score_query<S>(0) * stride;
+#pragma unroll 1
+  for (uint32_t d = 0; d < n; d += 4) {
+    float4 key[S::HIGH];
+#pragma unroll
+    for (int k = 0; k < S::HIGH; k++) key[k] = *(const float4 *)(keys + 8 * k * S::KEY_STRIDE + d);
+#pragma unroll
+    for (int i = 0; i < S::WIDE; i++) {
+      float4 query = *(const float4 *)(queries + 4 * (uint32_t)i * stride + d);
+#pragma unroll
+      for (int k = 0; k < S::HIGH; k++) {
+        sums[k][i] = fmaf(query.x, key[k].x, sums[k][i]);
+        sums[k][i] = fmaf(query.y, key[k].y, sums[k][i]);
+        sums[k][i] = fmaf(query.z, key[k].z, sums[k][i]);
+        sums[k][i] = fmaf(query.w, key[k].w, sums[k][i]);
       }
     }
   }
 }
 
-/* Merges the splits of a query: every thread knows m and l, and has some dims. A sink is a key that was seen first. */
+template <class S> __device__ void put_scores(const float sums[S::HIGH][S::WIDE], common<S::QUERIES> &c)
+{
+#pragma unroll
+  for (int k = 0; k < S::HIGH; k++)
+#pragma unroll
+    for (int i = 0; i < S::WIDE; i++) c.weights[score_key<S>(k) * c.STRIDE + score_query<S>(i)] = sums[k][i];
+}
+
+/* ---- values ---- */
+
+template <int N> __device__ inline void load_vector(const float *from, float *to)
+{
+  if (N == 4) {
+    float4 v = *(const float4 *)from;
+    to[0] = v.x, to[1 % N] = v.y, to[2 % N] = v.z, to[3 % N] = v.w;
+  } else if (N == 2) {
+    float2 v = *(const float2 *)from;
+    to[0] = v.x, to[1 % N] = v.y;
+  } else {
+    to[0] = from[0];
+  }
+}
+
+/* Of vector k of this thread. As above, the second bit of its number is one of its queries. */
+template <class S> __device__ inline uint32_t value_dim(int k)
+{
+  const uint32_t t = threadIdx.x, at = S::ALONE ? t : (t % 2 + t / 4 * 2) % S::DIM_THREADS;
+  return (at + (uint32_t)k * S::DIM_THREADS) * S::VECTOR;
+}
+
+template <class S> __device__ inline uint32_t value_query()
+{
+  const uint32_t t = threadIdx.x;
+  return S::ALONE ? 0 : (t / 2 % 2 + t / (2 * S::DIM_THREADS) * 2) * QUAD;
+}
+
+template <class S> struct sums_of {
+  float at[S::TIMES][QUAD][S::VECTOR];
+};
+
+template <class S> __device__ void shrink(const common<S::QUERIES> &c, sums_of<S> &acc)
+{
+#pragma unroll
+  for (int i = 0; i < QUAD; i++) {
+    float factor = c.factor[value_query<S>() + (uint32_t)i];
+#pragma unroll
+    for (int k = 0; k < S::TIMES; k++)
+#pragma unroll
+      for (int e = 0; e < S::VECTOR; e++) acc.at[k][i][e] *= factor;
+  }
+}
+
+/* The positions of a piece, in their order. */
+template <class S>
+__device__ void add_values(const float *tile, const common<S::QUERIES> &c, uint32_t piece, sums_of<S> &acc)
+{
+#pragma unroll 2
+  for (int j = 0; j < S::POSITIONS; j++) {
+    float weights[QUAD];
+    load_vector<QUAD>(&c.weights[(piece * S::POSITIONS + (uint32_t)j) * c.STRIDE + value_query<S>()], weights);
+#pragma unroll
+    for (int k = 0; k < S::TIMES; k++) {
+      float v[S::VECTOR];
+      load_vector<S::VECTOR>(tile + (uint32_t)j * S::DIMS + value_dim<S>(k), v);
+#pragma unroll
+      for (int i = 0; i < QUAD; i++)
+#pragma unroll
+        for (int e = 0; e < S::VECTOR; e++) acc.at[k][i][e] = fmaf(weights[i], v[e], acc.at[k][i][e]);
+    }
+  }
+}
+
+/* ---- the kernel ---- */
+
+template <class S> __device__ void load_queries(const aii_cuda_attn &a, const work &w, uint32_t stride, float *q)
+{
+  const uint32_t dim = a.kv.head_dim;
+  const float scale = query_scale(a);
+  for (uint32_t at = threadIdx.x; at < S::QUERIES * stride; at += S::THREADS_) {
+    uint32_t i = at / stride, d = at % stride;
+    q[at] = i < w.n_q && d < dim ? scale * query_at(a, w, i)[d] : 0;
+  }
+}
+
+template <int FMT, class S> __global__ void __launch_bounds__(S::THREADS_, S::BLOCKS) attend_floats(aii_cuda_attn a)
+{
+  AII_DYNAMIC_SHARED(shared);
+  typename S::memory &s = *(typename S::memory *)shared;
+  float *q = (float *)(shared + sizeof s);
+  const work w = work_of(a, S::QUERIES);
+  if (w.from >= w.end) return; /* none of its rows sees the split */
+  const uint32_t stride = query_stride(a.kv.head_dim), pieces = (a.kv.head_dim + S::KEY_DIMS - 1) / S::KEY_DIMS;
+  const bool asks = warp_query<S>() < w.n_q, adds = value_query<S>() < w.n_q;
+  softmax<S::QUERIES, S::THREADS_> soft;
+  sums_of<S> acc = {};
+  uint4 raw[S::FETCHES];
+  begin(soft);
+  prepare<S::QUERIES, S::THREADS_>(a, w, s.c);
+  load_queries<S>(a, w, stride, q);
+  __syncthreads();
+  uint32_t at = w.from / TILE * TILE;
+  fetch_keys<FMT, S>(a, w, s.c, at, 0, raw);
+  for (; at < w.end; at += TILE) {
+    ask_for<S::QUERIES, S::THREADS_>(a, w, at + TILE, s.c);
+    const uint32_t first = (max(w.from, at) - at) / S::POSITIONS,
+                   end = (min(w.end - at, (uint32_t)TILE) + S::POSITIONS - 1) / S::POSITIONS;
+    const bool scores = asks && at + warp_key<S>() < w.end;
+    float sums[S::HIGH][S::WIDE] = {};
+    for (uint32_t piece = 0; piece < pieces; piece++) {
+      open_keys<FMT, S>(raw, s.tile);
+      __syncthreads();
+      if (piece + 1 < pieces) fetch_keys<FMT, S>(a, w, s.c, at, piece + 1, raw);
+      else fetch_values<FMT, S>(a, w, s.c, at, first, raw);
+      const uint32_t skipped = piece * S::KEY_DIMS;
+      if (scores) add_dots<S>(s.tile, q + skipped, stride, min((uint32_t)S::KEY_DIMS, stride - 4 - skipped), sums);
+      __syncthreads();
+    }
+    put_scores<S>(sums, s.c);
+    __syncthreads();
+    soften<S::QUERIES, S::THREADS_>(a, at, s.c, soft);
+    for (uint32_t piece = first; piece < end; piece++) {
+      open_values<FMT, S>(raw, s.tile);
+      __syncthreads();
+      if (piece + 1 < end) fetch_values<FMT, S>(a, w, s.c, at, piece + 1, raw);
+      else if (at + TILE < w.end) fetch_keys<FMT, S>(a, w, s.c, at + TILE, 0, raw);
+      if (adds && piece == first) shrink<S>(s.c, acc);
+      if (adds) add_values<S>(s.tile, s.c, piece, acc);
+      __syncthreads();
+    }
+  }
+  finish<S::QUERIES, S::THREADS_>(a, w, s.c, soft);
+#pragma unroll
+  for (int k = 0; k < S::TIMES; k++)
+#pragma unroll
+    for (int i = 0; i < QUAD; i++)
+#pragma unroll
+      for (int e = 0; e < S::VECTOR; e++)
+        put(a, w, s.c, value_query<S>() + (uint32_t)i, value_dim<S>(k) + (uint32_t)e, acc.at[k][i][e]);
+}
+
+/* ---- the splits of a query, in their order ---- */
+
+/* Every thread knows m and l, and has some dims. A sink is a key that was seen first. */
 __global__ void attend_merge(aii_cuda_attn a)
 {
-  const uint32_t row = blockIdx.x, head = blockIdx.y, dim = a.kv.value_dim;
-  float m = a.sinks != NULL ? a.sinks[head] * LOG2_E : -INFINITE, l = a.sinks != NULL ? 1 : 0;
-  float acc[DIMS] = {0};
-  for (uint32_t split = 0; split < a.n_splits; split++) {
+  enum { EACH = AII_CUDA_MAX_HEAD / MERGE_THREADS };
+  const uint32_t row = a.first_row + blockIdx.x, head = blockIdx.y, dim = a.kv.value_dim;
+  float m = a.sinks != NULL ? a.sinks[head] * AII_LOG2_E : -AII_INFINITE, l = a.sinks != NULL ? 1 : 0;
+  float acc[EACH] = {0};
+  uint32_t first, end;
+  visible(a, row, &first, &end);
+  for (uint32_t split = first / AII_CUDA_SPLIT; split * AII_CUDA_SPLIT < end; split++) {
     const float *part = part_at(a, row, head, split);
     float pm = part[dim], pl = part[dim + 1], factors[2] = {0, 1};
-    bool is_first = !(m > -INFINITE);
-    if (!(pm > -INFINITE)) continue; /* saw nothing of it */
+    bool is_first = !(m > -AII_INFINITE);
+    if (!(pm > -AII_INFINITE)) continue; /* saw nothing of it */
     if (!is_first) {
       float top = fmaxf(m, pm);
-      factors[0] = exp1((m - top) * LOG_2);
-      factors[1] = exp1((pm - top) * LOG_2);
+      factors[0] = exp1((m - top) * AII_LOG_2);
+      factors[1] = exp1((pm - top) * AII_LOG_2);
       pm = top;
       pl = l * factors[0] + pl * factors[1];
     }
     m = pm;
     l = pl;
-    for (int k = 0; k < DIMS; k++) {
-      uint32_t d = threadIdx.x + k * ATTN_THREADS;
+    for (int k = 0; k < EACH; k++) {
+      uint32_t d = threadIdx.x + (uint32_t)k * MERGE_THREADS;
       if (d < dim) acc[k] = is_first ? part[d] : fmaf(factors[1], part[d], acc[k] * factors[0]);
     }
   }
-  const size_t at = ((size_t)(a.first_row + row) * a.n_heads + head) * dim;
-  for (int k = 0; k < DIMS; k++) {
-    uint32_t d = threadIdx.x + k * ATTN_THREADS;
-    if (d >= dim) break; /* a whole warp, where there is q8 */
-    float v = acc[k] * (1 / l);
-    a.out[at + d] = v;
-    if (a.q8.q != NULL) put_q8(v, at + d, a.q8);
+  float *out = a.out + ((size_t)row * a.n_heads + head) * dim;
+  for (int k = 0; k < EACH; k++) {
+    uint32_t d = threadIdx.x + (uint32_t)k * MERGE_THREADS;
+    if (d < dim) out[d] = acc[k] * (1 / l);
   }
+}
+
+/* ---- launches ---- */
+
+enum { ENOUGH_BLOCKS = 2 }; /* for a multiprocessor */
+
+/* Queries of the largest block: their keys, values and sums must have room. */
+uint32_t most_queries(const aii_cuda_kv &kv)
+{
+  if (kv.value_dim <= 128 && kv.head_dim <= 192) return 64;
+  if (kv.value_dim <= 256 && kv.head_dim <= 320) return 32;
+  if (kv.value_dim <= 512 && kv.head_dim <= 640) return 16;
+  return kv.fmt == AII_FMT_Q8_0 ? 16 : 8;
+}
+
+template <int FMT, int QUERIES, int DIMS> void launch(aii_cuda_stream stream, const aii_cuda_attn &a)
+{
+  typedef shape<FMT, QUERIES, DIMS> S;
+  const size_t bytes = sizeof(typename S::memory) + QUERIES * query_stride(a.kv.head_dim) * sizeof(float);
+  auto kernel = attend_floats<FMT, S>;
+  AII_LAUNCH_SHARED(kernel, attend_grid(a, QUERIES), S::THREADS_, bytes, stream, a);
+}
+
+template <int FMT> void attend_format(aii_cuda_stream stream, const aii_cuda_attn &a, uint32_t queries)
+{
+  switch (most_queries(a.kv)) {
+    case 64:
+      if (queries <= 4) launch<FMT, 4, 128>(stream, a);
+      else if (queries <= 16) launch<FMT, 16, 128>(stream, a);
+      else launch<FMT, 64, 128>(stream, a);
+      break;
+    case 32:
+      if (queries <= 4) launch<FMT, 4, 256>(stream, a);
+      else if (queries <= 16) launch<FMT, 16, 256>(stream, a);
+      else launch<FMT, 32, 256>(stream, a);
+      break;
+    case 16: launch<FMT, 16, 512>(stream, a); break;
+    default: launch<FMT, 8, 1024>(stream, a); break;
+  }
+}
+
+} // namespace
+
+uint32_t aii_cuda_attend_rows(const aii_cuda_attn *a, uint32_t n_rows, uint32_t n_sms)
+{
+  const uint32_t most = most_queries(a->kv), group = a->n_heads / a->kv.n_kv_heads;
+  const uint64_t queries = (uint64_t)n_rows * a->n_heads * a->n_splits;
+  const uint32_t each = queries < (uint64_t)most * ENOUGH_BLOCKS * n_sms ? min(most, 16u) : most;
+  return max(each / group, 1u);
 }
 
 void aii_cuda_attend(aii_cuda_stream stream, const aii_cuda_attn *attn)
 {
-  aii_cuda_attn a = *attn;
-  uint32_t group = a.n_heads / a.kv.n_kv_heads, pieces = (group + QUERIES - 1) / QUERIES;
-  AII_LAUNCH(attend_split, dim3(a.n_rows, a.n_splits, a.kv.n_kv_heads * pieces), ATTN_THREADS, stream, a);
-  AII_LAUNCH(attend_merge, dim3(a.n_rows, a.n_heads), ATTN_THREADS, stream, a);
+  const aii_cuda_attn a = *attn;
+  const uint32_t queries = min(a.n_heads / a.kv.n_kv_heads * a.most_rows, most_queries(a.kv));
+  if (a.kv.fmt == AII_FMT_Q8_0) aii_cuda_attend_q8(stream, a, queries);
+  else if (a.kv.fmt == AII_FMT_F16) attend_format<AII_FMT_F16>(stream, a, queries);
+  else attend_format<AII_FMT_F32>(stream, a, queries);
+  if (a.n_splits > 1) AII_LAUNCH(attend_merge, dim3(a.n_rows, a.n_heads), MERGE_THREADS, stream, a);
 }

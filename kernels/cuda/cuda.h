@@ -49,17 +49,6 @@ void aii_cuda_rms_norm(aii_cuda_stream stream, const float *x, const float *w, u
 void aii_cuda_layer_norm(aii_cuda_stream stream, const float *x, const float *w, const float *b, uint32_t n_rows,
                          uint32_t n, float eps, float *out, aii_cuda_q8 q8);
 
-/* ---- rows.cu ---- */
-
-/* angles [position][n_rot]: cosines, then sines */
-typedef struct aii_cuda_rope {
-  const float *angles;
-  uint32_t n_rot;
-  bool neox;
-} aii_cuda_rope;
-void aii_cuda_rotate(aii_cuda_stream stream, const aii_cuda_rope *rope, const aii_cuda_rows *rows, uint32_t n_heads,
-                     uint32_t head_dim, float *x);
-
 /* ---- elements.cu ---- */
 
 /* act: an aii_act */
@@ -112,18 +101,42 @@ bool aii_cuda_multiply_gated(aii_cuda_stream stream, int act, const aii_cuda_pro
 /* The same with matrices of one row, as floats w [n_mats][n_in]. */
 void aii_cuda_dot_rows(aii_cuda_stream stream, const aii_cuda_product *p);
 
-/* ---- attention.cu ---- */
+/* ---- cache.cu ---- */
+
+/* angles [position][n_rot]: cosines, then sines */
+typedef struct aii_cuda_rope {
+  const float *angles;
+  uint32_t n_rot;
+  bool neox;
+} aii_cuda_rope;
+void aii_cuda_rotate(aii_cuda_stream stream, const aii_cuda_rope *rope, const aii_cuda_rows *rows, uint32_t n_heads,
+                     uint32_t head_dim, float *x);
 
 typedef struct aii_cuda_kv {
   char *base;
   int fmt; /* F32, F16 or Q8_0 */
   uint32_t n_kv_heads, head_dim, value_dim, block_tokens;
   size_t block_bytes, layer_at, value_offset; /* layer_at: of the layer within a block */
-  size_t key_bytes, value_bytes;              /* of a row */
+  size_t key_bytes, value_bytes;              /* of the elements of a row; scales of Q8_0 lie elsewhere */
 } aii_cuda_kv;
-void aii_cuda_kv_write(aii_cuda_stream stream, const aii_cuda_kv *kv, const aii_cuda_rows *rows, const float *k,
-                       const float *v);
 
+/* Keys and values go to the cache. With rope.n_rot > 0, keys are rotated on their way, not where they lie, and q
+ * [n_rows][n_heads][head_dim] is rotated in place. */
+typedef struct aii_cuda_write {
+  aii_cuda_kv kv;
+  aii_cuda_rows rows;
+  aii_cuda_rope rope;
+  uint32_t n_heads;
+  float *q;
+  const float *k, *v;
+} aii_cuda_write;
+void aii_cuda_kv_write(aii_cuda_stream stream, const aii_cuda_write *w);
+
+/* ---- attention.cu, attention_q8.cu ---- */
+
+/* Rows come in chunks of one sequence each, of at most most_rows rows: chunk i has the rows chunks[i] .. chunks[i + 1];
+ * chunks NULL: row i alone. Those to compute now are n_chunks of them from first_chunk on, with the rows first_row ..
+ * first_row + n_rows. */
 typedef struct aii_cuda_attn {
   aii_cuda_kv kv;
   aii_cuda_rows rows;
@@ -133,10 +146,14 @@ typedef struct aii_cuda_attn {
   const float *slopes, *sinks; /* [n_heads] or NULL; slopes: of ALiBi */
   const float *q;
   float *out;
-  aii_cuda_q8 q8; /* of out, as well; nothing of the kind where its q is NULL, else value_dim is a multiple of 32 */
-  uint32_t first_row, n_rows, n_splits; /* those to compute now; parts has room for them */
-  float *parts;                         /* [n_rows][n_heads][n_splits][value_dim + 2] */
+  const uint32_t *chunks;
+  uint32_t most_rows, first_chunk, n_chunks, first_row, n_rows;
+  uint32_t n_splits; /* as many as the furthest position has */
+  float *parts;      /* of several splits: [n_rows][n_heads][n_splits][value_dim + 2] */
 } aii_cuda_attn;
+/* How many rows chunks should have at most, so that n_rows of them keep as many multiprocessors busy; by the shape and the
+ * number of splits. */
+uint32_t aii_cuda_attend_rows(const aii_cuda_attn *a, uint32_t n_rows, uint32_t n_sms);
 void aii_cuda_attend(aii_cuda_stream stream, const aii_cuda_attn *a);
 
 /* ---- experts.cu ---- */

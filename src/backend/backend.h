@@ -251,6 +251,9 @@ typedef struct aii_backend_ops {
   /* writes k and v of every row into its place of the cache */
   void (*kv_write)(aii_backend *be, const aii_kv_view *kv, uint32_t layer, const aii_rows *rows, const float *k,
                    const float *v);
+  /* NULL, or rope of q and k, then kv_write, at once; whether k itself is rotated is left open. head_dim is the cache's */
+  void (*rope_kv_write)(aii_backend *be, const aii_rope *rope, const aii_kv_view *kv, uint32_t layer,
+                        const aii_rows *rows, uint32_t n_heads, float *q, const float *k, const float *v);
   /* out [n_rows][n_heads][value_dim] = softmax(scale * q k^T) v over the cached positions 0..pos[r]. Query head h reads
    * KV head h / (n_heads / n_kv_heads). */
   void (*attention)(aii_backend *be, const aii_kv_view *kv, uint32_t layer, const aii_rows *rows, const aii_attn *how,

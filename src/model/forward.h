@@ -67,7 +67,7 @@ void aii_forward_attention(const pass *p, uint32_t layer);
 void aii_forward_latent_attention(const pass *p, uint32_t layer);
 /* Rotates n_heads heads of `stride` elements from x on. */
 void aii_forward_rotate(const pass *p, const aii_layer *l, float *x, uint32_t n_heads, uint32_t stride);
-/* Attention of ws->q over the cache, to which ws->k and ws->v are written first; to ws->h. */
+/* Attention of ws->q over the cache, which has the keys and values of these rows; to ws->h. */
 void aii_forward_attend(const pass *p, uint32_t layer);
 void aii_forward_ffn(const pass *p, uint32_t layer);
 /* The logits of the asked rows, to device memory. */

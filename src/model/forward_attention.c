@@ -19,8 +19,24 @@ void aii_forward_attend(const pass *p, uint32_t layer)
                         .scale = hp->attn_scale,
                         .softcap = hp->attn_softcap,
                         .sinks = aii_or_null(&l->sinks)};
-  p->ops->kv_write(p->be, p->kv, layer, p->rows, p->ws->k, p->ws->v);
   p->ops->attention(p->be, p->kv, layer, p->rows, &how, p->ws->q, p->ws->h);
+}
+
+/* Queries and keys by their positions; keys and values to the cache. */
+static void place(const pass *p, uint32_t layer)
+{
+  const aii_layer *l = &p->m->layers[layer];
+  const aii_hparams *hp = &p->m->hp;
+  aii_workspace *ws = p->ws;
+  if (l->rope != NULL) {
+    const aii_rope rope = {p->m->arch->rope, hp->n_rot, l->rope->inv_freq, l->rope->attn_factor};
+    if (p->ops->rope_kv_write != NULL) {
+      p->ops->rope_kv_write(p->be, &rope, p->kv, layer, p->rows, hp->n_heads, ws->q, ws->k, ws->v);
+      return;
+    }
+    p->ops->rope(p->be, &rope, p->rows, hp->n_heads, hp->n_kv_heads, hp->head_dim, ws->q, ws->k);
+  }
+  p->ops->kv_write(p->be, p->kv, layer, p->rows, ws->k, ws->v);
 }
 
 static void norm_heads(const pass *p, const aii_weight *w, const aii_weight *bias, uint32_t n_heads, float *x)
@@ -45,10 +61,7 @@ void aii_forward_attention(const pass *p, uint32_t layer)
   p->ops->matmuls(p->be, qkv, AII_COUNT(qkv), in, p->n);
   norm_heads(p, &l->q_norm, &l->q_norm_bias, hp->n_heads, ws->q);
   norm_heads(p, &l->k_norm, &l->k_norm_bias, hp->n_kv_heads, ws->k);
-  if (l->rope != NULL) {
-    const aii_rope rope = {p->m->arch->rope, hp->n_rot, l->rope->inv_freq, l->rope->attn_factor};
-    p->ops->rope(p->be, &rope, p->rows, hp->n_heads, hp->n_kv_heads, hp->head_dim, ws->q, ws->k);
-  }
+  place(p, layer);
   aii_forward_attend(p, layer);
   bool again =
       l->attn_sum_norm_2.n_out != 0; /* never beside what else needs ws->t: a norm or a factor of the product */

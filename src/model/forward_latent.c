@@ -80,6 +80,7 @@ void aii_forward_latent_attention(const pass *p, uint32_t layer)
   compress(p, l, in);
   if (hp->latent) latent_head(p, l);
   else whole_heads(p, l);
+  p->ops->kv_write(p->be, p->kv, layer, p->rows, p->ws->k, p->ws->v);
   aii_forward_attend(p, layer);
   if (hp->latent) {
     p->ops->matmul_ids(p->be, &l->v_b, NULL, NULL, p->ws->h, 1, p->n * hp->n_heads, p->ws->b);

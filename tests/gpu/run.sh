@@ -43,7 +43,7 @@ if [ $? != 0 ]; then
 fi
 
 nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader 2>/dev/null
-for test in ops products shortlist; do
+for test in ops products attention shortlist; do
   check "$test" "./gpu.cuda_$test"
   command -v compute-sanitizer >/dev/null || continue
   check "$test under memcheck" compute-sanitizer --tool memcheck --error-exitcode 9 "./gpu.cuda_$test"

@@ -1,8 +1,5 @@
-/* test_cuda_ops.c - every operation of the CUDA backend beside the CPU's: the same bits. test_cuda_products.c has products.
- *
- * AIINFRA_CUDA_PLUGIN names the plug-in to test, by default the one whose kernels run on the CPU
- * (tests/support/cuda_on_cpu). On a machine with a GPU, tests/gpu/run.sh names the real one.
- */
+/* test_cuda_ops.c - the operations of the CUDA backend beside the CPU's: the same bits. test_cuda_products.c has products,
+ * test_cuda_attention.c those of the cache. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -91,7 +88,7 @@ static void test_embed(void **state)
   }
 }
 
-/* ---- rotation, the cache, attention ---- */
+/* ---- rotation ---- */
 
 static void test_rope(void **state)
 {
@@ -110,90 +107,6 @@ static void test_rope(void **state)
     assert_same(&k, "rotated keys");
     free_both(&q), free_both(&k);
   }
-}
-
-typedef struct attn_case {
-  const char *what;
-  aii_dtype type;
-  uint32_t heads, kv_heads, head_dim, value_dim, block, length, rows;
-  aii_attn how;
-} attn_case;
-
-static void kv_alloc(aii_backend *be, aii_kv_view *kv)
-{
-  aiinfra_error err;
-  assert_true(aii_kv_lay_out(kv));
-  assert_int_equal(be->ops->alloc(be, kv->block_bytes * kv->n_blocks, &kv->base, &err), AIINFRA_OK);
-}
-
-/* Two sequences, of length and of half of it, whose last `rows` rows attend, after all of them were written. */
-static void attention_case(const attn_case *c)
-{
-  uint32_t lengths[2] = {c->length, c->length / 2 + 1}, n_blocks = (c->length + c->block - 1) / c->block + 1;
-  uint32_t *tables[2], total = lengths[0] + lengths[1];
-  aii_kv_view kv = {.type = c->type,
-                    .n_layers = 2,
-                    .n_kv_heads = c->kv_heads,
-                    .head_dim = c->head_dim,
-                    .value_dim = c->value_dim,
-                    .block_tokens = c->block,
-                    .n_blocks = 2 * n_blocks},
-              kv_cuda;
-  kv_cuda = kv;
-  kv_alloc(cpu, &kv), kv_alloc(cuda, &kv_cuda);
-  for (uint32_t s = 0; s < 2; s++) {
-    tables[s] = malloc(n_blocks * sizeof(uint32_t));
-    for (uint32_t b = 0; b < n_blocks; b++) tables[s][b] = 2 * (n_blocks - 1 - b) + s;
-  }
-  uint32_t *pos = malloc(total * sizeof *pos), *seq = malloc(total * sizeof *seq), n = 0;
-  for (uint32_t s = 0; s < 2; s++)
-    for (uint32_t p = 0; p < lengths[s]; p++, n++) pos[n] = p, seq[n] = s;
-  aii_rows all = {.n_rows = n, .n_seqs = 2, .pos = pos, .seq = seq, .tables = (const uint32_t *const *)tables};
-  both k = random_both(n, c->kv_heads * c->head_dim, 1), v = random_both(n, c->kv_heads * c->value_dim, 1);
-  cpu->ops->kv_write(cpu, &kv, 1, &all, k.cpu, v.cpu);
-  cuda->ops->kv_write(cuda, &kv_cuda, 1, &all, k.cuda, v.cuda);
-  uint32_t some = c->how.both_ways ? lengths[0] : c->rows, first = lengths[0] - some, m = 0;
-  for (uint32_t p = first; p < lengths[0]; p++, m++) pos[m] = p, seq[m] = 0;
-  if (!c->how.both_ways)
-    for (uint32_t p = lengths[1] - c->rows; p < lengths[1]; p++, m++) pos[m] = p, seq[m] = 1;
-  aii_rows ask = {.n_rows = m, .n_seqs = 2, .pos = pos, .seq = seq, .tables = (const uint32_t *const *)tables};
-  both q = random_both(m, c->heads * c->head_dim, 2), out = random_both(m, c->heads * c->value_dim, 1);
-  weights sinks = random_weights(AII_F32, c->heads, 1, 1);
-  aii_attn on_cpu = c->how, on_cuda = c->how;
-  on_cpu.n_heads = on_cuda.n_heads = c->heads;
-  on_cpu.scale = on_cuda.scale = 1 / sqrtf((float)c->head_dim);
-  if (c->how.sinks != NULL) on_cpu.sinks = &sinks.cpu, on_cuda.sinks = &sinks.cuda;
-  cpu->ops->attention(cpu, &kv, 1, &ask, &on_cpu, q.cpu, out.cpu);
-  cuda->ops->attention(cuda, &kv_cuda, 1, &ask, &on_cuda, q.cuda, out.cuda);
-  assert_same(&out, c->what);
-  cpu->ops->release(cpu, kv.base, kv.block_bytes * kv.n_blocks);
-  cuda->ops->release(cuda, kv_cuda.base, kv.block_bytes * kv.n_blocks);
-  free_both(&k), free_both(&v), free_both(&q), free_both(&out);
-  free_weights(&sinks);
-  free(tables[0]), free(tables[1]), free(pos), free(seq);
-}
-
-static void test_attention(void **state)
-{
-  (void)state;
-  static const aii_weight with_sinks;
-  const attn_case cases[] = {
-      {"F32", AII_F32, 4, 2, 16, 16, 16, 40, 3, {.window = 0}},
-      {"F16, small blocks", AII_F16, 6, 2, 32, 32, 4, 70, 2, {.window = 0}},
-      {"Q8_0", AII_Q8_0, 4, 1, 64, 64, 16, 90, 3, {.window = 0}},
-      {"Q8_0, two splits", AII_Q8_0, 5, 1, 32, 32, 16, 600, 1, {.window = 0}},
-      {"F16, three splits", AII_F16, 8, 1, 16, 16, 32, 1100, 1, {.window = 0}},
-      {"a window", AII_F16, 2, 2, 16, 16, 16, 100, 4, {.window = 21}},
-      {"a window over splits", AII_F32, 1, 1, 16, 16, 16, 530, 2, {.window = 40}},
-      {"a soft cap", AII_F16, 2, 1, 16, 16, 16, 50, 2, {.softcap = 20}},
-      {"distances", AII_F32, 6, 3, 16, 16, 16, 50, 2, {.alibi = 8}},
-      {"sinks", AII_F16, 4, 2, 16, 16, 16, 50, 2, {.sinks = &with_sinks}},
-      {"both ways", AII_F32, 2, 2, 16, 16, 16, 30, 30, {.both_ways = true}},
-      {"both ways, a window", AII_F32, 2, 2, 16, 16, 16, 40, 40, {.both_ways = true, .window = 11}},
-      {"wide keys, narrow values", AII_F16, 4, 1, 192, 128, 16, 40, 2, {.window = 0}},
-      {"a wide head", AII_F32, 5, 1, 576, 512, 16, 20, 2, {.window = 0}},
-  };
-  for (size_t i = 0; i < AII_COUNT(cases); i++) attention_case(&cases[i]);
 }
 
 /* ---- experts ---- */
@@ -319,9 +232,9 @@ static void test_one_rank(void **state)
 int main(void)
 {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_norms), cmocka_unit_test(test_elements),  cmocka_unit_test(test_embed),
-      cmocka_unit_test(test_rope),  cmocka_unit_test(test_attention), cmocka_unit_test(test_experts),
-      cmocka_unit_test(test_turns), cmocka_unit_test(test_refusals),  cmocka_unit_test(test_one_rank),
+      cmocka_unit_test(test_norms),    cmocka_unit_test(test_elements), cmocka_unit_test(test_embed),
+      cmocka_unit_test(test_rope),     cmocka_unit_test(test_experts),  cmocka_unit_test(test_turns),
+      cmocka_unit_test(test_refusals), cmocka_unit_test(test_one_rank),
   };
   return cmocka_run_group_tests(tests, both_set_up, both_tear_down);
 }

@@ -2,7 +2,7 @@
  *
  *   device.c   life, memory, copies
  *   weights.c  matrices, brought to the device in the panels that the CPU has
- *   stage.c    what the host knows of a pass, brought to the device: rows, tables, angles, slopes
+ *   stage.c    what the host knows of a pass, brought to the device: rows, tables, chunks, angles, slopes
  *   ops.c      the table of operations: checks, then a launch
  *   products.c   products, and what makes the rows that they take
  *   shortlist.c  what samplers want to see of logits
@@ -75,6 +75,8 @@ typedef struct aii_cuda {
   aii_cuda_piece pinned, host_rows; /* host memory: embeddings; and rows as they were staged */
   aii_cuda_piece host_asked, host_told;
   size_t staged_words, staged_rows; /* rows 0: nothing is staged */
+  aii_cuda_piece chunks, host_chunks;
+  size_t staged_chunks; /* 0: none are */
   aii_cuda_angles ropes[AII_CUDA_ROPES];
   uint32_t next_rope;
   aii_cuda_piece slopes;
@@ -121,6 +123,13 @@ void aii_cuda_unload(aii_backend *be, aii_weight *w);
 
 /* Rows of a pass, on the device; block_tokens 0: their tables are not needed. False: told by sync(). */
 bool aii_cuda_stage(aii_cuda *cuda, const aii_rows *rows, uint32_t block_tokens, aii_cuda_rows *out);
+/* The rows in chunks of one sequence each, of at most `most` rows; both arrays NULL: each row is one. They end with the
+ * number of rows. False: told by sync(). */
+typedef struct aii_cuda_chunks {
+  const uint32_t *device, *host;
+  uint32_t n, most_rows; /* most_rows: of the largest */
+} aii_cuda_chunks;
+bool aii_cuda_stage_chunks(aii_cuda *cuda, const aii_rows *rows, uint32_t most, aii_cuda_chunks *out);
 /* Angles for rotating those rows. NULL: told by sync(). */
 const float *aii_cuda_stage_angles(aii_cuda *cuda, const aii_rope *rope, const aii_rows *rows);
 /* Slopes of ALiBi of each head. NULL: told by sync(). */

@@ -42,19 +42,26 @@ static void embed(aii_backend *be, const aii_weight *w, const aii_rows *rows, fl
 
 /* ---- positions and the cache ---- */
 
+/* What rotates those rows; false: told by sync(). */
+static bool rotation_of(aii_cuda *cuda, const aii_rope *how, const aii_rows *rows, uint32_t head_dim,
+                        aii_cuda_rope *out)
+{
+  if (how->n_rot > head_dim || how->n_rot % 2 != 0) {
+    aii_cuda_fail(cuda, AIINFRA_EINVAL, 0, "rope rotates an odd number of dims, or more than a head has");
+    return false;
+  }
+  *out = (aii_cuda_rope){NULL, how->n_rot, how->kind == AII_ROPE_NEOX};
+  return how->n_rot == 0 || (out->angles = aii_cuda_stage_angles(cuda, how, rows)) != NULL;
+}
+
 static void rope(aii_backend *be, const aii_rope *how, const aii_rows *rows, uint32_t n_heads, uint32_t n_kv_heads,
                  uint32_t head_dim, float *q, float *k)
 {
   aii_cuda *cuda = aii_cuda_enter(be);
-  if (cuda == NULL || rows->n_rows == 0) return;
-  if (how->n_rot > head_dim || how->n_rot % 2 != 0) {
-    aii_cuda_fail(cuda, AIINFRA_EINVAL, 0, "rope rotates an odd number of dims, or more than a head has");
-    return;
-  }
   aii_cuda_rows where;
-  aii_cuda_rope r = {NULL, how->n_rot, how->kind == AII_ROPE_NEOX};
-  if (how->n_rot == 0 || !aii_cuda_stage(cuda, rows, 0, &where)) return;
-  if ((r.angles = aii_cuda_stage_angles(cuda, how, rows)) == NULL) return;
+  aii_cuda_rope r;
+  if (cuda == NULL || rows->n_rows == 0 || !rotation_of(cuda, how, rows, head_dim, &r)) return;
+  if (r.n_rot == 0 || !aii_cuda_stage(cuda, rows, 0, &where)) return;
   if (q != NULL) aii_cuda_rotate(cuda->stream, &r, &where, n_heads, head_dim, q);
   if (k != NULL) aii_cuda_rotate(cuda->stream, &r, &where, n_kv_heads, head_dim, k);
 }
@@ -63,8 +70,8 @@ static void rope(aii_backend *be, const aii_rope *how, const aii_rows *rows, uin
 static bool cache_of(aii_cuda *cuda, const aii_kv_view *kv, uint32_t layer, aii_cuda_kv *out)
 {
   aii_fmt fmt = aii_cuda_fmt(kv->type);
-  bool whole = kv->head_dim % AII_QBLOCK == 0 && kv->value_dim % AII_QBLOCK == 0;
-  bool takes = kv->type == AII_F32 || kv->type == AII_F16 || (kv->type == AII_Q8_0 && whole);
+  bool whole = kv->head_dim % AII_QBLOCK == 0 && kv->value_dim % AII_QBLOCK == 0, q8 = fmt == AII_FMT_Q8_0;
+  bool takes = kv->type == AII_F32 || kv->type == AII_F16 || (q8 && whole);
   if (!takes || layer >= kv->n_layers || kv->head_dim > AII_CUDA_MAX_HEAD || kv->value_dim > AII_CUDA_MAX_HEAD) {
     aii_cuda_fail(cuda, AIINFRA_ENOTSUP, 0, "a KV cache of this type, shape or layer");
     return false;
@@ -78,8 +85,18 @@ static bool cache_of(aii_cuda *cuda, const aii_kv_view *kv, uint32_t layer, aii_
                        .block_bytes = kv->block_bytes,
                        .layer_at = layer * kv->layer_bytes,
                        .value_offset = kv->value_offset,
-                       .key_bytes = aii_fmt_row_bytes(fmt, kv->head_dim),
-                       .value_bytes = aii_fmt_row_bytes(fmt, kv->value_dim)};
+                       .key_bytes = q8 ? kv->head_dim : aii_fmt_row_bytes(fmt, kv->head_dim),
+                       .value_bytes = q8 ? kv->value_dim : aii_fmt_row_bytes(fmt, kv->value_dim)};
+  return true;
+}
+
+static bool has_blocks(aii_cuda *cuda, const aii_kv_view *kv, const aii_rows *rows)
+{
+  for (uint32_t r = 0; r < rows->n_rows; r++)
+    if (rows->tables[rows->seq[r]][rows->pos[r] / kv->block_tokens] >= kv->n_blocks) {
+      aii_cuda_fail(cuda, AIINFRA_EINTERNAL, 0, "a block table names a block outside the KV cache");
+      return false;
+    }
   return true;
 }
 
@@ -87,15 +104,43 @@ static void kv_write(aii_backend *be, const aii_kv_view *kv, uint32_t layer, con
                      const float *v)
 {
   aii_cuda *cuda = aii_cuda_enter(be);
-  aii_cuda_kv cache;
-  aii_cuda_rows where;
-  if (cuda == NULL || rows->n_rows == 0 || !cache_of(cuda, kv, layer, &cache)) return;
-  for (uint32_t r = 0; r < rows->n_rows; r++)
-    if (rows->tables[rows->seq[r]][rows->pos[r] / kv->block_tokens] >= kv->n_blocks) {
-      aii_cuda_fail(cuda, AIINFRA_EINTERNAL, 0, "a block table names a block outside the KV cache");
-      return;
-    }
-  if (aii_cuda_stage(cuda, rows, kv->block_tokens, &where)) aii_cuda_kv_write(cuda->stream, &cache, &where, k, v);
+  aii_cuda_write w = {.k = k, .v = v};
+  if (cuda == NULL || rows->n_rows == 0 || !cache_of(cuda, kv, layer, &w.kv) || !has_blocks(cuda, kv, rows)) return;
+  if (aii_cuda_stage(cuda, rows, kv->block_tokens, &w.rows)) aii_cuda_kv_write(cuda->stream, &w);
+}
+
+static void rope_kv_write(aii_backend *be, const aii_rope *how, const aii_kv_view *kv, uint32_t layer,
+                          const aii_rows *rows, uint32_t n_heads, float *q, const float *k, const float *v)
+{
+  aii_cuda *cuda = aii_cuda_enter(be);
+  aii_cuda_write w = {.n_heads = n_heads, .q = q, .k = k, .v = v};
+  if (cuda == NULL || rows->n_rows == 0 || !cache_of(cuda, kv, layer, &w.kv) || !has_blocks(cuda, kv, rows)) return;
+  if (!rotation_of(cuda, how, rows, kv->head_dim, &w.rope)) return;
+  if (aii_cuda_stage(cuda, rows, kv->block_tokens, &w.rows)) aii_cuda_kv_write(cuda->stream, &w);
+}
+
+/* ---- attention ---- */
+
+/* Launches chunks for as many rows at a time as parts have room for; host: where the chunks begin, as host memory. */
+static void attend_all(aii_cuda *cuda, aii_cuda_attn *a, uint32_t n_chunks, const uint32_t *host)
+{
+  const uint32_t n_rows = a->rows.n_rows;
+  size_t row_bytes = (size_t)a->n_heads * a->n_splits * (a->kv.value_dim + 2) * sizeof(float);
+  size_t each = a->n_splits > 1 ? AII_MAX(PART_BYTES / row_bytes, (size_t)a->most_rows) : n_rows;
+  each = AII_MIN(each, (size_t)n_rows);
+  if (a->n_splits > 1) {
+    a->parts = aii_cuda_grow(cuda, &cuda->scratch, each * row_bytes, "scratch memory for attention");
+    if (a->parts == NULL) return;
+  }
+  for (uint32_t chunk = 0; chunk < n_chunks; chunk += a->n_chunks) {
+    uint32_t end = chunk;
+    a->first_chunk = chunk;
+    a->first_row = host != NULL ? host[chunk] : chunk;
+    while (end < n_chunks && (host != NULL ? host[end + 1] : end + 1) - a->first_row <= each) end++;
+    a->n_chunks = end - chunk;
+    a->n_rows = (host != NULL ? host[end] : end) - a->first_row;
+    aii_cuda_attend(cuda->stream, a);
+  }
 }
 
 static void attention(aii_backend *be, const aii_kv_view *kv, uint32_t layer, const aii_rows *rows, const aii_attn *how,
@@ -121,15 +166,11 @@ static void attention(aii_backend *be, const aii_kv_view *kv, uint32_t layer, co
   for (uint32_t r = 0; r < rows->n_rows; r++) longest = AII_MAX(longest, rows->pos[r] + 1);
   a.n_splits = (longest - 1) / AII_CUDA_SPLIT + 1;
   if (cuda->step != NULL) a.n_splits = aii_cuda_rounded(a.n_splits);
-  size_t row_bytes = (size_t)how->n_heads * a.n_splits * (kv->value_dim + 2) * sizeof(float);
-  uint32_t each = (uint32_t)AII_MIN(AII_MAX(PART_BYTES / row_bytes, (size_t)1), (size_t)rows->n_rows);
-  a.parts = aii_cuda_grow(cuda, &cuda->scratch, each * row_bytes, "scratch memory for attention");
-  if (kv->value_dim % AII_QBLOCK == 0)
-    a.q8 = aii_cuda_make_q8(cuda, out, rows->n_rows, (size_t)how->n_heads * kv->value_dim, NULL);
-  for (; a.parts != NULL && a.first_row < rows->n_rows; a.first_row += a.n_rows) {
-    a.n_rows = AII_MIN(each, rows->n_rows - a.first_row);
-    aii_cuda_attend(cuda->stream, &a);
-  }
+  aii_cuda_chunks chunks;
+  if (!aii_cuda_stage_chunks(cuda, rows, aii_cuda_attend_rows(&a, rows->n_rows, cuda->n_sms), &chunks)) return;
+  a.chunks = chunks.device;
+  a.most_rows = chunks.most_rows;
+  attend_all(cuda, &a, chunks.n, chunks.host);
 }
 
 /* ---- elements ---- */
@@ -219,6 +260,7 @@ const aii_backend_ops aii_cuda_ops = {
     .gated = aii_cuda_op_gated,
     .rope = rope,
     .kv_write = kv_write,
+    .rope_kv_write = rope_kv_write,
     .attention = attention,
     .activate = aii_cuda_op_activate,
     .add = add,

@@ -63,6 +63,48 @@ bool aii_cuda_stage(aii_cuda *cuda, const aii_rows *rows, uint32_t block_tokens,
   return true;
 }
 
+/* ---- chunks ---- */
+
+/* Fills starts, which has room for one more than there are rows. */
+static aii_cuda_chunks cut(const aii_rows *rows, uint32_t most, uint32_t *starts)
+{
+  aii_cuda_chunks c = {NULL, starts, 0, 0};
+  uint32_t first = 0;
+  for (uint32_t r = 0; r < rows->n_rows; r++) {
+    if (r == 0 || rows->seq[r] != rows->seq[r - 1] || r - first == most) starts[c.n++] = first = r;
+    c.most_rows = AII_MAX(c.most_rows, r + 1 - first);
+  }
+  starts[c.n] = rows->n_rows;
+  return c;
+}
+
+/* A step that comes again has a row of each sequence, and must not depend on what is copied here. */
+bool aii_cuda_stage_chunks(aii_cuda *cuda, const aii_rows *rows, uint32_t most, aii_cuda_chunks *out)
+{
+  const size_t room = (size_t)rows->n_rows + 1;
+  *out = (aii_cuda_chunks){NULL, NULL, rows->n_rows, 1};
+  if (most == 1 || rows->n_rows == 1 || cuda->step != NULL) return true;
+  const void *before = cuda->host_chunks.ptr;
+  uint32_t *host = aii_cuda_grow_host(cuda, &cuda->host_chunks, 2 * room * sizeof *host, "host memory for chunks");
+  if (host == NULL) return false;
+  if (host != before) cuda->staged_chunks = 0;
+  uint32_t *now = host + cuda->host_chunks.bytes / 2 / sizeof *host;
+  aii_cuda_chunks c = cut(rows, most, now);
+  if (c.most_rows == 1) return true;
+  const size_t words = (size_t)c.n + 1, bytes = words * sizeof *host;
+  if (cuda->staged_chunks != words || memcmp(host, now, bytes) != 0) {
+    cuda->staged_chunks = 0;
+    void *device = aii_cuda_grow(cuda, &cuda->chunks, bytes, "device memory for chunks");
+    if (device == NULL || !aii_cuda_check(cuda, cudaStreamSynchronize(cuda->stream), "a kernel")) return false;
+    memcpy(host, now, bytes);
+    cudaError_t rc = cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, cuda->stream);
+    if (!aii_cuda_check(cuda, rc, "the chunks of a pass")) return false;
+    cuda->staged_chunks = words;
+  }
+  *out = (aii_cuda_chunks){cuda->chunks.ptr, host, c.n, c.most_rows};
+  return true;
+}
+
 /* ---- angles ---- */
 
 static aii_cuda_angles *angles_of(aii_cuda *cuda, const aii_rope *rope)
@@ -146,8 +188,10 @@ const float *aii_cuda_stage_slopes(aii_cuda *cuda, float alibi, uint32_t n_heads
 void aii_cuda_stage_free(aii_cuda *cuda)
 {
   (void)cudaFree(cuda->staged.ptr);
+  (void)cudaFree(cuda->chunks.ptr);
   (void)cudaFree(cuda->slopes.ptr);
   for (int i = 0; i < AII_CUDA_ROPES; i++) (void)cudaFree(cuda->ropes[i].device.ptr);
   (void)cudaFreeHost(cuda->pinned.ptr);
   (void)cudaFreeHost(cuda->host_rows.ptr);
+  (void)cudaFreeHost(cuda->host_chunks.ptr);
 }

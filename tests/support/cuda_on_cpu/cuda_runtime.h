@@ -42,6 +42,14 @@ struct uint2 {
 struct alignas(16) uint4 {
   uint32_t x, y, z, w;
 };
+static inline uint2 make_uint2(uint32_t x, uint32_t y)
+{
+  return {x, y};
+}
+static inline uint4 make_uint4(uint32_t x, uint32_t y, uint32_t z, uint32_t w)
+{
+  return {x, y, z, w};
+}
 struct dim3 {
   unsigned x, y, z;
   dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_)
@@ -49,6 +57,7 @@ struct dim3 {
   }
 };
 
+/* One of each for all files: functions that they share are linked once. */
 inline dim3 threadIdx, blockIdx, blockDim, gridDim;
 
 using std::max;
@@ -71,7 +80,34 @@ struct fibre {
   uint64_t slot[6]; /* what the other lanes of its warp may read */
 };
 
+/* Shared memory of a size that the launch says, between red zones. Each block finds it filled with ones, as floats NaN. */
+struct dynamic_memory {
+  enum { GUARD = 64 };
+  std::unique_ptr<char[]> bytes;
+  size_t n = 0, room = 0;
+  char *start()
+  {
+    return (char *)(((uintptr_t)bytes.get() + 2 * GUARD - 1) & ~(uintptr_t)(GUARD - 1));
+  }
+  void fill(size_t size)
+  {
+    if (size > room) bytes.reset(new char[(room = size) + 3 * GUARD]);
+    n = size;
+    memset(start() - GUARD, FAKE_CUDA_FILL, n + 2 * GUARD);
+    memset(start(), 0xff, n);
+  }
+  void check()
+  {
+    for (int i = 0; i < GUARD; i++)
+      if ((unsigned char)start()[i - GUARD] != FAKE_CUDA_FILL || (unsigned char)start()[n + i] != FAKE_CUDA_FILL) {
+        fprintf(stderr, "a kernel wrote outside of its %zu bytes of shared memory\n", n);
+        abort();
+      }
+  }
+};
+
 struct machine {
+  dynamic_memory shared;
   std::unique_ptr<char[]> stacks; /* of as many fibres as there ever were */
   std::vector<fibre> fibres;
   std::vector<barrier> warps;
@@ -155,7 +191,12 @@ static inline void run_block()
   }
 }
 
-static inline void run_all(dim3 grid, dim3 block, const std::function<void()> &kernel)
+static inline char *dynamic_shared()
+{
+  return it().shared.start();
+}
+
+static inline void run_all(dim3 grid, dim3 block, const std::function<void()> &kernel, size_t shared)
 {
   machine &m = it();
   m.n = block.x;
@@ -168,21 +209,30 @@ static inline void run_all(dim3 grid, dim3 block, const std::function<void()> &k
   gridDim = grid;
   for (blockIdx.z = 0; blockIdx.z < grid.z; blockIdx.z++)
     for (blockIdx.y = 0; blockIdx.y < grid.y; blockIdx.y++)
-      for (blockIdx.x = 0; blockIdx.x < grid.x; blockIdx.x++) run_block();
+      for (blockIdx.x = 0; blockIdx.x < grid.x; blockIdx.x++) {
+        if (shared > 0) m.shared.fill(shared);
+        run_block();
+        if (shared > 0) m.shared.check();
+      }
 }
 
 struct work {
   dim3 grid, block;
   std::function<void()> kernel;
+  size_t shared;
+  void run()
+  {
+    run_all(grid, block, kernel, shared);
+  }
 };
 
-static inline void launch(dim3 grid, dim3 block, const std::function<void()> &kernel)
+static inline void launch(dim3 grid, dim3 block, const std::function<void()> &kernel, size_t shared = 0)
 {
   fake_cuda_kernels++;
-  if (fake_cuda_capture == NULL) return run_all(grid, block, kernel);
+  if (fake_cuda_capture == NULL) return run_all(grid, block, kernel, shared);
   fake_cuda_work *node = (fake_cuda_work *)calloc(1, sizeof *node);
-  node->what = new work{grid, block, kernel};
-  node->run = [](void *what) { run_all(((work *)what)->grid, ((work *)what)->block, ((work *)what)->kernel); };
+  node->what = new work{grid, block, kernel, shared};
+  node->run = [](void *what) { ((work *)what)->run(); };
   node->drop = [](void *what) { delete (work *)what; };
   *fake_cuda_capture->end = node;
   fake_cuda_capture->end = &node->next;
@@ -203,15 +253,23 @@ template <class T> static T exchange(T v, unsigned from)
   return got;
 }
 
+/* Of four int8; of four uint8 with four int8. */
 static inline int byte_product(uint32_t a, uint32_t b)
 {
   int sum = 0;
   for (int i = 0; i < 32; i += 8) sum += (int)(int8_t)(a >> i) * (int)(int8_t)(b >> i);
   return sum;
 }
+static inline int mixed_product(uint32_t a, uint32_t b)
+{
+  int sum = 0;
+  for (int i = 0; i < 32; i += 8) sum += (int)(uint8_t)(a >> i) * (int)(int8_t)(b >> i);
+  return sum;
+}
 
-/* mma.m16n8k16 (halves 1) and k32 (halves 2) of int8. */
-static inline void mma_s8(int c[4], const uint32_t *a, const uint32_t *b, int halves)
+/* mma.m16n8k16 (halves 1) and k32 (halves 2) of int8, and of uint8 with int8. */
+static inline void mma_s8(int c[4], const uint32_t *a, const uint32_t *b, int halves,
+                          int (*product)(uint32_t, uint32_t) = byte_product)
 {
   fibre &me = it().fibres[it().current];
   unsigned lane = it().current % WARP_LANES, g = lane / 4, t = lane % 4;
@@ -226,7 +284,7 @@ static inline void mma_s8(int c[4], const uint32_t *a, const uint32_t *b, int ha
         uint32_t row[6], col[6];
         memcpy(row, lane_of(g * 4 + k).slot, sizeof row);
         memcpy(col, lane_of((2 * t + i % 2) * 4 + k).slot, sizeof col);
-        c[i] += byte_product(row[2 * h + i / 2], col[4 + h]);
+        c[i] += product(row[2 * h + i / 2], col[4 + h]);
       }
   wait_warp();
 }
@@ -255,6 +313,11 @@ static inline void mma_bf16(float c[4], const uint32_t *a, const uint32_t *b)
       c[i] = fmaf(float_of_bf16(row[k / 8 * 2 + i / 2], k % 2), float_of_bf16(col[4 + k / 8], k % 2), c[i]);
     }
   wait_warp();
+}
+
+static inline void mma_u8s8(int c[4], const uint32_t *a, const uint32_t *b)
+{
+  mma_s8(c, a, b, 2, mixed_product);
 }
 
 } // namespace cuda_on_cpu
