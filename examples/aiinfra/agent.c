@@ -221,6 +221,7 @@ int cmd_agent(int argc, char **argv)
       {"threads", 't', CLI_INT, &o.threads, 0, 1024, "N", "compute threads; 0: one for each core"},
       CLI_KV_TYPE(o.kv_type),
       CLI_PACKED,
+      CLI_BF16,
       CLI_DEVICE,
       CLI_RANKS,
       {"quiet", 'q', CLI_FLAG, &o.quiet, 0, 0, NULL, "the answer only"},

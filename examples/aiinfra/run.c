@@ -209,6 +209,7 @@ int cmd_run(int argc, char **argv)
        "what the model thinks, on stderr; a terminal has it anyway"},
       CLI_KV_TYPE(o.kv_type),
       CLI_PACKED,
+      CLI_BF16,
       CLI_DEVICE,
       CLI_RANKS,
       {"stats", 0, CLI_FLAG, &o.stats, 0, 0, NULL, "tell tokens and speed on stderr"},

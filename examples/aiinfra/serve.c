@@ -88,6 +88,7 @@ int cmd_serve(int argc, char **argv)
       {"threads", 't', CLI_INT, &threads, 0, 1024, "N", "compute threads; 0: one for each core"},
       CLI_KV_TYPE(kv_type),
       CLI_PACKED,
+      CLI_BF16,
       CLI_DEVICE,
       CLI_RANKS,
       {0}};
