@@ -21,6 +21,7 @@
 
 #include "kernels/ref/ref.h"
 #include "kernels/x86/x86.h"
+#include "tests/kernels/bf16.h"
 #include "tests/kernels/emulated.h"
 #include "tests/kernels/rates.h"
 #include "tests/support/support.h"
@@ -95,22 +96,6 @@ static fence random_floats(size_t n)
   fence f = fence_new(n * sizeof(float));
   fill(f.data, n);
   return f;
-}
-
-/* The format that rows have in files, and its name. */
-static aii_fmt stored_as(aii_fmt fmt)
-{
-  return fmt == AII_FMT_BF16_PAIRS ? AII_FMT_BF16 : fmt;
-}
-
-static const char *name_of(aii_fmt fmt)
-{
-  return fmt == AII_FMT_BF16_PAIRS ? "BF16 pairs" : aii_fmt_info(fmt)->name;
-}
-
-static bool multiplies(const aii_kernels *k, aii_fmt fmt)
-{
-  return fmt != AII_FMT_BF16_PAIRS || aii_kernels_pair_bf16(k);
 }
 
 /* rows of n elements in a format, from random values; formats that cannot be written get random bytes, whose halves,
@@ -255,19 +240,6 @@ static fence weights_for_product(aii_fmt fmt, fence rows, uint32_t n_rows, size_
                    (char *)f.data + i * panel);
   }
   return f;
-}
-
-static size_t column_bytes(aii_fmt fmt, size_t n)
-{
-  if (fmt == AII_FMT_BF16_PAIRS) return aii_bf16_row_bytes(n);
-  return aii_fmt_takes_q8(fmt) ? aii_q8_row_bytes(n) : n * 4;
-}
-
-static void make_column(const aii_kernels *k, aii_fmt fmt, const float *x, size_t n, void *to)
-{
-  if (fmt == AII_FMT_BF16_PAIRS) k->quant[AII_FMT_BF16](x, n, to);
-  else if (aii_fmt_takes_q8(fmt)) k->quant_q8(x, n, to);
-  else memcpy(to, x, n * 4);
 }
 
 /* Columns as products take them. */
@@ -422,83 +394,6 @@ static void test_products(void **state)
       for (int round = 0; round < 6; round++) product_round(variants[v], (aii_fmt)fmt, 150);
       for (int round = 0; fmt == AII_FMT_BF16_PAIRS && round < 4; round++)
         product_round(variants[v], (aii_fmt)fmt, 600); /* more than a group of them */
-    }
-  }
-}
-
-/* Finite BF16 of all sizes, subnormal ones and zeros of both signs among them. */
-static uint16_t any_bf16(void)
-{
-  const uint16_t bits = (uint16_t)(test_random(&seed) >> 40),
-                 exponent = (uint16_t)below(4) == 0 ? 0 : 60 + (uint16_t)below(134);
-  return (uint16_t)((bits & 0x807f) | exponent << 7);
-}
-
-/* Where sums or what they are made of are subnormal, zero, or beyond the largest float. */
-static void test_pairs_of_all_sizes(void **state)
-{
-  (void)state;
-  enum { N = 45, ROWS = 16, COLS = 13, SUMS = ROWS * COLS };
-  void *work = aligned_alloc(64, AII_PRODUCT_WORK);
-  for (int round = 0; round < 300; round++) {
-    uint16_t rows[ROWS][N];
-    size_t stride, x_stride = aii_bf16_row_bytes(N);
-    float want[SUMS], got[SUMS];
-    for (int i = 0; i < ROWS * N; i++) rows[i / N][i % N] = any_bf16();
-    fence plain = {.data = rows, .bytes = sizeof rows}, x = fence_new(COLS * x_stride);
-    fence w = weights_for_product(AII_FMT_BF16_PAIRS, plain, ROWS, N, &stride);
-    memset(x.data, 0, COLS * x_stride);
-    for (size_t i = 0; i < (size_t)COLS * N; i++) ((uint16_t *)x.data)[i / N * (x_stride / 2) + i % N] = any_bf16();
-    aii_product p = {.w = w.data,
-                     .w_stride = stride,
-                     .n_in = N,
-                     .n_rows = ROWS,
-                     .x = x.data,
-                     .x_stride = x_stride,
-                     .n_cols = COLS,
-                     .y = want,
-                     .y_stride = ROWS,
-                     .work = work};
-    aii_kernels_ref.product[AII_FMT_BF16_PAIRS](&p);
-    for (int i = 0; i < SUMS; i++) assert_true(want[i] == 0 || fabsf(want[i]) >= 0x1p-126f || isnan(want[i]));
-    p.y = got;
-    for (int v = 0; v < n_variants; v++) {
-      if (!multiplies(variants[v], AII_FMT_BF16_PAIRS)) continue;
-      variants[v]->product[AII_FMT_BF16_PAIRS](&p);
-      for (int i = 0; i < SUMS; i++) assert_true(want[i] == got[i] || (isnan(want[i]) && isnan(got[i])));
-    }
-    fence_free(w);
-    fence_free(x);
-  }
-  free(work);
-}
-
-/* Floats of all kinds to BF16: subnormal ones, infinities, and NaN, which stays NaN. */
-static void test_bf16_of_any_float(void **state)
-{
-  (void)state;
-  enum { N = 1000 };
-  static float x[N];
-  static uint16_t want[N], got[N];
-  for (int round = 0; round < 20; round++) {
-    for (int i = 0; i < N; i++) {
-      uint32_t u = (uint32_t)(test_random(&seed) >> 32);
-      if (i % 4 == 0) u |= below(2) == 0 ? 0x7f800000 : 0xff800000;
-      if (i % 5 == 0) u &= 0xffff0000 | (below(2) == 0 ? 0x8000 : 0);
-      memcpy(&x[i], &u, sizeof u);
-    }
-    aii_kernels_ref.quant[AII_FMT_BF16](x, N, want);
-    for (int i = 0; i < N; i++) {
-      uint32_t u = (uint32_t)want[i] << 16;
-      float back;
-      memcpy(&back, &u, sizeof back);
-      double off = fabs((double)back - (double)x[i]), most = fmax(fabs((double)x[i]) * 0x1p-8, 0x1p-134);
-      assert_true(isnan(x[i]) ? isnan(back)
-                              : back == x[i] || off <= most || (isinf(back) && fabsf(x[i]) > 0x1.fep127f));
-    }
-    for (int v = 0; v < n_variants; v++) {
-      variants[v]->quant[AII_FMT_BF16](x, N, got);
-      assert_memory_equal(want, got, sizeof want);
     }
   }
 }
