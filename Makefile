@@ -8,8 +8,8 @@
 #
 # Nothing is listed by hand. A module is a folder of lib/, src/ or kernels/, an example is a file of examples/,
 # a test is a file of tests/: adding one is adding a file. Instruction sets go by file name: *_avx2.c is compiled
-# for AVX2, *_avx512.c for AVX-512, *_avxvnni.c for AVX-VNNI, *_amx.c for AMX besides AVX-512, and only on
-# x86-64.
+# for AVX2, *_avx512.c for AVX-512, *_avxvnni.c for AVX-VNNI, *_bf16.c and *_amx.c for AVX512-BF16 and AMX besides
+# AVX-512, and only on x86-64.
 #
 # Variables worth knowing:
 #   BUILD=dir      where everything goes; separate trees may be built side by side
@@ -90,11 +90,12 @@ CFLAGS ?= $(OPT) -g
 COMMON  = $(CFLAGS) $(WARN) -fPIC -fvisibility=hidden -ffp-contract=off -pthread -MMD -MP \
           $(if $(filter 0,$(DEBUG)),-DNDEBUG) -DAIINFRA_WITH_SERVER=$(WITH_SERVER)
 ISA_AVX2    := -mavx2 -mfma -mf16c -mbmi2
-ISA_AVX512  := $(ISA_AVX2) -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx512bf16
+ISA_AVX512  := $(ISA_AVX2) -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni
 ISA_AVXVNNI := $(ISA_AVX2) -mavxvnni
+ISA_BF16    := $(ISA_AVX512) -mavx512bf16
 ISA_AMX     := $(ISA_AVX512) -mamx-tile -mamx-int8
 isa = $(if $(filter %_avxvnni.c,$1),$(ISA_AVXVNNI))$(if $(filter %_avx512.c,$1),$(ISA_AVX512))$(if \
-      $(filter %_avx2.c,$1),$(ISA_AVX2))$(if $(filter %_amx.c,$1),$(ISA_AMX))
+      $(filter %_avx2.c,$1),$(ISA_AVX2))$(if $(filter %_bf16.c,$1),$(ISA_BF16))$(if $(filter %_amx.c,$1),$(ISA_AMX))
 MAP  := src/aiinfra.map
 DEFS  = $(if $(findstring -fsanitize,$(EXTRA)),,-Wl,-z,defs)
 

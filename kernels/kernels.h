@@ -61,12 +61,15 @@
   X(I64, i64, 27, 1, 8, NULL)                        \
   X(F64, f64, 28, 1, 8, NULL)
 
-/* A format, and its index in the tables below. */
+/* A format, and its index in the tables below. BF16_PAIRS is no format of files: rows of BF16 become its panels where
+ * activations are rounded to BF16, too. */
 #define AII_FMT_ID(NAME, ...) AII_FMT_##NAME,
 typedef enum aii_fmt {
   AII_FORMATS(AII_FMT_ID) AII_FMT_COUNT,
-  AII_FMT_QUANT = AII_FMT_Q4_0 + 1,  /* those before have a fast `quant` */
-  AII_FMT_PACKED = AII_FMT_MXFP4 + 1 /* those before are multiplied in panels */
+  AII_FMT_QUANT = AII_FMT_Q4_0 + 1,   /* those before have a fast `quant` */
+  AII_FMT_PACKED = AII_FMT_MXFP4 + 1, /* those before, and BF16_PAIRS, are multiplied in panels */
+  AII_FMT_BF16_PAIRS = AII_FMT_COUNT,
+  AII_FMT_PRODUCTS /* all that are multiplied */
 } aii_fmt;
 #undef AII_FMT_ID
 
@@ -92,6 +95,7 @@ const aii_fmt_traits *aii_fmt_info(aii_fmt fmt);
 
 /* Bytes of a row of n elements; n is a multiple of the format's block. */
 size_t aii_fmt_row_bytes(aii_fmt fmt, size_t n);
+bool aii_fmt_in_panels(aii_fmt fmt);
 /* Products with this format take q8 rows, not float rows. */
 bool aii_fmt_takes_q8(aii_fmt fmt);
 
@@ -101,6 +105,11 @@ bool aii_fmt_takes_q8(aii_fmt fmt);
  * products take zero points off. What lies beyond n is zero. Rows must be aligned to 4 bytes; aii_q8_row_bytes() is a
  * multiple of 64. */
 size_t aii_q8_row_bytes(size_t n);
+
+/* Activations for BF16_PAIRS ("BF16 row"): as quant[AII_FMT_BF16] makes them; what lies beyond n, as far as another
+ * element, is zero. Rows are aligned to 4 bytes; aii_bf16_row_bytes() is an odd multiple of 64, so that columns do not
+ * meet in the same few lines of a cache. */
+size_t aii_bf16_row_bytes(size_t n);
 
 /* Weights are multiplied in panels: 16 rows, repacked so that a vector register holds one element, or four, of each
  * row. kernels/panel.h has the layout. The last panel of a matrix is filled up with rows of zeros. */
@@ -119,7 +128,11 @@ void aii_panel_pack(aii_fmt fmt, const void *rows, size_t stride, uint32_t n_row
  *   Q4_1 Q5_1:                    sum = fma((float)(sum of q * xq), d * dx, sum), sum = fma(m, s, sum)
  *   Q4_K Q5_K:                    the same with d * scale for d and -(dmin * min) for m
  *   Q6_K:                         t = (float)(sum of q * xq) * (d * scale) of the first 16 of them, t = fma(the same of the
- *                                 last 16, t), sum = fma(t, dx, sum) */
+ *                                 last 16, t), sum = fma(t, dx, sum)
+ * BF16_PAIRS takes BF16 rows. Its sum has no runs, and goes over pairs of elements, the second one first:
+ *   sum = fma(w[k + 1], x[k + 1], sum), sum = fma(w[k], x[k], sum)    for k = 0, 2, 4, ...
+ * where all that is subnormal counts as zero of its sign: w, x, sum, and what fma gives. So vdpbf16ps works by Intel's
+ * manual, and so it does on AMD's Zen 4, where it was compared; on a CPU that rounds otherwise, bits would be its own. */
 typedef struct aii_product {
   const void *w;   /* panels, one behind the other; rows, of a format that is not packed */
   size_t w_stride; /* bytes of a panel, or from row to row */
@@ -182,7 +195,7 @@ typedef struct aii_kernels {
   void (*quant_q8)(const float *x, size_t n, void *q8_row);
 
   /* ---- products ---- */
-  void (*product[AII_FMT_COUNT])(const aii_product *p);
+  void (*product[AII_FMT_PRODUCTS])(const aii_product *p); /* BF16_PAIRS: see aii_kernels_pair_bf16() */
 
   /* ---- norms and elements; out may be an input ---- */
   /* out = (x * (1 / sqrt(sum x^2 / n + eps))) * w; w NULL: not multiplied */
@@ -245,6 +258,8 @@ typedef struct aii_kernels {
 
 /* The kernels of an aiinfra_isa (0: the best of this CPU). NULL when the CPU, the system or the build lacks it. */
 const aii_kernels *aii_kernels_get(int32_t isa);
+/* Whether k has products with BF16_PAIRS, and this CPU their instruction (the reference needs none). */
+bool aii_kernels_pair_bf16(const aii_kernels *k);
 
 extern const aii_kernels aii_kernels_ref;
 

@@ -5,6 +5,7 @@
 
 size_t aii_panel_bytes(aii_fmt f, size_t n)
 {
+  if (f == AII_FMT_BF16_PAIRS) return (n + 1) / 2 * 2 * AII_PANEL * sizeof(uint16_t);
   if ((unsigned)f >= AII_FMT_PACKED) return 0;
   if (!aii_fmt_takes_q8(f)) return AII_PANEL * n * aii_fmt_info(f)->block_bytes;
   size_t blocks = n / AII_QBLOCK;
@@ -159,11 +160,27 @@ static void place_span(const void *rows, size_t stride, uint32_t n_rows, size_t 
   }
 }
 
+/* Pairs of BF16 move as F32 would. */
+static void pack_pairs(const void *rows, size_t stride, uint32_t n_rows, size_t n, void *panel)
+{
+  const size_t pairs = n / 2, last = pairs * 2 * sizeof(uint16_t);
+  for (size_t k = 0; k < pairs; k += SPAN)
+    place_span(rows, stride, n_rows, 4, k, pairs - k < SPAN ? pairs - k : SPAN, panel);
+  if (n % 2 == 0) return;
+  unsigned char *to = (unsigned char *)panel + AII_PANEL * last;
+  memset(to, 0, AII_PANEL * 4);
+  for (uint32_t r = 0; r < n_rows; r++) memcpy(to + 4 * r, (const unsigned char *)rows + r * stride + last, 2);
+}
+
 void aii_panel_pack(aii_fmt f, const void *rows, size_t stride, uint32_t n_rows, size_t n, void *panel)
 {
   if (n_rows < AII_PANEL) memset(panel, 0, aii_panel_bytes(f, n));
   if (aii_fmt_takes_q8(f)) {
     pack_blocks(f, rows, stride, n_rows, n, panel);
+    return;
+  }
+  if (f == AII_FMT_BF16_PAIRS) {
+    pack_pairs(rows, stride, n_rows, n, panel);
     return;
   }
   size_t size = aii_fmt_info(f)->block_bytes;

@@ -2,6 +2,8 @@
  *
  * Floats: element k of all 16 rows, then element k + 1: [n][16] of F32, F16 or BF16.
  *
+ * BF16_PAIRS: elements 2k and 2k + 1 of a row side by side, for all 16 rows: [(n + 1) / 2][16][2]. An odd n has a zero more.
+ *
  * Quantised formats: blocks of 32 elements. A block holds the codes of the 16 rows, unsigned (those of Q8_0 count 128
  * more than they mean), in groups of four elements; byte 4 * row + i of a group's 64 bytes is element 4 * group + i of the row:
  *

@@ -222,6 +222,7 @@ int cmd_agent(int argc, char **argv)
       CLI_KV_TYPE(o.kv_type),
       CLI_KV_SIZES,
       CLI_PACKED,
+      CLI_BF16,
       CLI_DEVICE,
       CLI_RANKS,
       {"quiet", 'q', CLI_FLAG, &o.quiet, 0, 0, NULL, "the answer only"},

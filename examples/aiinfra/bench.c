@@ -289,6 +289,7 @@ int cmd_bench(int argc, char **argv)
        "instructions to use: ref, avx2, avxvnni, avx512, amx; without it: the best"},
       CLI_KV_TYPE(kv_type),
       CLI_PACKED,
+      CLI_BF16,
       CLI_DEVICE,
       CLI_RANKS,
       {"rounds", 'r', CLI_INT, &rounds, 1, 1000, "N", "rounds to take the mean of (3)"},

@@ -171,6 +171,7 @@ static void log_line(void *user, aiinfra_log_level level, const char *message)
 }
 
 const char *cli_packed;
+bool cli_bf16_activations;
 int32_t cli_isa;
 int64_t cli_kv_mib, cli_kv_spill_mib;
 const char *cli_kv_spill_dir, *cli_kv_file;
@@ -242,6 +243,7 @@ int cli_model_open(const char *path, int64_t threads, cli_engine *e)
   if (code != CLI_OK) return code;
   opts.progress = show_loading;
   opts.packed_path = cli_packed;
+  opts.bf16_activations = cli_bf16_activations;
   if (aiinfra_model_open(e->runtime, path, &opts, &e->model, &err) != AIINFRA_OK) {
     code = cli_error(path, &err);
     cli_engine_close(e);

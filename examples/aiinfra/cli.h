@@ -77,6 +77,13 @@ typedef struct cli_engine {
     "packed", 0, CLI_MAYBE, &cli_packed, 0, 0, "[=FILE]", "keep packed weights: the next start is faster" \
   }
 extern const char *cli_packed;
+/* The same commands: whether activations may be rounded. */
+#define CLI_BF16                                                        \
+  {                                                                     \
+    "bf16-activations", 0, CLI_FLAG, &cli_bf16_activations, 0, 0, NULL, \
+        "round activations to BF16 for BF16 weights, if that is faster" \
+  }
+extern bool cli_bf16_activations;
 /* The same commands: where the model computes. */
 #define CLI_DEVICE                                                                                                \
   {                                                                                                               \

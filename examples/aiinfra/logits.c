@@ -137,6 +137,7 @@ int cmd_logits(int argc, char **argv)
       {"json", 0, CLI_FLAG, &o.as_json, 0, 0, NULL, "an array with an object for each position"},
       {"threads", 't', CLI_INT, &o.threads, 0, 1024, "N", "compute threads; 0: one for each core"},
       CLI_PACKED,
+      CLI_BF16,
       CLI_DEVICE,
       CLI_RANKS,
       {0}};

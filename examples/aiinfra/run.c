@@ -210,6 +210,7 @@ int cmd_run(int argc, char **argv)
       CLI_KV_TYPE(o.kv_type),
       CLI_KV_SIZES,
       CLI_PACKED,
+      CLI_BF16,
       CLI_DEVICE,
       CLI_RANKS,
       {"stats", 0, CLI_FLAG, &o.stats, 0, 0, NULL, "tell tokens and speed on stderr"},

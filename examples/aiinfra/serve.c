@@ -89,6 +89,7 @@ int cmd_serve(int argc, char **argv)
       CLI_KV_TYPE(kv_type),
       CLI_KV_SIZES,
       CLI_PACKED,
+      CLI_BF16,
       CLI_DEVICE,
       CLI_RANKS,
       {0}};

@@ -87,10 +87,12 @@ static int read_text(windows *w, const char *path, const char *const *model_path
 static int open_models(windows *w, const char *const *paths, aiinfra_model_info *info)
 {
   aiinfra_error err;
+  aiinfra_model_opts opts = AIINFRA_MODEL_OPTS_INIT;
   int code = cli_runtime_open(w->o->threads, &w->runtime);
   for (int m = 0; m < w->n_models && code == CLI_OK; m++) {
     info[m].struct_size = sizeof info[m];
-    if (aiinfra_model_open(w->runtime, paths[m], NULL, &w->models[m], &err) != AIINFRA_OK ||
+    opts.bf16_activations = m == 0 && cli_bf16_activations; /* a parent is exact */
+    if (aiinfra_model_open(w->runtime, paths[m], &opts, &w->models[m], &err) != AIINFRA_OK ||
         aiinfra_model_get_info(w->models[m], &info[m], &err) != AIINFRA_OK)
       code = cli_error(paths[m], &err);
     else if (info[m].n_vocab != info[0].n_vocab)

@@ -29,7 +29,7 @@ typedef struct window_options {
        0,                                                                                                         \
        NULL,                                                                                                      \
        "score all tokens of a window but its first one; the text is taken as it is"},                             \
-      CLI_KV_TYPE((o)->kv_type),                                                                                  \
+      CLI_KV_TYPE((o)->kv_type), CLI_BF16,                                                                        \
       {"special", 0, CLI_FLAG, &(o)->special, 0, 0, NULL, "names of control tokens in FILE become these tokens"}, \
   {                                                                                                               \
     "json", 0, CLI_FLAG, &(o)->as_json, 0, 0, NULL, "one JSON object"                                             \

@@ -27,10 +27,14 @@ typedef struct aiinfra_model_opts {
   const char *tokenizer;        /**< file with the tokenizer of a llama2.c checkpoint; NULL: looked for beside it */
   const char *packed_path;      /**< file that keeps the weights as the device computes with them, written if it is missing
                                      or out of date; "": the model's path with ".packed"; NULL: none */
+  int32_t bf16_activations;     /**< 1: activations are rounded to BF16 before they are multiplied with BF16 weights, where
+                                     the device has an instruction for it (AVX512-BF16, CUDA's tensor cores): prompts are
+                                     read faster; without one, nothing changes. 0: nothing is rounded */
+  uint32_t reserved;            /**< must be 0 */
 } aiinfra_model_opts;
 
 /** Initialiser of aiinfra_model_opts. */
-#define AIINFRA_MODEL_OPTS_INIT {sizeof(aiinfra_model_opts), NULL, NULL, 0, 0, NULL, NULL, NULL}
+#define AIINFRA_MODEL_OPTS_INIT {sizeof(aiinfra_model_opts), NULL, NULL, 0, 0, NULL, NULL, NULL, 0, 0}
 
 /** The sizes of a model. */
 typedef struct aiinfra_model_info {

@@ -1,4 +1,6 @@
 /* kernels/ref/product.c - products of weights in panels, or in rows that are decoded, by their definition. */
+#include <float.h>
+
 #include "kernels/panel.h"
 #include "kernels/ref/decode.h"
 
@@ -99,6 +101,37 @@ static void packed_product(aii_fmt f, const aii_product *p)
               : float_dot(f, panel + row * aii_fmt_info(f)->block_bytes, AII_PANEL, column(p, c), p->n_in));
   }
 }
+
+/* ---- pairs of BF16 ---- */
+
+static float flush(float v)
+{
+  return fabsf(v) < FLT_MIN ? copysignf(0, v) : v;
+}
+
+static float add_product(float sum, const unsigned char *w, const unsigned char *x)
+{
+  float a = flush(aii_bf16_to_f32(aii_load_u16(w))), b = flush(aii_bf16_to_f32(aii_load_u16(x)));
+  return flush(fmaf(a, b, sum));
+}
+
+void aii_ref_product_bf16_pairs(const aii_product *p)
+{
+  for (uint32_t r = 0; r < p->n_rows; r++) {
+    const unsigned char *panel = (const unsigned char *)p->w + r / AII_PANEL * p->w_stride + 4 * (r % AII_PANEL);
+    for (uint32_t c = 0; c < p->n_cols; c++) {
+      const unsigned char *w = panel, *x = column(p, c);
+      float sum = 0;
+      for (size_t k = 0; k < p->n_in; k += 2, w += 4 * AII_PANEL, x += 4) {
+        sum = add_product(sum, w + 2, x + 2);
+        sum = add_product(sum, w, x);
+      }
+      put(p, r, c, sum);
+    }
+  }
+}
+
+/* ---- by format ---- */
 
 /* Runs of a row are decoded one after the other; every block is a divisor, or four times, a run. */
 static void decoded_product(void (*decode)(const void *row, size_t n, float *out), aii_fmt f, const aii_product *p)

@@ -73,6 +73,7 @@ void aii_ref_quant_q4_0(const float *x, size_t n, void *row);
 void aii_ref_quant_q8(const float *x, size_t n, void *q8_row);
 #define AII_DECLARE(NAME, name, ...) void aii_ref_product_##name(const aii_product *p);
 AII_FORMATS(AII_DECLARE)
+AII_DECLARE(BF16_PAIRS, bf16_pairs)
 #undef AII_DECLARE
 #define AII_REF_PRODUCT(NAME, name, ...) aii_ref_product_##name,
 void aii_ref_rms_norm(const float *x, const float *w, uint32_t n, float eps, float *out);

@@ -8,7 +8,7 @@ const aii_kernels aii_kernels_ref = {
                 aii_ref_dequant_q4_0, AII_DECODERS},
     .quant = {aii_ref_quant_f32, aii_ref_quant_f16, aii_ref_quant_bf16, aii_ref_quant_q8_0, aii_ref_quant_q4_0},
     .quant_q8 = aii_ref_quant_q8,
-    .product = {AII_FORMATS(AII_REF_PRODUCT)},
+    .product = {AII_FORMATS(AII_REF_PRODUCT) aii_ref_product_bf16_pairs},
     .rms_norm = aii_ref_rms_norm,
     .layer_norm = aii_ref_layer_norm,
     .add = aii_ref_add,

@@ -32,6 +32,7 @@
 #define CPU7D_AMX_INT8 (1u << 25)
 /* cpuid leaf 7, subleaf 1, eax */
 #define CPU71_AVX_VNNI (1u << 4)
+#define CPU71_AVX512_BF16 (1u << 5)
 /* xcr0: SSE and AVX state; opmask, upper halves and upper registers of AVX-512; configuration and data of AMX */
 #define XCR0_AVX 0x6u
 #define XCR0_AVX512 0xe6u
@@ -93,6 +94,14 @@ bool aii_x86_has(int32_t isa)
 {
   if (isa < AIINFRA_ISA_REF || isa > AIINFRA_ISA_AMX || (isas() >> isa & 1) == 0) return false;
   return isa != AIINFRA_ISA_AMX || amx_granted();
+}
+
+bool aii_x86_has_bf16(void)
+{
+  uint32_t a, b, c, d;
+  if (!aii_x86_has(AIINFRA_ISA_AVX512)) return false;
+  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || a < 1) return false;
+  return __get_cpuid_count(7, 1, &a, &b, &c, &d) && has(a, CPU71_AVX512_BF16);
 }
 
 int32_t aii_x86_isa(void)

@@ -80,6 +80,21 @@ AII_INLINE void v16_store_f16(void *p, v16 v)
   _mm_storeu_si128(h + 1, _mm256_cvtps_ph(v.hi, _MM_FROUND_TO_NEAREST_INT));
 }
 
+/* To nearest, ties to even, in the lower half of each word; a NaN stays one. */
+AII_INLINE __m256i lanes_to_bf16(__m256 f)
+{
+  const __m256i u = _mm256_castps_si256(f), odd = _mm256_and_si256(_mm256_srli_epi32(u, 16), _mm256_set1_epi32(1));
+  const __m256i r = _mm256_add_epi32(u, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+  const __m256i quiet = _mm256_or_si256(u, _mm256_set1_epi32(0x400000));
+  return _mm256_srli_epi32(_mm256_blendv_epi8(r, quiet, _mm256_castps_si256(_mm256_cmp_ps(f, f, _CMP_UNORD_Q))), 16);
+}
+
+AII_INLINE void v16_store_bf16(void *p, v16 v)
+{
+  const __m256i both = _mm256_packus_epi32(lanes_to_bf16(v.lo), lanes_to_bf16(v.hi));
+  _mm256_storeu_si256(p, _mm256_permute4x64_epi64(both, 0xd8));
+}
+
 /* Sixteen int8 as floats. */
 AII_INLINE v16 v16_from_i8(__m128i q)
 {

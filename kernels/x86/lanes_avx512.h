@@ -66,6 +66,14 @@ AII_INLINE void v16_store_f16(void *p, v16 v)
   _mm256_storeu_si256(p, _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
 }
 
+AII_INLINE void v16_store_bf16(void *p, v16 v)
+{
+  const __m512i u = _mm512_castps_si512(v), odd = _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
+  __m512i r = _mm512_add_epi32(u, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+  r = _mm512_mask_mov_epi32(r, _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q), _mm512_or_si512(u, _mm512_set1_epi32(0x400000)));
+  _mm256_storeu_si256(p, _mm512_cvtepi32_epi16(_mm512_srli_epi32(r, 16)));
+}
+
 AII_INLINE v16 v16_from_i8(__m128i q)
 {
   return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(q));

@@ -51,6 +51,14 @@ static void quant_f16(const float *x, size_t n, void *row)
   aii_ref_quant_f16(x + i, n - i, p + 2 * i);
 }
 
+static void quant_bf16(const float *x, size_t n, void *row)
+{
+  unsigned char *p = row;
+  size_t i = 0;
+  for (; i + AII_LANES <= n; i += AII_LANES) v16_store_bf16(p + 2 * i, v16_load(x + i));
+  aii_ref_quant_bf16(x + i, n - i, p + 2 * i);
+}
+
 /* The sum of 16 int8. */
 AII_INLINE int lanes_sum_i8(const int8_t *q)
 {

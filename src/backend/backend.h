@@ -69,7 +69,7 @@ typedef struct aii_weight {
   uint32_t n_in, n_out; /* n_out rows of n_in elements; a vector has n_out 1 */
   uint32_t n_mats;      /* matrices (or vectors) of that shape, one behind the other: experts; 0 is 1 */
   bool lookup;          /* rows are only looked up, never multiplied */
-  bool bf16_x;          /* of type BF16: activations may be rounded to BF16 before they are multiplied with it */
+  bool bf16_x;          /* a matrix of type BF16: activations are rounded to BF16 before they are multiplied with it */
   const void *source;   /* rows as in the file, host memory */
   void *device;         /* the backend's own form: packed or on the device; on the CPU may be NULL: use source */
   size_t device_bytes;
@@ -219,6 +219,9 @@ typedef struct aii_backend_ops {
   uint32_t packed_layout; /* another number when the form changes */
   size_t (*packed_bytes)(const aii_weight *w);
   aiinfra_status (*adopt)(aii_backend *be, aii_weight *w, const void *packed, aiinfra_error *err);
+  /* Whether aii_weight.bf16_x may be set: the device has an instruction that makes it worth while. NULL: it may, and does
+   * nothing where there is none. */
+  bool (*takes_bf16_x)(const aii_backend *be);
   aiinfra_status (*to_host)(aii_backend *be, void *host, const void *device, size_t bytes, aiinfra_error *err);
   aiinfra_status (*copy_block)(aii_backend *be, const aii_kv_view *kv, uint32_t from, uint32_t to, aiinfra_error *err);
   /* Queued: the block's bytes to host memory, or from there. */

@@ -87,6 +87,8 @@ static aiinfra_status check_weight(const aii_weight *w, aiinfra_error *err)
   if (w->n_in % t->block != 0)
     return aii_fail(err, AIINFRA_EFORMAT, "a row of %u elements is no whole number of %s blocks of %u", w->n_in,
                     t->name, t->block);
+  if (w->bf16_x && (w->type != AII_BF16 || w->n_out == 1 || w->lookup))
+    return aii_fail(err, AIINFRA_EINVAL, "BF16 activations for what is no matrix of BF16");
   return AIINFRA_OK;
 }
 
@@ -163,23 +165,25 @@ static aiinfra_status cpu_upload(aii_backend *be, aii_weight *w, aiinfra_error *
   aii_cpu *cpu = aii_cpu_of(be);
   aiinfra_status rc = check_weight(w, err);
   if (rc != AIINFRA_OK) return rc;
-  aii_fmt fmt = aii_cpu_fmt(w->type);
+  aii_fmt fmt = aii_cpu_fmt_of(w);
+  if (w->bf16_x && !aii_kernels_pair_bf16(cpu->k))
+    return aii_fail(err, AIINFRA_ENOTSUP, "%s has no products of BF16 with BF16", cpu->k->name);
   bool odd = fmt == AII_FMT_F32 && (uintptr_t)w->source % _Alignof(float) != 0;
   bool rows = w->n_out == 1 || w->lookup;
-  if (rows || fmt >= AII_FMT_PACKED) w->device = NULL;
+  if (rows || !aii_fmt_in_panels(fmt)) w->device = NULL;
   w->device_bytes = 0;
   w->adopted = false;
   if (rows) return odd || (w->n_out == 1 && fmt != AII_FMT_F32) ? upload_rows(cpu, w, fmt, err) : rc;
   rc = reserve_scratch(cpu, w, err);
-  return rc == AIINFRA_OK && fmt < AII_FMT_PACKED ? upload_panels(cpu, w, fmt, err) : rc;
+  return rc == AIINFRA_OK && aii_fmt_in_panels(fmt) ? upload_panels(cpu, w, fmt, err) : rc;
 }
 
 static size_t cpu_packed_bytes(const aii_weight *w)
 {
   size_t panels;
   if (check_weight(w, NULL) != AIINFRA_OK || w->n_out == 1 || w->lookup) return 0;
-  aii_fmt fmt = aii_cpu_fmt(w->type);
-  return fmt < AII_FMT_PACKED ? bytes_in_panels(w, fmt, &panels) : 0;
+  aii_fmt fmt = aii_cpu_fmt_of(w);
+  return aii_fmt_in_panels(fmt) ? bytes_in_panels(w, fmt, &panels) : 0;
 }
 
 static aiinfra_status cpu_adopt(aii_backend *be, aii_weight *w, const void *packed, aiinfra_error *err)
@@ -190,6 +194,11 @@ static aiinfra_status cpu_adopt(aii_backend *be, aii_weight *w, const void *pack
   w->device_bytes = cpu_packed_bytes(w);
   w->adopted = true;
   return AIINFRA_OK;
+}
+
+static bool cpu_takes_bf16_x(const aii_backend *be)
+{
+  return aii_kernels_pair_bf16(AII_CONTAINER(be, const aii_cpu, base)->k);
 }
 
 static void cpu_unload(aii_backend *be, aii_weight *w)
@@ -316,6 +325,7 @@ static const aii_backend_ops cpu_ops = {
     .packed_layout = AII_PANEL_LAYOUT,
     .packed_bytes = cpu_packed_bytes,
     .adopt = cpu_adopt,
+    .takes_bf16_x = cpu_takes_bf16_x,
     .to_host = cpu_to_host,
     .copy_block = cpu_copy_block,
     .swap_block = cpu_swap_block,

@@ -57,6 +57,7 @@ void aii_cpu_for(aii_cpu *cpu, size_t n, size_t grain, bool alone, aii_range_fn 
 /* A weight is a vector (n_out 1: float rows, in place or its device form), a table to look rows up in, or a matrix: in
  * panels (its device form) where its format has them, else as it is in the file. */
 aii_fmt aii_cpu_fmt(aii_dtype type);
+aii_fmt aii_cpu_fmt_of(const aii_weight *w);         /* as products take it */
 const float *aii_cpu_vector_of(const aii_weight *w); /* NULL for NULL */
 
 /* Fills in w, w_stride, n_in, n_rows of a product with matrix `mat` of w. */
@@ -65,8 +66,12 @@ aii_product aii_cpu_product_of(const aii_weight *w, size_t mat);
 size_t aii_cpu_mat_bytes(const aii_weight *w);
 /* Scratch that any product with w may need; 0: none. */
 size_t aii_cpu_matmul_scratch(const aii_weight *w);
-/* Bytes of a row of activations as products with w take it. */
-size_t aii_cpu_x_bytes(const aii_weight *w);
+/* Activations as products take them. */
+typedef enum aii_cpu_form { AII_CPU_FLOATS, AII_CPU_Q8, AII_CPU_BF16, AII_CPU_FORMS } aii_cpu_form;
+aii_cpu_form aii_cpu_form_of(aii_fmt fmt);
+size_t aii_cpu_x_bytes(aii_cpu_form form, size_t n); /* of a row of n of them */
+/* n floats to a row of a form other than floats. */
+void aii_cpu_make_x(const aii_kernels *k, aii_cpu_form form, const float *x, size_t n, void *row);
 /* Of so many panels, those that a thread takes at a time. */
 size_t aii_cpu_grain(const aii_cpu *cpu, size_t panels);
 /* y[i] = w . x[i] (+ bias) (+ y[i]) for a weight that is one row */

@@ -113,9 +113,10 @@ typedef struct experts_job {
   const aii_kernels *k;
   const aii_weight *w;
   aii_fmt fmt;
+  aii_cpu_form form;
   const float *bias, *x;
   float *y;
-  char *q8;   /* NULL: floats are multiplied as they are */
+  char *made; /* rows of x in this form; NULL: floats are multiplied as they are */
   char *work; /* AII_PRODUCT_WORK a thread */
   size_t x_bytes, grain, n_ranges;
   uint32_t repeat;
@@ -125,18 +126,18 @@ typedef struct experts_job {
   uint32_t *experts; /* [n_active] */
 } experts_job;
 
-static void quantise_range(void *arg, uint32_t worker, size_t first, size_t end)
+static void make_range(void *arg, uint32_t worker, size_t first, size_t end)
 {
   const experts_job *job = arg;
   (void)worker;
   for (size_t r = first; r < end; r++)
-    job->k->quant_q8(job->x + r * job->w->n_in, job->w->n_in, job->q8 + r * job->x_bytes);
+    aii_cpu_make_x(job->k, job->form, job->x + r * job->w->n_in, job->w->n_in, job->made + r * job->x_bytes);
 }
 
 static void multiply_range(void *arg, uint32_t worker, size_t first, size_t end)
 {
   const experts_job *job = arg;
-  size_t n_out = job->w->n_out, step = job->fmt < AII_FMT_PACKED ? 1 : AII_PANEL;
+  size_t n_out = job->w->n_out, step = aii_fmt_in_panels(job->fmt) ? 1 : AII_PANEL;
   for (size_t i = first; i < end; i++) {
     size_t active = i / job->n_ranges, panel = i % job->n_ranges * job->grain, row = panel * AII_PANEL;
     size_t expert = job->experts[active];
@@ -144,7 +145,7 @@ static void multiply_range(void *arg, uint32_t worker, size_t first, size_t end)
     aii_product p = aii_cpu_product_of(job->w, expert);
     p.w = (const char *)p.w + panel * step * p.w_stride;
     p.n_rows = (uint32_t)AII_MIN(job->grain * AII_PANEL, n_out - row);
-    p.x = job->q8 != NULL ? (const void *)job->q8 : job->x;
+    p.x = job->made != NULL ? (const void *)job->made : job->x;
     p.x_stride = job->x_bytes;
     p.x_index = job->sources + pair;
     p.n_cols = job->begin[active + 1] - pair;
@@ -201,7 +202,8 @@ void aii_cpu_matmul_ids(aii_backend *be, const aii_weight *w, const aii_weight *
                         const float *x, uint32_t repeat, uint32_t n, float *y)
 {
   aii_cpu *cpu = aii_cpu_of(be);
-  aii_fmt fmt = aii_cpu_fmt(w->type);
+  aii_fmt fmt = aii_cpu_fmt_of(w);
+  aii_cpu_form form = aii_cpu_form_of(fmt);
   uint32_t n_experts = AII_MAX(w->n_mats, 1u), n_x = (n - 1) / repeat + 1;
   for (uint32_t i = 0; i < n; i++) {
     if (expert_of(ids, i, n_experts) >= n_experts) {
@@ -213,8 +215,8 @@ void aii_cpu_matmul_ids(aii_backend *be, const aii_weight *w, const aii_weight *
     dot_ids(cpu, w, aii_cpu_vector_of(bias), ids, x, repeat, n, y);
     return;
   }
-  bool q8 = aii_fmt_takes_q8(fmt);
-  size_t rows = q8 ? n_x * aii_cpu_x_bytes(w) : 0;
+  bool makes = form != AII_CPU_FLOATS;
+  size_t x_bytes = aii_cpu_x_bytes(form, w->n_in), rows = makes ? n_x * x_bytes : 0;
   size_t numbers = 2 * (size_t)n + 3 * (size_t)n_experts + 1;
   char *scratch = aii_cpu_scratch(cpu, rows + numbers * sizeof(uint32_t));
   if (scratch == NULL) return;
@@ -223,12 +225,13 @@ void aii_cpu_matmul_ids(aii_backend *be, const aii_weight *w, const aii_weight *
   experts_job job = {.k = cpu->k,
                      .w = w,
                      .fmt = fmt,
+                     .form = form,
                      .bias = aii_cpu_vector_of(bias),
                      .x = x,
                      .y = y,
-                     .q8 = q8 ? scratch : NULL,
+                     .made = makes ? scratch : NULL,
                      .work = cpu->work,
-                     .x_bytes = aii_cpu_x_bytes(w),
+                     .x_bytes = x_bytes,
                      .grain = aii_cpu_grain(cpu, panels),
                      .repeat = repeat,
                      .pairs = lists,
@@ -238,7 +241,7 @@ void aii_cpu_matmul_ids(aii_backend *be, const aii_weight *w, const aii_weight *
   job.n_ranges = (panels - 1) / job.grain + 1;
   uint32_t active = sort_pairs(&job, ids, n, n_experts, lists + 2 * (size_t)n + 2 * (size_t)n_experts + 1);
   bool alone = (uint64_t)n * w->n_in * w->n_out < ALONE_PRODUCTS;
-  if (q8) aii_cpu_for(cpu, n_x, 4, alone || n_x < 8, quantise_range, &job);
+  if (makes) aii_cpu_for(cpu, n_x, 4, alone || n_x < 8, make_range, &job);
   aii_cpu_for(cpu, active * job.n_ranges, 1, alone, multiply_range, &job);
 }
 

@@ -28,6 +28,11 @@ aii_fmt aii_cpu_fmt(aii_dtype type)
   return AII_FMT_COUNT;
 }
 
+aii_fmt aii_cpu_fmt_of(const aii_weight *w)
+{
+  return w->bf16_x ? AII_FMT_BF16_PAIRS : aii_cpu_fmt(w->type);
+}
+
 enum { LINE = 64 };
 
 /* Bytes of a layer's keys or values; 0: none, or no whole number of blocks, or too many. */

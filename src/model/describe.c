@@ -158,9 +158,10 @@ void aii_model_describe(const aiinfra_model *m, aii_buf *out)
               m->gguf->version, (unsigned long long)aii_gguf_file_bytes(m->gguf));
   aii_buf_json(out, arch.p, arch.n);
   aii_buf_fmt(out,
-              ",\"architecture_runs\":%s,\"vocab_only\":%s,\"n_params\":%llu,\"weight_bytes\":%llu,\"max_context\":%u",
+              ",\"architecture_runs\":%s,\"vocab_only\":%s,\"n_params\":%llu,\"weight_bytes\":%llu,\"max_context\":%u"
+              ",\"bf16_activations\":%s",
               m->arch != NULL ? "true" : "false", m->vocab_only ? "true" : "false", (unsigned long long)m->n_params,
-              (unsigned long long)m->weight_bytes, m->max_context);
+              (unsigned long long)m->weight_bytes, m->max_context, m->bf16_x ? "true" : "false");
   add_hparams(out, m);
   add_tokenizer(out, m);
   add_tensors(out, m->gguf);

@@ -8,6 +8,10 @@ static aiinfra_status check_opts(const aiinfra_model_opts *o, aiinfra_error *err
   if (o->vocab_only != 0 && o->vocab_only != 1) {
     return aii_fail(err, AIINFRA_EINVAL, "vocab_only is %d; it must be 0 or 1", o->vocab_only);
   }
+  if (o->bf16_activations != 0 && o->bf16_activations != 1) {
+    return aii_fail(err, AIINFRA_EINVAL, "bf16_activations is %d; it must be 0 or 1", o->bf16_activations);
+  }
+  if (o->reserved != 0) return aii_fail(err, AIINFRA_ENOTSUP, "reserved must be 0");
   return AIINFRA_OK;
 }
 

@@ -1,7 +1,7 @@
 /* packed.c - the file of packed weights: a header, an entry for each weight, and their bytes from a page boundary on.
  *
  * What makes a file right: it has the header and the entries of the plan, so it was made of tensors of these types, shapes
- * and places by a backend of this form; all sums are right; and the model's rows are those that it was made of. The last
+ * and places by a backend of this form, for activations of the same type; all sums are right; and the model's rows are those that it was made of. The last
  * holds when the ids of the model's files (file_map.c) are those of then; else every row is read and compared by its sum.
  * Rows that are made in memory are always compared.
  *
@@ -76,6 +76,7 @@ static aiinfra_status fill(aiinfra_model *m, aii_packed *p, aiinfra_error *err)
     aii_packed_entry *e = &p->entries[n];
     *e = (aii_packed_entry){.type = (uint32_t)w->type, .n_in = w->n_in, .n_out = w->n_out, .bytes = bytes};
     e->n_mats = w->n_mats;
+    e->bf16_x = w->bf16_x;
     find_source(&m->gguf->files, w, e);
     p->weights[n] = w;
     if (!place(p, n++, &end)) return aii_fail(err, AIINFRA_EFORMAT, "more packed bytes than there are addresses");
@@ -149,10 +150,19 @@ static aiinfra_status check_header(const aii_packed *p, const uint8_t *bytes, si
   return AIINFRA_OK;
 }
 
+/* A file of the same model whose weights have other forms: another device, or another choice of activations. */
+static bool other_form(aii_packed_entry a, const aii_packed_entry *b)
+{
+  bool differs = a.bf16_x != b->bf16_x;
+  a.bf16_x = b->bf16_x;
+  return differs && memcmp(&a, b, offsetof(aii_packed_entry, at)) == 0;
+}
+
 static aiinfra_status check_entry(aii_packed *p, size_t i, const uint8_t *bytes, bool trusted, aiinfra_error *err)
 {
   aii_packed_entry e, *want = &p->entries[i];
   memcpy(&e, bytes + sizeof p->header + i * sizeof e, sizeof e);
+  if (other_form(e, want)) return wrong(err, "it was made for activations of another type");
   if (memcmp(&e, want, offsetof(aii_packed_entry, source_sum)) != 0) return wrong(err, "the model is another one");
   if ((!trusted || e.file == UINT32_MAX) && e.source_sum != source_sum(p, i))
     return wrong(err, "the model has changed");

@@ -24,8 +24,8 @@ typedef struct aii_packed_header {
 /* One weight, in the order of aii_tensors_at(). */
 typedef struct aii_packed_entry {
   uint32_t type, n_in, n_out, n_mats;
-  uint32_t file; /* which of the model's files its rows lie in; UINT32_MAX: they are made in memory */
-  uint32_t zero;
+  uint32_t file;       /* which of the model's files its rows lie in; UINT32_MAX: they are made in memory */
+  uint32_t bf16_x;     /* 1: in the form for activations of BF16 */
   uint64_t source_at;  /* in that file */
   uint64_t at, bytes;  /* in the packed file; `at` is a multiple of 64 */
   uint64_t source_sum; /* of its rows */

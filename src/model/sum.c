@@ -73,8 +73,8 @@ uint64_t aii_model_sum(aiinfra_model *m)
     if (m->rope[i].inv_freq != NULL)
       sum = aii_hash64(m->rope[i].inv_freq, m->hp.n_rot / 2 * sizeof m->rope[i].inv_freq[0], sum);
   for (const aii_weight *w; (w = aii_tensors_at(m, &cursor)) != NULL;) {
-    const uint64_t what[] = {(uint64_t)w->type, w->n_in, w->n_out, w->n_mats,
-                             aii_sum_of(m->rt->pool, w->source, aii_weight_bytes(w))};
+    const uint64_t what[] = {(uint64_t)w->type, w->n_in,   w->n_out,
+                             w->n_mats,         w->bf16_x, aii_sum_of(m->rt->pool, w->source, aii_weight_bytes(w))};
     sum = aii_hash64(what, sizeof what, sum);
   }
   return sum;

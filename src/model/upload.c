@@ -1,6 +1,6 @@
 /* upload.c - a model's weights to the backend: those of a packed file are adopted, the others are made there.
  *
- * The happy path is: do they fit? -> is there a packed file that is right? -> weight after weight -> the packed file, when
+ * The happy path is: do they fit? -> which of them meet rounded activations? -> is there a packed file that is right? -> weight after weight -> the packed file, when
  * one is asked for and was missing, out of date, or does not know the model's files as they are now. What goes wrong with
  * that file is told to the log and is no failure: the weights are then packed in memory.
  */
@@ -20,6 +20,18 @@ static aiinfra_status check_fits(const aiinfra_model *m, aiinfra_error *err)
                     (unsigned long long)m->weight_bytes, (unsigned long long)total);
   }
   return AIINFRA_OK;
+}
+
+/* Matrices of BF16, when the caller wants it and the device gains by it. */
+static void choose_activations(aiinfra_model *m, const aiinfra_model_opts *opts)
+{
+  const aii_backend *be = m->rt->backend;
+  size_t cursor = 0;
+  if (opts->bf16_activations != 1 || (be->ops->takes_bf16_x != NULL && !be->ops->takes_bf16_x(be))) return;
+  for (aii_weight *w; (w = aii_tensors_at(m, &cursor)) != NULL;) {
+    w->bf16_x = w->type == AII_BF16 && w->n_out > 1 && !w->lookup;
+    m->bf16_x |= w->bf16_x;
+  }
 }
 
 static aiinfra_status no_room(const aiinfra_model *m, const aii_weight *w, aiinfra_status rc, aiinfra_error *err)
@@ -144,6 +156,7 @@ static void write_packed(aiinfra_model *m, const char *path)
 aiinfra_status aii_model_upload(aiinfra_model *m, const aiinfra_model_opts *opts, aiinfra_error *err)
 {
   aiinfra_status rc = check_fits(m, err);
+  if (rc == AIINFRA_OK) choose_activations(m, opts);
   bool keeps = opts->packed_path != NULL && !aii_is_split(m);
   if (rc == AIINFRA_OK && keeps) rc = aii_packed_plan(m, &m->packed, err);
   if (rc != AIINFRA_OK) return rc;

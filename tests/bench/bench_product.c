@@ -4,6 +4,8 @@
  * the same runs. 512 rows, as of a prompt, take two of the matrices as gate and up, and one as down: billions of products
  * of two numbers a second. The best of the runs counts.
  *
+ * BF16-rounded: BF16 weights with activations that are rounded to BF16, where the CPU has the instruction.
+ *
  * Arguments name what is measured, any of the types below, avx2 avxvnni avx512 amx, 1 2 (threads), rows prompt; none: all.
  */
 #include <stdio.h>
@@ -18,8 +20,9 @@ enum { NARROW = 2048, BROAD = 8192, PROMPT = 512, RUNS = 5, MAX_MATRICES = 96, M
 #define READ_BYTES ((size_t)640 << 20) /* at least: more than a last-level cache */
 #define PANEL_BYTES (READ_BYTES + ((size_t)2 * NARROW * BROAD * sizeof(float)))
 
-static const char *const type_names[] = {"Q4_0", "Q8_0", "Q4_K", "Q6_K", "BF16", "F16"};
-static const aii_dtype types[] = {AII_Q4_0, AII_Q8_0, AII_Q4_K, AII_Q6_K, AII_BF16, AII_F16};
+static const char *const type_names[] = {"Q4_0", "Q8_0", "Q4_K", "Q6_K", "BF16", "F16", "BF16-rounded"};
+static const aii_dtype types[] = {AII_Q4_0, AII_Q8_0, AII_Q4_K, AII_Q6_K, AII_BF16, AII_F16, AII_BF16};
+enum { ROUNDED = AII_COUNT(types) - 1 };
 static const char *const isa_names[] = {"avx2", "avxvnni", "avx512", "amx"}, *const thread_names[] = {"1", "2"},
                          *const part_names[] = {"rows", "prompt"};
 static const int32_t isas[] = {AIINFRA_ISA_AVX2, AIINFRA_ISA_AVXVNNI, AIINFRA_ISA_AVX512, AIINFRA_ISA_AMX};
@@ -71,11 +74,12 @@ static void *rows_of(aii_dtype type, uint32_t n_in, uint32_t n_out)
 }
 
 /* To memory that the kernel backs with large pages, as a model's. */
-static void upload(aii_backend *be, aii_weight *w, aii_dtype type, uint32_t n_in, uint32_t n_out, const void *source,
+static void upload(aii_backend *be, aii_weight *w, size_t t, uint32_t n_in, uint32_t n_out, const void *source,
                    char *to)
 {
   aiinfra_error err;
-  *w = (aii_weight){.type = type, .n_in = n_in, .n_out = n_out, .source = source, .device = to};
+  *w = (aii_weight){
+      .type = types[t], .n_in = n_in, .n_out = n_out, .bf16_x = t == ROUNDED, .source = source, .device = to};
   if (be->ops->upload(be, w, &err) == AIINFRA_OK) return;
   printf("%s\n", err.message);
   exit(1);
@@ -90,20 +94,20 @@ static float *floats(aii_backend *be, size_t n)
 }
 
 /* What is uploaded is the same for every instruction set and number of threads. */
-static void prepare(bench *b, aii_backend *be, aii_dtype type)
+static void prepare(bench *b, aii_backend *be, size_t t)
 {
-  void *rows = rows_of(type, NARROW, BROAD);
+  void *rows = rows_of(types[t], NARROW, BROAD);
   *b = (bench){.x = floats(be, (size_t)PROMPT * NARROW),
                .y = floats(be, (size_t)PROMPT * BROAD),
                .up = floats(be, (size_t)PROMPT * BROAD)};
   if (be->ops->alloc(be, PANEL_BYTES, &b->panels, NULL) != AIINFRA_OK) exit(1);
   for (; b->bytes < READ_BYTES && b->n < MAX_MATRICES; b->n++) {
-    upload(be, &b->broad[b->n], type, NARROW, BROAD, rows, (char *)b->panels + b->bytes);
+    upload(be, &b->broad[b->n], t, NARROW, BROAD, rows, (char *)b->panels + b->bytes);
     b->bytes += aii_cpu_mat_bytes(&b->broad[b->n]);
   }
   free(rows);
-  rows = rows_of(type, BROAD, NARROW);
-  upload(be, &b->down, type, BROAD, NARROW, rows, (char *)b->panels + b->bytes);
+  rows = rows_of(types[t], BROAD, NARROW);
+  upload(be, &b->down, t, BROAD, NARROW, rows, (char *)b->panels + b->bytes);
   free(rows);
 }
 
@@ -178,18 +182,18 @@ static void measure(const bench *b, uint32_t threads, int32_t isa, best *r)
   aii_pool_free(pool);
 }
 
-static void run(const bench *b, const char *type)
+static void run(const bench *b, size_t type)
 {
   for (size_t s = 0; s < AII_COUNT(isas); s++)
     for (size_t t = 0; t < MAX_THREADS; t++) {
       best r = {0};
-      if (aii_kernels_get(isas[s]) == NULL || !chosen(isa_names, AII_COUNT(isas), isa_names[s]) ||
-          !chosen(thread_names, MAX_THREADS, thread_names[t]))
+      if (aii_kernels_get(isas[s]) == NULL || (type == ROUNDED && !aii_kernels_pair_bf16(aii_kernels_get(isas[s]))) ||
+          !chosen(isa_names, AII_COUNT(isas), isa_names[s]) || !chosen(thread_names, MAX_THREADS, thread_names[t]))
         continue;
       for (int i = 0; i < RUNS; i++) measure(b, (uint32_t)t + 1, isas[s], &r);
       printf("%-4s %-7s %zu threads: a row %5.2f, four %5.2f of %5.2f GB/s; prompt: gate and up %5.1f, down %5.1f "
              "thousand million products/s\n",
-             type, isa_names[s], t + 1, r.one, r.four, r.memory, r.gated, r.down);
+             type_names[type], isa_names[s], t + 1, r.one, r.four, r.memory, r.gated, r.down);
     }
 }
 
@@ -204,9 +208,11 @@ int main(int argc, char **argv)
     aiinfra_error err;
     if (!chosen(type_names, AII_COUNT(types), type_names[t])) continue;
     if (aii_cpu_backend_create(&mem, NULL, 0, &be, &err) != AIINFRA_OK) return 1;
-    prepare(&b, be, types[t]);
-    run(&b, type_names[t]);
-    dispose(&b, be);
+    if (t != ROUNDED || be->ops->takes_bf16_x(be)) {
+      prepare(&b, be, t);
+      run(&b, t);
+      dispose(&b, be);
+    }
     be->ops->destroy(be);
   }
   return 0;

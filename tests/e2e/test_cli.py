@@ -207,6 +207,18 @@ class Run(Case):
         self.assertIn("this is no file of packed weights", err)
 
     @needs_model
+    def test_bf16_activations(self):
+        model = os.path.join(self.dir, "bf16.gguf")
+        text = os.path.join(self.dir, "text")
+        with open(text, "w", encoding="ascii") as file:
+            file.write("Once upon a time there was a little girl. " * 80)
+        self.good("quantize", MODEL, model, "BF16")
+        out, err = self.good("run", model, "-p", "Once upon", "-n", "8", "--greedy", "--bf16-activations")
+        self.assertTrue(out and not err)
+        said = json.loads(self.good("kld", model, model, text, "--chunks", "1", "--bf16-activations", "--json")[0])
+        self.assertLess(abs(said["mean_kld"]), 1e-2)
+
+    @needs_model
     def test_reader_goes_away(self):
         run = subprocess.Popen([AIINFRA, "run", MODEL, "-p", "a", "--temp", "1"], stdout=subprocess.PIPE,
                                stderr=subprocess.PIPE)

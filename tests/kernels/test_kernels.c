@@ -21,6 +21,7 @@
 
 #include "kernels/ref/ref.h"
 #include "kernels/x86/x86.h"
+#include "tests/kernels/bf16.h"
 #include "tests/kernels/emulated.h"
 #include "tests/kernels/rates.h"
 #include "tests/support/support.h"
@@ -104,7 +105,7 @@ static fence random_weights(aii_fmt fmt, size_t rows, size_t n)
   size_t bytes = aii_fmt_row_bytes(fmt, n);
   fence f = fence_new(rows * bytes);
   float *x = malloc(n * sizeof *x);
-  aii_encode_fn encode = aii_fmt_info(fmt)->encode;
+  aii_encode_fn encode = aii_fmt_info(stored_as(fmt))->encode;
   for (size_t r = 0; encode != NULL && r < rows; r++) {
     fill(x, n);
     encode(x, NULL, n, (char *)f.data + r * bytes);
@@ -117,7 +118,7 @@ static fence random_weights(aii_fmt fmt, size_t rows, size_t n)
 /* A row's length: some blocks, with lanes left over where blocks allow it. */
 static size_t random_length(aii_fmt fmt, size_t most)
 {
-  size_t block = aii_fmt_info(fmt)->block;
+  size_t block = aii_fmt_info(stored_as(fmt))->block;
   return block == 1 ? 1 + below(most) : block * (1 + below(block >= 128 ? 3 : most / 32 + 3));
 }
 
@@ -244,13 +245,10 @@ static fence weights_for_product(aii_fmt fmt, fence rows, uint32_t n_rows, size_
 /* Columns as products take them. */
 static fence columns_for_product(aii_fmt fmt, const float *x, size_t n, uint32_t cols, size_t *stride)
 {
-  *stride = aii_fmt_takes_q8(fmt) ? aii_q8_row_bytes(n) : n * 4;
+  *stride = column_bytes(fmt, n);
   fence f = fence_new(*stride * cols);
   memset(f.data, 0, *stride * cols);
-  for (uint32_t c = 0; c < cols; c++) {
-    if (aii_fmt_takes_q8(fmt)) aii_kernels_ref.quant_q8(x + c * n, n, (char *)f.data + c * *stride);
-    else memcpy((char *)f.data + c * *stride, x + c * n, n * 4);
-  }
+  for (uint32_t c = 0; c < cols; c++) make_column(&aii_kernels_ref, fmt, x + c * n, n, (char *)f.data + c * *stride);
   return f;
 }
 
@@ -259,7 +257,7 @@ static void test_reference_products(void **state)
 {
   (void)state;
   enum { ROWS = 21 };
-  for (int f = 0; f < AII_FMT_COUNT; f++) {
+  for (int f = 0; f < AII_FMT_PRODUCTS; f++) {
     aii_fmt fmt = (aii_fmt)f;
     size_t n = 768, stride, x_stride;
     float y[ROWS], *row = malloc(n * sizeof *row);
@@ -270,13 +268,14 @@ static void test_reference_products(void **state)
     aii_kernels_ref.product[f](&p);
     for (size_t r = 0; r < ROWS; r++) {
       double sum = 0, size = 0;
-      aii_kernels_ref.dequant[f]((const char *)rows.data + r * aii_fmt_row_bytes(fmt, n), n, row);
+      aii_kernels_ref.dequant[stored_as(fmt)]((const char *)rows.data + r * aii_fmt_row_bytes(fmt, n), n, row);
       for (size_t i = 0; i < n; i++) {
         sum += (double)row[i] * (double)((float *)x.data)[i];
         size += fabs((double)row[i] * (double)((float *)x.data)[i]);
       }
-      if (!(fabs((double)y[r] - sum) < size * (aii_fmt_takes_q8(fmt) ? 0.02 : 1e-5)))
-        fail_msg("%s, row %zu: %g, should be %g", aii_fmt_info(fmt)->name, r, (double)y[r], sum);
+      double rounding = fmt == AII_FMT_BF16_PAIRS ? 0.004 : aii_fmt_takes_q8(fmt) ? 0.02 : 1e-5;
+      if (!(fabs((double)y[r] - sum) < size * rounding))
+        fail_msg("%s, row %zu: %g, should be %g", name_of(fmt), r, (double)y[r], sum);
     }
     free(row);
     fence all[] = {x, rows, w, xs};
@@ -367,7 +366,7 @@ static void product_round(const aii_kernels *k, aii_fmt fmt, uint32_t most_cols)
   p.y = got.data;
   if (below(2) == 0) p.x_index = p.y_index = turned;
   k->product[fmt](&p);
-  assert_same(aii_fmt_info(fmt)->name, k, want.data, got.data, y_n);
+  assert_same(name_of(fmt), k, want.data, got.data, y_n);
   out_check(got);
 
   /* a column alone gives the same bits */
@@ -388,10 +387,13 @@ static void test_products(void **state)
 {
   (void)state;
   for (int v = 0; v < n_variants; v++) {
-    for (int fmt = 0; fmt < AII_FMT_COUNT; fmt++) {
+    for (int fmt = 0; fmt < AII_FMT_PRODUCTS; fmt++) {
+      if (!multiplies(variants[v], (aii_fmt)fmt)) continue;
       for (int round = 0; round < 40; round++) product_round(variants[v], (aii_fmt)fmt, 12);
       for (int round = 0; round < 8; round++) product_round(variants[v], (aii_fmt)fmt, 20);
       for (int round = 0; round < 6; round++) product_round(variants[v], (aii_fmt)fmt, 150);
+      for (int round = 0; fmt == AII_FMT_BF16_PAIRS && round < 4; round++)
+        product_round(variants[v], (aii_fmt)fmt, 600); /* more than a group of them */
     }
   }
 }
@@ -744,20 +746,17 @@ static void bench_product(const aii_kernels *k, aii_fmt fmt, uint32_t cols, size
 {
   enum { N = 2048 };
   size_t row = aii_fmt_row_bytes(fmt, N), panel = aii_panel_bytes(fmt, N);
-  size_t x_bytes = aii_fmt_takes_q8(fmt) ? aii_q8_row_bytes(N) : N * 4;
+  size_t x_bytes = column_bytes(fmt, N);
   size_t n_panels = bytes / panel, rows = n_panels * AII_PANEL;
   char *w = malloc(panel * n_panels), *x = malloc(x_bytes * cols), *plain = malloc(row * AII_PANEL);
   float *y = malloc(rows * cols * 4), f[N];
   void *work = aligned_alloc(64, AII_PRODUCT_WORK);
   fill(f, N);
-  for (size_t r = 0; r < AII_PANEL; r++) aii_fmt_info(fmt)->encode(f, NULL, N, plain + r * row);
+  for (size_t r = 0; r < AII_PANEL; r++) aii_fmt_info(stored_as(fmt))->encode(f, NULL, N, plain + r * row);
   double s;
   BEST_OF(s, for (size_t i = 0; i < n_panels; i++) aii_panel_pack(fmt, plain, row, AII_PANEL, N, w + i * panel));
-  printf("  %-7s pack %-6s %6.2f GB/s\n", k->name, aii_fmt_info(fmt)->name, (double)(panel * n_panels) / s * 1e-9);
-  for (size_t c = 0; c < cols; c++) {
-    if (aii_fmt_takes_q8(fmt)) k->quant_q8(f, N, x + c * x_bytes);
-    else memcpy(x + c * x_bytes, f, N * 4);
-  }
+  printf("  %-7s pack %-6s %6.2f GB/s\n", k->name, name_of(fmt), (double)(panel * n_panels) / s * 1e-9);
+  for (size_t c = 0; c < cols; c++) make_column(k, fmt, f, N, x + c * x_bytes);
   aii_product p = {.w = w,
                    .w_stride = panel,
                    .n_in = N,
@@ -770,7 +769,7 @@ static void bench_product(const aii_kernels *k, aii_fmt fmt, uint32_t cols, size
   for (uint32_t n = 1; n <= cols; n = n < 4 ? n + 1 : n * 4) {
     p.n_cols = n;
     BEST_OF(s, k->product[fmt](&p));
-    printf("  %-7s product %-6s %3u columns: %7.2f GB/s of weights %8.2f GMAC/s\n", k->name, aii_fmt_info(fmt)->name, n,
+    printf("  %-7s product %-6s %3u columns: %7.2f GB/s of weights %8.2f GMAC/s\n", k->name, name_of(fmt), n,
            (double)(panel * n_panels) / s * 1e-9, (double)N * (double)rows * n / s * 1e-9);
   }
   free(w);
@@ -839,8 +838,9 @@ static int bench(const char *only)
     const aii_kernels *k = v < 0 ? &aii_kernels_ref : variants[v];
     size_t size = v < 0 ? (size_t)1 << 20 : (size_t)256 << 20;
     if (k == test_emulated_avx512()) continue;
-    for (int f = 0; f < AII_FMT_PACKED; f++) {
-      if (only != NULL && strcmp(only, aii_fmt_info((aii_fmt)f)->name) != 0) continue;
+    for (int f = 0; f < AII_FMT_PRODUCTS; f++) {
+      if (!aii_fmt_in_panels((aii_fmt)f) || !multiplies(k, (aii_fmt)f)) continue;
+      if (only != NULL && strcmp(only, name_of((aii_fmt)f)) != 0) continue;
       bench_product(k, (aii_fmt)f, 1, size);
       bench_product(k, (aii_fmt)f, 256, (size_t)1 << (v < 0 ? 14 : 20));
     }
@@ -869,6 +869,8 @@ int main(int argc, char **argv)
                      test_emulated_avx512() != NULL ? "checked" : "needs libsimde-dev, AVX2 and gcc");
   if (aii_kernels_get(AIINFRA_ISA_AMX) == NULL)
     test_say_skipped("AMX: this CPU has none, or Linux does not save its registers");
+  if (!native || !aii_kernels_pair_bf16(aii_kernels_get(AIINFRA_ISA_AVX512)))
+    test_say_skipped("AVX512-BF16: this CPU has none; the reference of its products is checked");
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_known_blocks),
       cmocka_unit_test(test_known_quantisation),
@@ -878,6 +880,8 @@ int main(int argc, char **argv)
       cmocka_unit_test(test_rows),
       cmocka_unit_test(test_quant_q8),
       cmocka_unit_test(test_products),
+      cmocka_unit_test(test_pairs_of_all_sizes),
+      cmocka_unit_test(test_bf16_of_any_float),
       cmocka_unit_test(test_product_extremes),
       cmocka_unit_test(test_elements),
       cmocka_unit_test(test_rope),

@@ -116,6 +116,31 @@ static aiinfra_status open_packed(void *ctx)
   return rc;
 }
 
+/* BF16 weights, and what is multiplied with them rounded where the CPU can: rows of another form need room. */
+static aiinfra_status round_activations(void *ctx)
+{
+  static const aiinfra_token tokens[] = {1, 70, 71, 72};
+  static float logits[263];
+  aiinfra_model_opts opts = AIINFRA_MODEL_OPTS_INIT;
+  aiinfra_runtime *runtime = NULL;
+  aiinfra_model *model = NULL;
+  aiinfra_eval *eval = NULL;
+  (void)ctx;
+  opts.load_type = "BF16";
+  opts.bf16_activations = 1;
+  torture_pause("runtime");
+  aiinfra_status rc = scene_runtime(&runtime);
+  torture_resume();
+  if (rc == AIINFRA_OK)
+    rc = torture_made(aiinfra_model_open(runtime, scene_model(), &opts, &model, NULL), &model, "model_open");
+  if (rc == AIINFRA_OK) rc = torture_made(aiinfra_eval_create(model, NULL, &eval, NULL), &eval, "eval_create");
+  if (rc == AIINFRA_OK) rc = aiinfra_eval_run(eval, tokens, 4, 1, logits, 263, NULL);
+  aiinfra_eval_free(eval);
+  aiinfra_model_free(model);
+  aiinfra_runtime_free(runtime);
+  return rc;
+}
+
 static void a_runtime(void **state)
 {
   (void)state;
@@ -147,6 +172,12 @@ static void logits(void **state)
   assert_int_equal(torture_run("model.logits", evaluate, NULL, NULL), 0);
 }
 
+static void rounded_activations(void **state)
+{
+  (void)state;
+  assert_int_equal(torture_run("model.bf16_activations", round_activations, NULL, NULL), 0);
+}
+
 static void importance(void **state)
 {
   (void)state;
@@ -155,9 +186,10 @@ static void importance(void **state)
 
 int main(void)
 {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(a_runtime),    cmocka_unit_test(a_model),
-                                     cmocka_unit_test(a_vocabulary), cmocka_unit_test(logits),
-                                     cmocka_unit_test(importance),   cmocka_unit_test(packed_weights)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(a_runtime),          cmocka_unit_test(a_model),
+                                     cmocka_unit_test(a_vocabulary),       cmocka_unit_test(logits),
+                                     cmocka_unit_test(importance),         cmocka_unit_test(packed_weights),
+                                     cmocka_unit_test(rounded_activations)};
   scene_model();
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -23,7 +23,7 @@ static const aii_dtype all_types[] = {AII_F32,   AII_F16,    AII_BF16,   AII_Q8_
                                       AII_Q5_0,  AII_Q5_1,   AII_Q2_K,   AII_Q3_K,  AII_Q4_K,  AII_Q5_K,
                                       AII_Q6_K,  AII_IQ4_NL, AII_IQ4_XS, AII_TQ1_0, AII_TQ2_0, AII_MXFP4,
                                       AII_NVFP4, AII_Q1_0,   AII_Q2_0,   AII_F64};
-enum { N_TYPES = AII_COUNT(all_types) };
+enum { N_TYPES = AII_COUNT(all_types), ROUNDED = N_TYPES }; /* ROUNDED: BF16, multiplied with activations of BF16 */
 
 typedef struct machine {
   aii_pool *pool;
@@ -62,18 +62,19 @@ static float *random_floats(size_t n)
 
 static aii_weight random_weight(machine m, int type, uint32_t n_in, uint32_t n_out)
 {
-  const aii_dtype_traits *t = aii_dtype_info((uint32_t)all_types[type]);
+  const aii_dtype dtype = type == ROUNDED ? AII_BF16 : all_types[type];
+  const aii_dtype_traits *t = aii_dtype_info((uint32_t)dtype);
   size_t bytes = (size_t)n_in / t->block * t->block_bytes * n_out;
   float *x = random_floats((size_t)n_in * n_out);
   char *rows = malloc(bytes);
   aiinfra_error err;
-  aiinfra_status rc = aii_quantize_rows(all_types[type], x, n_out, n_in, NULL, rows, &err);
+  aiinfra_status rc = aii_quantize_rows(dtype, x, n_out, n_in, NULL, rows, &err);
   if (rc != AIINFRA_OK) { /* a type that is only read: bytes whose scales are below 2 */
     assert_int_equal(rc, AIINFRA_ENOTSUP);
     for (size_t i = 0; i < bytes; i++) rows[i] = (char)(test_random(&seed) % 64);
   }
   free(x);
-  aii_weight w = {.type = all_types[type], .n_in = n_in, .n_out = n_out, .source = rows};
+  aii_weight w = {.type = dtype, .n_in = n_in, .n_out = n_out, .bf16_x = type == ROUNDED, .source = rows};
   assert_int_equal(m.be->ops->upload(m.be, &w, &err), AIINFRA_OK);
   return w;
 }
@@ -136,14 +137,76 @@ static void test_matmul_invariance(void **state)
   }
 }
 
+static bool rounds(int32_t isa)
+{
+  machine m = new_machine(1, isa);
+  bool takes = m.be->ops->takes_bf16_x(m.be);
+  free_machine(m);
+  return takes;
+}
+
+/* Activations of BF16: any split gives the same bits, those of the reference, and nearly those of the exact product with
+ * what they were rounded to. */
+static void test_rounded_activations(void **state)
+{
+  (void)state;
+  enum { IN = 515, OUT = 70, ROWS = 19 };
+  machine ref = new_machine(1, AIINFRA_ISA_REF);
+  aii_weight w = random_weight(ref, ROUNDED, IN, OUT), exact = w;
+  float *x = random_floats(IN * ROWS), want[OUT * ROWS], got[OUT * ROWS];
+  uint16_t *halves = malloc(IN * ROWS * sizeof *halves);
+  aiinfra_error err;
+  exact.bf16_x = false, exact.device = NULL;
+  assert_int_equal(ref.be->ops->upload(ref.be, &exact, &err), AIINFRA_OK);
+  ref.be->ops->matmul(ref.be, &w, NULL, x, ROWS, false, got);
+  assert_int_equal(aii_quantize_rows(AII_BF16, x, ROWS, IN, NULL, halves, &err), AIINFRA_OK);
+  assert_int_equal(aii_dequantize_rows(AII_BF16, halves, ROWS, IN, x, &err), AIINFRA_OK);
+  ref.be->ops->matmul(ref.be, &exact, NULL, x, ROWS, false, want);
+  for (int i = 0; i < OUT * ROWS; i++) assert_true(fabs((double)(want[i] - got[i])) < 1e-4);
+  ref.be->ops->unload(ref.be, &exact);
+  free_weight(ref, &w);
+  free_machine(ref);
+  free(x);
+  free(halves);
+  if (!rounds(AIINFRA_ISA_DEFAULT)) test_skip("the rest: this CPU has no AVX512-BF16");
+  matmul_case(ROUNDED, 64, 96, 5);
+  matmul_case(ROUNDED, 288, 515, 40);
+  matmul_case(ROUNDED, 2048, 130, 37);
+  matmul_case(ROUNDED, 77, 3, 300);
+  matmul_case(ROUNDED, 1, 2, 2);
+}
+
+static void test_rounding_is_refused(void **state)
+{
+  (void)state;
+  aiinfra_error err;
+  char bytes[256] = {0};
+  machine ref = new_machine(1, AIINFRA_ISA_REF);
+  aii_weight w = {.type = AII_F16, .n_in = 4, .n_out = 2, .bf16_x = true, .source = bytes};
+  assert_int_equal(ref.be->ops->upload(ref.be, &w, &err), AIINFRA_EINVAL);
+  w.type = AII_BF16, w.n_out = 1;
+  assert_int_equal(ref.be->ops->upload(ref.be, &w, &err), AIINFRA_EINVAL);
+  w.n_out = 2, w.lookup = true;
+  assert_int_equal(ref.be->ops->upload(ref.be, &w, &err), AIINFRA_EINVAL);
+  free_machine(ref);
+  if (aii_kernels_get(AIINFRA_ISA_AVX2) == NULL) test_skip("the rest: this CPU has no AVX2");
+  machine avx2 = new_machine(1, AIINFRA_ISA_AVX2);
+  w.lookup = false;
+  assert_false(avx2.be->ops->takes_bf16_x(avx2.be));
+  assert_int_equal(avx2.be->ops->upload(avx2.be, &w, &err), AIINFRA_ENOTSUP);
+  free_machine(avx2);
+}
+
 /* Several products at once are the products one by one, of mixed types, one-row weights among them, gated or not. */
 static void test_products_together(void **state)
 {
   (void)state;
   enum { IN = 256, OUT = 515, ROWS = 37 };
   machine one = new_machine(1, 0);
-  for (int types = 0; types < 6; types++) {
-    aii_weight q = random_weight(one, 4, IN, OUT), k = random_weight(one, types, IN, types % 2 != 0 ? OUT : 1);
+  for (int i = 0; i < 7; i++) {
+    if (i == 6 && !one.be->ops->takes_bf16_x(one.be)) continue;
+    int types = i < 6 ? i : ROUNDED;
+    aii_weight q = random_weight(one, 4, IN, OUT), k = random_weight(one, types, IN, i % 2 != 0 || i == 6 ? OUT : 1);
     aii_weight bias = random_weight(one, 0, OUT, 1);
     float *x = random_floats(IN * ROWS), *want[3], *got[3];
     for (int i = 0; i < 3; i++) want[i] = malloc(OUT * ROWS * 4), got[i] = malloc(OUT * ROWS * 4);
@@ -578,6 +641,8 @@ int main(void)
       cmocka_unit_test_teardown(test_creation, no_leak),
       cmocka_unit_test_teardown(test_uploads, no_leak),
       cmocka_unit_test_teardown(test_matmul_invariance, no_leak),
+      cmocka_unit_test_teardown(test_rounded_activations, no_leak),
+      cmocka_unit_test_teardown(test_rounding_is_refused, no_leak),
       cmocka_unit_test_teardown(test_products_together, no_leak),
       cmocka_unit_test_teardown(test_decoded_types, no_leak),
       cmocka_unit_test_teardown(test_embed_and_failures, no_leak),

@@ -128,7 +128,7 @@ static void test_copies(void **state)
 
 enum { EXPERTS = 7, USED = 3, N_IN = 256, N_OUT = 101, ROWS = 45, PAIRS = ROWS * USED };
 
-static void products_of(aii_dtype type, bool shared_input)
+static void products_of(aii_dtype type, bool bf16_x, bool shared_input)
 {
   machine one = new_machine(1, AIINFRA_ISA_REF), four = new_machine(4, 0);
   const aii_dtype_traits *traits = aii_dtype_info((uint32_t)type);
@@ -141,7 +141,7 @@ static void products_of(aii_dtype type, bool shared_input)
   int32_t ids[PAIRS];
   assert_int_equal(aii_quantize_rows(type, w, EXPERTS * N_OUT, N_IN, NULL, rows, &err), AIINFRA_OK);
   for (int i = 0; i < PAIRS; i++) ids[i] = (int32_t)(test_random(&seed) % (EXPERTS - 1)); /* the last one rests */
-  aii_weight weight = {.type = type, .n_in = N_IN, .n_out = N_OUT, .n_mats = EXPERTS, .source = rows};
+  aii_weight weight = {.type = type, .n_in = N_IN, .n_out = N_OUT, .n_mats = EXPERTS, .bf16_x = bf16_x, .source = rows};
   aii_weight bias = {.type = AII_F32, .n_in = N_OUT, .n_out = 1, .n_mats = EXPERTS, .source = b};
   for (int i = 0; i < PAIRS; i++) { /* each alone, by the plain product */
     aii_weight expert = weight, its_bias = bias;
@@ -172,10 +172,14 @@ static void test_products_of_experts(void **state)
   (void)state;
   static const aii_dtype types[] = {AII_F32, AII_F16, AII_BF16, AII_Q8_0, AII_Q4_0, AII_Q6_K, AII_MXFP4};
   for (size_t t = 0; t < AII_COUNT(types); t++) {
-    products_of(types[t], true);
-    products_of(types[t], false);
+    products_of(types[t], false, true);
+    products_of(types[t], false, false);
   }
   machine m = new_machine(1, 0);
+  if (m.be->ops->takes_bf16_x(m.be)) {
+    products_of(AII_BF16, true, true);
+    products_of(AII_BF16, true, false);
+  }
   aiinfra_error err;
   float w[2] = {1, 2}, x[1] = {1}, y[1];
   int32_t id = 2;

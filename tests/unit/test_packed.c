@@ -38,6 +38,7 @@ static const gm_shape shape = {.arch = "llama",
 static aiinfra_runtime *rt;
 static aiinfra_error err;
 static const char *load_type; /* of the next models */
+static int32_t bf16_activations;
 
 /* What the log said since it was last looked at. */
 static char said[4096];
@@ -78,6 +79,7 @@ static aiinfra_status answer(const char *path, const char *packed, float *logits
   for (int i = 0; i < N_TOKENS; i++) tokens[i] = 3 + 17 * i;
   opts.packed_path = packed;
   opts.load_type = load_type;
+  opts.bf16_activations = bf16_activations;
   said[0] = '\0';
   size_t before = rt->mem.used_bytes;
   aiinfra_status rc = aiinfra_model_open(rt, path, &opts, &model, &err);
@@ -221,6 +223,32 @@ static void test_weights_made_while_opening(void **state)
   assert_true(was_said("the model is another one"));
   assert_true(was_said("written"));
   load_type = NULL;
+}
+
+/* A file has one of the forms that BF16 has; the other one is made anew, and answers stay right. */
+static void test_another_choice_of_activations(void **state)
+{
+  static float exact[N_LOGITS], rounded[N_LOGITS];
+  (void)state;
+  const char *path = make_model("rounded.gguf", "BF16"), *packed = test_tmp("rounded.packed");
+  must(answer(path, packed, exact, NULL));
+  bf16_activations = 1;
+  must(answer(path, NULL, rounded, NULL));
+  bool rounds = memcmp(exact, rounded, sizeof exact) != 0;
+  for (int times = 0; times < 2 && rounds; times++) {
+    bf16_activations = 1;
+    expect_same(path, packed);
+    assert_true(was_said("it was made for activations of another type"));
+    assert_true(was_said("packed weights written"));
+    expect_same(path, packed);
+    assert_true(was_said("packed weights mapped"));
+    bf16_activations = 0;
+    expect_same(path, packed);
+    assert_true(was_said("it was made for activations of another type"));
+  }
+  if (!rounds) expect_same(path, packed);
+  bf16_activations = 0;
+  if (!rounds) test_skip("this CPU has no AVX512-BF16: both choices have the same form");
 }
 
 /* ---- stale ------------------------------------------------------------------------------------------------------------ */
@@ -395,8 +423,12 @@ static void test_panels_are_as_their_number_says(void **state)
     aii_panel_pack((aii_fmt)f, rows, stride, AII_PANEL, 512, panel);
     hash = aii_hash64(panel, n, hash);
   }
-  if (hash != 0xB32C337C27ACC422u)
-    fail_msg("panels have changed: raise AII_PANEL_LAYOUT, and put 0x%016llX here", (unsigned long long)hash);
+  uint64_t pairs = AII_PANEL_LAYOUT;
+  aii_panel_pack(AII_FMT_BF16_PAIRS, rows, 2 * 511, AII_PANEL, 511, panel);
+  pairs = aii_hash64(panel, aii_panel_bytes(AII_FMT_BF16_PAIRS, 511), pairs);
+  if (hash != 0xB32C337C27ACC422u || pairs != 0x70735F4CFC2FC273u)
+    fail_msg("panels have changed: raise AII_PANEL_LAYOUT, and put 0x%016llX and 0x%016llX here",
+             (unsigned long long)hash, (unsigned long long)pairs);
 }
 
 static int stop(void **state)
@@ -413,6 +445,7 @@ int main(void)
                                      cmocka_unit_test(test_a_second_opening_packs_nothing),
                                      cmocka_unit_test(test_the_name_beside_the_model),
                                      cmocka_unit_test(test_weights_made_while_opening),
+                                     cmocka_unit_test(test_another_choice_of_activations),
                                      cmocka_unit_test(test_a_changed_model_is_noticed),
                                      cmocka_unit_test(test_a_model_with_new_times_is_the_same),
                                      cmocka_unit_test(test_another_model_of_the_same_shape),

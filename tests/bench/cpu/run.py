@@ -27,7 +27,8 @@ import shapes
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(HERE)))
-TYPES = ("Q4_0", "Q8_0", "Q4_K_M", "Q6_K", "BF16", "F16")
+ROUNDED = "BF16-rounded"  # the file of BF16, with activations that ours rounds to BF16, as the peer does
+TYPES = ("Q4_0", "Q8_0", "Q4_K_M", "Q6_K", "BF16", ROUNDED, "F16")
 GENERATED = 32
 QUICK_SECONDS_A_MODEL = 100  # no further rounds from then on
 
@@ -201,9 +202,11 @@ class Run:
               (test, ours, peer, unit, ratio, *shown), flush=True)
 
     def measure(self, shape, kind, machine):
-        path = shapes.make(shape, kind, os.path.join(self.build, "bench", "models"))
+        stored = "BF16" if kind == ROUNDED else kind
+        path = shapes.make(shape, stored, os.path.join(self.build, "bench", "models"))
         ours = [os.path.join(self.build, "aiinfra"), "bench", path, "--stdin", "--threads", str(self.threads)]
         ours += ["--isa", self.isa] if self.isa else []
+        ours += ["--bf16-activations"] if kind == ROUNDED else []
         peer = [self.peer_python, os.path.join(HERE, "peer.py"), path, str(self.threads)]
         deadline = time.monotonic() + QUICK_SECONDS_A_MODEL if self.quick else None
         print("%s %s, %.0f MB: ours, llama.cpp" % (shape.name, kind, os.path.getsize(path) / 1e6), flush=True)
@@ -228,7 +231,7 @@ class Run:
                  weight_bytes / machine["read_gbs"] * 1e-9, "s")
         for test in self.tests:
             figures = take_turns(sides, self.rounds, lambda side, asked=test: side.ask(asked), deadline)
-            limit = limit_seconds(test, shape, kind, weight_bytes, machine)
+            limit = limit_seconds(test, shape, "BF16" if kind == ROUNDED else kind, weight_bytes, machine)
             self.row(shape, kind, test.name, figures, limit and test.tokens * test.sequences / limit, "tokens/s")
         most = max(test.sequences * (test.depth + test.tokens) for test in self.tests)
         self.row(shape, kind, "memory", [side.peak_bytes() / 1e6 for side in sides],
