@@ -4,7 +4,9 @@
 
 using namespace aii;
 
-enum { MOST_FEW = 15 }; /* columns that are not worth the kernels for many */
+/* Columns that are not worth the kernels for many: a tile of floats takes as long for some as for all that it has room for,
+ * in which time weights can come from the second cache a dozen times. */
+enum { MOST_FEW = 15, MOST_FEW_FLOATS = 48 };
 
 /* The products of a gate and of what it gates: a block takes two panels of both, as 32 results make a block of q8. */
 template <aii_fmt F, int COLS>
@@ -68,7 +70,7 @@ static void multiply_panels(aii_cuda_stream stream, const few_products &all)
 
 static bool is_many(const aii_cuda_product &p)
 {
-  return p.n > MOST_FEW && !takes_turns(p);
+  return p.n > (p.x_q8.q != NULL ? MOST_FEW : MOST_FEW_FLOATS) && !takes_turns(p);
 }
 
 void aii_cuda_multiply(aii_cuda_stream stream, const aii_cuda_product *p, uint32_t n)
@@ -93,7 +95,7 @@ bool aii_cuda_multiply_gated(aii_cuda_stream stream, int act, const aii_cuda_pro
 {
   if (gate->fmt != up->fmt || gate->rounded != up->rounded || takes_turns(*gate)) return false;
   if (gate->rounded) return q8.q == NULL && multiply_gated_bf16(stream, act, *gate, *up);
-  if (gate->n > MOST_FEW) return false;
+  if (is_many(*gate)) return false;
   const few_products both = {{*gate, *up}, {0}, 2};
   switch (gate->fmt) {
 #define CASE(NAME, ...) \

@@ -113,6 +113,7 @@ struct machine {
   std::vector<barrier> warps;
   barrier block;
   unsigned n, current;
+  bool backwards; /* every other time, so that a barrier that is missing shows */
   void *scheduler;
   const std::function<void()> *kernel;
 };
@@ -181,7 +182,9 @@ static inline void run_block()
   for (unsigned i = 0; i < m.n; i++) start(i);
   for (unsigned left = m.n; left > 0;) {
     left = 0;
-    for (unsigned i = 0; i < m.n; i++) {
+    m.backwards = !m.backwards;
+    for (unsigned step = 0; step < m.n; step++) {
+      unsigned i = m.backwards ? m.n - 1 - step : step;
       if (m.fibres[i].done) continue;
       m.current = i;
       threadIdx = dim3(i, 0, 0);
