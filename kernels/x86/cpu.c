@@ -96,12 +96,19 @@ bool aii_x86_has(int32_t isa)
   return isa != AIINFRA_ISA_AMX || amx_granted();
 }
 
+/* Asked once: each weight that is uploaded wants to know. */
 bool aii_x86_has_bf16(void)
 {
-  uint32_t a, b, c, d;
-  if (!aii_x86_has(AIINFRA_ISA_AVX512)) return false;
-  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || a < 1) return false;
-  return __get_cpuid_count(7, 1, &a, &b, &c, &d) && has(a, CPU71_AVX512_BF16);
+  static _Atomic int answer; /* 0: not asked yet */
+  int known = atomic_load_explicit(&answer, memory_order_relaxed);
+  if (known == 0) {
+    uint32_t a = 0, b, c, d;
+    bool there = aii_x86_has(AIINFRA_ISA_AVX512) && __get_cpuid_count(7, 0, &a, &b, &c, &d) && a >= 1 &&
+                 __get_cpuid_count(7, 1, &a, &b, &c, &d) && has(a, CPU71_AVX512_BF16);
+    known = there ? 1 : -1;
+    atomic_store_explicit(&answer, known, memory_order_relaxed);
+  }
+  return known == 1;
 }
 
 int32_t aii_x86_isa(void)

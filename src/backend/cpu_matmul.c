@@ -50,13 +50,12 @@ void aii_cpu_make_x(const aii_kernels *k, aii_cpu_form form, const float *x, siz
   if (n % 2 != 0) memcpy((char *)row + n * sizeof zero, &zero, sizeof zero);
 }
 
-/* Products of several weights may need rows of both forms. */
+/* Room for BF16 rows and q8 rows: a quantised weight may be multiplied together with this one. */
 size_t aii_cpu_matmul_scratch(const aii_weight *w)
 {
   aii_cpu_form form = aii_cpu_form_of(aii_cpu_fmt_of(w));
-  size_t both = aii_cpu_x_bytes(AII_CPU_Q8, w->n_in) + aii_cpu_x_bytes(AII_CPU_BF16, w->n_in);
-  if (form == AII_CPU_FLOATS) return 0;
-  return GROUP * (form == AII_CPU_BF16 ? both : aii_cpu_x_bytes(form, w->n_in));
+  size_t bf16 = form == AII_CPU_BF16 ? aii_cpu_x_bytes(form, w->n_in) : 0;
+  return form == AII_CPU_FLOATS ? 0 : GROUP * (aii_cpu_x_bytes(AII_CPU_Q8, w->n_in) + bf16);
 }
 
 size_t aii_cpu_grain(const aii_cpu *cpu, size_t panels)
