@@ -1,4 +1,4 @@
-/* attention_q8.cu - attention over a cache of Q8_0: tensor cores make the products, as integers, which are exact in any order.
+/* attention_q8.cu - attention over a cache of Q8_0: tensor cores multiply, as integers, which are exact in any order.
  *
  * A warp takes 16 queries. Its scores are sums over blocks of 32 dims, an mma each for 8 keys, which are then multiplied by
  * both scales and added up in order. For values, the weights of a tile times the scales of a block of 32 dims become
@@ -8,8 +8,9 @@
  * Keys and values come as pieces of 64 rows by 128 bytes. The piece behind is fetched into registers, 128 bytes a warp at a
  * time, while this one is computed with. Values are turned on their way to shared memory: four positions to a word.
  *
- * A tile costs a block of 64 queries and 128 dims 17 KiB of reads. 96 mma a warp are little beside the arithmetic around
- * them: about 900 instructions a warp for scores and 1,100 for values, where floats would take 4,096 each.
+ * A tile costs a block of 64 queries and 128 dims 17 KiB of reads. The 48 mma of a warp are little beside what is around
+ * them: about 300 instructions a warp for scores, 800 for values and 250 for the softmax, by count of the source; floats
+ * take 2,048 multiplications with additions a warp for scores, and as many for values.
  */
 #include "kernels/cuda/attention.h"
 

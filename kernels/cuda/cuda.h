@@ -148,7 +148,7 @@ typedef struct aii_cuda_attn {
   float *out;
   const uint32_t *chunks;
   uint32_t most_rows, first_chunk, n_chunks, first_row, n_rows;
-  uint32_t n_splits; /* as many as the furthest position has */
+  uint32_t n_splits; /* at least as many as the furthest position has */
   float *parts;      /* of several splits: [n_rows][n_heads][n_splits][value_dim + 2] */
 } aii_cuda_attn;
 /* How many rows chunks should have at most, so that n_rows of them keep as many multiprocessors busy; by the shape and the

@@ -1,4 +1,4 @@
-/* test_cuda_attention.c - rotation, the cache and attention of the CUDA backend beside the CPU's: the same bits. */
+/* test_cuda_attention.c - the cache and attention of the CUDA backend beside the CPU's: the same bits. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -20,6 +20,13 @@ typedef struct attn_case {
   uint32_t lengths[MOST_SEQS], rows[MOST_SEQS];
   aii_attn how;
 } attn_case;
+
+/* What the emulated device counts; NULL: a real one does not. */
+static const unsigned long long *counter(const char *name)
+{
+  void *library = dlopen(plugin(), RTLD_NOW | RTLD_NOLOAD);
+  return library != NULL ? dlsym(library, name) : NULL;
+}
 
 /* ---- a cache on both devices ---- */
 
@@ -216,6 +223,17 @@ static void test_any_shape(void **state)
   }
 }
 
+/* Parts of splits need more memory than they get: some rows are computed after the others. */
+static void test_many_parts(void **state)
+{
+  (void)state;
+  const attn_case c = {"many parts", AII_F16, 64, 1, 32, 1024, 16, {520}, {140}, {.window = 3}};
+  const unsigned long long *kernels = counter("fake_cuda_kernels");
+  unsigned long long before = kernels != NULL ? *kernels : 0;
+  attention_case(&c);
+  if (kernels != NULL) assert_true(*kernels - before >= 1 + 2 * 2); /* the write, then twice both kernels */
+}
+
 /* ---- rotation, and the cache ---- */
 
 static void test_rope_and_write(void **state)
@@ -243,6 +261,29 @@ static void test_rope_and_write(void **state)
     free_both(&q), free_both(&key), free_both(&value);
     free_caches(&k);
   }
+}
+
+static void test_refused_writes(void **state)
+{
+  (void)state;
+  const attn_case c = {"refused", AII_F16, 2, 2, 64, 64, 16, {20}, {20}, {.window = 0}};
+  const float inv[33] = {1};
+  aii_rope rope = {AII_ROPE_NEOX, 66, inv, 1};
+  aiinfra_error err;
+  caches k = caches_of(&c);
+  aii_rows rows = last_rows(&k, c.lengths, c.rows);
+  both x = random_both(rows.n_rows, 2 * 64, 1);
+  cuda->ops->rope_kv_write(cuda, &rope, &k.cuda, 1, &rows, 2, x.cuda, x.cuda, x.cuda);
+  assert_int_equal(cuda->ops->sync(cuda, &err), AIINFRA_EINVAL);
+  rope.n_rot = 64;
+  cuda->ops->rope_kv_write(cuda, &rope, &k.cuda, 2, &rows, 2, x.cuda, x.cuda, x.cuda);
+  assert_int_equal(cuda->ops->sync(cuda, &err), AIINFRA_ENOTSUP);
+  k.tables[0][1] = k.cuda.n_blocks;
+  cuda->ops->rope_kv_write(cuda, &rope, &k.cuda, 1, &rows, 2, x.cuda, x.cuda, x.cuda);
+  assert_int_equal(cuda->ops->sync(cuda, &err), AIINFRA_EINTERNAL);
+  assert_same(&x, "queries of writes that were refused");
+  free_both(&x);
+  free_caches(&k);
 }
 
 /* ---- what it costs, where the emulated device counts it ---- */
@@ -293,8 +334,9 @@ static void test_reads(void **state)
 int main(void)
 {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_decoding),       cmocka_unit_test(test_prompts), cmocka_unit_test(test_any_shape),
-      cmocka_unit_test(test_rope_and_write), cmocka_unit_test(test_reads),
+      cmocka_unit_test(test_decoding),   cmocka_unit_test(test_prompts),        cmocka_unit_test(test_any_shape),
+      cmocka_unit_test(test_many_parts), cmocka_unit_test(test_rope_and_write), cmocka_unit_test(test_refused_writes),
+      cmocka_unit_test(test_reads),
   };
   return cmocka_run_group_tests(tests, both_set_up, both_tear_down);
 }
