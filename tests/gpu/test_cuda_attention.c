@@ -21,13 +21,6 @@ typedef struct attn_case {
   aii_attn how;
 } attn_case;
 
-/* What the emulated device counts; NULL: a real one does not. */
-static const unsigned long long *counter(const char *name)
-{
-  void *library = dlopen(plugin(), RTLD_NOW | RTLD_NOLOAD);
-  return library != NULL ? dlsym(library, name) : NULL;
-}
-
 /* ---- a cache on both devices ---- */
 
 typedef struct caches {
@@ -228,7 +221,7 @@ static void test_many_parts(void **state)
 {
   (void)state;
   const attn_case c = {"many parts", AII_F16, 64, 1, 32, 1024, 16, {520}, {140}, {.window = 3}};
-  const unsigned long long *kernels = counter("fake_cuda_kernels");
+  const unsigned long long *kernels = both_counter("fake_cuda_kernels");
   unsigned long long before = kernels != NULL ? *kernels : 0;
   attention_case(&c);
   if (kernels != NULL) assert_true(*kernels - before >= 1 + 2 * 2); /* the write, then twice both kernels */
