@@ -93,7 +93,7 @@ AIINFRA_API aiinfra_status aiinfra_kv_get_stats(const aiinfra_kv *kv, aiinfra_kv
  * at once, or stays as it was. Blocks until the step that runs has ended and the bytes are on the disk; reads all
  * weights of the model, to tell it from others.
  *
- * The file holds what prompts were about: keep it as private as they are.
+ * The file holds what prompts were about: only its owner may read and write it.
  *
  * @return AIINFRA_EBUSY    the step that runs brings blocks from or to the second tier: try again
  *         AIINFRA_ENOTSUP  the model is split over ranks

@@ -1,7 +1,8 @@
 /* pass.c - one forward pass: a plan becomes arrays, the worker runs them, results go back to the loop.
  *
- * On the worker: moves from and to the second tier, block copies, the forward pass, then for each part that samples a token (choose.c), for each part of an
- * embedding a sum. A pass that fails fails all of its parts, and all that runs if it had moves; a grammar that fails fails its part alone.
+ * On the worker: moves from and to the second tier, block copies, the forward pass, then for each part that samples a token
+ * (choose.c), for each part of an embedding a sum. A pass that fails fails all of its parts, and all that runs if it had
+ * moves; a grammar that fails fails its part alone.
  * The plan and the sequences in it stand still while the pass is out.
  */
 #include "src/engine/engine.h"

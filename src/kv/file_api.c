@@ -5,13 +5,16 @@
  * is whole: a child stands before its parent. Numbers are those of the machine; `order` tells of another one. Sums find
  * damage, not malice: a file is as trustworthy as who may write it.
  */
+#include <errno.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #include "src/kv/pool.h"
 
 static const char magic[8] = "AIIKVBLK";
 
 enum { VERSION = 1, ORDER = 0x01020304 };
+#define MOST_NAMES (UINT64_MAX / 2) /* so that new ones never run out */
 
 typedef struct file_header {
   char magic[8];
@@ -129,6 +132,7 @@ static aiinfra_status write_block(aiinfra_kv *kv, uint32_t block, char *room, ai
 
 static aiinfra_status write_all(aiinfra_kv *kv, node *nodes, char *room, aii_aside *file, aiinfra_error *err)
 {
+  if (fchmod(file->fd, 0600) != 0) return aii_fail_errno(err, errno, "keep it for its owner alone");
   file_header h = header_of(kv);
   h.epoch = kv->pool->epoch;
   h.n_blocks = nodes_of(kv->pool, nodes);
@@ -203,8 +207,9 @@ static aiinfra_status read_block(aiinfra_kv *kv, uint32_t to, const uint8_t *at,
   aiinfra_status rc = AIINFRA_OK;
   file_block b;
   memcpy(&b, at, sizeof b);
-  if (b.sum != block_sum(kv, (file_block){b.name, b.parent, b.salt, 0}, tokens, bytes) || b.name == AII_NO_NAME)
+  if (b.sum != block_sum(kv, (file_block){b.name, b.parent, b.salt, 0}, tokens, bytes))
     return wrong(err, "it is damaged: the sum of a block is wrong");
+  if (b.parent >= b.name || b.name > MOST_NAMES) return wrong(err, "it is damaged: a block has a wrong name");
   memcpy(p->tokens + (size_t)to * p->block_tokens, tokens, token_bytes(kv));
   if (to >= p->n_blocks) memcpy(aii_kv_store_slot(kv->store, to - p->n_blocks), bytes, kv->view.block_bytes);
   else rc = be->ops->swap_block(be, &kv->view, to, (void *)(uintptr_t)bytes, false, err);

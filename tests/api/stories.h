@@ -160,4 +160,35 @@ static inline aiinfra_generate_opts stories_opts(const char *text, uint32_t n)
   return opts;
 }
 
+/* ---- prompts, and what each gives alone ---- */
+
+static const char *const stories_prompts[8] __attribute__((unused)) = {
+    "Once upon a time",
+    "Lily and Ben went to the park.",
+    "The big dog",
+    "One day, a little boy named Tim found a shiny red ball under the tree. He was very happy. He",
+    "",
+    "\"Look, mom!\" said Sue.",
+    "It was a sunny day and the cat wanted to play with the bird",
+    "Tom had a toy car. He liked to push it. One day",
+};
+
+/* Asks all eight prompts one by one, with a fresh batcher and no prefix cache. */
+static inline void stories_alone(char texts[8][1024])
+{
+  aiinfra_batcher_opts opts = AIINFRA_BATCHER_OPTS_INIT;
+  opts.prefix_cache = -1;
+  stories s;
+  stories_open(&s, 1, &opts);
+  for (int i = 0; i < 8; i++) {
+    aiinfra_generate_opts ask = stories_opts(stories_prompts[i], 60);
+    answer *a = stories_ask(&s, &ask);
+    assert_int_equal(a->status, AIINFRA_OK);
+    assert_int_equal(a->result.n_cached, 0);
+    snprintf(texts[i], 1024, "%.1023s", a->text);
+    answer_free(a);
+  }
+  stories_close(&s);
+}
+
 #endif

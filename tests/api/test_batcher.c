@@ -5,17 +5,6 @@
 
 #include <math.h>
 
-static const char *const prompts[8] = {
-    "Once upon a time",
-    "Lily and Ben went to the park.",
-    "The big dog",
-    "One day, a little boy named Tim found a shiny red ball under the tree. He was very happy. He",
-    "",
-    "\"Look, mom!\" said Sue.",
-    "It was a sunny day and the cat wanted to play with the bird",
-    "Tom had a toy car. He liked to push it. One day",
-};
-
 static void assert_answer(const answer *a, aiinfra_status status, aiinfra_finish finish)
 {
   if (a->status != status) print_error("%s: %s\n", aiinfra_status_name(a->status), a->message);
@@ -51,24 +40,6 @@ static void test_golden_text(void **state)
   golden_with(2);
 }
 
-/* Asks all eight prompts one by one, with a fresh batcher and no prefix cache. */
-static void ask_alone(char texts[8][1024])
-{
-  aiinfra_batcher_opts opts = AIINFRA_BATCHER_OPTS_INIT;
-  opts.prefix_cache = -1;
-  stories s;
-  stories_open(&s, 1, &opts);
-  for (int i = 0; i < 8; i++) {
-    aiinfra_generate_opts ask = stories_opts(prompts[i], 60);
-    answer *a = stories_ask(&s, &ask);
-    assert_int_equal(a->status, AIINFRA_OK);
-    assert_int_equal(a->result.n_cached, 0);
-    snprintf(texts[i], 1024, "%.1023s", a->text);
-    answer_free(a);
-  }
-  stories_close(&s);
-}
-
 /* The same prompts at once: no text may change. Returns the preemptions. */
 static uint64_t ask_together(char texts[8][1024], int32_t n_threads, uint32_t step_tokens, uint64_t kv_bytes)
 {
@@ -81,7 +52,7 @@ static uint64_t ask_together(char texts[8][1024], int32_t n_threads, uint32_t st
   opts.max_step_tokens = step_tokens;
   stories_open_with(&s, &rt_opts, kv_bytes, &opts);
   for (int i = 0; i < 16; i++) {
-    aiinfra_generate_opts ask = stories_opts(prompts[i % 8], 60);
+    aiinfra_generate_opts ask = stories_opts(stories_prompts[i % 8], 60);
     answers[i] = stories_submit(&s, &ask);
   }
   for (int i = 0; i < 16; i++) {
@@ -100,7 +71,7 @@ static void test_text_does_not_depend_on_the_batch(void **state)
 {
   (void)state;
   static char texts[8][1024];
-  ask_alone(texts);
+  stories_alone(texts);
   ask_together(texts, 1, 0, 0);
   ask_together(texts, 2, 0, 0);
   ask_together(texts, 2, 32, 0); /* prompts in small chunks */
@@ -111,7 +82,7 @@ static void test_text_survives_preemption(void **state)
   (void)state;
   static char texts[8][1024];
   stories s;
-  ask_alone(texts);
+  stories_alone(texts);
   stories_open(&s, 1, NULL);
   aiinfra_kv_stats kv = {.struct_size = sizeof kv};
   MUST(aiinfra_kv_get_stats(s.kv, &kv, &stories_err));
@@ -124,7 +95,7 @@ static void test_prefix_cache(void **state)
   (void)state;
   stories s;
   stories_open(&s, 1, NULL);
-  aiinfra_generate_opts ask = stories_opts(prompts[3], 60);
+  aiinfra_generate_opts ask = stories_opts(stories_prompts[3], 60);
   answer *first = stories_ask(&s, &ask), *second = stories_ask(&s, &ask);
   assert_int_equal(first->result.n_cached, 0);
   assert_true(second->result.n_cached > 0);
@@ -434,7 +405,7 @@ static void test_embeddings(void **state)
   stories s;
   stories_open(&s, 1, NULL);
   for (int i = 0; i < 8; i++) {
-    embed(&s, prompts[i], &alone[i]);
+    embed(&s, stories_prompts[i], &alone[i]);
     wait_vector(&alone[i]);
   }
   stories_close(&s);
@@ -445,7 +416,7 @@ static void test_embeddings(void **state)
   stories_open(&s, 2, &opts);
   aiinfra_generate_opts ask = stories_opts("Once", 60);
   answer *a = stories_submit(&s, &ask);
-  for (int i = 0; i < 8; i++) embed(&s, prompts[i], &together[i]);
+  for (int i = 0; i < 8; i++) embed(&s, stories_prompts[i], &together[i]);
   for (int i = 0; i < 8; i++) {
     wait_vector(&together[i]);
     assert_memory_equal(together[i].v, alone[i].v, sizeof alone[i].v);

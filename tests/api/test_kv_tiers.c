@@ -1,34 +1,8 @@
 /* test_kv_tiers.c - what a KV cache keeps beyond its blocks: the second tier, and the file for the next process. Whatever comes
  * back from there, no text may change. */
+#include <sys/stat.h>
+
 #include "tests/api/stories.h"
-
-static const char *const prompts[8] = {
-    "Once upon a time",
-    "Lily and Ben went to the park.",
-    "The big dog",
-    "One day, a little boy named Tim found a shiny red ball under the tree. He was very happy. He",
-    "",
-    "\"Look, mom!\" said Sue.",
-    "It was a sunny day and the cat wanted to play with the bird",
-    "Tom had a toy car. He liked to push it. One day",
-};
-
-/* Asks all prompts one by one in a cache with room for all of them, of which nothing is found again. */
-static void ask_alone(char texts[8][1024])
-{
-  aiinfra_batcher_opts opts = AIINFRA_BATCHER_OPTS_INIT;
-  stories s;
-  opts.prefix_cache = -1;
-  stories_open(&s, 1, &opts);
-  for (int i = 0; i < 8; i++) {
-    aiinfra_generate_opts ask = stories_opts(prompts[i], 60);
-    answer *a = stories_ask(&s, &ask);
-    assert_int_equal(a->status, AIINFRA_OK);
-    snprintf(texts[i], 1024, "%.1023s", a->text);
-    answer_free(a);
-  }
-  stories_close(&s);
-}
 
 /* Prompts take turns in a cache that holds one of them. With a second tier none is computed twice, and no text changes. */
 static void second_tier(const char *dir, uint64_t budget, uint64_t spill_bytes, char texts[8][1024])
@@ -45,7 +19,7 @@ static void second_tier(const char *dir, uint64_t budget, uint64_t spill_bytes, 
   MUST(aiinfra_kv_create(s.model, &opts, &s.kv, &stories_err));
   MUST(aiinfra_batcher_create(s.model, s.kv, NULL, &s.batcher, &stories_err));
   for (int i = 0; i < 24; i++) {
-    aiinfra_generate_opts ask = stories_opts(prompts[i % 8], 60);
+    aiinfra_generate_opts ask = stories_opts(stories_prompts[i % 8], 60);
     answer *a = stories_ask(&s, &ask);
     assert_int_equal(a->status, AIINFRA_OK);
     assert_string_equal(a->text, texts[i % 8]);
@@ -64,7 +38,7 @@ static void test_second_tier(void **state)
   (void)state;
   static char texts[8][1024];
   stories s;
-  ask_alone(texts);
+  stories_alone(texts);
   stories_open(&s, 1, NULL);
   aiinfra_kv_stats kv = {.struct_size = sizeof kv};
   MUST(aiinfra_kv_get_stats(s.kv, &kv, &stories_err));
@@ -80,7 +54,7 @@ static void test_second_tier(void **state)
 /* How many tokens of the prompt were found. */
 static uint32_t ask(stories *s, int i, char texts[8][1024])
 {
-  aiinfra_generate_opts opts = stories_opts(prompts[i], 60);
+  aiinfra_generate_opts opts = stories_opts(stories_prompts[i], 60);
   answer *a = stories_ask(s, &opts);
   assert_int_equal(a->status, AIINFRA_OK);
   assert_string_equal(a->text, texts[i]);
@@ -117,12 +91,15 @@ static void test_saved_cache(void **state)
   const char *path = test_tmp("cache.kv");
   aiinfra_kv_stats stats = {.struct_size = sizeof stats}, loaded = stats;
   stories s, one;
-  ask_alone(texts);
+  stories_alone(texts);
   stories_open(&s, 1, NULL);
   (void)ask_all(&s, texts);
   uint32_t all = ask_all(&s, texts);
   MUST(aiinfra_kv_get_stats(s.kv, &stats, &stories_err));
   MUST(aiinfra_kv_save(s.kv, path, &stories_err));
+  struct stat st;
+  assert_int_equal(stat(path, &st), 0);
+  assert_int_equal(st.st_mode & 0777, 0600);
   assert_int_equal(aiinfra_kv_load(s.kv, path, &stories_err), AIINFRA_EBUSY);
   stories_close(&s);
 
@@ -170,7 +147,7 @@ static void refused(const char *path, int32_t dtype, uint32_t block_tokens, uint
   assert_int_equal(aiinfra_kv_load(s.kv, path, &stories_err), AIINFRA_EFORMAT);
   if (strstr(stories_err.message, said) == NULL) fail_msg("\"%s\" should say %s", stories_err.message, said);
   MUST(aiinfra_batcher_create(s.model, s.kv, NULL, &s.batcher, &stories_err));
-  aiinfra_generate_opts ask = stories_opts(prompts[3], 20);
+  aiinfra_generate_opts ask = stories_opts(stories_prompts[3], 20);
   answer *a = stories_ask(&s, &ask);
   assert_int_equal(a->status, AIINFRA_OK);
   assert_int_equal(a->result.n_cached, 0);
@@ -187,7 +164,7 @@ static void test_saved_cache_of_something_else(void **state)
   stories s;
   snprintf(path, sizeof path, "%s", test_tmp("cache.kv"));
   snprintf(other, sizeof other, "%s", test_tmp("damaged.kv"));
-  ask_alone(texts);
+  stories_alone(texts);
   stories_open(&s, 1, NULL);
   (void)ask_all(&s, texts);
   MUST(aiinfra_kv_save(s.kv, path, &stories_err));

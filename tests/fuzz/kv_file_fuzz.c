@@ -11,21 +11,9 @@
 
 #include "src/kv/kv.h"
 #include "src/model/arch.h"
-#include "tests/data/gguf_maker.h"
+#include "tests/fuzz/small_model.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static const gm_shape shape = {.arch = "llama",
-                               .n_vocab = 263,
-                               .n_embd = 8,
-                               .n_layers = 1,
-                               .n_heads = 2,
-                               .n_kv_heads = 1,
-                               .head_dim = 4,
-                               .n_ff = 8,
-                               .n_rot = 4,
-                               .context = 16,
-                               .seed = 3};
 
 enum { BLOCK = 2, N_TOKENS = 9, HEADER = 96, HEAD = 32 };
 
@@ -36,11 +24,6 @@ static char path[] = "/tmp/kv-file-fuzz-XXXXXX";
 static uint8_t *right;
 static size_t right_bytes;
 static int fd;
-
-static void need(bool holds)
-{
-  if (!holds) abort();
-}
 
 static aiinfra_kv *new_cache(uint64_t blocks, uint64_t slots)
 {

@@ -10,30 +10,13 @@
 
 #include "src/model/arch.h"
 #include "src/model/packed.h"
-#include "tests/data/gguf_maker.h"
+#include "tests/fuzz/small_model.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static const gm_shape shape = {.arch = "llama",
-                               .n_vocab = 263,
-                               .n_embd = 8,
-                               .n_layers = 1,
-                               .n_heads = 2,
-                               .n_kv_heads = 1,
-                               .head_dim = 4,
-                               .n_ff = 8,
-                               .n_rot = 4,
-                               .context = 16,
-                               .seed = 3};
 
 static aii_packed *plan;
 static uint8_t *right;
 static size_t right_bytes;
-
-static void need(bool holds)
-{
-  if (!holds) abort();
-}
 
 /* A model, the plan of its packed file, and that file; they live as long as the process. */
 static void prepare(void)
