@@ -1,6 +1,6 @@
 /* batcher.c - the life of a batcher and its turns on the loop.
  *
- * A turn collects what ended, puts the next pass on its way, then calls the host back. A turn is posted by whoever
+ * A turn collects what ended, puts the next passes on their way, then calls the host back. A turn is posted by whoever
  * changed something: a submission, a cancel, the deadline timer; a finished pass makes one itself. The host may do
  * anything in its callbacks, also free the batcher: it ends at the end of a turn, when nothing of it is in use.
  * Loop thread.
@@ -47,7 +47,7 @@ static void destroy(aiinfra_batcher *b)
   void *user = b->closed_user;
   aii_timer_free(b->timer);
   aii_sched_free(b->sched);
-  aii_pass_destroy(b);
+  aii_passes_destroy(b);
   b->kv->user = NULL;
   aii_kv_unref(b->kv);
   aii_model_unref(b->model);
@@ -62,16 +62,15 @@ static void destroy(aiinfra_batcher *b)
 
 static bool idle(const aiinfra_batcher *b)
 {
-  return b->n_users == 0 && b->n_open == 0 && b->groups == NULL && !b->pass.out && !b->turn_posted && !b->in_turn;
+  return b->n_users == 0 && b->n_open == 0 && b->groups == NULL && !aii_passes_out(b) && !b->turn_posted && !b->in_turn;
 }
 
 void aii_batcher_turn(aiinfra_batcher *b)
 {
-  const aii_plan *plan;
   b->in_turn = true;
   collect_ended(b);
   aii_groups_pump(b);
-  if (aii_sched_step(b->sched, aii_now_ns(), &plan)) aii_pass_submit(b, plan);
+  aii_passes_send(b);
   aii_meter_plan(b);
   for (aii_gen *gen; (gen = next_out(b)) != NULL;) aii_gen_deliver(gen);
   aii_groups_deliver(b);
@@ -148,7 +147,7 @@ static aiinfra_status create_parts(aiinfra_batcher *b, aiinfra_error *err)
                              .max_queue = o->max_queue,
                              .max_step_tokens = o->max_step_tokens,
                              .chunk_tokens = AII_MAX(o->max_step_tokens / CHUNK_SHARE, (uint32_t)LEAST_CHUNK)};
-  aiinfra_status rc = aii_pass_create(b, err);
+  aiinfra_status rc = aii_passes_create(b, err);
   if (rc == AIINFRA_OK) rc = aii_sched_create(&b->rt->mem, &config, b->kv->pool, &b->sched, err);
   if (rc == AIINFRA_OK) rc = aii_timer_create(b->rt->loop, on_timer, b, &b->timer, err);
   return rc;
@@ -170,7 +169,7 @@ aiinfra_status aii_batcher_create(aiinfra_model *model, aiinfra_kv *kv, const ai
   aiinfra_status rc = create_parts(b, err);
   if (rc != AIINFRA_OK) {
     aii_sched_free(b->sched);
-    aii_pass_destroy(b);
+    aii_passes_destroy(b);
     aii_del(&rt->mem, b, sizeof *b);
     return rc;
   }

@@ -9,12 +9,6 @@
  */
 #include "src/engine/engine.h"
 
-static void fail(aii_gen *gen, aii_plan_result *result, aiinfra_status rc, const aiinfra_error *err)
-{
-  result->failed = true;
-  aii_gen_fail(gen, rc, err);
-}
-
 static aiinfra_status accept(aii_gen *gen, aii_plan_result *result, aiinfra_error *err)
 {
   aii_grammar_state *state = gen->grammar_state;
@@ -37,70 +31,72 @@ static aiinfra_status mask(aii_gen *gen, float *logits, aiinfra_error *err)
 
 /* ---- rows in host memory ----------------------------------------------------------------------------------------- */
 
-static void choose_here(aii_gen *gen, float *logits, aii_plan_result *result)
+static aiinfra_status choose_here(aii_gen *gen, float *logits, aii_plan_result *result, aiinfra_error *err)
 {
-  aiinfra_error err;
   if (gen->penalty != NULL) aii_penalty_apply(gen->penalty, gen->seq.tokens, gen->seq.n_tokens, logits);
-  aiinfra_status rc = mask(gen, logits, &err);
-  if (rc == AIINFRA_OK) {
-    result->token = aii_sampler_pick(gen->sampler, logits);
-    rc = accept(gen, result, &err);
-  }
-  if (rc != AIINFRA_OK) fail(gen, result, rc, &err);
+  aiinfra_status rc = mask(gen, logits, err);
+  if (rc != AIINFRA_OK) return rc;
+  result->token = aii_sampler_pick(gen->sampler, logits);
+  return accept(gen, result, err);
 }
 
 /* ---- rows on the device ------------------------------------------------------------------------------------------ */
 
-static void ask(aii_gen *gen, uint32_t row, aii_shortlist *list, aii_plan_result *result)
+static aiinfra_status ask(aii_gen *gen, uint32_t row, aii_shortlist *list, aiinfra_error *err)
 {
-  aiinfra_error err;
-  aiinfra_status rc = AIINFRA_OK;
   *list = (aii_shortlist){.row = row, .n_allowed = aii_vocab_size(gen->batcher->model->vocab)};
   aii_sampler_ask(gen->sampler, list);
   if (gen->quote != NULL && aii_quote_holds(gen->quote)) list->n_best = 0;
   if (gen->penalty != NULL)
     list->edits = aii_penalty_edits(gen->penalty, gen->seq.tokens, gen->seq.n_tokens, &list->n_edits);
-  if (gen->grammar_state != NULL) rc = aii_grammar_allowed(gen->grammar_state, &list->allowed, &err);
-  if (rc != AIINFRA_OK) fail(gen, result, rc, &err);
+  return gen->grammar_state != NULL ? aii_grammar_allowed(gen->grammar_state, &list->allowed, err) : AIINFRA_OK;
 }
 
-/* *err is told when the device failed; what ends the sequence alone goes to its gen. */
-static aiinfra_status choose_there(aii_gen *gen, const aii_shortlist *list, aii_plan_result *result, aiinfra_error *err)
+/* *err is told when the device failed, *mine what ends the sequence alone: result->failed then. */
+static aiinfra_status choose_there(aii_gen *gen, const aii_shortlist *list, aii_plan_result *result,
+                                   aiinfra_error *mine, aiinfra_error *err)
 {
-  aiinfra_error mine;
   aiinfra_status rc = AIINFRA_OK;
-  float *logits = gen->batcher->pass.logits;
+  aii_desk *desk = &gen->batcher->desk;
   if (!aii_sampler_take(gen->sampler, list, &result->token)) {
-    rc = aii_workspace_logits(gen->batcher->pass.ws, list->row, logits, err);
+    rc = aii_workspace_logits(desk->ws, list->row, desk->logits, err);
     if (rc != AIINFRA_OK) return rc;
-    rc = mask(gen, logits, &mine);
-    if (rc == AIINFRA_OK) result->token = aii_sampler_pick_at(gen->sampler, logits, list->unit);
+    rc = mask(gen, desk->logits, mine);
+    if (rc == AIINFRA_OK) result->token = aii_sampler_pick_at(gen->sampler, desk->logits, list->unit);
   }
-  if (rc == AIINFRA_OK) rc = accept(gen, result, &mine);
-  if (rc != AIINFRA_OK) fail(gen, result, rc, &mine);
+  if (rc == AIINFRA_OK) rc = accept(gen, result, mine);
+  result->failed = rc != AIINFRA_OK;
   return AIINFRA_OK;
 }
 
 /* ---- all of them ------------------------------------------------------------------------------------------------- */
 
-aiinfra_status aii_pass_choose(aiinfra_batcher *b, aiinfra_error *err)
+static bool chooses(const aii_pass *p, uint32_t i)
 {
-  aii_pass *p = &b->pass;
+  return p->plan->parts[i].sample && !p->results[i].skipped;
+}
+
+aiinfra_status aii_pass_choose(aii_pass *p, aiinfra_error *err)
+{
+  aii_desk *desk = &p->batcher->desk;
   const aii_plan *plan = p->plan;
-  uint32_t n = 0, row = 0, n_vocab = b->model->hp.n_vocab;
+  uint32_t n = 0, row = 0, n_vocab = p->batcher->model->hp.n_vocab;
   for (uint32_t i = 0; i < plan->n_parts; i++) {
-    if (!plan->parts[i].sample) continue;
+    if (!chooses(p, i)) continue;
     aii_gen *gen = aii_gen_of(&plan->parts[i]);
-    if (p->lists != NULL) ask(gen, n, &p->lists[n], &p->results[i]);
-    else choose_here(gen, p->logits + (size_t)n * n_vocab, &p->results[i]);
+    aiinfra_status rc = desk->lists != NULL
+                            ? ask(gen, n, &desk->lists[n], &p->errors[i])
+                            : choose_here(gen, desk->logits + (size_t)n * n_vocab, &p->results[i], &p->errors[i]);
+    p->results[i].failed = rc != AIINFRA_OK;
     n++;
   }
-  if (p->lists == NULL || n == 0) return AIINFRA_OK;
-  aiinfra_status rc = aii_workspace_shortlist(p->ws, p->lists, n, err);
+  if (desk->lists == NULL || n == 0) return AIINFRA_OK;
+  aiinfra_status rc = aii_workspace_shortlist(desk->ws, desk->lists, n, err);
   for (uint32_t i = 0; i < plan->n_parts && rc == AIINFRA_OK; i++) {
-    if (!plan->parts[i].sample) continue;
-    const aii_shortlist *list = &p->lists[row++];
-    if (!p->results[i].failed) rc = choose_there(aii_gen_of(&plan->parts[i]), list, &p->results[i], err);
+    if (!chooses(p, i)) continue;
+    const aii_shortlist *list = &desk->lists[row++];
+    if (!p->results[i].failed)
+      rc = choose_there(aii_gen_of(&plan->parts[i]), list, &p->results[i], &p->errors[i], err);
   }
   return rc;
 }

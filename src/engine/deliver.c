@@ -32,7 +32,7 @@ aiinfra_status aii_gen_take_token(aii_gen *gen, aii_plan_result *result, uint64_
   aiinfra_error err;
   aii_meter_token(gen, now_ns);
   gen->last_token_ns = now_ns;
-  bool ends = !gen->ignore_eos && aii_vocab_is_eog(gen->batcher->model->vocab, result->token);
+  bool ends = aii_gen_ends_with(gen, gen->batcher->model->vocab, result->token);
   aiinfra_status rc = AIINFRA_OK;
   if (!aii_grow(&gen->batcher->rt->mem, &seq->tokens, &gen->cap_tokens, (size_t)seq->n_tokens + 1, sizeof *seq->tokens))
     rc = aii_fail(&err, AIINFRA_ENOMEM, "no memory for %u tokens", seq->n_tokens + 1);

@@ -6,8 +6,10 @@
  *                 └──────────────────────────────────────────────────────────────────────┘    └─> callbacks
  *
  * Invariants:
- *  1. At most one job is out. While it is, the worker alone touches the samplers, penalties, quotes and grammar states of its
- *     sequences; everything else belongs to the loop's thread.
+ *  1. At most two jobs are out: one that runs and one behind it, whose tokens are those that the first one samples. While one
+ *     is, the worker alone touches the samplers, penalties, quotes and grammar states of its sequences, and of a gen
+ *     otherwise only reads what does not change; everything else belongs to the loop's thread. A sequence whose tokens the
+ *     worker reads, for penalties, has no part in the job behind.
  *  2. Host callbacks run in aii_batcher_turn() only, which a posted task or a finished job calls: never inside a call
  *     of the host. The next job is on its way before they run.
  *  3. A gen is freed right after its terminal callback; until then it holds the loop.
@@ -138,6 +140,12 @@ aiinfra_status aii_gen_prepare(aii_gen *gen, aiinfra_error *err);
 /* bias.c: penalties and logit_bias, if any are asked for, to gen->penalty. As aii_gen_prepare(), whose part it is. */
 aiinfra_status aii_gen_make_penalty(aii_gen *gen, aiinfra_error *err);
 
+/* Whether a token ends its gen whatever its text is. Any thread. */
+static inline bool aii_gen_ends_with(const aii_gen *gen, const aii_vocab *vocab, aiinfra_token token)
+{
+  return !gen->ignore_eos && aii_vocab_is_eog(vocab, token);
+}
+
 /* deliver.c: callbacks to the host. */
 aiinfra_status aii_gen_take_token(aii_gen *gen, aii_plan_result *result, uint64_t now_ns); /* text of a sampled token */
 void aii_gen_deliver(aii_gen *gen); /* new output; the result and the end, when it has ended: the gen is gone then */
@@ -189,36 +197,52 @@ void aii_group_finish(aii_gen *gen);                      /* all have been added
 
 /* ---- pass: one forward pass (pass.c) ------------------------------------------------------------------------------ */
 
+/* A plan on its way to the worker and back. */
 typedef struct aii_pass {
   aii_job job;
-  bool out;
-  const aii_plan *plan;
+  aiinfra_batcher *batcher;
+  const aii_plan *plan;     /* NULL: not out */
+  _Atomic uint32_t claim;   /* who was first: the worker, to run it, or the loop, to drop it */
   aii_plan_result *results; /* [max_running] */
-  aiinfra_token *tokens;    /* [max_rows], as the next four */
-  aiinfra_token *types;     /* of tokens */
-  uint32_t *pos, *seq, *hidden_rows;
-  const uint32_t **tables; /* [max_running] */
-  uint32_t *logit_rows;    /* [max_running] */
-  float *logits;           /* [max_running][n_vocab]; one row where there are lists */
-  aii_shortlist *lists;    /* [max_running]; NULL: rows of logits come to host memory */
-  float *hidden;           /* [max_rows][n_embd]; NULL until an embedding is asked for */
-  aii_workspace *ws;
-  aii_forward forward;
-  aiinfra_status status; /* of the whole pass */
+  aiinfra_error *errors;    /* [max_running], of results that failed on the worker */
+  aiinfra_status status;    /* of the whole pass */
   aiinfra_error error;
   uint64_t busy_ns;
 } aii_pass;
 
-aiinfra_status aii_pass_create(aiinfra_batcher *batcher, aiinfra_error *err);
-void aii_pass_destroy(aiinfra_batcher *batcher);
+/* A token that the last pass sampled, for the pass behind it. */
+typedef struct aii_carry {
+  aiinfra_token token;
+  bool goes_on; /* there is one, and it does not end its sequence */
+} aii_carry;
+
+/* What the pass that runs works with, laid out in the order of its parts. Worker. */
+typedef struct aii_desk {
+  aiinfra_token *tokens; /* [max_rows], as the next four */
+  aiinfra_token *types;  /* of tokens */
+  uint32_t *pos, *seq, *hidden_rows;
+  const uint32_t **tables; /* [max_running] */
+  uint32_t *logit_rows;    /* [max_running] */
+  aii_carry *carry;        /* [max_running], of the pass before, then of this one */
+  float *logits;           /* [max_running][n_vocab]; one row where there are lists */
+  aii_shortlist *lists;    /* [max_running]; NULL: rows of logits come to host memory */
+  float *hidden;           /* [max_rows][n_embd]; NULL until an embedding is asked for: made by the loop, before any is planned */
+  aii_workspace *ws;
+  aii_forward forward;
+} aii_desk;
+
+aiinfra_status aii_passes_create(aiinfra_batcher *batcher, aiinfra_error *err);
+void aii_passes_destroy(aiinfra_batcher *batcher);
+bool aii_passes_out(const aiinfra_batcher *batcher);
 aiinfra_status aii_pass_want_hidden(aiinfra_batcher *batcher, aiinfra_error *err);
-void aii_pass_submit(aiinfra_batcher *batcher, const aii_plan *plan);
+/* Sends what can be planned now to the worker, and drops a pass behind another one that is no longer wanted. */
+void aii_passes_send(aiinfra_batcher *batcher);
 static inline aii_gen *aii_gen_of(const aii_plan_part *part)
 {
   return AII_CONTAINER(part->seq, aii_gen, seq);
 }
 /* The tokens of all parts that sample, to their results. Worker. (choose.c) */
-aiinfra_status aii_pass_choose(aiinfra_batcher *batcher, aiinfra_error *err);
+aiinfra_status aii_pass_choose(aii_pass *pass, aiinfra_error *err);
 
 /* ---- metrics (meter.c) -------------------------------------------------------------------------------------------- */
 
@@ -244,7 +268,9 @@ struct aiinfra_batcher {
   aiinfra_kv *kv;
   aiinfra_batcher_opts opts; /* defaults filled in */
   aii_sched *sched;
-  aii_pass pass;
+  aii_pass passes[2]; /* taken in turn */
+  uint32_t next_pass;
+  aii_desk desk;
   aii_meter meter;
   aii_task turn;
   bool turn_posted, in_turn, closing;

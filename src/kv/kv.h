@@ -50,9 +50,9 @@ uint32_t aii_kv_match(aii_kv_pool *pool, aii_kv_seq *seq, const aiinfra_token *t
  * to do first (else AII_NO_BLOCK). */
 aiinfra_status aii_kv_extend(aii_kv_pool *pool, aii_kv_seq *seq, uint32_t n, uint32_t *copy_from, uint32_t *copy_to);
 /* Enters the sequence's full blocks into the prefix tree: tokens[0..n_tokens) are what was written. A block whose equal
- * is in the tree already is given back (unless a fork shares it), and the table names that one instead: call it when
- * no step that reads the table is running. */
-void aii_kv_publish(aii_kv_pool *pool, aii_kv_seq *seq, const aiinfra_token *tokens, uint32_t n_tokens);
+ * is in the tree already is given back (unless a fork shares it), and the table names that one instead: unless the table is
+ * in use, by a step that reads it; then that waits for the next call. */
+void aii_kv_publish(aii_kv_pool *pool, aii_kv_seq *seq, const aiinfra_token *tokens, uint32_t n_tokens, bool in_use);
 /* A second, empty sequence on the same tokens so far: shares all blocks, also the unfinished last one. EINVAL when its
  * table is too short or it has another salt. */
 aiinfra_status aii_kv_fork(aii_kv_pool *pool, const aii_kv_seq *from, aii_kv_seq *to);
@@ -70,6 +70,7 @@ void aii_kv_moves_done(aii_kv_pool *pool);
  * must give them back. */
 void aii_kv_forget(aii_kv_pool *pool);
 uint32_t aii_kv_available(const aii_kv_pool *pool);                       /* free plus cached blocks */
+uint32_t aii_kv_spare(const aii_kv_pool *pool); /* of these, those that are to be had without a move */
 void aii_kv_pool_stats(const aii_kv_pool *pool, aiinfra_kv_stats *stats); /* all but block_bytes and struct_size */
 bool aii_kv_pool_check(const aii_kv_pool *pool); /* the invariants, for tests: true when they hold */
 

@@ -236,7 +236,7 @@ static uint32_t adopt(aii_kv_pool *p, uint32_t slot, uint32_t block)
   return block;
 }
 
-void aii_kv_publish(aii_kv_pool *p, aii_kv_seq *seq, const aiinfra_token *tokens, uint32_t n_tokens)
+void aii_kv_publish(aii_kv_pool *p, aii_kv_seq *seq, const aiinfra_token *tokens, uint32_t n_tokens, bool in_use)
 {
   if (!p->prefix_cache) return;
   uint32_t full = AII_MIN(n_tokens, seq->n_tokens) / p->block_tokens;
@@ -250,7 +250,7 @@ void aii_kv_publish(aii_kv_pool *p, aii_kv_seq *seq, const aiinfra_token *tokens
       aii_kv_tree_insert(p, mine, parent, salt_of(p, seq), part);
     } else if (block != mine) {
       /* A fork that shares mine would then hold children of a block it does not hold (invariant 5). */
-      if (p->blocks[mine].refs > 1) return;
+      if (in_use || p->blocks[mine].refs > 1) return;
       hold(p, block);
       seq->table[i] = block;
       let_go(p, mine);
@@ -277,6 +277,11 @@ aiinfra_status aii_kv_fork(aii_kv_pool *p, const aii_kv_seq *from, aii_kv_seq *t
 uint32_t aii_kv_available(const aii_kv_pool *p)
 {
   return p->n_free + p->cached.n;
+}
+
+uint32_t aii_kv_spare(const aii_kv_pool *p)
+{
+  return p->n_slots > 0 ? p->n_free : aii_kv_available(p);
 }
 
 void aii_kv_forget(aii_kv_pool *p)

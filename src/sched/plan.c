@@ -103,13 +103,14 @@ static uint64_t room_for(const aii_sched *sched, const aii_seq *seq)
 }
 
 /* Makes room for up to `want` rows, at the cost of less important sequences. 0: the sequence itself was preempted. */
-static uint32_t take_room(aii_sched *sched, aii_seq *seq, uint32_t want)
+static uint32_t take_room(aii_sched *sched, aii_plan *plan, aii_seq *seq, uint32_t want)
 {
+  if (seq->kv.n_tokens - seq->n_computed == want) return want; /* of a plan ahead that skipped it */
   for (;;) {
     uint32_t rows = (uint32_t)AII_MIN((uint64_t)want, room_for(sched, seq)), from = AII_NO_BLOCK, to = AII_NO_BLOCK;
     if (rows > 0 && (rows == want || !seq->whole) &&
         aii_kv_extend(sched->pool, &seq->kv, rows, &from, &to) == AIINFRA_OK) {
-      if (from != AII_NO_BLOCK) sched->plan.copies[sched->plan.n_copies++] = (aii_plan_copy){from, to};
+      if (from != AII_NO_BLOCK) plan->copies[plan->n_copies++] = (aii_plan_copy){from, to};
       return rows;
     }
     aii_seq *victim = sched->running.tail;
@@ -125,7 +126,7 @@ static uint32_t count_decoding(const aii_sched *sched)
   return n;
 }
 
-static void plan_rows(aii_sched *sched, uint64_t now_ns)
+static void plan_rows(aii_sched *sched, aii_plan *plan, uint64_t now_ns)
 {
   uint32_t n_decoding = count_decoding(sched);
   uint32_t prefill_left = sched->config.max_step_tokens - n_decoding;
@@ -134,31 +135,28 @@ static void plan_rows(aii_sched *sched, uint64_t now_ns)
     uint32_t want = 1;
     if (seq->whole) want = left_to_compute(seq) <= prefill_left ? left_to_compute(seq) : 0;
     else if (!decodes(seq)) want = AII_MIN(left_to_compute(seq), AII_MIN(chunk, prefill_left));
-    uint32_t rows = want > 0 ? take_room(sched, seq, want) : 0;
+    uint32_t rows = want > 0 ? take_room(sched, plan, seq, want) : 0;
     next = seq->state == AII_SEQ_RUNNING ? seq->next : NULL; /* preempted: it was the last */
     if (rows == 0) continue;
     if (!decodes(seq)) prefill_left -= rows;
     if (seq->first_step_ns == 0) seq->first_step_ns = now_ns;
-    sched->plan.parts[sched->plan.n_parts++] = (aii_plan_part){
-        .seq = seq,
-        .first = seq->n_computed,
-        .n_rows = rows,
-        .sample = !seq->embed && seq->n_computed + rows == seq->n_tokens,
-    };
-    sched->plan.n_rows += rows;
+    aii_sched_add_part(plan, (aii_plan_part){.seq = seq,
+                                   .first = seq->n_computed,
+                                   .n_rows = rows,
+                                   .sample = !seq->embed && seq->n_computed + rows == seq->n_tokens});
   }
 }
 
-bool aii_sched_step(aii_sched *sched, uint64_t now_ns, const aii_plan **plan)
+bool aii_sched_step(aii_sched *sched, uint64_t now_ns, const aii_plan **out)
 {
-  *plan = NULL;
-  if (sched->plan_out) return false;
-  sched->plan.n_parts = sched->plan.n_rows = sched->plan.n_copies = 0;
+  *out = NULL;
+  if (sched->n_out > 0) return false;
+  aii_plan *plan = aii_sched_fresh_plan(sched);
   admit_waiting(sched);
-  plan_rows(sched, now_ns);
-  if (sched->plan.n_parts == 0) return false;
-  sched->plan.moves = aii_kv_moves(sched->pool, &sched->plan.n_moves);
-  sched->plan_out = true;
-  *plan = &sched->plan;
+  plan_rows(sched, plan, now_ns);
+  if (plan->n_parts == 0) return false;
+  plan->moves = aii_kv_moves(sched->pool, &plan->n_moves);
+  sched->n_out = 1;
+  *out = plan;
   return true;
 }

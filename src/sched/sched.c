@@ -1,6 +1,6 @@
 /* sched.c - the life of a sequence: submitted, moved between states, cancelled, expired, completed, handed back.
  *
- * What a plan holds is decided in plan.c. Transitions go through aii_sched_move(), which knows the allowed ones:
+ * What a plan holds is decided in plan.c; whether a second one follows, in ahead.c. Transitions go through aii_sched_move(), which knows the allowed ones:
  *
  *   from \ to   WAITING   RUNNING   FINISHED
  *   NEW         submit    -         -
@@ -8,7 +8,8 @@
  *   RUNNING     preempted -         stop, length, error, cancelled, expired
  *   FINISHED    -         -         -
  *
- * Blocks come back when a sequence is preempted and when it ends; never while a plan that uses them is out.
+ * Blocks come back when a sequence is preempted and when it ends; never while a plan that uses them is out: until then a
+ * sequence that is to end is doomed.
  */
 #include "src/sched/state.h"
 
@@ -80,10 +81,11 @@ aiinfra_status aii_sched_create(aii_mem *mem, const aii_sched_config *config, ai
   sched->config = *config;
   if (sched->config.chunk_tokens == 0) sched->config.chunk_tokens = config->max_step_tokens;
   sched->pool = pool;
-  sched->plan.parts = aii_new_array(mem, config->max_running, sizeof *sched->plan.parts);
-  if (sched->plan.parts == NULL) goto err_after_sched;
-  sched->plan.copies = aii_new_array(mem, config->max_running, sizeof *sched->plan.copies);
-  if (sched->plan.copies == NULL) goto err_after_sched;
+  for (size_t i = 0; i < AII_COUNT(sched->plans); i++) {
+    sched->plans[i].parts = aii_new_array(mem, config->max_running, sizeof *sched->plans[i].parts);
+    sched->plans[i].copies = aii_new_array(mem, config->max_running, sizeof *sched->plans[i].copies);
+    if (sched->plans[i].parts == NULL || sched->plans[i].copies == NULL) goto err_after_sched;
+  }
 
   aiinfra_kv_stats stats;
   aii_kv_pool_stats(pool, &stats);
@@ -102,8 +104,10 @@ void aii_sched_free(aii_sched *sched)
 {
   if (sched == NULL) return;
   assert(sched->waiting.n + sched->running.n + sched->finished.n == 0);
-  aii_del(sched->mem, sched->plan.parts, sched->config.max_running * sizeof *sched->plan.parts);
-  aii_del(sched->mem, sched->plan.copies, sched->config.max_running * sizeof *sched->plan.copies);
+  for (size_t i = 0; i < AII_COUNT(sched->plans); i++) {
+    aii_del(sched->mem, sched->plans[i].parts, sched->config.max_running * sizeof *sched->plans[i].parts);
+    aii_del(sched->mem, sched->plans[i].copies, sched->config.max_running * sizeof *sched->plans[i].copies);
+  }
   aii_del(sched->mem, sched, sizeof *sched);
 }
 
@@ -158,11 +162,11 @@ aii_seq *aii_sched_finished(aii_sched *sched)
 
 /* ---- ending early --------------------------------------------------------------------------------------------- */
 
-/* Ends a sequence now, or with the plan that may be writing to its blocks. */
+/* Ends a sequence now, or with the plans that may be writing to its blocks. */
 static void doom(aii_sched *sched, aii_seq *seq, aii_seq_end end)
 {
-  if (seq->state == AII_SEQ_RUNNING && sched->plan_out) {
-    if (seq->doomed == AII_END_NONE) seq->doomed = end;
+  if (seq->state == AII_SEQ_RUNNING && sched->n_out > 0) {
+    if (end != AII_END_NONE) seq->doomed = end;
   } else {
     aii_sched_end(sched, seq, end);
   }
@@ -195,10 +199,12 @@ uint64_t aii_sched_expire(aii_sched *sched, uint64_t now_ns)
 static aii_seq_end absorb(aii_sched *sched, const aii_plan_part *part, const aii_plan_result *result, uint64_t now_ns)
 {
   aii_seq *seq = part->seq;
+  uint32_t end = part->first + part->n_rows;
   if (result->failed) return AII_END_ERROR;
-  seq->n_computed = part->first + part->n_rows;
-  if (!seq->no_cache) aii_kv_publish(sched->pool, &seq->kv, seq->tokens, seq->n_computed);
-  if (seq->doomed != AII_END_NONE) return seq->doomed;
+  bool kept = !result->skipped && end <= seq->n_tokens; /* a plan ahead computed a token that had failed */
+  if (kept) seq->n_computed = end;
+  if (!seq->no_cache) aii_kv_publish(sched->pool, &seq->kv, seq->tokens, seq->n_computed, seq->n_out > 0);
+  if (seq->doomed != AII_END_NONE || !kept) return seq->doomed;
   if (seq->embed) return seq->n_computed == seq->n_prompt ? AII_END_STOP : AII_END_NONE;
   if (!part->sample) return AII_END_NONE;
   seq->tokens[seq->n_tokens++] = result->token;
@@ -209,16 +215,20 @@ static aii_seq_end absorb(aii_sched *sched, const aii_plan_part *part, const aii
 
 void aii_sched_complete(aii_sched *sched, const aii_plan_result *results, uint64_t now_ns)
 {
-  assert(sched->plan_out);
-  sched->plan_out = false;
+  assert(sched->n_out > 0);
+  const aii_plan *plan = aii_sched_plan(sched, 0);
+  sched->oldest = (sched->oldest + 1) % AII_COUNT(sched->plans);
+  sched->n_out--;
   aii_kv_moves_done(sched->pool);
-  for (uint32_t i = 0; i < sched->plan.n_parts; i++) {
-    aii_seq_end end = absorb(sched, &sched->plan.parts[i], &results[i], now_ns);
-    if (end != AII_END_NONE) aii_sched_end(sched, sched->plan.parts[i].seq, end);
+  for (uint32_t i = 0; i < plan->n_parts; i++) {
+    aii_seq *seq = plan->parts[i].seq;
+    seq->n_out--;
+    aii_seq_end end = absorb(sched, &plan->parts[i], &results[i], now_ns);
+    if (seq->doomed == AII_END_NONE) seq->doomed = end;
   }
-  for (aii_seq *seq = sched->running.head, *next; seq != NULL; seq = next) { /* doomed without a part in the plan */
+  for (aii_seq *seq = sched->running.head, *next; seq != NULL; seq = next) { /* some have no part in the plan */
     next = seq->next;
-    if (seq->doomed != AII_END_NONE) aii_sched_end(sched, seq, seq->doomed);
+    if (seq->doomed != AII_END_NONE && seq->n_out == 0) aii_sched_end(sched, seq, seq->doomed);
   }
 }
 
@@ -256,11 +266,23 @@ static bool list_holds(const aii_seq_list *list, aii_seq_state state)
   return n == list->n;
 }
 
+static bool plans_hold(const aii_sched *sched)
+{
+  uint32_t n_parts = 0, n_out = 0;
+  for (uint32_t i = 0; i < sched->n_out; i++) {
+    const aii_plan *plan = &sched->plans[(sched->oldest + i) % AII_COUNT(sched->plans)];
+    if (plan->n_rows > sched->config.max_step_tokens) return false;
+    n_parts += plan->n_parts;
+  }
+  for (const aii_seq *seq = sched->running.head; seq != NULL; seq = seq->next) n_out += seq->n_out;
+  return n_out == n_parts; /* whoever has a part runs */
+}
+
 bool aii_sched_check(const aii_sched *sched)
 {
   const aii_sched_config *c = &sched->config;
   return list_holds(&sched->waiting, AII_SEQ_WAITING) && list_holds(&sched->running, AII_SEQ_RUNNING) &&
          list_holds(&sched->finished, AII_SEQ_FINISHED) && sched->running.n <= c->max_running &&
          sched->waiting.n + sched->running.n <= c->max_queue + c->max_running &&
-         (!sched->plan_out || sched->plan.n_rows <= c->max_step_tokens) && aii_kv_pool_check(sched->pool);
+         plans_hold(sched) && aii_kv_pool_check(sched->pool);
 }

@@ -137,7 +137,7 @@ static aiinfra_status replace(const aii_norm_step *step, aii_str in, aii_buf *ou
 {
   uint64_t budget = aii_regex_budget(in.n);
   size_t from = 0, look = 0;
-  while (look <= in.n) {
+  while (look <= in.n && !out->failed) {
     size_t at = 0, end = 0;
     if (step->regex != NULL) {
       aiinfra_status rc = aii_regex_next(step->regex, in.p, look, in.n, &budget, &at, &end, err);
@@ -259,6 +259,7 @@ aiinfra_status aii_normalize(const aii_pipeline *pipe, aii_str text, bool prefix
 {
   *out = text;
   size_t passes = 0;
+  buffers[0].max = buffers[1].max = aii_pipe_most(text.n);
   for (size_t i = 0, n; i < pipe->n_norm; i += n) {
     const aii_norm_step *step = &pipe->norm[i];
     aii_buf *to = &buffers[passes++ % 2];
@@ -272,7 +273,10 @@ aiinfra_status aii_normalize(const aii_pipeline *pipe, aii_str text, bool prefix
     if (n > 1) replace_bytes(step, n, *out, to);
     else rc = run_step(step, *out, prefix, to, err);
     if (rc != AIINFRA_OK) return rc;
-    if (to->over) return aii_fail(err, AIINFRA_ELIMIT, "a text of %zu bytes is more than can be tokenized", text.n);
+    if (to->over) {
+      return aii_fail(err, AIINFRA_ELIMIT, "the tokenizer's normalizers make more than %zu bytes of a text of %zu",
+                      to->max, text.n);
+    }
     if (to->failed) return aii_fail(err, AIINFRA_ENOMEM, "normalising %zu bytes", text.n);
     *out = (aii_str){aii_buf_cstr(to), to->len};
   }

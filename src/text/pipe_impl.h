@@ -193,6 +193,9 @@ bool aii_pipe_norm(aii_mem *mem, aii_pipeline *pipe, aii_norm_step step);
 bool aii_pipe_split(aii_mem *mem, aii_pipeline *pipe, aii_split_step step);
 bool aii_pipe_decode(aii_mem *mem, aii_pipeline *pipe, aii_decode_step step);
 void aii_pipe_free(aii_mem *mem, aii_pipeline *pipe);
+/* What n bytes may grow to on their way. NFKC, the furthest of the real steps, makes 11 bytes of one, so only a file that
+ * means harm, whose steps each put a page between any two characters, goes beyond. */
+size_t aii_pipe_most(size_t n);
 
 /* Text through all normalisers; *out is where the result lies: `text` itself, or a buffer of the two. */
 aiinfra_status aii_normalize(const aii_pipeline *pipe, aii_str text, bool prefix, aii_buf buffers[2], aii_str *out,

@@ -1,6 +1,8 @@
 /* pipeline.c - the lists of steps: appending one, freeing all. Strings are copied, regular expressions taken over. */
 #include "src/text/pipe_impl.h"
 
+enum { MOST_GROWTH = 64, LEAST_GROWN = 4096 };
+
 static bool own(aii_mem *mem, aii_str *s)
 {
   aii_str from = *s;
@@ -31,6 +33,11 @@ static uint32_t joins(const aii_pipeline *pipe, const aii_norm_step *step)
     if (other->to.n > 0 && memchr(other->to.p, step->from.p[0], other->to.n) != NULL) return 0;
   }
   return last->flags + 1 < UINT8_MAX ? last->flags + 1 : 0;
+}
+
+size_t aii_pipe_most(size_t n)
+{
+  return n < INT32_MAX / MOST_GROWTH ? AII_MIN(n * MOST_GROWTH + LEAST_GROWN, (size_t)INT32_MAX) : INT32_MAX;
 }
 
 bool aii_pipe_norm(aii_mem *mem, aii_pipeline *pipe, aii_norm_step step)

@@ -230,7 +230,10 @@ static aiinfra_status rewrite_all(aii_mem *mem, const aii_split_step *step, aii_
                   first && i == 0 && in->items[i].from == 0, out);
     ok = !out->failed && aii_spans_add(mem, spans, from, out->len);
   }
-  if (out->over) return aii_fail(err, AIINFRA_ELIMIT, "a text of %zu bytes is more than can be tokenized", text.n);
+  if (out->over) {
+    return aii_fail(err, AIINFRA_ELIMIT, "the tokenizer's splitting makes more than %zu bytes of a text of %zu", out->max,
+                    text.n);
+  }
   return ok ? AIINFRA_OK : aii_fail(err, AIINFRA_ENOMEM, "splitting %zu bytes", text.n);
 }
 
@@ -238,6 +241,7 @@ aiinfra_status aii_split(const aii_pipeline *pipe, aii_mem *mem, aii_str text, b
                          aii_spans spans[2], aii_str *out, aiinfra_error *err)
 {
   size_t which = 0; /* buffers[which] is free */
+  buffers[0].max = buffers[1].max = aii_pipe_most(text.n);
   *out = text;
   spans[0].n = 0;
   if (text.n > 0 && !aii_spans_add(mem, &spans[0], 0, text.n)) {

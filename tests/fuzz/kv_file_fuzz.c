@@ -4,9 +4,9 @@
  * bytes of it say how much is cut off. Where the first byte is even, all sums are made right again, so that what lies
  * behind them is reached.
  */
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "src/kv/kv.h"
@@ -47,7 +47,7 @@ static uint32_t use(aiinfra_kv *kv)
     const aii_kv_move *moves = aii_kv_moves(kv->pool, &n);
     for (uint32_t i = 0; i < n; i++) need(aii_kv_store_move(kv->store, &kv->view, &moves[i], NULL) == AIINFRA_OK);
     aii_kv_moves_done(kv->pool);
-    aii_kv_publish(kv->pool, &seq, tokens, N_TOKENS);
+    aii_kv_publish(kv->pool, &seq, tokens, N_TOKENS, false);
   }
   aii_kv_seq_destroy(&rt->mem, &seq, kv->pool);
   return found;
@@ -73,8 +73,9 @@ static void prepare(void)
   memcpy(right, file.bytes, right_bytes = file.size);
   aii_file_unmap(&file);
   (void)close(fd);
-  fd = open(path, O_RDWR | O_CLOEXEC);
-  need(fd >= 0);
+  unlink(path);
+  fd = memfd_create("kv", MFD_CLOEXEC);
+  need(fd >= 0 && snprintf(path, sizeof path, "/proc/self/fd/%d", fd) > 0);
 }
 
 static void put_u64(uint8_t *at, uint64_t v)

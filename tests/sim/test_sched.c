@@ -4,7 +4,8 @@
  * before it through the block table and writes hash(cell, token) to its own; the sampled token is made from that
  * cell. So the output is right only if every block of the sequence holds what it should: a wrong prefix match, a
  * missing copy, a block given away too early all change the text, which is compared with what the sequence gives
- * alone. Arrivals, cancels, deadlines, failing steps and tiny caches come from the seed; the clock is virtual.
+ * alone. Arrivals, cancels, deadlines, failing steps, tiny caches, plans ahead and how far the device is when the host
+ * comes to look come from the seed; the clock is virtual.
  *
  * AIINFRA_SIM_SEEDS sets the number of days, AIINFRA_SEED the first seed. A failing seed is printed.
  */
@@ -19,7 +20,7 @@
 
 #include "src/sched/sched.h"
 
-enum { MAX_REQUESTS = 48, MAX_TOTAL = 160, VOCAB = 97, STOP_EVERY = 61, DEFAULT_SEEDS = 3000 };
+enum { MAX_REQUESTS = 48, MAX_TOTAL = 160, MAX_RUNNING = 8, VOCAB = 97, STOP_EVERY = 61, DEFAULT_SEEDS = 3000 };
 
 typedef struct request {
   aii_seq seq;
@@ -31,6 +32,13 @@ typedef struct request {
   bool submitted, refused, canceled, failed;
   int finished;
 } request;
+
+/* A plan that is out. */
+typedef struct flight {
+  const aii_plan *plan;
+  aii_plan_result results[MAX_RUNNING];
+  bool dropped, run;
+} flight;
 
 typedef struct day {
   uint64_t seed, now_ns, steps, steps_allowed;
@@ -44,11 +52,15 @@ typedef struct day {
   request *requests;
   uint32_t n_requests, n_in_flight;
   uint32_t fail_percent;
+  flight flights[2];
+  uint32_t n_flights;
+  aii_plan_result before[MAX_RUNNING]; /* of the plan that was run last */
 } day;
 
 /* What all days together have seen: a simulation that never preempts proves little. */
 static struct {
   uint64_t steps, preemptions, hits, stops, lengths, cancels, timeouts, errors, refused, busy, embeds, fetches, lost;
+  uint64_t ahead, dropped, skipped;
 } seen;
 
 #define CHECK(day, condition)                                                                                      \
@@ -91,12 +103,13 @@ static uint64_t *cell_at(day *d, const aii_seq *seq, uint32_t pos)
   return &d->cells[(size_t)block * d->block_tokens + pos % d->block_tokens];
 }
 
-static void run_part(day *d, const aii_plan_part *part, aii_plan_result *result, bool fails)
+/* token: of the only row, in a plan ahead; else NULL. */
+static void run_part(day *d, const aii_plan_part *part, const aiinfra_token *token, aii_plan_result *result, bool fails)
 {
   const aii_seq *seq = part->seq;
   uint64_t cell = part->first == 0 ? seq->salt : *cell_at(d, seq, part->first - 1);
   for (uint32_t i = 0; i < part->n_rows; i++) {
-    cell = chain(cell, seq->tokens[part->first + i]);
+    cell = chain(cell, token != NULL ? *token : seq->tokens[part->first + i]);
     if (fails) cell ^= 0xBAD;
     *cell_at(d, seq, part->first + i) = cell;
   }
@@ -123,9 +136,18 @@ static void lose_all(day *d)
   seen.lost++;
 }
 
-static void run_plan(day *d, const aii_plan *plan, aii_plan_result *results)
+/* Whether a part of a plan ahead is not computed: its sequence has ended with the plan before, or nobody wants the plan. */
+static bool skips(const day *d, const flight *f, const aii_plan_part *part)
 {
-  bool fails = pick(d, 0, 99) < d->fail_percent;
+  if (!f->plan->ahead) return false;
+  const aii_plan_result *before = &d->before[part->behind];
+  return f->dropped || before->stop || before->failed || before->skipped;
+}
+
+static void run_flight(day *d, flight *f)
+{
+  const aii_plan *plan = f->plan;
+  bool fails = pick(d, 0, 99) < d->fail_percent, any = false;
   run_moves(d, plan, fails ? pick(d, 0, plan->n_moves) : plan->n_moves);
   if (fails && plan->n_moves > 0) lose_all(d);
   for (uint32_t i = 0; i < plan->n_copies; i++) {
@@ -133,9 +155,19 @@ static void run_plan(day *d, const aii_plan *plan, aii_plan_result *results)
     memcpy(&d->cells[(size_t)plan->copies[i].to * d->block_tokens], from, d->block_tokens * sizeof *from);
   }
   for (uint32_t i = 0; i < plan->n_parts; i++) {
-    run_part(d, &plan->parts[i], &results[i], fails);
-    if (fails) AII_CONTAINER(plan->parts[i].seq, request, seq)->failed = true;
+    const aii_plan_part *part = &plan->parts[i];
+    f->results[i] = (aii_plan_result){.skipped = skips(d, f, part)};
+    seen.skipped += f->results[i].skipped;
+    if (f->results[i].skipped) continue;
+    run_part(d, part, plan->ahead ? &d->before[part->behind].token : NULL, &f->results[i], fails);
+    if (fails) AII_CONTAINER(part->seq, request, seq)->failed = true;
+    any = true;
   }
+  memcpy(d->before, f->results, sizeof d->before);
+  f->run = true;
+  d->steps += any;
+  d->now_ns += 1000000 + plan->n_rows * 50000u;
+  CHECK(d, d->steps_allowed == 0 || d->steps <= d->steps_allowed);
 }
 
 /* ---- what a request is and gives alone -------------------------------------------------------------------------- */
@@ -169,6 +201,7 @@ static void make_request(day *d, request *r)
   if (pick(d, 0, 19) == 0) seq->max_total = d->n_blocks * d->block_tokens + pick(d, 0, 9);
   seq->max_total = AII_MAX(AII_MIN(seq->max_total, (uint32_t)MAX_TOTAL), seq->n_prompt + !seq->embed);
   seq->no_cache = seq->embed || pick(d, 0, 9) == 0;
+  seq->awaited = pick(d, 0, 9) == 0;
   seq->priority = (int32_t)pick(d, 0, 2) - 1;
   seq->salt = pick(d, 0, 4) == 0 ? 7 : 0;
   for (uint32_t i = 0; i < seq->n_prompt; i++)
@@ -190,7 +223,7 @@ static void make_day(day *d, uint64_t seed)
   d->block_tokens = block_sizes[pick(d, 0, AII_COUNT(block_sizes) - 1)];
   d->n_blocks = pick(d, 2, pick(d, 0, 1) ? 12 : 80);
   d->n_slots = pick(d, 0, 1) ? pick(d, 1, 40) : 0;
-  d->config.max_running = pick(d, 1, 8);
+  d->config.max_running = pick(d, 1, MAX_RUNNING);
   d->config.max_queue = pick(d, 1, 24);
   d->config.max_step_tokens = pick(d, d->config.max_running, 64);
   d->config.chunk_tokens = pick(d, 0, d->config.max_step_tokens);
@@ -331,33 +364,78 @@ static void bound_steps(day *d)
     if (d->requests[i].submitted && !d->requests[i].finished) d->steps_allowed += d->requests[i].seq.max_total;
 }
 
-/* A cancel or a deadline ends a sequence with the plan that was out, not later. */
+/* A plan ahead is of the same sequences, a row on; where one ends, it has none. */
+static void check_ahead(day *d, const aii_plan *plan, const aii_plan *before)
+{
+  CHECK(d, plan->ahead && plan->n_moves == 0 && plan->n_copies == 0 && plan->n_rows == plan->n_parts);
+  for (uint32_t i = 0; i < plan->n_parts; i++) {
+    const aii_plan_part *part = &plan->parts[i], *earlier = &before->parts[part->behind];
+    CHECK(d, part->seq == earlier->seq && part->first == earlier->first + earlier->n_rows);
+    CHECK(d, part->n_rows == 1 && part->sample && earlier->sample && part->seq->n_out == 2);
+    CHECK(d, part->first + 1 < part->seq->max_total && !part->seq->awaited);
+  }
+}
+
+/* A cancel or a deadline ends a sequence with the plans that were out, not later. */
 static void check_nobody_lingers(day *d)
 {
   for (uint32_t i = 0; i < d->n_requests; i++) {
     const request *r = &d->requests[i];
-    CHECK(d, r->finished || (!r->canceled && r->seq.doomed == AII_END_NONE));
+    CHECK(d, r->finished || r->seq.n_out > 0 || (!r->canceled && r->seq.doomed == AII_END_NONE));
   }
+}
+
+static void take_off(day *d, const aii_plan *plan)
+{
+  d->flights[d->n_flights++] = (flight){.plan = plan};
+  CHECK(d, aii_sched_check(d->sched));
+}
+
+static void plan_flights(day *d)
+{
+  const aii_plan *plan, *second;
+  if (d->n_flights == 0 && aii_sched_step(d->sched, d->now_ns, &plan)) {
+    check_plan(d, plan);
+    take_off(d, plan);
+  }
+  if (d->n_flights > 0) CHECK(d, !aii_sched_step(d->sched, d->now_ns, &second));
+  if (d->n_flights == 1 && pick(d, 0, 3) > 0 && aii_sched_ahead(d->sched, &plan)) {
+    check_ahead(d, plan, d->flights[0].plan);
+    take_off(d, plan);
+    seen.ahead++;
+  }
+  if (d->n_flights == 2) CHECK(d, !aii_sched_ahead(d->sched, &second));
+}
+
+/* The host may come too late to drop it. */
+static void rethink(day *d)
+{
+  if (!aii_sched_rethink(d->sched) || d->flights[1].run || pick(d, 0, 1) == 0) return;
+  d->flights[1].dropped = true;
+  seen.dropped++;
+}
+
+/* The device is behind the host, or ahead of it. */
+static void run_flights(day *d)
+{
+  if (!d->flights[0].run) run_flight(d, &d->flights[0]);
+  happen(d); /* cancels and deadlines while the worker is busy */
+  rethink(d);
+  if (d->n_flights == 2 && pick(d, 0, 1) == 0) run_flight(d, &d->flights[1]);
+  CHECK(d, aii_sched_check(d->sched));
 }
 
 static void one_step(day *d)
 {
-  aii_plan_result results[8];
-  const aii_plan *plan, *second;
   happen(d);
   collect(d);
   bound_steps(d);
-  if (aii_sched_step(d->sched, d->now_ns, &plan)) {
-    d->steps++;
-    CHECK(d, d->steps_allowed == 0 || d->steps <= d->steps_allowed);
-    CHECK(d, !aii_sched_step(d->sched, d->now_ns, &second));
-    check_plan(d, plan);
-    CHECK(d, aii_sched_check(d->sched));
-    run_plan(d, plan, results);
-    d->now_ns += 1000000 + plan->n_rows * 50000u;
-    happen(d); /* cancels and deadlines while the worker is busy */
-    CHECK(d, aii_sched_check(d->sched));
-    aii_sched_complete(d->sched, results, d->now_ns);
+  plan_flights(d);
+  if (d->n_flights > 0) {
+    run_flights(d);
+    aii_sched_complete(d->sched, d->flights[0].results, d->now_ns);
+    d->flights[0] = d->flights[1];
+    d->n_flights--;
   } else {
     CHECK(d, aii_sched_n_running(d->sched) + aii_sched_n_waiting(d->sched) == 0);
     d->now_ns += 1000000;
@@ -401,15 +479,16 @@ static void test_seeded_days(void **state)
   print_message(
       "%llu days, %llu steps: %llu stopped, %llu at length, %llu embedded, %llu cancelled, %llu timed out, "
       "%llu failed, %llu refused (%llu busy), %llu preemptions, %llu tokens from the prefix cache, %llu blocks "
-      "from the second tier, %llu times all was lost\n",
+      "from the second tier, %llu times all was lost; %llu plans ahead, of which %llu were dropped and %llu rows skipped\n",
       (unsigned long long)n, (unsigned long long)seen.steps, (unsigned long long)seen.stops,
       (unsigned long long)seen.lengths, (unsigned long long)seen.embeds, (unsigned long long)seen.cancels,
       (unsigned long long)seen.timeouts, (unsigned long long)seen.errors, (unsigned long long)seen.refused,
       (unsigned long long)seen.busy, (unsigned long long)seen.preemptions, (unsigned long long)seen.hits,
-      (unsigned long long)seen.fetches, (unsigned long long)seen.lost);
+      (unsigned long long)seen.fetches, (unsigned long long)seen.lost, (unsigned long long)seen.ahead,
+      (unsigned long long)seen.dropped, (unsigned long long)seen.skipped);
   if (n < 500) return;
   assert_true(seen.preemptions > 0 && seen.hits > 0 && seen.stops > 0 && seen.lengths > 0 && seen.cancels > 0);
-  assert_true(seen.fetches > 0 && seen.lost > 0);
+  assert_true(seen.fetches > 0 && seen.lost > 0 && seen.ahead > 0 && seen.dropped > 0 && seen.skipped > 0);
   assert_true(seen.timeouts > 0 && seen.errors > 0 && seen.busy > 0 && seen.embeds > 0);
 }
 

@@ -136,7 +136,7 @@ static void one_step(sim *s)
       q->n = 0;
     }
   } else if (what < 7) {
-    aii_kv_publish(s->pool, &q->kv, q->tokens, below(s, q->n + 1));
+    aii_kv_publish(s->pool, &q->kv, q->tokens, below(s, q->n + 1), false);
   } else if (what == 7 && !other->live) {
     fork(s, q, other);
   } else if (what == 8) {
@@ -249,7 +249,7 @@ static void test_prefix_is_shared(void **state)
   pair_open(&p, 16, 7, 7);
   assert_int_equal(aii_kv_match(p.pool, &p.a, p.tokens, 12), 0);
   assert_int_equal(extend(&p, &p.a, 12), AIINFRA_OK);
-  aii_kv_publish(p.pool, &p.a, p.tokens, 12);
+  aii_kv_publish(p.pool, &p.a, p.tokens, 12, false);
   /* whole blocks, and one token is left to compute */
   assert_int_equal(aii_kv_match(p.pool, &p.b, p.tokens, 12), 8);
   assert_int_equal(p.b.table[1], p.a.table[1]);
@@ -268,7 +268,7 @@ static void test_salt_separates(void **state)
   pair p;
   pair_open(&p, 16, 1, 2);
   assert_int_equal(extend(&p, &p.a, 12), AIINFRA_OK);
-  aii_kv_publish(p.pool, &p.a, p.tokens, 12);
+  aii_kv_publish(p.pool, &p.a, p.tokens, 12, false);
   assert_int_equal(aii_kv_match(p.pool, &p.b, p.tokens, 12), 0);
   assert_int_equal(aii_kv_fork(p.pool, &p.a, &p.b), AIINFRA_EINVAL);
   pair_close(&p);
@@ -282,8 +282,8 @@ static void test_same_text_twice_is_kept_once(void **state)
   assert_int_equal(extend(&p, &p.a, 12), AIINFRA_OK);
   assert_int_equal(extend(&p, &p.b, 12), AIINFRA_OK);
   assert_int_equal(aii_kv_available(p.pool), 10);
-  aii_kv_publish(p.pool, &p.a, p.tokens, 12);
-  aii_kv_publish(p.pool, &p.b, p.tokens, 12);
+  aii_kv_publish(p.pool, &p.a, p.tokens, 12, false);
+  aii_kv_publish(p.pool, &p.b, p.tokens, 12, false);
   assert_int_equal(aii_kv_available(p.pool), 13);
   assert_memory_equal(p.a.table, p.b.table, 3 * sizeof p.a.table[0]);
   pair_close(&p);
@@ -297,10 +297,10 @@ static void test_eviction_is_oldest_first_and_leaves_first(void **state)
   aiinfra_token other[64];
   for (int i = 0; i < 64; i++) other[i] = 500 + i;
   assert_int_equal(extend(&p, &p.a, 12), AIINFRA_OK);
-  aii_kv_publish(p.pool, &p.a, p.tokens, 12);
+  aii_kv_publish(p.pool, &p.a, p.tokens, 12, false);
   aii_kv_release(p.pool, &p.a);
   assert_int_equal(extend(&p, &p.b, 12), AIINFRA_OK);
-  aii_kv_publish(p.pool, &p.b, other, 12);
+  aii_kv_publish(p.pool, &p.b, other, 12, false);
   aii_kv_release(p.pool, &p.b);
   assert_int_equal(extend(&p, &p.a, 4), AIINFRA_OK); /* evicts the last block of the older text */
   assert_int_equal(aii_kv_match(p.pool, &p.b, p.tokens, 64), 8);
@@ -312,7 +312,7 @@ static void test_eviction_is_oldest_first_and_leaves_first(void **state)
 static void fill_and_release(pair *p, aii_kv_seq *seq, const aiinfra_token *tokens, uint32_t n)
 {
   assert_int_equal(extend(p, seq, n), AIINFRA_OK);
-  aii_kv_publish(p->pool, seq, tokens, n);
+  aii_kv_publish(p->pool, seq, tokens, n, false);
   aii_kv_release(p->pool, seq);
 }
 
@@ -332,7 +332,7 @@ static void test_second_tier(void **state)
   for (uint32_t i = 0; i < n; i++) assert_false(moves[i].fetch);
   aii_kv_moves_done(p.pool);
   assert_int_equal(aii_kv_match(p.pool, &p.a, p.tokens, 64), 0); /* it is there, but no block is to be had */
-  aii_kv_publish(p.pool, &p.b, other, 12);
+  aii_kv_publish(p.pool, &p.b, other, 12, false);
   aii_kv_release(p.pool, &p.b);
   assert_int_equal(aii_kv_match(p.pool, &p.a, p.tokens, 64), 12);
   moves = aii_kv_moves(p.pool, &n);
@@ -361,7 +361,7 @@ static void test_computed_again(void **state)
   pair_open_slots(&p, 4, 4, 0, 0);
   fill_and_release(&p, &p.a, p.tokens, 12);
   assert_int_equal(extend(&p, &p.b, 16), AIINFRA_OK);
-  aii_kv_publish(p.pool, &p.b, p.tokens, 16);
+  aii_kv_publish(p.pool, &p.b, p.tokens, 16, false);
   aii_kv_pool_stats(p.pool, &stats);
   assert_int_equal(stats.n_spilled, 0);
   assert_int_equal(stats.fetches, 0);
@@ -437,7 +437,7 @@ static void test_without_prefix_cache(void **state)
   assert_int_equal(aii_kv_pool_create(&mem, 4, 4, 4, false, &pool, NULL), AIINFRA_OK);
   assert_int_equal(aii_kv_seq_init(&mem, &seq, pool, 16, 0, NULL), AIINFRA_OK);
   assert_int_equal(aii_kv_extend(pool, &seq, 16, &from, &to), AIINFRA_OK);
-  aii_kv_publish(pool, &seq, tokens, 16);
+  aii_kv_publish(pool, &seq, tokens, 16, false);
   aii_kv_release(pool, &seq);
   assert_int_equal(aii_kv_match(pool, &seq, tokens, 16), 0);
   assert_true(aii_kv_pool_check(pool));

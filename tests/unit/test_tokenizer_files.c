@@ -351,6 +351,35 @@ static void bounded_regex(void **state)
   aii_vocab_free(v);
 }
 
+/* Normalisers or a splitter that each put text between any two characters come to an end before memory does. */
+static void bounded_growth(void **state)
+{
+#define SIX_WORDS "0123456789 0123456789 0123456789 0123456789 0123456789 0123456789 "
+  static const char step[] = "{\"type\":\"Replace\",\"pattern\":{\"Regex\":\" *\"},\"content\":\"" SIX_WORDS "\"}",
+                    mark[] = "{\"type\":\"Metaspace\",\"replacement\":\"" SIX_WORDS "\"}";
+  static const struct {
+    const char *part, *list, *step;
+  } cases[] = {{"normalizer", "normalizers", step}, {"pre_tokenizer", "pretokenizers", mark}};
+  (void)state;
+  for (size_t i = 0; i < AII_COUNT(cases); i++) {
+    char json[4096];
+    const char *s = cases[i].step;
+    int n = snprintf(json, sizeof json,
+                     "{\"model\":{\"type\":\"WordLevel\"," WORDS ",\"unk_token\":\"[UNK]\"},\"%s\":{\"type\":\"Sequence\","
+                     "\"%s\":[%s,%s,%s,%s,%s,%s,%s,%s]}}",
+                     cases[i].part, cases[i].list, s, s, s, s, s, s, s, s);
+    assert_true(n > 0 && (size_t)n < sizeof json);
+    aii_vocab *v = from_json(json, NULL);
+    aii_tokens tokens;
+    aiinfra_error err = {0};
+    aii_tokens_init(&tokens, &mem);
+    assert_int_equal(aii_tokenize(v, "a b c d e f", 11, 0, &tokens, &err), AIINFRA_ELIMIT);
+    if (strstr(err.message, "of a text of") == NULL) fail_msg("case %zu: %s", i, err.message);
+    aii_tokens_free(&tokens);
+    aii_vocab_free(v);
+  }
+}
+
 int main(void)
 {
   static real files[] = {
@@ -387,6 +416,7 @@ int main(void)
       cmocka_unit_test(tiktoken),
       cmocka_unit_test(refused),
       cmocka_unit_test(bounded_regex),
+      cmocka_unit_test(bounded_growth),
   };
   aii_mem_init(&mem, NULL, 0);
   return cmocka_run_group_tests(tests, NULL, NULL);
