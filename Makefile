@@ -229,8 +229,9 @@ $(BUILD)/libaiinfra-postgres.so: $(PQ_OBJS) $(BUILD)/libaiinfra.a
 # Registers and spills of every kernel, as ptxas tells them.
 .PHONY: cuda-report gpu-bundle
 cuda-report:
+	@mkdir -p $(BUILD)/obj
 	$(Q)for f in $(CU_SRCS); do $(NVCC) $(filter-out -MMD -MP -gencode arch=%,$(NVCCFLAGS)) -arch=sm_90a --resource-usage \
-	  -Iinclude -I. -c $$f -o /dev/null 2>&1 | tests/gpu/report.sh $$f; done
+	  -Iinclude -I. -cubin $$f -o $(BUILD)/obj/report.cubin 2>&1 | tests/gpu/report.sh $$f $(BUILD)/obj/report.cubin; done
 
 # All that tests/gpu/run.sh needs on a machine with a GPU and nothing else.
 gpu-bundle: deps

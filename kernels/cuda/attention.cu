@@ -287,6 +287,7 @@ template <class S> __device__ void load_queries(const aii_cuda_attn &a, const wo
 
 template <int FMT, class S> __global__ void __launch_bounds__(S::THREADS_, S::BLOCKS) attend_floats(aii_cuda_attn a)
 {
+  begin_kernel();
   AII_DYNAMIC_SHARED(shared);
   typename S::memory &s = *(typename S::memory *)shared;
   float *q = (float *)(shared + sizeof s);
@@ -346,6 +347,7 @@ template <int FMT, class S> __global__ void __launch_bounds__(S::THREADS_, S::BL
 /* Every thread knows m and l, and has some dims. A sink is a key that was seen first. */
 __global__ void attend_merge(aii_cuda_attn a)
 {
+  begin_kernel();
   enum { EACH = AII_CUDA_MAX_HEAD / MERGE_THREADS };
   const uint32_t row = a.first_row + blockIdx.x, head = blockIdx.y, dim = a.kv.value_dim;
   float m = a.sinks != NULL ? a.sinks[head] * AII_LOG2_E : -AII_INFINITE, l = a.sinks != NULL ? 1 : 0;

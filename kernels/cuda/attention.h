@@ -18,13 +18,12 @@
   do {                                                                                                 \
     if ((bytes) > aii::PLAIN_SHARED)                                                                   \
       (void)cudaFuncSetAttribute((kernel), cudaFuncAttributeMaxDynamicSharedMemorySize, (int)(bytes)); \
-    (kernel)<<<(grid), (block), (bytes), (cudaStream_t)(stream)>>>(__VA_ARGS__);                       \
+    AII_LAUNCH_BYTES(kernel, grid, block, bytes, stream, __VA_ARGS__);                                 \
   } while (0)
 #define AII_COUNT_READ(bytes) ((void)0)
 #else
 #define AII_DYNAMIC_SHARED(name) char *name = cuda_on_cpu::dynamic_shared()
-#define AII_LAUNCH_SHARED(kernel, grid, block, bytes, stream, ...) \
-  ((void)(stream), cuda_on_cpu::launch((grid), (block), [=] { (kernel)(__VA_ARGS__); }, (bytes)))
+#define AII_LAUNCH_SHARED AII_LAUNCH_BYTES
 #define AII_COUNT_READ(bytes) ((void)(fake_cuda_cache_reads += (bytes)))
 #endif
 

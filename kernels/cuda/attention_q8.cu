@@ -300,6 +300,7 @@ template <class S> __device__ void shrink(const common<S::QUERIES> &c, const pla
 
 template <class S> __global__ void __launch_bounds__(S::THREADS_, 2) attend_q8(aii_cuda_attn a)
 {
+  begin_kernel();
   AII_DYNAMIC_SHARED(shared);
   typename S::memory &s = *(typename S::memory *)shared;
   const work w = work_of(a, S::QUERIES);

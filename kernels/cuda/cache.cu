@@ -48,6 +48,7 @@ __device__ static inline float turned_dim(const aii_cuda_rope &rope, const float
 
 __global__ void rotate(aii_cuda_rope rope, aii_cuda_rows rows, uint32_t n_heads, uint32_t head_dim, float *x)
 {
+  begin_kernel();
   const uint32_t half = rope.n_rot / 2;
   const size_t at = (size_t)blockIdx.x * blockDim.x + threadIdx.x, head = at / half;
   if (head >= (size_t)rows.n_rows * n_heads) return;
@@ -83,6 +84,7 @@ __device__ static inline void write_element(const aii_cuda_kv &kv, bool values, 
 
 __global__ void write_rows(aii_cuda_write w)
 {
+  begin_kernel();
   const uint32_t r = blockIdx.x, head = blockIdx.y, pos = w.rows.pos[r], group = w.n_heads / w.kv.n_kv_heads,
                  half = w.rope.n_rot / 2;
   const slot s = slot_of(w.kv, w.rows.tables + (size_t)w.rows.seq[r] * w.rows.table_stride, pos);

@@ -27,6 +27,10 @@ enum {
   AII_CUDA_SPLIT = 512      /* positions of a part of attention: as cpu_attention.c has it */
 };
 
+/* Whether kernels that this thread launches may come to the device before the last one has ended: the device that it uses
+ * can. (device.c) */
+bool aii_cuda_comes_early(void);
+
 /* Rows of a pass, in device memory. */
 typedef struct aii_cuda_rows {
   uint32_t n_rows, table_stride;

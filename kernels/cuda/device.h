@@ -13,16 +13,65 @@
 #include "kernels/kernels.h"
 #include "kernels/panel.h"
 
+/* A launch with `bytes` of shared memory, or none, whose size the launch says. */
 #ifdef __CUDACC__
-#define AII_LAUNCH(kernel, grid, block, stream, ...) \
-  (kernel)<<<(grid), (block), 0, (cudaStream_t)(stream)>>>(__VA_ARGS__)
+#define AII_LAUNCH_BYTES(kernel, grid, block, bytes, stream, ...) \
+  aii::launch((kernel), (grid), (block), (bytes), (stream), __VA_ARGS__)
 #else
-#define AII_LAUNCH(kernel, grid, block, stream, ...) \
-  ((void)(stream), cuda_on_cpu::launch((grid), (block), [=] { (kernel)(__VA_ARGS__); }))
+#define AII_LAUNCH_BYTES(kernel, grid, block, bytes, stream, ...) \
+  ((void)(stream), cuda_on_cpu::launch((grid), (block), [=] { (kernel)(__VA_ARGS__); }, (bytes)))
 #endif
+#define AII_LAUNCH(kernel, grid, block, stream, ...) AII_LAUNCH_BYTES(kernel, grid, block, 0, stream, __VA_ARGS__)
 
 namespace aii
 {
+
+/* ---- launches ----
+ * The blocks of a kernel may come to the device while the kernel before it in the stream ends (programmatic dependent
+ * launch: CUDA's programming guide). So each kernel lets the next one come, and waits for the one before, and all before
+ * that, before it reads or writes what is not constant: every thread, since whoever comes next trusts that it did. What it
+ * reads before, weights, is on its way meanwhile. */
+
+#ifdef __CUDACC__
+template <class... P, class... A>
+void launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t bytes, aii_cuda_stream stream, const A &...args)
+{
+  cudaLaunchAttribute early = {};
+  cudaLaunchConfig_t how = {};
+  early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  early.val.programmaticStreamSerializationAllowed = 1;
+  how.gridDim = grid;
+  how.blockDim = block;
+  how.dynamicSmemBytes = bytes;
+  how.stream = (cudaStream_t)stream;
+  how.attrs = &early;
+  how.numAttrs = aii_cuda_comes_early() ? 1 : 0;
+  (void)cudaLaunchKernelEx(&how, kernel, args...);
+}
+#endif
+
+__device__ inline void let_next_come()
+{
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;");
+#endif
+}
+
+__device__ inline void wait_for_last()
+{
+#ifndef __CUDACC__
+  cuda_on_cpu::waited_for_last();
+#elif defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
+/* What a kernel begins with that reads nothing before. */
+__device__ inline void begin_kernel()
+{
+  let_next_come();
+  wait_for_last();
+}
 
 enum { WARP = 32, LANES = 16, THREADS = 256 };
 #define AII_FULL_WARP 0xffffffffu
@@ -30,6 +79,15 @@ enum { WARP = 32, LANES = 16, THREADS = 256 };
 static inline unsigned blocks_for(size_t n, size_t each)
 {
   return (unsigned)((n + each - 1) / each);
+}
+
+__device__ inline void prefetch(const void *p)
+{
+#ifdef __CUDACC__
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(p));
+#else
+  (void)p;
+#endif
 }
 
 /* ---- bits ---- */

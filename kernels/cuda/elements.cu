@@ -10,6 +10,7 @@ using namespace aii;
 /* q8.q may be NULL, else n is a multiple of 32. */
 __global__ void activate(int act, const float *gate, const float *up, size_t n, float *out, aii_cuda_q8 q8)
 {
+  begin_kernel();
   size_t i = AII_ELEMENT;
   if (i >= n) return; /* a whole warp, where there is q8 */
   float v = up != NULL ? activated(act, gate[i], up[i]) : bend(act, gate[i]);
@@ -27,6 +28,7 @@ void aii_cuda_activate(aii_cuda_stream stream, int act, const float *gate, const
 
 __global__ void add(float *x, const float *y, float f, size_t n)
 {
+  begin_kernel();
   size_t i = AII_ELEMENT;
   if (i < n) x[i] = fmaf(f, y[i], x[i]);
 }
@@ -38,6 +40,7 @@ void aii_cuda_add(aii_cuda_stream stream, float *x, const float *y, float f, siz
 
 __global__ void scale(float *x, float f, size_t n)
 {
+  begin_kernel();
   size_t i = AII_ELEMENT;
   if (i < n) x[i] *= f;
 }
@@ -49,6 +52,7 @@ void aii_cuda_scale(aii_cuda_stream stream, float *x, float f, size_t n)
 
 __global__ void softcap(float *x, float cap, float inverse, size_t n)
 {
+  begin_kernel();
   size_t i = AII_ELEMENT;
   if (i < n) x[i] = cap * tanh1(x[i] * inverse);
 }
@@ -61,6 +65,7 @@ void aii_cuda_softcap(aii_cuda_stream stream, float *x, float cap, size_t n)
 
 __global__ void gate_rows(float *x, const float *gate, size_t n, uint32_t width)
 {
+  begin_kernel();
   size_t i = AII_ELEMENT;
   if (i < n) x[i] *= 1 / (1 + exp1(-gate[i / width]));
 }
@@ -73,6 +78,7 @@ void aii_cuda_gate_rows(aii_cuda_stream stream, float *x, const float *gate, uin
 
 __global__ void combine(const float *y, const float *weights, size_t n, uint32_t n_used, uint32_t width, float *out)
 {
+  begin_kernel();
   size_t i = AII_ELEMENT;
   if (i >= n) return;
   size_t row = i / width, at = i % width;
@@ -93,6 +99,7 @@ void aii_cuda_combine(aii_cuda_stream stream, const float *y, const float *weigh
 __global__ void copy(const float *x, size_t x_stride, uint32_t repeat, size_t n, uint32_t width, float *out,
                      size_t out_stride)
 {
+  begin_kernel();
   size_t i = AII_ELEMENT;
   if (i < n * width) out[i / width * out_stride + i % width] = x[i / width / repeat * x_stride + i % width];
 }

@@ -57,6 +57,7 @@ __device__ static void mask_groups(const aii_cuda_routing &how, float *choice)
 __global__ void route(aii_cuda_routing how, float *scores, float *choices, uint32_t n_rows, int32_t *ids,
                       float *weights)
 {
+  begin_kernel();
   size_t r = (size_t)blockIdx.x * blockDim.x + threadIdx.x;
   if (r >= n_rows) return;
   float *s = scores + r * how.n_experts, *choice = choices + r * how.n_experts, sum = 0, scale = how.scale;

@@ -125,6 +125,14 @@ __device__ inline void quant_terms(const aii_cuda_product &p, const block_piece<
 
 /* ---- four rows of a run of 64 floats ---- */
 
+/* The weights of run u, which are needed soon, to the second-level cache; quad: the thread's share of the lines. */
+template <aii_fmt F>
+__device__ inline void ask_for_run(const unsigned char *panel, uint32_t u, uint32_t quad, uint32_t n_in)
+{
+  const uint32_t line = 128, each = AII_PANEL * float_bytes<F>::each, end = min(u * AII_RUN + AII_RUN, n_in) * each;
+  for (uint32_t i = u * AII_RUN * each + quad * line; i < end; i += QUADS * line) prefetch(panel + i);
+}
+
 /* Elements k .. k + 3, of which n are there. */
 __device__ inline void load_inputs(const float *x, uint32_t n, bool aligned, float out[4])
 {
@@ -206,7 +214,8 @@ __device__ inline void decoded_terms(const aii_cuda_product &p, const unsigned c
 
 /* ---- a panel: all its units, then their sums ---- */
 
-/* The sum of row cell % 16 and column cell / 16, for threads that are a cell. */
+/* The sum of row cell % 16 and column cell / 16, for threads that are a cell. The first weights are asked for before the
+ * kernel waits for the one that makes its inputs. */
 template <aii_fmt F, int COLS>
 __device__ inline float panel_sum(const aii_cuda_product &p, const unsigned char *panel, uint32_t first, uint32_t cols,
                                   float2 *shared)
@@ -218,7 +227,12 @@ __device__ inline float panel_sum(const aii_cuda_product &p, const unsigned char
   const float2 *terms = shared + threadIdx.x;
   block_piece<F> w;
   float sum = 0;
-  if (!S::floats && unit < n_units) load_piece<F>(panel, unit, quad, w);
+  if constexpr (!S::floats) {
+    if (unit < n_units) load_piece<F>(panel, unit, quad, w);
+  } else if constexpr (!S::decoded) {
+    if (unit < n_units) ask_for_run<F>(panel, unit, quad, p.n_in);
+  }
+  wait_for_last();
   for (uint32_t at = 0; at < n_units; at += S::units) {
     const uint32_t mine = at + unit, n = min((uint32_t)S::units, n_units - at);
     if (mine < n_units) {
@@ -255,11 +269,13 @@ __global__ void __launch_bounds__(shape<F, COLS>::threads) few(few_products all,
 {
   typedef shape<F, COLS> S;
   __shared__ float2 shared[S::units * S::stride];
+  let_next_come();
   uint32_t at = 0;
   for (uint32_t i = 1; i < all.n; i++) at = blockIdx.x >= all.begin[i] ? i : at;
   const aii_cuda_product &p = all.p[at];
   const uint32_t number = blockIdx.x - all.begin[at], first = blockIdx.y * COLS,
                  cols = min((uint32_t)COLS, p.n - first);
+  if (p.ids != NULL) wait_for_last();
   const matrix m = matrix_of(p, first);
   float sum = panel_sum<F, COLS>(p, m.w + number * panel_bytes, first, cols, shared);
   if (threadIdx.x < AII_PANEL * cols)

@@ -12,6 +12,7 @@ enum { PIECE = 2048 }; /* elements that are brought to shared memory at a time *
 
 __global__ void quant_q8(const float *x, size_t n_blocks, aii_cuda_q8 out)
 {
+  begin_kernel();
   size_t b = (size_t)blockIdx.x * (THREADS / WARP) + threadIdx.x / WARP, i = b * AII_QBLOCK + threadIdx.x % WARP;
   if (b < n_blocks) put_q8(x[i], i, out); /* a whole warp */
 }
@@ -63,6 +64,7 @@ __device__ static void finish(const float *row, const float *w, const float *b, 
 
 __global__ void rms_norm(const float *x, const float *w, uint32_t n, float eps, float *out, aii_cuda_q8 q8)
 {
+  begin_kernel();
   __shared__ float piece[PIECE];
   const float *row = x + (size_t)blockIdx.x * n;
   float sum = row_sum<true>(row, n, 0, piece);
@@ -78,6 +80,7 @@ void aii_cuda_rms_norm(aii_cuda_stream stream, const float *x, const float *w, u
 __global__ void layer_norm(const float *x, const float *w, const float *b, uint32_t n, float eps, float *out,
                            aii_cuda_q8 q8)
 {
+  begin_kernel();
   __shared__ float piece[PIECE];
   const float *row = x + (size_t)blockIdx.x * n;
   float mean = row_sum<false>(row, n, 0, piece) / (float)n;

@@ -13,6 +13,7 @@ template <aii_fmt F, int COLS>
 __global__ void __launch_bounds__(shape<F, COLS>::threads)
     few_gated(few_products both, int act, size_t panel_bytes, aii_cuda_q8 q8)
 {
+  let_next_come();
   typedef shape<F, COLS> S;
   __shared__ float2 shared[S::units * S::stride];
   __shared__ float results[COLS][AII_QBLOCK];
@@ -110,6 +111,7 @@ bool aii_cuda_multiply_gated(aii_cuda_stream stream, int act, const aii_cuda_pro
 
 __global__ void dot_rows(aii_cuda_product p)
 {
+  begin_kernel();
   uint32_t i = blockIdx.x * (THREADS / WARP) + threadIdx.x / WARP, lane = threadIdx.x % WARP;
   if (i >= p.n) return; /* a whole warp */
   const matrix m = matrix_of(p, i);

@@ -89,6 +89,7 @@ __device__ inline bool has_pairs(const float *x, uint32_t n)
 
 __global__ void round_rows(const float *x, uint32_t n_rows, uint32_t n, uint32_t n_chunks, uint4 *out)
 {
+  begin_kernel();
   const size_t piece = ((size_t)blockIdx.x * THREADS + threadIdx.x) / WARP;
   const uint32_t lane = threadIdx.x % WARP, chunk = (uint32_t)(piece % n_chunks);
   const size_t row = piece / n_chunks * 8 + lane / 4;
@@ -203,6 +204,7 @@ struct few_rounded {
 template <int TILES, bool READY>
 __global__ void __launch_bounds__(WARPS *WARP, 1) few_bf16(few_rounded all, size_t panel_bytes)
 {
+  begin_kernel();
   typedef few_shape<TILES> S;
   __shared__ float parts[WARPS * S::cols * S::stride];
   const bool gated = all.act >= 0;
@@ -282,6 +284,7 @@ template <class C>
 __global__ void __launch_bounds__(C::threads, C::threads > 128 ? 1 : 4)
     many_bf16(aii_cuda_product p, size_t panel_bytes)
 {
+  begin_kernel();
   __shared__ stage<C> stages[C::STAGES];
   const matrix m = matrix_of(p, 0);
   const uint32_t warp = threadIdx.x / WARP, lane = threadIdx.x % WARP, panel = warp % C::M * C::PANELS,

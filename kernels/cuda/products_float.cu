@@ -127,6 +127,7 @@ __device__ inline void end_run(float run[EACH][EACH], float sum[EACH][EACH])
 template <aii_fmt F>
 __global__ void __launch_bounds__(TILE_THREADS, 2) many_floats(aii_cuda_product p, size_t panel_bytes)
 {
+  begin_kernel();
   __shared__ tile tiles[2];
   const matrix m = matrix_of(p, 0);
   const uint32_t first_panel = blockIdx.x * PANELS, first_col = blockIdx.y * COLS,

@@ -189,6 +189,7 @@ __device__ inline void compute(const stage<F, C> &from, uint32_t n, uint32_t pan
 template <aii_fmt F, class C>
 __global__ void __launch_bounds__(C::threads, C::threads > 128 ? 2 : 4) many(aii_cuda_product p, size_t panel_bytes)
 {
+  begin_kernel();
   __shared__ stage<F, C> stages[C::STAGES];
   const matrix m = matrix_of(p, 0);
   const uint32_t warp = threadIdx.x / WARP, lane = threadIdx.x % WARP, panel = warp % C::M * C::PANELS,

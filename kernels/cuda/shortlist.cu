@@ -56,6 +56,7 @@ __device__ static float logit_of_key(uint32_t key)
 
 __global__ void edit(aii_cuda_shortlist s)
 {
+  begin_kernel();
   const aii_cuda_ask *ask = s.asks + blockIdx.x;
   for (uint32_t i = threadIdx.x; i < ask->n_edits; i += blockDim.x) {
     aii_cuda_edit e = s.edits[ask->first_edit + i];
@@ -68,6 +69,7 @@ __global__ void edit(aii_cuda_shortlist s)
 
 __global__ void survey(aii_cuda_shortlist s)
 {
+  begin_kernel();
   uint32_t run = blockIdx.x * (THREADS / WARP) + threadIdx.x / WARP, lane = threadIdx.x % WARP, top = 0;
   row r = row_of(s, blockIdx.y);
   if (run >= s.n_runs || r.ask->n_best == 0) return; /* a whole warp */
@@ -143,6 +145,7 @@ __device__ static void put(const row &r, const uint64_t *list, uint32_t n)
 
 __global__ void __launch_bounds__(CHOOSERS) choose(aii_cuda_shortlist s)
 {
+  begin_kernel();
   __shared__ uint64_t list[BEST];
   __shared__ uint32_t n;
   row r = row_of(s, blockIdx.x);
@@ -176,6 +179,7 @@ __global__ void __launch_bounds__(CHOOSERS) choose(aii_cuda_shortlist s)
 
 __global__ void weigh(aii_cuda_shortlist s)
 {
+  begin_kernel();
   uint32_t run = blockIdx.x * (THREADS / WARP) + threadIdx.x / WARP, lane = threadIdx.x % WARP;
   row r = row_of(s, blockIdx.y);
   if (run >= s.n_runs || !(r.ask->scale > 0)) return; /* a whole warp */
@@ -207,6 +211,7 @@ template <class Use> __device__ static void in_order(const float *sums, uint32_t
 
 __global__ void draw(aii_cuda_shortlist s)
 {
+  begin_kernel();
   __shared__ uint32_t found;
   row r = row_of(s, blockIdx.x);
   const float *sums = s.sums + (size_t)blockIdx.x * s.n_runs;

@@ -95,8 +95,7 @@ aiinfra_status aii_pass_choose(aii_pass *p, aiinfra_error *err)
   for (uint32_t i = 0; i < plan->n_parts && rc == AIINFRA_OK; i++) {
     if (!chooses(p, i)) continue;
     const aii_shortlist *list = &desk->lists[row++];
-    if (!p->results[i].failed)
-      rc = choose_there(aii_gen_of(&plan->parts[i]), list, &p->results[i], &p->errors[i], err);
+    if (!p->results[i].failed) rc = choose_there(aii_gen_of(&plan->parts[i]), list, &p->results[i], &p->errors[i], err);
   }
   return rc;
 }

@@ -226,7 +226,7 @@ typedef struct aii_desk {
   aii_carry *carry;        /* [max_running], of the pass before, then of this one */
   float *logits;           /* [max_running][n_vocab]; one row where there are lists */
   aii_shortlist *lists;    /* [max_running]; NULL: rows of logits come to host memory */
-  float *hidden;           /* [max_rows][n_embd]; NULL until an embedding is asked for: made by the loop, before any is planned */
+  float *hidden; /* [max_rows][n_embd]; NULL until an embedding is asked for: made by the loop, before any is planned */
   aii_workspace *ws;
   aii_forward forward;
 } aii_desk;

@@ -61,8 +61,7 @@ aiinfra_status aii_passes_create(aiinfra_batcher *b, aiinfra_error *err)
   if (rc != AIINFRA_OK) return aii_wrap(err, rc, "workspace of %u rows", rows);
   bool ok = create_desk_rows(b) && create_desk_seqs(b);
   for (size_t i = 0; i < AII_COUNT(b->passes); i++) ok = create_pass(b, &b->passes[i]) && ok;
-  if (!ok)
-    return aii_fail(err, AIINFRA_ENOMEM, "no memory for steps of %u tokens and %u rows of logits", rows, seqs);
+  if (!ok) return aii_fail(err, AIINFRA_ENOMEM, "no memory for steps of %u tokens and %u rows of logits", rows, seqs);
   return AIINFRA_OK;
 }
 
@@ -138,11 +137,10 @@ static void lay(aii_pass *p)
 {
   aii_desk *d = &p->batcher->desk;
   bool dropped = !claim(p, BEGUN);
-  d->forward =
-      (aii_forward){.rows = {.tokens = d->tokens, .pos = d->pos, .seq = d->seq, .tables = d->tables},
-                    .types = d->types,
-                    .logit_rows = d->logit_rows,
-                    .hidden_rows = d->hidden_rows};
+  d->forward = (aii_forward){.rows = {.tokens = d->tokens, .pos = d->pos, .seq = d->seq, .tables = d->tables},
+                             .types = d->types,
+                             .logit_rows = d->logit_rows,
+                             .hidden_rows = d->hidden_rows};
   for (uint32_t i = 0; i < p->plan->n_parts; i++) {
     const aii_plan_part *part = &p->plan->parts[i];
     const aii_carry *carry = p->plan->ahead ? &d->carry[part->behind] : NULL;

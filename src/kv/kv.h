@@ -69,8 +69,8 @@ void aii_kv_moves_done(aii_kv_pool *pool);
 /* Nothing that is in the tree now is found again: a move failed, so nobody knows what is where. Sequences that have blocks
  * must give them back. */
 void aii_kv_forget(aii_kv_pool *pool);
-uint32_t aii_kv_available(const aii_kv_pool *pool);                       /* free plus cached blocks */
-uint32_t aii_kv_spare(const aii_kv_pool *pool); /* of these, those that are to be had without a move */
+uint32_t aii_kv_available(const aii_kv_pool *pool); /* free plus cached blocks */
+uint32_t aii_kv_spare(const aii_kv_pool *pool);     /* of these, those that are to be had without a move */
 void aii_kv_pool_stats(const aii_kv_pool *pool, aiinfra_kv_stats *stats); /* all but block_bytes and struct_size */
 bool aii_kv_pool_check(const aii_kv_pool *pool); /* the invariants, for tests: true when they hold */
 

@@ -39,8 +39,9 @@ bool aii_sched_ahead(aii_sched *sched, const aii_plan **out)
     const aii_plan_part *part = &before->parts[i];
     if (!goes_on(part) || aii_kv_extend(sched->pool, &part->seq->kv, 1, &from, &to) != AIINFRA_OK) continue;
     assert(from == AII_NO_BLOCK); /* what is shared was copied for the plan before */
-    aii_sched_add_part(plan, (aii_plan_part){
-                       .seq = part->seq, .first = part->first + part->n_rows, .n_rows = 1, .behind = i, .sample = true});
+    aii_sched_add_part(
+        plan, (aii_plan_part){
+                  .seq = part->seq, .first = part->first + part->n_rows, .n_rows = 1, .behind = i, .sample = true});
   }
   sched->n_out = 2;
   *out = plan;

@@ -141,9 +141,9 @@ static void plan_rows(aii_sched *sched, aii_plan *plan, uint64_t now_ns)
     if (!decodes(seq)) prefill_left -= rows;
     if (seq->first_step_ns == 0) seq->first_step_ns = now_ns;
     aii_sched_add_part(plan, (aii_plan_part){.seq = seq,
-                                   .first = seq->n_computed,
-                                   .n_rows = rows,
-                                   .sample = !seq->embed && seq->n_computed + rows == seq->n_tokens});
+                                             .first = seq->n_computed,
+                                             .n_rows = rows,
+                                             .sample = !seq->embed && seq->n_computed + rows == seq->n_tokens});
   }
 }
 

@@ -283,6 +283,6 @@ bool aii_sched_check(const aii_sched *sched)
   const aii_sched_config *c = &sched->config;
   return list_holds(&sched->waiting, AII_SEQ_WAITING) && list_holds(&sched->running, AII_SEQ_RUNNING) &&
          list_holds(&sched->finished, AII_SEQ_FINISHED) && sched->running.n <= c->max_running &&
-         sched->waiting.n + sched->running.n <= c->max_queue + c->max_running &&
-         plans_hold(sched) && aii_kv_pool_check(sched->pool);
+         sched->waiting.n + sched->running.n <= c->max_queue + c->max_running && plans_hold(sched) &&
+         aii_kv_pool_check(sched->pool);
 }

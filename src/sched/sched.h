@@ -96,7 +96,7 @@ typedef struct aii_plan_result {
   aiinfra_token token; /* when the part sampled */
   bool stop;           /* the sequence ends with (and including) this token */
   bool failed;         /* the sequence ends with AII_END_ERROR; nothing of this step is kept */
-  bool skipped;        /* of a plan ahead: nothing was computed, because the sequence had ended or the plan was not wanted */
+  bool skipped; /* of a plan ahead: nothing was computed, because the sequence had ended or the plan was not wanted */
 } aii_plan_result;
 
 aiinfra_status aii_sched_create(aii_mem *mem, const aii_sched_config *config, aii_kv_pool *pool, aii_sched **out,

@@ -231,8 +231,8 @@ static aiinfra_status rewrite_all(aii_mem *mem, const aii_split_step *step, aii_
     ok = !out->failed && aii_spans_add(mem, spans, from, out->len);
   }
   if (out->over) {
-    return aii_fail(err, AIINFRA_ELIMIT, "the tokenizer's splitting makes more than %zu bytes of a text of %zu", out->max,
-                    text.n);
+    return aii_fail(err, AIINFRA_ELIMIT, "the tokenizer's splitting makes more than %zu bytes of a text of %zu",
+                    out->max, text.n);
   }
   return ok ? AIINFRA_OK : aii_fail(err, AIINFRA_ENOMEM, "splitting %zu bytes", text.n);
 }

@@ -479,7 +479,8 @@ static void test_seeded_days(void **state)
   print_message(
       "%llu days, %llu steps: %llu stopped, %llu at length, %llu embedded, %llu cancelled, %llu timed out, "
       "%llu failed, %llu refused (%llu busy), %llu preemptions, %llu tokens from the prefix cache, %llu blocks "
-      "from the second tier, %llu times all was lost; %llu plans ahead, of which %llu were dropped and %llu rows skipped\n",
+      "from the second tier, %llu times all was lost; %llu plans ahead, of which %llu were dropped and %llu rows "
+      "skipped\n",
       (unsigned long long)n, (unsigned long long)seen.steps, (unsigned long long)seen.stops,
       (unsigned long long)seen.lengths, (unsigned long long)seen.embeds, (unsigned long long)seen.cancels,
       (unsigned long long)seen.timeouts, (unsigned long long)seen.errors, (unsigned long long)seen.refused,

@@ -226,6 +226,109 @@ static void test_refusals(void **state)
   assert_null(sched);
 }
 
+static const aii_plan *ahead(void)
+{
+  const aii_plan *plan = NULL;
+  bool made = aii_sched_ahead(sched, &plan);
+  assert_true(aii_sched_check(sched));
+  assert_int_equal(made, plan != NULL);
+  return plan;
+}
+
+/* The row behind each that samples; nothing behind the last token that is computed. */
+static void test_ahead_follows_all_that_sample(void **state)
+{
+  (void)state;
+  open_sched(64, 4, 4, 16, 6);
+  aii_seq *a = submit(0, 10, 40, 0), *b = submit(1, 3, 5, 0);
+  (void)step();
+  const aii_plan *plan = ahead();
+  assert_non_null(plan);
+  assert_int_equal(plan->n_parts, 2);
+  assert_int_equal(plan->parts[0].first, 10);
+  assert_int_equal(plan->parts[1].first, 3);
+  assert_null(ahead()); /* two are out */
+  assert_false(aii_sched_rethink(sched));
+  complete();
+  plan = ahead(); /* b's fifth token is its last, and is not computed */
+  assert_non_null(plan);
+  assert_int_equal(rows_of(plan, a), 1);
+  assert_int_equal(rows_of(plan, b), 0);
+  complete();
+  assert_ptr_equal(aii_sched_finished(sched), b);
+  assert_int_equal(b->n_tokens, 5);
+  assert_int_equal(a->n_tokens, 12);
+  complete();
+  close_sched();
+}
+
+static void test_nothing_ahead(void **state)
+{
+  (void)state;
+  open_sched(64, 4, 4, 8, 4);
+  assert_null(ahead()); /* of nothing */
+  aii_seq *a = submit(0, 12, 40, 0);
+  (void)step();
+  assert_null(ahead()); /* a chunk of a prompt samples nothing */
+  complete();
+  a->awaited = true;
+  (void)step();
+  assert_null(ahead()); /* its token must be seen first */
+  complete();
+  a->awaited = false;
+  (void)step();
+  (void)submit(1, 3, 40, 0);
+  assert_null(ahead()); /* somebody waits */
+  complete();
+  close_sched();
+}
+
+/* Somebody comes: the plan ahead is dropped, nothing is planned behind it, and its row is computed by the next one. */
+static void test_ahead_is_dropped(void **state)
+{
+  (void)state;
+  open_sched(64, 4, 4, 16, 6);
+  aii_seq *a = submit(0, 10, 40, 0);
+  (void)step();
+  assert_non_null(ahead());
+  aii_seq *b = submit(1, 3, 40, 0);
+  assert_true(aii_sched_rethink(sched));
+  complete();
+  assert_int_equal(a->n_tokens, 11);
+  assert_null(ahead());
+  aii_plan_result skipped = {.skipped = true};
+  aii_sched_complete(sched, &skipped, 3);
+  assert_int_equal(a->n_tokens, 11);
+  assert_int_equal(a->kv.n_tokens, 11); /* the room is kept */
+  const aii_plan *plan = step();
+  assert_int_equal(rows_of(plan, a), 1);
+  assert_int_equal(rows_of(plan, b), 3);
+  assert_int_equal(plan->parts[0].first, 10);
+  assert_int_equal(a->kv.n_tokens, 11);
+  complete();
+  close_sched();
+}
+
+/* Its blocks come back when no plan that has a part of it is out. */
+static void test_cancelled_with_two_plans_out(void **state)
+{
+  (void)state;
+  open_sched(64, 4, 4, 16, 6);
+  aii_seq *a = submit(0, 10, 40, 0);
+  (void)step();
+  assert_non_null(ahead());
+  aii_sched_cancel(sched, a);
+  assert_true(aii_sched_rethink(sched));
+  complete();
+  assert_null(aii_sched_finished(sched));
+  assert_true(a->kv.n_blocks > 0);
+  complete(); /* it had begun */
+  assert_ptr_equal(aii_sched_finished(sched), a);
+  assert_int_equal(a->end, AII_END_CANCELED);
+  assert_int_equal(a->n_tokens, 10);
+  close_sched();
+}
+
 int main(void)
 {
   const struct CMUnitTest tests[] = {
@@ -237,6 +340,10 @@ int main(void)
       cmocka_unit_test(test_cancel_waits_for_the_plan),
       cmocka_unit_test(test_deadlines),
       cmocka_unit_test(test_refusals),
+      cmocka_unit_test(test_ahead_follows_all_that_sample),
+      cmocka_unit_test(test_nothing_ahead),
+      cmocka_unit_test(test_ahead_is_dropped),
+      cmocka_unit_test(test_cancelled_with_two_plans_out),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -364,10 +364,11 @@ static void bounded_growth(void **state)
   for (size_t i = 0; i < AII_COUNT(cases); i++) {
     char json[4096];
     const char *s = cases[i].step;
-    int n = snprintf(json, sizeof json,
-                     "{\"model\":{\"type\":\"WordLevel\"," WORDS ",\"unk_token\":\"[UNK]\"},\"%s\":{\"type\":\"Sequence\","
-                     "\"%s\":[%s,%s,%s,%s,%s,%s,%s,%s]}}",
-                     cases[i].part, cases[i].list, s, s, s, s, s, s, s, s);
+    int n =
+        snprintf(json, sizeof json,
+                 "{\"model\":{\"type\":\"WordLevel\"," WORDS ",\"unk_token\":\"[UNK]\"},\"%s\":{\"type\":\"Sequence\","
+                 "\"%s\":[%s,%s,%s,%s,%s,%s,%s,%s]}}",
+                 cases[i].part, cases[i].list, s, s, s, s, s, s, s, s);
     assert_true(n > 0 && (size_t)n < sizeof json);
     aii_vocab *v = from_json(json, NULL);
     aii_tokens tokens;

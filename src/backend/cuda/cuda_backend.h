@@ -70,6 +70,7 @@ typedef struct aii_cuda {
   aii_cuda_piece rounded;           /* rows, rounded to BF16 */
   const float *rounded_x;           /* what they were, in this operation; NULL: none */
   uint32_t n_sms, n_q8;             /* multiprocessors; weights that take quantised rows */
+  bool comes_early;                 /* kernels may come to the device before the last one has ended */
   aii_cuda_piece staged;            /* the rows of the pass: pos, seq, ends, tables */
   aii_cuda_piece asked, told;       /* of logits, by their samplers */
   aii_cuda_piece pinned, host_rows; /* host memory: embeddings; and rows as they were staged */

@@ -5,7 +5,11 @@
 #include "src/backend/cuda/cuda_backend.h"
 #include "src/backend/plugin.h"
 
-enum { LEAST_MAJOR = 8 }; /* compute capability: integer tensor cores with 32 elements a step */
+enum {
+  LEAST_MAJOR = 8, /* compute capability: integer tensor cores with 32 elements a step */
+  EARLY_MAJOR = 9,
+  EARLY_DRIVER = 12030
+};
 
 /* ---- failures ---- */
 
@@ -37,9 +41,17 @@ aiinfra_status aii_cuda_error(aiinfra_error *err, cudaError_t rc, const char *wh
   return aii_fail_code(err, status_of(rc), (int)rc, "%s of %zu bytes: %s", what, bytes, cudaGetErrorString(rc));
 }
 
+static _Thread_local bool comes_early; /* on the device that this thread has entered */
+
+bool aii_cuda_comes_early(void)
+{
+  return comes_early;
+}
+
 aii_cuda *aii_cuda_enter(aii_backend *be)
 {
   aii_cuda *cuda = aii_cuda_of(be);
+  comes_early = cuda->comes_early;
   cuda->ready = cuda->made;
   cuda->made.x = NULL;
   cuda->rounded_x = NULL;
@@ -186,10 +198,9 @@ void aii_cuda_destroy(aii_backend *be)
   aii_del(be->mem, cuda, sizeof *cuda);
 }
 
-static aiinfra_status find_device(int32_t device, uint32_t *n_sms, aiinfra_error *err)
+static aiinfra_status find_device(int32_t device, struct cudaDeviceProp *p, aiinfra_error *err)
 {
   int n = 0;
-  struct cudaDeviceProp p;
   cudaError_t rc = cudaGetDeviceCount(&n);
   if (rc != cudaSuccess || n == 0) {
     (void)cudaGetLastError();
@@ -198,27 +209,34 @@ static aiinfra_status find_device(int32_t device, uint32_t *n_sms, aiinfra_error
   }
   if (device < 0 || device >= n)
     return aii_fail(err, AIINFRA_ENOTSUP, "CUDA device %d of %d: give a number from 0 to %d", device, n, n - 1);
-  rc = cudaGetDeviceProperties(&p, device);
-  if (rc != cudaSuccess) return aii_cuda_error(err, rc, "the device's properties", sizeof p);
-  if (p.major < LEAST_MAJOR)
+  rc = cudaGetDeviceProperties(p, device);
+  if (rc != cudaSuccess) return aii_cuda_error(err, rc, "the device's properties", sizeof *p);
+  if (p->major < LEAST_MAJOR)
     return aii_fail(err, AIINFRA_ENOTSUP, "CUDA device %d (%s) has compute capability %d.%d; %d.0 is the least", device,
-                    p.name, p.major, p.minor, LEAST_MAJOR);
-  *n_sms = (uint32_t)p.multiProcessorCount;
+                    p->name, p->major, p->minor, LEAST_MAJOR);
   return AIINFRA_OK;
+}
+
+/* Kernels come early on Hopper and later; in graphs, too, from CUDA 12.3 on. */
+static bool has_early_kernels(const struct cudaDeviceProp *p)
+{
+  int driver = 0;
+  return p->major >= EARLY_MAJOR && cudaDriverGetVersion(&driver) == cudaSuccess && driver >= EARLY_DRIVER;
 }
 
 static aiinfra_status create(aii_mem *mem, aii_pool *pool, int32_t device, aii_backend **out, aiinfra_error *err)
 {
   *out = NULL;
-  uint32_t n_sms = 1;
-  aiinfra_status rc = find_device(device, &n_sms, err);
+  struct cudaDeviceProp p;
+  aiinfra_status rc = find_device(device, &p, err);
   if (rc != AIINFRA_OK) return rc;
   aii_cuda *cuda = aii_new(mem, sizeof *cuda);
   if (cuda == NULL) return aii_fail(err, AIINFRA_ENOMEM, "no memory for the CUDA backend");
   cuda->base = (aii_backend){.ops = &aii_cuda_ops, .mem = mem};
   cuda->pool = pool;
   cuda->device = device;
-  cuda->n_sms = n_sms;
+  cuda->n_sms = (uint32_t)p.multiProcessorCount;
+  cuda->comes_early = has_early_kernels(&p);
   cudaError_t made = cudaSetDevice(device);
   if (made == cudaSuccess) made = cudaStreamCreate(&cuda->stream);
   if (made != cudaSuccess) {

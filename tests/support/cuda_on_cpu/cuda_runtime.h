@@ -76,8 +76,8 @@ struct barrier {
 
 struct fibre {
   void *sp;
-  bool done;
-  uint64_t slot[6]; /* what the other lanes of its warp may read */
+  bool done, waited; /* waited: for the kernel before */
+  uint64_t slot[6];  /* what the other lanes of its warp may read */
 };
 
 /* Shared memory of a size that the launch says, between red zones. Each block finds it filled with ones, as floats NaN. */
@@ -129,6 +129,11 @@ static inline void yield()
   aii_fibre_switch(&it().fibres[it().current].sp, it().scheduler);
 }
 
+static inline void waited_for_last()
+{
+  it().fibres[it().current].waited = true;
+}
+
 /* Those that end while others wait count as having come. */
 static inline void wait(barrier &b)
 {
@@ -157,6 +162,10 @@ static inline void wait_warp()
 static void run()
 {
   (*it().kernel)();
+  if (!it().fibres[it().current].waited) {
+    fprintf(stderr, "a thread of a kernel ended without having waited for the kernel before\n");
+    abort();
+  }
   it().fibres[it().current].done = true;
   it().block.living--;
   my_warp().living--;
@@ -170,7 +179,7 @@ static inline void start(unsigned i)
   *--top = 0; /* where run() would return to: it does not */
   *--top = (uint64_t)(uintptr_t)run;
   for (int r = 0; r < 6; r++) *--top = 0;
-  m.fibres[i] = fibre{top, false, {0}};
+  m.fibres[i] = fibre{top, false, false, {0}};
 }
 
 static inline void run_block()

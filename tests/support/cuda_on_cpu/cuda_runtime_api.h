@@ -72,6 +72,12 @@ static inline cudaError_t cudaSetDevice(int device)
   return device >= 0 && device <= fake_cuda_is("two") ? cudaSuccess : cudaErrorInvalidValue;
 }
 
+static inline cudaError_t cudaDriverGetVersion(int *version)
+{
+  *version = 12040;
+  return cudaSuccess;
+}
+
 static inline cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int device)
 {
   if (cudaSetDevice(device) != cudaSuccess) return cudaErrorInvalidValue;
