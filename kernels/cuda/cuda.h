@@ -67,7 +67,7 @@ void aii_cuda_gate_rows(aii_cuda_stream stream, float *x, const float *gate, uin
 void aii_cuda_combine(aii_cuda_stream stream, const float *y, const float *weights, uint32_t n_rows, uint32_t n_used,
                       uint32_t width, float *out);
 
-/* ---- products.cu, and products_*.cu for many rows ---- */
+/* ---- products.cu, products_*.cu for many rows, groups.cu ---- */
 
 /* y[i][0..n_out) = W x[i / repeat] (+ bias) (+ y[i]) for i < n; W is matrix ids[i], or i % n_mats when ids is NULL. */
 typedef struct aii_cuda_product {
@@ -77,6 +77,8 @@ typedef struct aii_cuda_product {
   uint32_t n_in, n_out, n_mats, n, repeat;
   uint32_t n_sms; /* multiprocessors of the device: how large tiles are depends on it, results do not */
   const int32_t *ids;
+  uint32_t
+      *groups; /* scratch memory to sort columns by their matrix in; NULL: they are not sorted, or have one matrix */
   const float *bias;  /* [n_mats][n_out] or NULL */
   const float *x;     /* [n / repeat][n_in]: of float formats */
   aii_cuda_q8 x_q8;   /* of the others */
@@ -90,6 +92,8 @@ enum {
   AII_CUDA_FRAGMENT = 32,  /* rows of `rounded` are filled up to a multiple of it */
   AII_CUDA_FEW_ROUNDED = 8 /* rows that products round themselves */
 };
+/* Words of `groups` that a product needs; 0: sorting it is not worth it. */
+size_t aii_cuda_group_words(const aii_cuda_product *p);
 /* Rows to BF16, eight at a time as tensor cores take them; of so many bytes. */
 static inline size_t aii_cuda_rounded_bytes(size_t n_rows, size_t n)
 {

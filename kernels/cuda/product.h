@@ -19,12 +19,23 @@ struct matrix {
   const float *bias;
 };
 
+__device__ inline matrix matrix_at(const aii_cuda_product &p, uint32_t number)
+{
+  matrix m = {(const unsigned char *)p.w + number * p.mat_bytes,
+              p.bias != NULL ? p.bias + (size_t)number * p.n_out : NULL};
+  return m;
+}
+
+/* Of column i. */
+__device__ inline uint32_t matrix_number(const aii_cuda_product &p, uint32_t i)
+{
+  uint32_t number = p.ids != NULL ? (uint32_t)p.ids[i] : p.n_mats > 1 ? i % p.n_mats : 0;
+  return number < p.n_mats ? number : 0;
+}
+
 __device__ inline matrix matrix_of(const aii_cuda_product &p, uint32_t i)
 {
-  uint32_t mat = p.ids != NULL ? (uint32_t)p.ids[i] : p.n_mats > 1 ? i % p.n_mats : 0;
-  if (mat >= p.n_mats) mat = 0;
-  matrix m = {(const unsigned char *)p.w + mat * p.mat_bytes, p.bias != NULL ? p.bias + (size_t)mat * p.n_out : NULL};
-  return m;
+  return matrix_at(p, matrix_number(p, i));
 }
 
 __device__ inline void put(const aii_cuda_product &p, const matrix &m, uint32_t row, uint32_t col, float v)
@@ -44,6 +55,33 @@ __device__ inline float biased(const matrix &m, uint32_t row, uint32_t n_rows, f
 __host__ __device__ static inline bool takes_turns(const aii_cuda_product &p)
 {
   return p.ids != NULL || p.n_mats > 1 || p.repeat > 1;
+}
+
+/* ---- the columns of a tile: all of one matrix ---- */
+
+/* A tile of columns that are sorted by their matrix, in `groups` behind the columns' numbers. */
+struct group_tile {
+  uint32_t first, end, matrix;
+};
+
+struct columns {
+  const uint32_t *order; /* the columns' numbers; NULL: they are where they are */
+  uint32_t first, n, matrix;
+};
+
+/* Of the block's tile of at most `most` columns; none where there are more tiles than needed. */
+__device__ inline columns columns_of(const aii_cuda_product &p, uint32_t most)
+{
+  if (p.groups == NULL) return {NULL, blockIdx.y * most, min(most, p.n - blockIdx.y * most), 0};
+  const group_tile t = ((const group_tile *)(p.groups + p.n))[blockIdx.y];
+  return {p.groups, t.first, t.end - t.first, t.matrix};
+}
+
+/* The number of the tile's column i, or of its last one. */
+__device__ inline uint32_t column_at(const columns &c, uint32_t i)
+{
+  const uint32_t at = c.first + min(i, c.n - 1);
+  return c.order != NULL ? c.order[at] : at;
 }
 
 /* ---- elements of float weights ---- */
@@ -168,7 +206,9 @@ static inline size_t panel_bytes_of(const aii_cuda_product &p)
 
 /* ---- kernels of other files ---- */
 
-/* Many rows of one matrix; false, when this product is none of theirs. */
+/* Sorts columns by their matrix and cuts them into tiles of at most `most`; returns how many these can be. (groups.cu) */
+uint32_t group_columns(aii_cuda_stream stream, const aii_cuda_product &p, uint32_t most);
+/* Many rows of one matrix, or of sorted ones; false, when this product is none of theirs. */
 bool multiply_many(aii_cuda_stream stream, const aii_cuda_product &p);
 bool multiply_floats(aii_cuda_stream stream, const aii_cuda_product &p);
 /* Products of rounded activations, all with the same rows; two of them, gated: false, when rows are too many. */

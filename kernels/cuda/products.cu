@@ -71,7 +71,7 @@ static void multiply_panels(aii_cuda_stream stream, const few_products &all)
 
 static bool is_many(const aii_cuda_product &p)
 {
-  return p.n > (p.x_q8.q != NULL ? MOST_FEW : MOST_FEW_FLOATS) && !takes_turns(p);
+  return p.n > (p.x_q8.q != NULL ? MOST_FEW : MOST_FEW_FLOATS) && (p.groups != NULL || !takes_turns(p));
 }
 
 void aii_cuda_multiply(aii_cuda_stream stream, const aii_cuda_product *p, uint32_t n)

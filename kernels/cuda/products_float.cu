@@ -62,16 +62,17 @@ __device__ inline void fetch_weights(const unsigned char *w, size_t panel_bytes,
   }
 }
 
+/* rows: of activations, of the tile's n columns. */
 template <aii_fmt F>
 __device__ inline void fetch(const aii_cuda_product &p, const unsigned char *w, size_t panel_bytes, uint32_t n_panels,
-                             uint32_t first_panel, uint32_t first_col, uint32_t at, passing<F> &next)
+                             uint32_t first_panel, const uint32_t *rows, uint32_t n, uint32_t at, passing<F> &next)
 {
   fetch_weights<F>(w, panel_bytes, n_panels, first_panel, at, p.n_in, next);
   for (uint32_t i = 0; i < X_LOADS; i++) {
-    const uint32_t number = threadIdx.x + i * TILE_THREADS, col = first_col + number / (STEP / 4),
+    const uint32_t number = threadIdx.x + i * TILE_THREADS, col = number / (STEP / 4),
                    from = at + number % (STEP / 4) * 4;
-    if (col < p.n && from < p.n_in)
-      load_floats<AII_FMT_F32, 4>((const unsigned char *)(p.x + (size_t)col * p.n_in + from), next.x[i]);
+    if (col < n && from < p.n_in)
+      load_floats<AII_FMT_F32, 4>((const unsigned char *)(p.x + (size_t)rows[col] * p.n_in + from), next.x[i]);
     else
       for (int j = 0; j < 4; j++) next.x[i][j] = 0;
   }
@@ -129,36 +130,42 @@ __global__ void __launch_bounds__(TILE_THREADS, 2) many_floats(aii_cuda_product 
 {
   begin_kernel();
   __shared__ tile tiles[2];
-  const matrix m = matrix_of(p, 0);
-  const uint32_t first_panel = blockIdx.x * PANELS, first_col = blockIdx.y * COLS,
-                 n_panels = (p.n_out + AII_PANEL - 1) / AII_PANEL, a = threadIdx.x % (OUTS / EACH),
-                 b = threadIdx.x / (OUTS / EACH), n_steps = (p.n_in + STEP - 1) / STEP;
+  __shared__ uint32_t rows[COLS];
+  const columns mine = columns_of(p, COLS);
+  if (mine.n == 0) return;
+  const matrix m = matrix_at(p, mine.matrix);
+  const uint32_t first_panel = blockIdx.x * PANELS, n_panels = (p.n_out + AII_PANEL - 1) / AII_PANEL,
+                 a = threadIdx.x % (OUTS / EACH), b = threadIdx.x / (OUTS / EACH), n_steps = (p.n_in + STEP - 1) / STEP;
   float run[EACH][EACH] = {{0}}, sum[EACH][EACH] = {{0}};
   passing<F> next;
-  fetch<F>(p, m.w, panel_bytes, n_panels, first_panel, first_col, 0, next);
+  for (uint32_t i = threadIdx.x; i < COLS; i += TILE_THREADS) rows[i] = column_at(mine, i) / p.repeat;
+  __syncthreads();
+  fetch<F>(p, m.w, panel_bytes, n_panels, first_panel, rows, mine.n, 0, next);
   settle<F>(next, tiles[0]);
   __syncthreads();
   for (uint32_t s = 0; s < n_steps; s++) {
     const bool last = s + 1 == n_steps;
-    if (!last) fetch<F>(p, m.w, panel_bytes, n_panels, first_panel, first_col, (s + 1) * STEP, next);
+    if (!last) fetch<F>(p, m.w, panel_bytes, n_panels, first_panel, rows, mine.n, (s + 1) * STEP, next);
     compute(tiles[s % 2], a, b, run);
     if (s % (AII_RUN / STEP) == AII_RUN / STEP - 1 || last) end_run(run, sum);
     if (!last) settle<F>(next, tiles[(s + 1) % 2]);
     __syncthreads();
   }
-  for (int c = 0; c < EACH; c++)
-    for (int r = 0; r < EACH; r++)
-      put(p, m, first_panel * AII_PANEL + 4 * a + r % 4 + r / 4 * (OUTS / 2),
-          first_col + 4 * b + c % 4 + c / 4 * (COLS / 2), sum[c][r]);
+  for (int c = 0; c < EACH; c++) {
+    const uint32_t col = 4 * b + c % 4 + c / 4 * (COLS / 2);
+    for (int r = 0; r < EACH && col < mine.n; r++)
+      put(p, m, first_panel * AII_PANEL + 4 * a + r % 4 + r / 4 * (OUTS / 2), column_at(mine, col), sum[c][r]);
+  }
 }
 
 template <aii_fmt F> static bool launch(aii_cuda_stream stream, const aii_cuda_product &whole)
 {
-  const size_t panel_bytes = panel_bytes_of(whole), most = (size_t)MAX_GRID * COLS;
+  const size_t panel_bytes = panel_bytes_of(whole), most = whole.groups != NULL ? whole.n : (size_t)MAX_GRID * COLS;
   for (size_t first = 0; first < whole.n; first += most) {
     const aii_cuda_product p = part_of(whole, first, most);
+    const uint32_t tiles = p.groups != NULL ? group_columns(stream, p, COLS) : blocks_for(p.n, COLS);
     auto kernel = many_floats<F>;
-    AII_LAUNCH(kernel, dim3(blocks_for(p.n_out, OUTS), blocks_for(p.n, COLS)), TILE_THREADS, stream, p, panel_bytes);
+    AII_LAUNCH(kernel, dim3(blocks_for(p.n_out, OUTS), tiles), TILE_THREADS, stream, p, panel_bytes);
   }
   return true;
 }

@@ -132,15 +132,15 @@ __device__ inline void add_block(const decoded &w, const uint32_t x[2], const fl
 
 /* ---- the tile ---- */
 
-/* Blocks b and b + 1, where they are there, of the tile's panels and columns; those beyond the last are the last. */
+/* Blocks b and b + 1, where they are there, of the tile's panels and columns, whose rows are rows[c]; those beyond the last
+ * are the last. */
 template <aii_fmt F, class C>
-__device__ inline void fetch(const aii_cuda_product &p, const unsigned char *w, size_t panel_bytes, uint32_t b,
-                             stage<F, C> &to)
+__device__ inline void fetch(const aii_cuda_product &p, const unsigned char *w, size_t panel_bytes,
+                             const uint32_t *rows, uint32_t b, stage<F, C> &to)
 {
   typedef stage<F, C> S;
   const uint32_t n_blocks = p.n_in / AII_QBLOCK, n = min((uint32_t)STEP, n_blocks - b),
-                 n_panels = (p.n_out + AII_PANEL - 1) / AII_PANEL, first_panel = blockIdx.x * C::panels,
-                 first_col = blockIdx.y * C::cols;
+                 n_panels = (p.n_out + AII_PANEL - 1) / AII_PANEL, first_panel = blockIdx.x * C::panels;
   const int heads = S::head / 16, pieces = heads + (int)n * (S::block / 16);
   for (int i = (int)threadIdx.x; i < C::panels * pieces; i += C::threads) {
     const int panel = i / pieces, piece = i % pieces;
@@ -149,12 +149,12 @@ __device__ inline void fetch(const aii_cuda_product &p, const unsigned char *w, 
     async_copy16(to.w[panel] + 16 * piece, from);
   }
   for (uint32_t i = threadIdx.x; i < C::cols * 2 * n; i += C::threads) {
-    const uint32_t c = i / (2 * n), piece = i % (2 * n), col = min(first_col + c, p.n - 1);
-    async_copy16(&to.x[c][4 * piece], p.x_q8.q + (size_t)col * p.n_in + AII_QBLOCK * b + 16 * piece);
+    const uint32_t c = i / (2 * n), piece = i % (2 * n);
+    async_copy16(&to.x[c][4 * piece], p.x_q8.q + (size_t)rows[c] * p.n_in + AII_QBLOCK * b + 16 * piece);
   }
   for (uint32_t i = threadIdx.x; i < C::cols * n; i += C::threads) {
     const uint32_t c = i / n, k = i % n;
-    const size_t at = (size_t)min(first_col + c, p.n - 1) * n_blocks + b + k;
+    const size_t at = (size_t)rows[c] * n_blocks + b + k;
     async_copy4(&to.d[k][c], p.x_q8.d + at);
     if (aii_panel_has_min(F)) async_copy4(&to.s[k][c], p.x_q8.s + at);
   }
@@ -191,21 +191,26 @@ __global__ void __launch_bounds__(C::threads, C::threads > 128 ? 2 : 4) many(aii
 {
   begin_kernel();
   __shared__ stage<F, C> stages[C::STAGES];
-  const matrix m = matrix_of(p, 0);
+  __shared__ uint32_t rows[C::cols]; /* of activations, of the tile's columns */
+  const columns mine = columns_of(p, C::cols);
+  if (mine.n == 0) return;
+  const matrix m = matrix_at(p, mine.matrix);
   const uint32_t warp = threadIdx.x / WARP, lane = threadIdx.x % WARP, panel = warp % C::M * C::PANELS,
-                 col = warp / C::M * C::TILES * 8, first_col = blockIdx.y * C::cols + col,
-                 n_blocks = p.n_in / AII_QBLOCK, n_steps = (n_blocks + STEP - 1) / STEP,
-                 tiles = first_col < p.n ? min((uint32_t)C::TILES, (p.n - first_col + 7) / 8) : 0;
+                 col = warp / C::M * C::TILES * 8, n_blocks = p.n_in / AII_QBLOCK,
+                 n_steps = (n_blocks + STEP - 1) / STEP,
+                 tiles = col < mine.n ? min((uint32_t)C::TILES, (mine.n - col + 7) / 8) : 0;
   float sums[C::PANELS][C::TILES][4] = {{{0}}};
+  for (uint32_t i = threadIdx.x; i < C::cols; i += C::threads) rows[i] = column_at(mine, i) / p.repeat;
+  __syncthreads();
   for (uint32_t s = 0; s + 1 < C::STAGES; s++) {
-    if (s < n_steps) fetch<F, C>(p, m.w, panel_bytes, s * STEP, stages[s]);
+    if (s < n_steps) fetch<F, C>(p, m.w, panel_bytes, rows, s * STEP, stages[s]);
     async_commit();
   }
   for (uint32_t s = 0; s < n_steps; s++) {
     const uint32_t next = s + C::STAGES - 1;
     async_wait<C::STAGES - 2>();
     __syncthreads();
-    if (next < n_steps) fetch<F, C>(p, m.w, panel_bytes, next * STEP, stages[next % C::STAGES]);
+    if (next < n_steps) fetch<F, C>(p, m.w, panel_bytes, rows, next * STEP, stages[next % C::STAGES]);
     async_commit();
     compute<F, C>(stages[s % C::STAGES], min((uint32_t)STEP, n_blocks - s * STEP), panel, col, tiles, sums);
   }
@@ -214,28 +219,34 @@ __global__ void __launch_bounds__(C::threads, C::threads > 128 ? 2 : 4) many(aii
 #pragma unroll
     for (int j = 0; j < C::TILES; j++)
 #pragma unroll
-      for (int k = 0; k < 4; k++)
-        put(p, m, (blockIdx.x * C::panels + panel + i) * AII_PANEL + lane / 4 + 8 * (k / 2),
-            first_col + 8 * j + 2 * (lane % 4) + k % 2, sums[i][j][k]);
+      for (int k = 0; k < 4; k++) {
+        const uint32_t c = col + 8 * j + 2 * (lane % 4) + k % 2;
+        if (c < mine.n)
+          put(p, m, (blockIdx.x * C::panels + panel + i) * AII_PANEL + lane / 4 + 8 * (k / 2), column_at(mine, c),
+              sums[i][j][k]);
+      }
 }
 
 /* ---- launches ---- */
 
 template <aii_fmt F, class C> static void launch(aii_cuda_stream stream, const aii_cuda_product &whole)
 {
-  const size_t panel_bytes = panel_bytes_of(whole), most = (size_t)MAX_GRID * C::cols;
+  const size_t panel_bytes = panel_bytes_of(whole);
+  const size_t most = whole.groups != NULL ? whole.n : (size_t)MAX_GRID * C::cols;
   for (size_t first = 0; first < whole.n; first += most) {
     const aii_cuda_product p = part_of(whole, first, most);
+    const uint32_t tiles = p.groups != NULL ? group_columns(stream, p, C::cols) : blocks_for(p.n, C::cols);
     auto kernel = many<F, C>;
-    AII_LAUNCH(kernel, dim3(blocks_for(p.n_out, AII_PANEL * C::panels), blocks_for(p.n, C::cols)), C::threads, stream,
-               p, panel_bytes);
+    AII_LAUNCH(kernel, dim3(blocks_for(p.n_out, AII_PANEL * C::panels), tiles), C::threads, stream, p, panel_bytes);
   }
 }
 
 template <aii_fmt F> static bool launch_sized(aii_cuda_stream stream, const aii_cuda_product &p)
 {
-  const size_t tiles = (size_t)blocks_for(p.n_out, AII_PANEL * large::panels) * blocks_for(p.n, large::cols);
-  if (tiles * 4 >= p.n_sms * 3) launch<F, large>(stream, p);
+  const uint32_t each = p.groups != NULL ? p.n / p.n_mats : p.n; /* columns of a matrix */
+  const size_t tiles =
+      (size_t)blocks_for(p.n_out, AII_PANEL * large::panels) * blocks_for(each, large::cols) * (p.n / each);
+  if (tiles * 4 >= p.n_sms * 3 && (each == p.n || each >= large::cols)) launch<F, large>(stream, p);
   else launch<F, small>(stream, p);
   return true;
 }

@@ -111,27 +111,30 @@ static void test_rope(void **state)
 
 /* ---- experts ---- */
 
-static void routing_case(aii_routing how, bool with_bias)
+static void routing_case(aii_routing how, uint32_t n_rows, bool with_bias)
 {
-  enum { ROWS = 9 };
   uint32_t n = how.n_experts, k = how.n_used;
+  const unsigned long long *kernels = both_counter("fake_cuda_kernels"); /* NULL on a GPU */
+  bool sorted = n_rows * k > 48 && n_rows * k >= 2 * n;
   weights bias = random_weights(AII_F32, n, 1, 1);
-  both scores = random_both(ROWS, n, 3), ids = random_both(ROWS, k, 1), w = random_both(ROWS, k, 1);
+  both scores = random_both(n_rows, n, 3), ids = random_both(n_rows, k, 1), w = random_both(n_rows, k, 1);
   aii_routing on_cpu = how, on_cuda = how;
   if (with_bias) on_cpu.bias = &bias.cpu, on_cuda.bias = &bias.cuda;
-  cpu->ops->route(cpu, &on_cpu, scores.cpu, ROWS, (int32_t *)(void *)ids.cpu, w.cpu);
-  cuda->ops->route(cuda, &on_cuda, scores.cuda, ROWS, (int32_t *)(void *)ids.cuda, w.cuda);
+  cpu->ops->route(cpu, &on_cpu, scores.cpu, n_rows, (int32_t *)(void *)ids.cpu, w.cpu);
+  cuda->ops->route(cuda, &on_cuda, scores.cuda, n_rows, (int32_t *)(void *)ids.cuda, w.cuda);
   assert_same(&ids, "experts");
   assert_same(&w, "their weights");
-  const aii_dtype kinds[] = {AII_F16, AII_Q8_0, AII_Q4_K, AII_MXFP4};
+  const aii_dtype kinds[] = {AII_F16, AII_Q8_0, AII_Q4_K, AII_MXFP4, AII_Q3_K};
   for (size_t t = 0; t < AII_COUNT(kinds); t++) {
     weights mats = random_weights(kinds[t], 256, 20, n), biases = random_weights(AII_F32, 20, 1, n);
-    both x = random_both(ROWS, 256, 1), y = random_both(ROWS * k, 20, 1), out = random_both(ROWS, 20, 1);
-    cpu->ops->matmul_ids(cpu, &mats.cpu, &biases.cpu, (int32_t *)(void *)ids.cpu, x.cpu, k, ROWS * k, y.cpu);
-    cuda->ops->matmul_ids(cuda, &mats.cuda, &biases.cuda, (int32_t *)(void *)ids.cuda, x.cuda, k, ROWS * k, y.cuda);
+    both x = random_both(n_rows, 256, 1), y = random_both(n_rows * k, 20, 1), out = random_both(n_rows, 20, 1);
+    cpu->ops->matmul_ids(cpu, &mats.cpu, &biases.cpu, (int32_t *)(void *)ids.cpu, x.cpu, k, n_rows * k, y.cpu);
+    unsigned long long before = kernels != NULL ? *kernels : 0;
+    cuda->ops->matmul_ids(cuda, &mats.cuda, &biases.cuda, (int32_t *)(void *)ids.cuda, x.cuda, k, n_rows * k, y.cuda);
+    if (kernels != NULL && kinds[t] == AII_F16) assert_int_equal(*kernels - before, sorted ? 2 : 1);
     assert_same(&y, "products of experts");
-    cpu->ops->combine(cpu, y.cpu, w.cpu, ROWS, k, 20, out.cpu);
-    cuda->ops->combine(cuda, y.cuda, w.cuda, ROWS, k, 20, out.cuda);
+    cpu->ops->combine(cpu, y.cpu, w.cpu, n_rows, k, 20, out.cpu);
+    cuda->ops->combine(cuda, y.cuda, w.cuda, n_rows, k, 20, out.cuda);
     assert_same(&out, "their sum");
     free_both(&x), free_both(&y), free_both(&out);
     free_weights(&mats), free_weights(&biases);
@@ -143,25 +146,30 @@ static void routing_case(aii_routing how, bool with_bias)
 static void test_experts(void **state)
 {
   (void)state;
-  routing_case((aii_routing){.n_experts = 8, .n_used = 2}, false);
-  routing_case((aii_routing){.n_experts = 5, .n_used = 3, .normalise = true, .scale = 2.5f}, false);
+  routing_case((aii_routing){.n_experts = 8, .n_used = 2}, 9, false);
+  routing_case((aii_routing){.n_experts = 5, .n_used = 3, .normalise = true, .scale = 2.5f}, 9, false);
   routing_case(
       (aii_routing){
           .n_experts = 16, .n_used = 4, .n_groups = 4, .n_groups_used = 2, .sigmoid = true, .normalise = true},
-      true);
+      9, true);
+  /* So many that they are sorted: some experts have more than a tile, some none. */
+  routing_case((aii_routing){.n_experts = 40, .n_used = 2}, 90, true);
+  routing_case((aii_routing){.n_experts = 3, .n_used = 2}, 230, false);
 }
 
 /* Heads take turns over matrices. */
 static void test_turns(void **state)
 {
   (void)state;
-  weights w = random_weights(AII_Q8_0, 64, 24, 3);
-  both x = random_both(12, 64, 1), y = random_both(12, 24, 1);
-  cpu->ops->matmul_ids(cpu, &w.cpu, NULL, NULL, x.cpu, 1, 12, y.cpu);
-  cuda->ops->matmul_ids(cuda, &w.cuda, NULL, NULL, x.cuda, 1, 12, y.cuda);
-  assert_same(&y, "turns");
-  free_both(&x), free_both(&y);
-  free_weights(&w);
+  for (uint32_t n = 12; n <= 300; n *= 25) {
+    weights w = random_weights(AII_Q8_0, 64, 24, 3);
+    both x = random_both(n, 64, 1), y = random_both(n, 24, 1);
+    cpu->ops->matmul_ids(cpu, &w.cpu, NULL, NULL, x.cpu, 1, n, y.cpu);
+    cuda->ops->matmul_ids(cuda, &w.cuda, NULL, NULL, x.cuda, 1, n, y.cuda);
+    assert_same(&y, "turns");
+    free_both(&x), free_both(&y);
+    free_weights(&w);
+  }
 }
 
 /* ---- what is refused ---- */

@@ -167,6 +167,15 @@ void aii_cuda_op_gated(aii_backend *be, aii_act act, const aii_mul *gate, const 
   aii_cuda_activate(cuda->stream, (int)act, gate->y, up->y, (size_t)n_rows * n_out, gate->y, q8);
 }
 
+/* Many columns are sorted by their matrix. False: there is no memory for that, told by sync(). */
+static bool sort(aii_cuda *cuda, aii_cuda_product *p)
+{
+  size_t words = p->n_out == 1 || p->rounded ? 0 : aii_cuda_group_words(p);
+  if (words == 0) return true;
+  p->groups = aii_cuda_grow(cuda, &cuda->scratch, words * sizeof *p->groups, "scratch memory for experts");
+  return p->groups != NULL;
+}
+
 void aii_cuda_op_matmul_ids(aii_backend *be, const aii_weight *w, const aii_weight *bias, const int32_t *ids,
                             const float *x, uint32_t repeat, uint32_t n, float *y)
 {
@@ -176,6 +185,7 @@ void aii_cuda_op_matmul_ids(aii_backend *be, const aii_weight *w, const aii_weig
   p.ids = ids;
   p.repeat = repeat;
   if (aii_cuda_takes_q8(w) && !quantise(cuda, x, (n - 1) / repeat + 1, w->n_in, &p.x_q8)) return;
+  if (!sort(cuda, &p)) return;
   if (p.n_out == 1) aii_cuda_dot_rows(cuda->stream, &p);
   else aii_cuda_multiply(cuda->stream, &p, 1);
 }
