@@ -8,8 +8,8 @@
  * Invariants:
  *  1. At most two jobs are out: one that runs and one behind it, whose tokens are those that the first one samples. While one
  *     is, the worker alone touches the samplers, penalties, quotes and grammar states of its sequences, and of a gen
- *     otherwise only reads what does not change; everything else belongs to the loop's thread. A sequence whose tokens the
- *     worker reads, for penalties, has no part in the job behind.
+ *     otherwise only reads what does not change; everything else belongs to the loop's thread. The array of tokens may grow
+ *     while a job behind another runs, which does not read it.
  *  2. Host callbacks run in aii_batcher_turn() only, which a posted task or a finished job calls: never inside a call
  *     of the host. The next job is on its way before they run.
  *  3. A gen is freed right after its terminal callback; until then it holds the loop.

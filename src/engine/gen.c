@@ -66,7 +66,7 @@ static aiinfra_status schedule(aii_gen *gen, aiinfra_error *err)
 {
   aiinfra_batcher *b = gen->batcher;
   uint64_t submitted_ns = gen->seq.submitted_ns;
-  gen->seq.awaited = gen->penalty != NULL || gen->stream.n_stops > 0;
+  gen->seq.awaited = gen->stream.n_stops > 0;
   aiinfra_status rc = aii_sched_submit(b->sched, &gen->seq, submitted_ns, err);
   if (rc != AIINFRA_OK) return rc;
   gen->phase = AII_GEN_SCHEDULED;

@@ -327,9 +327,11 @@ typedef struct aii_penalty_want {
 typedef struct aii_penalty aii_penalty;
 aiinfra_status aii_penalty_create(aii_mem *mem, const aii_penalty_want *want, aii_penalty **out, aiinfra_error *err);
 void aii_penalty_free(aii_penalty *penalty);
-/* What changes of logits for what comes behind the sequence's n tokens, of which those of earlier calls are the first; valid
- * until the next call. Order: repeat, frequency and presence, biases. Allocates nothing. */
+/* What changes of logits for what comes behind the sequence's n tokens, of which those that it knows are the first, and are
+ * not read; valid until the next call. Order: repeat, frequency and presence, biases. Allocates nothing. */
 const aii_edit *aii_penalty_edits(aii_penalty *penalty, const aiinfra_token *tokens, uint32_t n, uint32_t *n_edits);
+/* The next token, behind those of aii_penalty_edits(). */
+void aii_penalty_add(aii_penalty *penalty, aiinfra_token token);
 /* Makes these changes in logits [n_vocab]. */
 void aii_penalty_apply(aii_penalty *penalty, const aiinfra_token *tokens, uint32_t n, float *logits);
 

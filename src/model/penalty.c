@@ -2,7 +2,7 @@
  * has already, and biases that the host set.
  *
  * A penalty belongs to one sequence. It keeps an item for each token that counts or has a bias, found by a hash table whose
- * room was reserved when it was created. Each call first takes in the tokens that came since the last one, then walks the
+ * room was reserved when it was created. A call first takes in the tokens that it does not know yet, then walks the
  * items and lists what changes: it costs as many steps as there are different tokens, and allocates nothing. An item knows
  * where its token came last, so the window of the repeat penalty moves on without a touch of what falls out of it.
  *
@@ -99,19 +99,18 @@ void aii_penalty_free(aii_penalty *p)
 
 /* ---- what changes --------------------------------------------------------------------------------------------------- */
 
-static void count(aii_penalty *p, const aiinfra_token *tokens, uint32_t n)
+void aii_penalty_add(aii_penalty *p, aiinfra_token token)
 {
-  for (; p->n_seen < n; p->n_seen++) {
-    item *of = find(p, tokens[p->n_seen]);
-    of->end = p->n_seen + 1;
-    if (p->n_seen >= p->n_prompt) of->count++;
-  }
+  if (!p->counts) return;
+  item *of = find(p, token);
+  if (p->n_seen >= p->n_prompt) of->count++;
+  of->end = ++p->n_seen;
 }
 
 const aii_edit *aii_penalty_edits(aii_penalty *p, const aiinfra_token *tokens, uint32_t n, uint32_t *n_edits)
 {
   uint32_t n_out = 0;
-  if (p->counts) count(p, tokens, n);
+  while (p->counts && p->n_seen < n) aii_penalty_add(p, tokens[p->n_seen]);
   for (uint32_t i = 0; i < p->n_items; i++) {
     const item *of = &p->items[i];
     bool near = of->end > 0 && n - of->end < p->window;
