@@ -247,6 +247,7 @@ static void take(aii_pass *p, uint32_t index, uint64_t now_ns)
   }
   count(b, part);
   if (result->failed) aii_gen_fail(gen, (aiinfra_status)p->errors[index].status, &p->errors[index]);
+  if (gen->request != NULL && aii_request_cancelling(gen->request)) aii_sched_cancel(b->sched, &gen->seq);
   if (!part->sample || result->failed || part->seq->doomed != AII_END_NONE) return;
   b->stats.generated_tokens++;
   if (aii_gen_take_token(gen, result, now_ns) == AIINFRA_OK) aii_batcher_queue(gen);

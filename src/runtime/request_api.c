@@ -37,6 +37,11 @@ static void unref(aiinfra_request *request)
   aii_runtime_unref(rt);
 }
 
+bool aii_request_cancelling(const aiinfra_request *request)
+{
+  return atomic_load(&request->cancel_asked);
+}
+
 void aii_request_end(aiinfra_request *request, aiinfra_status status)
 {
   request->status = status;

@@ -62,6 +62,8 @@ void aii_device_unlock(aiinfra_runtime *rt);
 /* A request starts with two references: the host's (returned) and the library's, which aii_request_end() drops.
  * cancel runs on the loop's thread, at most once, only before the end. Loop thread. */
 aiinfra_request *aii_request_new(aiinfra_runtime *rt, void (*cancel)(void *impl), void *impl);
+/* Whether a cancel was asked for, though it may not have come yet. Any thread. */
+bool aii_request_cancelling(const aiinfra_request *request);
 /* Call it right after the terminal callback. */
 void aii_request_end(aiinfra_request *request, aiinfra_status status);
 
