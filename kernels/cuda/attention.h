@@ -168,15 +168,6 @@ template <int QUERIES, int THREADS_> __device__ void prepare(const aii_cuda_attn
   }
 }
 
-__device__ inline void prefetch(const char *p)
-{
-#ifdef __CUDACC__
-  asm volatile("prefetch.global.L2 [%0];" ::"l"(p));
-#else
-  (void)p;
-#endif
-}
-
 /* Asks for the tile at `at`, if there is one: its keys and values come nearer while another is computed with. */
 template <int QUERIES, int THREADS_>
 __device__ void ask_for(const aii_cuda_attn &a, const work &w, uint32_t at, const common<QUERIES> &c)
