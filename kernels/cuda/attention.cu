@@ -1,4 +1,4 @@
-/* attention.cu - attention over a cache of floats or halves, and how the splits of a query are put together.
+/* attention.cu - attention over a cache of floats or halves.
  *
  * Keys and values come as pieces of 16 KiB of floats: 64 keys by 64 dims, or some positions by all dims of the values. The
  * piece behind is fetched into registers, 16 bytes a thread at a time, while this one is computed with; then it goes to
@@ -12,7 +12,8 @@
  * the softmax, the barriers and what waits on them, 60 to 70 % of the peak in FP32 are to be expected. A step of decoding
  * is bound by memory: with four query heads to a KV head it has 4 FLOP a byte.
  */
-#include "kernels/cuda/attention.h"
+#include "kernels/cuda/merge.h"
+#include "kernels/cuda/own.h"
 
 using namespace aii;
 
@@ -275,13 +276,15 @@ __device__ void add_values(const float *tile, const common<S::QUERIES> &c, uint3
 
 /* ---- the kernel ---- */
 
-template <class S> __device__ void load_queries(const aii_cuda_attn &a, const work &w, uint32_t stride, float *q)
+template <class S>
+__device__ void load_queries(const aii_cuda_attn &a, const work &w, const common<S::QUERIES> &c, uint32_t stride,
+                             float *q)
 {
   const uint32_t dim = a.kv.head_dim;
   const float scale = query_scale(a);
   for (uint32_t at = threadIdx.x; at < S::QUERIES * stride; at += S::THREADS_) {
     uint32_t i = at / stride, d = at % stride;
-    q[at] = i < w.n_q && d < dim ? scale * query_at(a, w, i)[d] : 0;
+    q[at] = i < w.n_q && d < dim ? scale * query_dim(a, w, c, i, d) : 0;
   }
 }
 
@@ -300,7 +303,8 @@ template <int FMT, class S> __global__ void __launch_bounds__(S::THREADS_, S::BL
   uint4 raw[S::FETCHES];
   begin(soft);
   prepare<S::QUERIES, S::THREADS_>(a, w, s.c);
-  load_queries<S>(a, w, stride, q);
+  place_own<S::QUERIES, S::THREADS_>(a, w, s.c);
+  load_queries<S>(a, w, s.c, stride, q);
   __syncthreads();
   uint32_t at = w.from / TILE * TILE;
   fetch_keys<FMT, S>(a, w, s.c, at, 0, raw);
@@ -340,58 +344,12 @@ template <int FMT, class S> __global__ void __launch_bounds__(S::THREADS_, S::BL
 #pragma unroll
       for (int e = 0; e < S::VECTOR; e++)
         put(a, w, s.c, value_query<S>() + (uint32_t)i, value_dim<S>(k) + (uint32_t)e, acc.at[k][i][e]);
-}
-
-/* ---- the splits of a query, in their order ---- */
-
-/* Every thread knows m and l, and has some dims. A sink is a key that was seen first. */
-__global__ void attend_merge(aii_cuda_attn a)
-{
-  begin_kernel();
-  enum { EACH = AII_CUDA_MAX_HEAD / MERGE_THREADS };
-  const uint32_t row = a.first_row + blockIdx.x, head = blockIdx.y, dim = a.kv.value_dim;
-  float m = a.sinks != NULL ? a.sinks[head] * AII_LOG2_E : -AII_INFINITE, l = a.sinks != NULL ? 1 : 0;
-  float acc[EACH] = {0};
-  uint32_t first, end;
-  visible(a, row, &first, &end);
-  for (uint32_t split = first / AII_CUDA_SPLIT; split * AII_CUDA_SPLIT < end; split++) {
-    const float *part = part_at(a, row, head, split);
-    float pm = part[dim], pl = part[dim + 1], factors[2] = {0, 1};
-    bool is_first = !(m > -AII_INFINITE);
-    if (!(pm > -AII_INFINITE)) continue; /* saw nothing of it */
-    if (!is_first) {
-      float top = fmaxf(m, pm);
-      factors[0] = exp1((m - top) * AII_LOG_2);
-      factors[1] = exp1((pm - top) * AII_LOG_2);
-      pm = top;
-      pl = l * factors[0] + pl * factors[1];
-    }
-    m = pm;
-    l = pl;
-    for (int k = 0; k < EACH; k++) {
-      uint32_t d = threadIdx.x + (uint32_t)k * MERGE_THREADS;
-      if (d < dim) acc[k] = is_first ? part[d] : fmaf(factors[1], part[d], acc[k] * factors[0]);
-    }
-  }
-  float *out = a.out + ((size_t)row * a.n_heads + head) * dim;
-  for (int k = 0; k < EACH; k++) {
-    uint32_t d = threadIdx.x + (uint32_t)k * MERGE_THREADS;
-    if (d < dim) out[d] = acc[k] * (1 / l);
-  }
+  complete<S::QUERIES, S::THREADS_>(a, w, s.c);
 }
 
 /* ---- launches ---- */
 
 enum { ENOUGH_BLOCKS = 2 }; /* for a multiprocessor */
-
-/* Queries of the largest block: their keys, values and sums must have room. */
-uint32_t most_queries(const aii_cuda_kv &kv)
-{
-  if (kv.value_dim <= 128 && kv.head_dim <= 192) return 64;
-  if (kv.value_dim <= 256 && kv.head_dim <= 320) return 32;
-  if (kv.value_dim <= 512 && kv.head_dim <= 640) return 16;
-  return kv.fmt == AII_FMT_Q8_0 ? 16 : 8;
-}
 
 template <int FMT, int QUERIES, int DIMS> void launch(aii_cuda_stream stream, const aii_cuda_attn &a)
 {
@@ -403,7 +361,7 @@ template <int FMT, int QUERIES, int DIMS> void launch(aii_cuda_stream stream, co
 
 template <int FMT> void attend_format(aii_cuda_stream stream, const aii_cuda_attn &a, uint32_t queries)
 {
-  switch (most_queries(a.kv)) {
+  switch (aii_cuda_most_queries(&a.kv)) {
     case 64:
       if (queries <= 4) launch<FMT, 4, 128>(stream, a);
       else if (queries <= 16) launch<FMT, 16, 128>(stream, a);
@@ -421,9 +379,18 @@ template <int FMT> void attend_format(aii_cuda_stream stream, const aii_cuda_att
 
 } // namespace
 
+/* Their keys, values and sums must have room. */
+uint32_t aii_cuda_most_queries(const aii_cuda_kv *kv)
+{
+  if (kv->value_dim <= 128 && kv->head_dim <= 192) return 64;
+  if (kv->value_dim <= 256 && kv->head_dim <= 320) return 32;
+  if (kv->value_dim <= 512 && kv->head_dim <= 640) return 16;
+  return kv->fmt == AII_FMT_Q8_0 ? 16 : 8;
+}
+
 uint32_t aii_cuda_attend_rows(const aii_cuda_attn *a, uint32_t n_rows, uint32_t n_sms)
 {
-  const uint32_t most = most_queries(a->kv), group = a->n_heads / a->kv.n_kv_heads;
+  const uint32_t most = aii_cuda_most_queries(&a->kv), group = a->n_heads / a->kv.n_kv_heads;
   const uint64_t queries = (uint64_t)n_rows * a->n_heads * a->n_splits;
   const uint32_t each = queries < (uint64_t)most * ENOUGH_BLOCKS * n_sms ? min(most, 16u) : most;
   return max(each / group, 1u);
@@ -432,9 +399,8 @@ uint32_t aii_cuda_attend_rows(const aii_cuda_attn *a, uint32_t n_rows, uint32_t 
 void aii_cuda_attend(aii_cuda_stream stream, const aii_cuda_attn *attn)
 {
   const aii_cuda_attn a = *attn;
-  const uint32_t queries = min(a.n_heads / a.kv.n_kv_heads * a.most_rows, most_queries(a.kv));
+  const uint32_t queries = min(a.n_heads / a.kv.n_kv_heads * a.most_rows, aii_cuda_most_queries(&a.kv));
   if (a.kv.fmt == AII_FMT_Q8_0) aii_cuda_attend_q8(stream, a, queries);
   else if (a.kv.fmt == AII_FMT_F16) attend_format<AII_FMT_F16>(stream, a, queries);
   else attend_format<AII_FMT_F32>(stream, a, queries);
-  if (a.n_splits > 1) AII_LAUNCH(attend_merge, dim3(a.n_rows, a.n_heads), MERGE_THREADS, stream, a);
 }

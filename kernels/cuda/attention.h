@@ -33,7 +33,6 @@ namespace aii
 enum {
   TILE = AII_ATTN_TILE,
   PLAIN_SHARED = 48 << 10,
-  MERGE_THREADS = 128,
   QUAD = 4 /* queries that a thread takes together */
 };
 #define AII_LOG2_E 0x1.715476p+0f
@@ -146,6 +145,7 @@ template <int QUERIES> struct common {
   enum { STRIDE = QUERIES + 4 }; /* so that the sixteen lanes of a query find different banks */
   float weights[TILE * STRIDE];
   float factor[QUERIES], inverse[QUERIES]; /* what sums are multiplied by: now, and at last */
+  bool is_last;                            /* of the blocks of these queries */
   float slope[QUERIES];
   uint32_t pos[QUERIES], first[QUERIES], end[QUERIES]; /* what a query sees of the split */
   slot slots[AII_CUDA_SPLIT];
@@ -313,15 +313,20 @@ __device__ void finish(const aii_cuda_attn &a, const work &w, common<QUERIES> &c
   __syncthreads();
 }
 
+/* Where the results of query i begin. */
+__device__ inline size_t result_at(const aii_cuda_attn &a, const work &w, uint32_t i)
+{
+  return ((size_t)(w.row + i / w.n_heads) * a.n_heads + w.head + i % w.n_heads) * a.kv.value_dim;
+}
+
 /* Dim d of query i. */
 template <int QUERIES>
 __device__ inline void put(const aii_cuda_attn &a, const work &w, const common<QUERIES> &c, uint32_t i, uint32_t d,
                            float sum)
 {
   if (i >= w.n_q || d >= a.kv.value_dim) return;
-  const uint32_t row = w.row + i / w.n_heads, head = w.head + i % w.n_heads;
-  if (a.n_splits > 1) part_at(a, row, head, w.split)[d] = sum;
-  else a.out[((size_t)row * a.n_heads + head) * a.kv.value_dim + d] = sum * c.factor[i] * c.inverse[i];
+  if (a.n_splits > 1) part_at(a, w.row + i / w.n_heads, w.head + i % w.n_heads, w.split)[d] = sum;
+  else a.out[result_at(a, w, i) + d] = sum * c.factor[i] * c.inverse[i];
 }
 
 /* ---- launches ---- */

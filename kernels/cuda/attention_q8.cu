@@ -12,7 +12,8 @@
  * them: about 300 instructions a warp for scores, 800 for values and 250 for the softmax, by count of the source; floats
  * take 2,048 multiplications with additions a warp for scores, and as many for values.
  */
-#include "kernels/cuda/attention.h"
+#include "kernels/cuda/merge.h"
+#include "kernels/cuda/own.h"
 
 using namespace aii;
 
@@ -170,13 +171,14 @@ template <class S> __device__ void open_values(const typename S::piece &p, typen
 /* ---- scores ---- */
 
 /* To integers by blocks of 32; a warp takes one. */
-template <class S> __device__ void load_queries(const aii_cuda_attn &a, const work &w, const queries &q)
+template <class S>
+__device__ void load_queries(const aii_cuda_attn &a, const work &w, const common<S::QUERIES> &c, const queries &q)
 {
   const uint32_t lane = threadIdx.x % WARP;
   const float scale = query_scale(a);
   for (uint32_t at = threadIdx.x / WARP; at < S::QUERIES * q.n_blocks; at += S::WARPS) {
     uint32_t i = at / q.n_blocks, b = at % q.n_blocks;
-    float v = i < w.n_q ? scale * query_at(a, w, i)[b * AII_QBLOCK + lane] : 0;
+    float v = i < w.n_q ? scale * query_dim(a, w, c, i, b * AII_QBLOCK + lane) : 0;
     float amax = warp_max(fabsf(v)), inverse = amax != 0 ? 127 / amax : 0;
     if (lane == 0) q.scales[at] = amax / 127;
     int8_t *bytes = (int8_t *)(q.words + i * q.stride);
@@ -315,7 +317,8 @@ template <class S> __global__ void __launch_bounds__(S::THREADS_, 2) attend_q8(a
   typename S::piece raw;
   begin(soft);
   prepare<S::QUERIES, S::THREADS_>(a, w, s.c);
-  load_queries<S>(a, w, q);
+  place_own<S::QUERIES, S::THREADS_>(a, w, s.c);
+  load_queries<S>(a, w, s.c, q);
   __syncthreads();
   uint32_t at = w.from / TILE * TILE;
   fetch<S>(a, w, s.c, false, at, 0, raw);
@@ -356,6 +359,7 @@ template <class S> __global__ void __launch_bounds__(S::THREADS_, 2) attend_q8(a
             (uint32_t)k * S::PIECE + (p.part * S::BLOCKS + (uint32_t)u) * AII_QBLOCK + 8 * (uint32_t)(i / 4) + 2 * p.t +
                 (uint32_t)(i % 2),
             acc.at[k][u][i / 4][i % 4]);
+  complete<S::QUERIES, S::THREADS_>(a, w, s.c);
 }
 
 /* ---- launches ---- */

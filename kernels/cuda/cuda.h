@@ -128,15 +128,23 @@ typedef struct aii_cuda_kv {
   size_t key_bytes, value_bytes;              /* of the elements of a row; scales of Q8_0 lie elsewhere */
 } aii_cuda_kv;
 
-/* Keys and values go to the cache. With rope.n_rot > 0, keys are rotated on their way, not where they lie, and q
- * [n_rows][n_heads][head_dim] is rotated in place. */
+/* What products made of rows: k [n_rows][n_kv_heads][head_dim], v likewise of value_dim, and queries. Each head of queries
+ * and keys is divided by its root mean square and multiplied by q_norm or k_norm [head_dim] (NULL: neither), then rotated
+ * (n_rot 0: not). */
+typedef struct aii_cuda_own {
+  aii_cuda_rope rope;
+  const float *q_norm, *k_norm;
+  float eps;
+  const float *k, *v; /* k NULL: they lie in the cache, and queries are as they are to be */
+} aii_cuda_own;
+
+/* Keys and values go to the cache; q [n_rows][n_heads][head_dim], where it is not NULL, changes in place. */
 typedef struct aii_cuda_write {
   aii_cuda_kv kv;
   aii_cuda_rows rows;
-  aii_cuda_rope rope;
+  aii_cuda_own own;
   uint32_t n_heads;
   float *q;
-  const float *k, *v;
 } aii_cuda_write;
 void aii_cuda_kv_write(aii_cuda_stream stream, const aii_cuda_write *w);
 
@@ -153,12 +161,18 @@ typedef struct aii_cuda_attn {
   float scale, softcap;
   const float *slopes, *sinks; /* [n_heads] or NULL; slopes: of ALiBi */
   const float *q;
+  aii_cuda_own
+      own; /* with k: each row is the only one of its sequence, and a block has all heads that share a KV head */
   float *out;
+  aii_cuda_q8 q8; /* of out, as well; nothing of the kind where its q is NULL, else value_dim is a multiple of 32 */
   const uint32_t *chunks;
   uint32_t most_rows, first_chunk, n_chunks, first_row, n_rows;
   uint32_t n_splits; /* at least as many as the furthest position has */
   float *parts;      /* of several splits: [n_rows][n_heads][n_splits][value_dim + 2] */
+  uint32_t *arrived; /* of several splits: [n_chunks][n_heads] zeros, which are zeros again afterwards */
 } aii_cuda_attn;
+/* Query heads that a block takes, at most. */
+uint32_t aii_cuda_most_queries(const aii_cuda_kv *kv);
 /* How many rows chunks should have at most, so that n_rows of them keep as many multiprocessors busy; by the shape and the
  * number of splits. */
 uint32_t aii_cuda_attend_rows(const aii_cuda_attn *a, uint32_t n_rows, uint32_t n_sms);

@@ -131,6 +131,15 @@ typedef struct aii_attn {
       *sinks; /* NULL, or [n_heads]: scores of a key without a value, one more term of each softmax's sum */
 } aii_attn;
 
+/* Keys [n_rows][n_kv_heads][head_dim] and values of rows, as products gave them, and what becomes of keys and queries before
+ * they meet. */
+typedef struct aii_own {
+  const aii_rope *rope;              /* NULL: they are not rotated */
+  const aii_weight *q_norm, *k_norm; /* [head_dim], of each head; NULL: none */
+  float eps;                         /* of the norms */
+  const float *k, *v;
+} aii_own;
+
 /* What bends a feed-forward network: kernels.h has the formulas. */
 typedef enum aii_act { AII_ACT_SILU, AII_ACT_GELU, AII_ACT_SWIGLU_OAI, AII_ACT_GELU_ERF } aii_act;
 
@@ -254,13 +263,13 @@ typedef struct aii_backend_ops {
   /* writes k and v of every row into its place of the cache */
   void (*kv_write)(aii_backend *be, const aii_kv_view *kv, uint32_t layer, const aii_rows *rows, const float *k,
                    const float *v);
-  /* NULL, or rope of q and k, then kv_write, at once; whether k itself is rotated is left open. head_dim is the cache's */
-  void (*rope_kv_write)(aii_backend *be, const aii_rope *rope, const aii_kv_view *kv, uint32_t layer,
-                        const aii_rows *rows, uint32_t n_heads, float *q, const float *k, const float *v);
   /* out [n_rows][n_heads][value_dim] = softmax(scale * q k^T) v over the cached positions 0..pos[r]. Query head h reads
    * KV head h / (n_heads / n_kv_heads). */
   void (*attention)(aii_backend *be, const aii_kv_view *kv, uint32_t layer, const aii_rows *rows, const aii_attn *how,
                     const float *q, float *out);
+  /* NULL, or all that comes behind products, at once: rms_norm of heads, rope, kv_write and attention. q may change. */
+  void (*attend_own)(aii_backend *be, const aii_kv_view *kv, uint32_t layer, const aii_rows *rows, const aii_own *own,
+                     const aii_attn *how, float *q, float *out);
   /* out = act(gate) * up, element by element, n values; up NULL (gelu only): out = act(gate) */
   void (*activate)(aii_backend *be, aii_act act, const float *gate, const float *up, size_t n, float *out);
   /* x = fma(f, y, x), n values */

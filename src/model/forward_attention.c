@@ -8,35 +8,23 @@ void aii_forward_rotate(const pass *p, const aii_layer *l, float *x, uint32_t n_
   p->ops->rope(p->be, &rope, p->rows, n_heads, 0, stride, x, NULL);
 }
 
-void aii_forward_attend(const pass *p, uint32_t layer)
+static aii_attn attention_of(const pass *p, uint32_t layer)
 {
   const aii_layer *l = &p->m->layers[layer];
   const aii_hparams *hp = &p->m->hp;
-  const aii_attn how = {.n_heads = hp->n_heads,
-                        .window = l->window,
-                        .both_ways = !hp->causal,
-                        .alibi = p->m->arch->alibi,
-                        .scale = hp->attn_scale,
-                        .softcap = hp->attn_softcap,
-                        .sinks = aii_or_null(&l->sinks)};
-  p->ops->attention(p->be, p->kv, layer, p->rows, &how, p->ws->q, p->ws->h);
+  return (aii_attn){.n_heads = hp->n_heads,
+                    .window = l->window,
+                    .both_ways = !hp->causal,
+                    .alibi = p->m->arch->alibi,
+                    .scale = hp->attn_scale,
+                    .softcap = hp->attn_softcap,
+                    .sinks = aii_or_null(&l->sinks)};
 }
 
-/* Queries and keys by their positions; keys and values to the cache. */
-static void place(const pass *p, uint32_t layer)
+void aii_forward_attend(const pass *p, uint32_t layer)
 {
-  const aii_layer *l = &p->m->layers[layer];
-  const aii_hparams *hp = &p->m->hp;
-  aii_workspace *ws = p->ws;
-  if (l->rope != NULL) {
-    const aii_rope rope = {p->m->arch->rope, hp->n_rot, l->rope->inv_freq, l->rope->attn_factor};
-    if (p->ops->rope_kv_write != NULL) {
-      p->ops->rope_kv_write(p->be, &rope, p->kv, layer, p->rows, hp->n_heads, ws->q, ws->k, ws->v);
-      return;
-    }
-    p->ops->rope(p->be, &rope, p->rows, hp->n_heads, hp->n_kv_heads, hp->head_dim, ws->q, ws->k);
-  }
-  p->ops->kv_write(p->be, p->kv, layer, p->rows, ws->k, ws->v);
+  const aii_attn how = attention_of(p, layer);
+  p->ops->attention(p->be, p->kv, layer, p->rows, &how, p->ws->q, p->ws->h);
 }
 
 static void norm_heads(const pass *p, const aii_weight *w, const aii_weight *bias, uint32_t n_heads, float *x)
@@ -46,6 +34,35 @@ static void norm_heads(const pass *p, const aii_weight *w, const aii_weight *bia
   bool wide = p->m->arch->qk_norm == AII_QK_WIDTH;
   uint32_t width = wide ? n_heads * hp->head_dim : hp->head_dim;
   aii_forward_norm(p, x, w, bias, wide ? p->n : p->n * n_heads, width, x);
+}
+
+/* Attention of what the products gave: heads are normalised, queries and keys rotated by their positions, keys and values
+ * written to the cache. */
+static void attend_own(const pass *p, uint32_t layer)
+{
+  const aii_layer *l = &p->m->layers[layer];
+  const aii_hparams *hp = &p->m->hp;
+  aii_workspace *ws = p->ws;
+  const aii_rope rope = {p->m->arch->rope, hp->n_rot, l->rope != NULL ? l->rope->inv_freq : NULL,
+                         l->rope != NULL ? l->rope->attn_factor : 1};
+  const bool at_once = p->ops->attend_own != NULL,
+             norms = p->m->arch->norm == AII_NORM_RMS && p->m->arch->qk_norm == AII_QK_HEAD;
+  aii_own own = {.rope = l->rope != NULL ? &rope : NULL, .eps = hp->norm_eps, .k = ws->k, .v = ws->v};
+  if (at_once && norms) {
+    own.q_norm = aii_or_null(&l->q_norm);
+    own.k_norm = aii_or_null(&l->k_norm);
+  } else {
+    norm_heads(p, &l->q_norm, &l->q_norm_bias, hp->n_heads, ws->q);
+    norm_heads(p, &l->k_norm, &l->k_norm_bias, hp->n_kv_heads, ws->k);
+  }
+  if (at_once) {
+    const aii_attn how = attention_of(p, layer);
+    p->ops->attend_own(p->be, p->kv, layer, p->rows, &own, &how, ws->q, ws->h);
+    return;
+  }
+  if (own.rope != NULL) p->ops->rope(p->be, own.rope, p->rows, hp->n_heads, hp->n_kv_heads, hp->head_dim, ws->q, ws->k);
+  p->ops->kv_write(p->be, p->kv, layer, p->rows, ws->k, ws->v);
+  aii_forward_attend(p, layer);
 }
 
 void aii_forward_attention(const pass *p, uint32_t layer)
@@ -59,10 +76,7 @@ void aii_forward_attention(const pass *p, uint32_t layer)
                          {&l->k, aii_or_null(&l->k_bias), ws->k},
                          {&l->v, aii_or_null(&l->v_bias), ws->v}};
   p->ops->matmuls(p->be, qkv, AII_COUNT(qkv), in, p->n);
-  norm_heads(p, &l->q_norm, &l->q_norm_bias, hp->n_heads, ws->q);
-  norm_heads(p, &l->k_norm, &l->k_norm_bias, hp->n_kv_heads, ws->k);
-  place(p, layer);
-  aii_forward_attend(p, layer);
+  attend_own(p, layer);
   bool again =
       l->attn_sum_norm_2.n_out != 0; /* never beside what else needs ws->t: a norm or a factor of the product */
   if (again) p->ops->copy(p->be, ws->x, hp->n_embd, 1, p->n, hp->n_embd, ws->t, hp->n_embd);

@@ -224,58 +224,119 @@ static void test_many_parts(void **state)
   const unsigned long long *kernels = both_counter("fake_cuda_kernels");
   unsigned long long before = kernels != NULL ? *kernels : 0;
   attention_case(&c);
-  if (kernels != NULL) assert_true(*kernels - before >= 1 + 2 * 2); /* the write, then twice both kernels */
+  if (kernels != NULL) assert_true(*kernels - before >= 1 + 2); /* the write, then twice attention */
 }
 
-/* ---- rotation, and the cache ---- */
+/* ---- all that comes behind products ---- */
 
-static void test_rope_and_write(void **state)
+/* Rows of each sequence, how many dims rotate, and whether heads are normalised. */
+typedef struct own_case {
+  attn_case attn;
+  aii_rope_kind kind;
+  uint32_t rot;
+  bool norms;
+} own_case;
+
+static void own_attention(const own_case *o)
+{
+  const attn_case *c = &o->attn;
+  float inv[64];
+  for (uint32_t i = 0; i < o->rot / 2; i++) inv[i] = powf(10000, -2.0f * (float)i / (float)o->rot);
+  const aii_rope rope = {o->kind, o->rot, inv, 1.1f};
+  caches k = caches_of(c);
+  write_all(&k, c);
+  aii_rows rows = last_rows(&k, c->lengths, c->rows);
+  const uint32_t n = rows.n_rows;
+  both q = random_both(n, c->heads * c->head_dim, 2), key = random_both(n, c->kv_heads * c->head_dim, 1),
+       value = random_both(n, c->kv_heads * c->value_dim, 1), out = random_both(n, c->heads * c->value_dim, 1),
+       y = random_both(n, 48, 1);
+  weights qn = random_weights(AII_F32, c->head_dim, 1, 1), kn = random_weights(AII_F32, c->head_dim, 1, 1),
+          after = random_weights(AII_Q8_0, (c->heads * c->value_dim + 31) / 32 * 32, 48, 1);
+  aii_attn how = c->how;
+  how.n_heads = c->heads;
+  how.scale = 1 / sqrtf((float)c->head_dim);
+  const aii_own own = {.rope = o->rot > 0 ? &rope : NULL,
+                       .q_norm = o->norms ? &qn.cuda : NULL,
+                       .k_norm = o->norms ? &kn.cuda : NULL,
+                       .eps = 1e-5f,
+                       .k = key.cuda,
+                       .v = value.cuda};
+  cuda->ops->attend_own(cuda, &k.cuda, 1, &rows, &own, &how, q.cuda, out.cuda);
+  if (c->heads * c->value_dim % 32 == 0) cuda->ops->matmul(cuda, &after.cuda, NULL, out.cuda, n, false, y.cuda);
+  if (o->norms) {
+    cpu->ops->rms_norm(cpu, q.cpu, &qn.cpu, n * c->heads, c->head_dim, 1e-5f, q.cpu);
+    cpu->ops->rms_norm(cpu, key.cpu, &kn.cpu, n * c->kv_heads, c->head_dim, 1e-5f, key.cpu);
+  }
+  cpu->ops->rope(cpu, &rope, &rows, c->heads, c->kv_heads, c->head_dim, q.cpu, key.cpu);
+  cpu->ops->kv_write(cpu, &k.cpu, 1, &rows, key.cpu, value.cpu);
+  cpu->ops->attention(cpu, &k.cpu, 1, &rows, &how, q.cpu, out.cpu);
+  if (c->heads * c->value_dim % 32 == 0) cpu->ops->matmul(cpu, &after.cpu, NULL, out.cpu, n, false, y.cpu);
+  assert_same(&out, c->what);
+  assert_same(&y, "the product of what was attended to");
+  attend(&k, c); /* what is in the cache */
+  free_both(&q), free_both(&key), free_both(&value), free_both(&out), free_both(&y);
+  free_weights(&qn), free_weights(&kn), free_weights(&after);
+  free_caches(&k);
+}
+
+static void test_own(void **state)
 {
   (void)state;
   const aii_dtype kinds[] = {AII_F32, AII_F16, AII_Q8_0};
   const uint32_t rots[] = {0, 24, 64};
-  float inv[32];
-  for (size_t t = 0; t < 2 * AII_COUNT(kinds) * AII_COUNT(rots); t++) {
-    const aii_rope_kind kind = t % 2 == 0 ? AII_ROPE_NORM : AII_ROPE_NEOX;
-    const uint32_t rot = rots[t / 2 % AII_COUNT(rots)];
-    const attn_case c = {"after rotation", kinds[t / 2 / AII_COUNT(rots)], 6, 2, 64, 32, 16, {40, 21}, {40, 21},
-                         {.window = 0}};
-    for (uint32_t i = 0; i < rot / 2; i++) inv[i] = powf(10000, -2.0f * (float)i / (float)rot);
-    const aii_rope rope = {kind, rot, inv, 1.1f};
-    caches k = caches_of(&c);
-    aii_rows rows = last_rows(&k, c.lengths, c.lengths);
-    both q = random_both(rows.n_rows, 6 * 64, 1), key = random_both(rows.n_rows, 2 * 64, 1),
-         value = random_both(rows.n_rows, 2 * 32, 1);
-    cpu->ops->rope(cpu, &rope, &rows, 6, 2, 64, q.cpu, key.cpu);
-    cpu->ops->kv_write(cpu, &k.cpu, 1, &rows, key.cpu, value.cpu);
-    cuda->ops->rope_kv_write(cuda, &rope, &k.cuda, 1, &rows, 6, q.cuda, key.cuda, value.cuda);
-    assert_same(&q, "queries that were rotated beside a write");
-    attend(&k, &c);
-    free_both(&q), free_both(&key), free_both(&value);
-    free_caches(&k);
+  const struct {
+    uint32_t lengths[MOST_SEQS], rows[MOST_SEQS];
+  } all[] = {{{40, 21, 1}, {40, 21, 1}}, {{40, 65, 1}, {1, 1, 1}}};
+  for (uint32_t n = 0; n < 2 * 3 * 3 * 2; n++) {
+    own_case o = {.attn = {"rows' own", kinds[n / 2 % 3], 6, 2, 64, 32, 16, {0}, {0}, {.window = 0}},
+                  .kind = n % 2 == 0 ? AII_ROPE_NORM : AII_ROPE_NEOX,
+                  .rot = rots[n / 6 % 3],
+                  .norms = n % 4 < 2};
+    memcpy(o.attn.lengths, all[n / 18].lengths, sizeof o.attn.lengths);
+    memcpy(o.attn.rows, all[n / 18].rows, sizeof o.attn.rows);
+    own_attention(&o);
   }
+  const own_case others[] = {
+      {{"more heads than a block takes", AII_F16, 70, 1, 32, 32, 16, {40, 20}, {1, 1}, {.window = 0}}, 0, 32, true},
+      {{"odd dims", AII_F16, 3, 1, 20, 13, 16, {70, 8}, {1, 1}, {.window = 0}}, AII_ROPE_NEOX, 10, true},
+      {{"the last of a split, the first of one", AII_F16, 6, 2, 64, 32, 16, {513, 512, 1100}, {1, 1, 1}, {.window = 0}},
+       AII_ROPE_NEOX,
+       24,
+       true},
+      {{"three splits of Q8_0", AII_Q8_0, 6, 2, 64, 32, 16, {513, 512, 1100}, {1, 1, 1}, {.window = 0}},
+       AII_ROPE_NORM,
+       64,
+       false},
+      {{"a window", AII_Q8_0, 8, 2, 64, 64, 16, {1300, 90}, {1, 1}, {.window = 600}}, AII_ROPE_NEOX, 64, true},
+      {{"both ways", AII_F32, 4, 2, 32, 32, 16, {30, 1}, {30, 1}, {.both_ways = true}}, AII_ROPE_NEOX, 32, false},
+      {{"wide heads", AII_Q8_0, 4, 1, 576, 512, 16, {70, 9}, {1, 1}, {.window = 0}}, AII_ROPE_NORM, 64, false},
+      {{"distances, blocks of one", AII_F16, 4, 4, 64, 64, 1, {70, 9}, {1, 1}, {.alibi = 8}}, 0, 0, false},
+  };
+  for (size_t i = 0; i < AII_COUNT(others); i++) own_attention(&others[i]);
 }
 
-static void test_refused_writes(void **state)
+static void test_refused(void **state)
 {
   (void)state;
   const attn_case c = {"refused", AII_F16, 2, 2, 64, 64, 16, {20}, {20}, {.window = 0}};
   const float inv[33] = {1};
   aii_rope rope = {AII_ROPE_NEOX, 66, inv, 1};
+  const aii_attn how = {.n_heads = 2, .scale = 1};
   aiinfra_error err;
   caches k = caches_of(&c);
   aii_rows rows = last_rows(&k, c.lengths, c.rows);
-  both x = random_both(rows.n_rows, 2 * 64, 1);
-  cuda->ops->rope_kv_write(cuda, &rope, &k.cuda, 1, &rows, 2, x.cuda, x.cuda, x.cuda);
+  both x = random_both(rows.n_rows, 2 * 64, 1), out = random_both(rows.n_rows, 2 * 64, 1);
+  const aii_own own = {.rope = &rope, .k = x.cuda, .v = x.cuda};
+  cuda->ops->attend_own(cuda, &k.cuda, 1, &rows, &own, &how, x.cuda, out.cuda);
   assert_int_equal(cuda->ops->sync(cuda, &err), AIINFRA_EINVAL);
   rope.n_rot = 64;
-  cuda->ops->rope_kv_write(cuda, &rope, &k.cuda, 2, &rows, 2, x.cuda, x.cuda, x.cuda);
+  cuda->ops->attend_own(cuda, &k.cuda, 2, &rows, &own, &how, x.cuda, out.cuda);
   assert_int_equal(cuda->ops->sync(cuda, &err), AIINFRA_ENOTSUP);
   k.tables[0][1] = k.cuda.n_blocks;
-  cuda->ops->rope_kv_write(cuda, &rope, &k.cuda, 1, &rows, 2, x.cuda, x.cuda, x.cuda);
+  cuda->ops->attend_own(cuda, &k.cuda, 1, &rows, &own, &how, x.cuda, out.cuda);
   assert_int_equal(cuda->ops->sync(cuda, &err), AIINFRA_EINTERNAL);
-  assert_same(&x, "queries of writes that were refused");
-  free_both(&x);
+  assert_same(&x, "queries that were refused");
+  free_both(&x), free_both(&out);
   free_caches(&k);
 }
 
@@ -327,8 +388,8 @@ static void test_reads(void **state)
 int main(void)
 {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_decoding),   cmocka_unit_test(test_prompts),        cmocka_unit_test(test_any_shape),
-      cmocka_unit_test(test_many_parts), cmocka_unit_test(test_rope_and_write), cmocka_unit_test(test_refused_writes),
+      cmocka_unit_test(test_decoding),   cmocka_unit_test(test_prompts), cmocka_unit_test(test_any_shape),
+      cmocka_unit_test(test_many_parts), cmocka_unit_test(test_own),     cmocka_unit_test(test_refused),
       cmocka_unit_test(test_reads),
   };
   return cmocka_run_group_tests(tests, both_set_up, both_tear_down);

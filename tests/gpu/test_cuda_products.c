@@ -268,7 +268,7 @@ static void test_rounding_together(void **state)
 
 /* ---- a layer: how many kernels it launches ---- */
 
-enum { EMBD = 256, HEADS = 4, KV_HEADS = 2, DIM = 64, FF = 512, LAYER_KERNELS = 9 };
+enum { EMBD = 256, HEADS = 4, KV_HEADS = 2, DIM = 64, FF = 512, LAYER_KERNELS = 7 };
 
 typedef struct layer {
   weights norm, q, k, v, o, ffn_norm, gate, up, down;
@@ -285,13 +285,13 @@ static void run_layer(aii_backend *be, const layer *l, bool on_cpu, const aii_ro
   const aii_attn how = {.n_heads = HEADS, .scale = 0.125f};
   be->ops->rms_norm(be, P(x), W(norm), n, EMBD, 1e-5f, P(h));
   be->ops->matmuls(be, (aii_mul[]){{W(q), NULL, P(q)}, {W(k), NULL, P(k)}, {W(v), NULL, P(v)}}, 3, P(h), n);
-  if (be->ops->rope_kv_write != NULL) {
-    be->ops->rope_kv_write(be, &rope, kv, 0, rows, HEADS, P(q), P(k), P(v));
+  if (be->ops->attend_own != NULL) {
+    be->ops->attend_own(be, kv, 0, rows, &(aii_own){.rope = &rope, .k = P(k), .v = P(v)}, &how, P(q), P(h));
   } else {
     be->ops->rope(be, &rope, rows, HEADS, KV_HEADS, DIM, P(q), P(k));
     be->ops->kv_write(be, kv, 0, rows, P(k), P(v));
+    be->ops->attention(be, kv, 0, rows, &how, P(q), P(h));
   }
-  be->ops->attention(be, kv, 0, rows, &how, P(q), P(h));
   be->ops->matmul(be, W(o), NULL, P(h), n, true, P(x));
   be->ops->rms_norm(be, P(x), W(ffn_norm), n, EMBD, 1e-5f, P(h));
   be->ops->gated(be, AII_ACT_SILU, &(aii_mul){W(gate), NULL, P(t)}, &(aii_mul){W(up), NULL, P(t) + (size_t)n * FF},

@@ -65,6 +65,7 @@ typedef struct aii_cuda {
   int device;
   cudaStream_t stream;
   aii_cuda_piece scratch;           /* of one operation */
+  aii_cuda_piece arrived;           /* zeros between operations */
   aii_cuda_piece q8[2];             /* quantised rows */
   aii_cuda_made made, ready;        /* by this operation; by the one before */
   aii_cuda_piece rounded;           /* rows, rounded to BF16 */

@@ -191,6 +191,7 @@ void aii_cuda_destroy(aii_backend *be)
     aii_cuda_shortlist_free(cuda);
     aii_cuda_graphs_free(cuda);
     (void)cudaFree(cuda->scratch.ptr);
+    (void)cudaFree(cuda->arrived.ptr);
     for (int i = 0; i < 2; i++) (void)cudaFree(cuda->q8[i].ptr);
     (void)cudaFree(cuda->rounded.ptr);
     (void)cudaStreamDestroy(cuda->stream);

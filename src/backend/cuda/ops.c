@@ -104,22 +104,24 @@ static void kv_write(aii_backend *be, const aii_kv_view *kv, uint32_t layer, con
                      const float *v)
 {
   aii_cuda *cuda = aii_cuda_enter(be);
-  aii_cuda_write w = {.k = k, .v = v};
+  aii_cuda_write w = {.own = {.k = k, .v = v}};
   if (cuda == NULL || rows->n_rows == 0 || !cache_of(cuda, kv, layer, &w.kv) || !has_blocks(cuda, kv, rows)) return;
-  if (aii_cuda_stage(cuda, rows, kv->block_tokens, &w.rows)) aii_cuda_kv_write(cuda->stream, &w);
-}
-
-static void rope_kv_write(aii_backend *be, const aii_rope *how, const aii_kv_view *kv, uint32_t layer,
-                          const aii_rows *rows, uint32_t n_heads, float *q, const float *k, const float *v)
-{
-  aii_cuda *cuda = aii_cuda_enter(be);
-  aii_cuda_write w = {.n_heads = n_heads, .q = q, .k = k, .v = v};
-  if (cuda == NULL || rows->n_rows == 0 || !cache_of(cuda, kv, layer, &w.kv) || !has_blocks(cuda, kv, rows)) return;
-  if (!rotation_of(cuda, how, rows, kv->head_dim, &w.rope)) return;
   if (aii_cuda_stage(cuda, rows, kv->block_tokens, &w.rows)) aii_cuda_kv_write(cuda->stream, &w);
 }
 
 /* ---- attention ---- */
+
+/* Zeros for blocks to count themselves in, as they find and leave them. NULL: told by sync(). */
+static uint32_t *counters(aii_cuda *cuda, size_t n)
+{
+  const void *before = cuda->arrived.ptr;
+  const size_t bytes = cuda->arrived.bytes;
+  void *p = aii_cuda_grow(cuda, &cuda->arrived, n * sizeof(uint32_t), "device memory for attention");
+  if (p == NULL || (p == before && bytes == cuda->arrived.bytes)) return p;
+  if (aii_cuda_check(cuda, cudaMemsetAsync(p, 0, cuda->arrived.bytes, cuda->stream), "zeros")) return p;
+  cuda->arrived.bytes = 0;
+  return NULL;
+}
 
 /* Launches chunks for as many rows at a time as parts have room for; host: where the chunks begin, as host memory. */
 static void attend_all(aii_cuda *cuda, aii_cuda_attn *a, uint32_t n_chunks, const uint32_t *host)
@@ -130,7 +132,8 @@ static void attend_all(aii_cuda *cuda, aii_cuda_attn *a, uint32_t n_chunks, cons
   each = AII_MIN(each, (size_t)n_rows);
   if (a->n_splits > 1) {
     a->parts = aii_cuda_grow(cuda, &cuda->scratch, each * row_bytes, "scratch memory for attention");
-    if (a->parts == NULL) return;
+    a->arrived = counters(cuda, AII_MIN((size_t)n_chunks, each) * a->n_heads);
+    if (a->parts == NULL || a->arrived == NULL) return;
   }
   for (uint32_t chunk = 0; chunk < n_chunks; chunk += a->n_chunks) {
     uint32_t end = chunk;
@@ -143,34 +146,78 @@ static void attend_all(aii_cuda *cuda, aii_cuda_attn *a, uint32_t n_chunks, cons
   }
 }
 
+/* All but what its rows are, and splits. False: told by sync(). */
+static bool attention_of(aii_cuda *cuda, const aii_kv_view *kv, uint32_t layer, const aii_rows *rows,
+                         const aii_attn *how, const float *q, float *out, aii_cuda_attn *a)
+{
+  if (kv->n_kv_heads == 0 || how->n_heads == 0 || how->n_heads % kv->n_kv_heads != 0) {
+    aii_cuda_fail(cuda, AIINFRA_ENOTSUP, 0, "attention of query heads that are no multiple of the KV heads");
+    return false;
+  }
+  *a = (aii_cuda_attn){.n_heads = how->n_heads,
+                       .window = how->window,
+                       .both_ways = how->both_ways,
+                       .scale = how->scale,
+                       .softcap = how->softcap,
+                       .sinks = aii_cuda_vector_of(how->sinks),
+                       .q = q,
+                       .out = out};
+  if (!cache_of(cuda, kv, layer, &a->kv) || !aii_cuda_stage(cuda, rows, kv->block_tokens, &a->rows)) return false;
+  return how->alibi <= 0 || (a->slopes = aii_cuda_stage_slopes(cuda, how->alibi, how->n_heads)) != NULL;
+}
+
+static void attend(aii_cuda *cuda, const aii_rows *rows, aii_cuda_attn *a)
+{
+  uint32_t longest = 0, n = rows->n_rows;
+  for (uint32_t r = 0; r < n; r++) longest = AII_MAX(longest, rows->pos[r] + 1);
+  a->n_splits = (longest - 1) / AII_CUDA_SPLIT + 1;
+  if (cuda->step != NULL) a->n_splits = aii_cuda_rounded(a->n_splits);
+  aii_cuda_chunks chunks;
+  if (!aii_cuda_stage_chunks(cuda, rows, aii_cuda_attend_rows(a, n, cuda->n_sms), &chunks)) return;
+  a->chunks = chunks.device;
+  a->most_rows = chunks.most_rows;
+  if (a->kv.value_dim % AII_QBLOCK == 0)
+    a->q8 = aii_cuda_make_q8(cuda, a->out, n, (size_t)a->n_heads * a->kv.value_dim, NULL);
+  attend_all(cuda, a, chunks.n, chunks.host);
+}
+
 static void attention(aii_backend *be, const aii_kv_view *kv, uint32_t layer, const aii_rows *rows, const aii_attn *how,
                       const float *q, float *out)
 {
   aii_cuda *cuda = aii_cuda_enter(be);
+  aii_cuda_attn a;
   if (cuda == NULL || rows->n_rows == 0) return;
-  if (kv->n_kv_heads == 0 || how->n_heads == 0 || how->n_heads % kv->n_kv_heads != 0) {
-    aii_cuda_fail(cuda, AIINFRA_ENOTSUP, 0, "attention of query heads that are no multiple of the KV heads");
-    return;
+  if (attention_of(cuda, kv, layer, rows, how, q, out, &a)) attend(cuda, rows, &a);
+}
+
+/* Whether blocks can see to the keys and values that they read themselves: no other block reads them. */
+static bool reads_own(const aii_cuda_attn *a, const aii_rows *rows)
+{
+  bool alone = !a->both_ways && a->n_heads / a->kv.n_kv_heads <= aii_cuda_most_queries(&a->kv);
+  for (uint32_t r = 1; r < rows->n_rows; r++) alone = alone && rows->seq[r] != rows->seq[r - 1];
+  return alone;
+}
+
+static void attend_own(aii_backend *be, const aii_kv_view *kv, uint32_t layer, const aii_rows *rows, const aii_own *own,
+                       const aii_attn *how, float *q, float *out)
+{
+  aii_cuda *cuda = aii_cuda_enter(be);
+  aii_cuda_attn a;
+  if (cuda == NULL || rows->n_rows == 0 || !has_blocks(cuda, kv, rows)) return;
+  if (!attention_of(cuda, kv, layer, rows, how, q, out, &a)) return;
+  aii_cuda_own placed = {.q_norm = aii_cuda_vector_of(own->q_norm),
+                         .k_norm = aii_cuda_vector_of(own->k_norm),
+                         .eps = own->eps,
+                         .k = own->k,
+                         .v = own->v};
+  if (own->rope != NULL && !rotation_of(cuda, own->rope, rows, kv->head_dim, &placed.rope)) return;
+  if (reads_own(&a, rows)) {
+    a.own = placed;
+  } else {
+    const aii_cuda_write w = {.kv = a.kv, .rows = a.rows, .own = placed, .n_heads = how->n_heads, .q = q};
+    aii_cuda_kv_write(cuda->stream, &w);
   }
-  aii_cuda_attn a = {.n_heads = how->n_heads,
-                     .window = how->window,
-                     .both_ways = how->both_ways,
-                     .scale = how->scale,
-                     .softcap = how->softcap,
-                     .sinks = aii_cuda_vector_of(how->sinks),
-                     .q = q,
-                     .out = out};
-  if (!cache_of(cuda, kv, layer, &a.kv) || !aii_cuda_stage(cuda, rows, kv->block_tokens, &a.rows)) return;
-  if (how->alibi > 0 && (a.slopes = aii_cuda_stage_slopes(cuda, how->alibi, how->n_heads)) == NULL) return;
-  uint32_t longest = 0;
-  for (uint32_t r = 0; r < rows->n_rows; r++) longest = AII_MAX(longest, rows->pos[r] + 1);
-  a.n_splits = (longest - 1) / AII_CUDA_SPLIT + 1;
-  if (cuda->step != NULL) a.n_splits = aii_cuda_rounded(a.n_splits);
-  aii_cuda_chunks chunks;
-  if (!aii_cuda_stage_chunks(cuda, rows, aii_cuda_attend_rows(&a, rows->n_rows, cuda->n_sms), &chunks)) return;
-  a.chunks = chunks.device;
-  a.most_rows = chunks.most_rows;
-  attend_all(cuda, &a, chunks.n, chunks.host);
+  attend(cuda, rows, &a);
 }
 
 /* ---- elements ---- */
@@ -260,8 +307,8 @@ const aii_backend_ops aii_cuda_ops = {
     .gated = aii_cuda_op_gated,
     .rope = rope,
     .kv_write = kv_write,
-    .rope_kv_write = rope_kv_write,
     .attention = attention,
+    .attend_own = attend_own,
     .activate = aii_cuda_op_activate,
     .add = add,
     .scale = scale,

@@ -344,6 +344,13 @@ static inline uint32_t atomicAdd(uint32_t *p, uint32_t v)
   *p += v;
   return before;
 }
+static inline void __threadfence()
+{
+}
+static inline float __ldcg(const float *p)
+{
+  return *p;
+}
 template <class T> static T __shfl_sync(unsigned, T v, int lane)
 {
   return cuda_on_cpu::exchange(v, (unsigned)lane);

@@ -165,6 +165,14 @@ static inline cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t n, 
   return cudaSuccess;
 }
 
+static inline cudaError_t cudaMemsetAsync(void *to, int byte, size_t n, cudaStream_t s)
+{
+  (void)s;
+  if (fake_cuda_spoils()) return cudaErrorStreamCaptureUnsupported;
+  memset(to, byte, n);
+  return cudaSuccess;
+}
+
 static inline cudaError_t cudaStreamCreate(cudaStream_t *s)
 {
   *s = (cudaStream_t)1;
