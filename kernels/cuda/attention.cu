@@ -356,7 +356,7 @@ template <int FMT, int QUERIES, int DIMS> void launch(aii_cuda_stream stream, co
   typedef shape<FMT, QUERIES, DIMS> S;
   const size_t bytes = sizeof(typename S::memory) + QUERIES * query_stride(a.kv.head_dim) * sizeof(float);
   auto kernel = attend_floats<FMT, S>;
-  AII_LAUNCH_SHARED(kernel, attend_grid(a, QUERIES), S::THREADS_, bytes, stream, a);
+  AII_LAUNCH_SHARED(kernel, attend_grid(a, QUERIES), S::THREADS_, bytes, 0, stream, a);
 }
 
 template <int FMT> void attend_format(aii_cuda_stream stream, const aii_cuda_attn &a, uint32_t queries)

@@ -11,19 +11,9 @@
 
 #include "kernels/cuda/device.h"
 
-/* Shared memory whose size the launch says, and a launch that says it; more than 48 KiB must be asked for. */
 #ifdef __CUDACC__
-#define AII_DYNAMIC_SHARED(name) extern __shared__ __align__(16) char name[]
-#define AII_LAUNCH_SHARED(kernel, grid, block, bytes, stream, ...)                                     \
-  do {                                                                                                 \
-    if ((bytes) > aii::PLAIN_SHARED)                                                                   \
-      (void)cudaFuncSetAttribute((kernel), cudaFuncAttributeMaxDynamicSharedMemorySize, (int)(bytes)); \
-    AII_LAUNCH_BYTES(kernel, grid, block, bytes, stream, __VA_ARGS__);                                 \
-  } while (0)
 #define AII_COUNT_READ(bytes) ((void)0)
 #else
-#define AII_DYNAMIC_SHARED(name) char *name = cuda_on_cpu::dynamic_shared()
-#define AII_LAUNCH_SHARED AII_LAUNCH_BYTES
 #define AII_COUNT_READ(bytes) ((void)(fake_cuda_cache_reads += (bytes)))
 #endif
 
@@ -32,7 +22,6 @@ namespace aii
 
 enum {
   TILE = AII_ATTN_TILE,
-  PLAIN_SHARED = 48 << 10,
   QUAD = 4 /* queries that a thread takes together */
 };
 #define AII_LOG2_E 0x1.715476p+0f

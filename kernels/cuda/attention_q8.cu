@@ -370,7 +370,7 @@ template <int QUERIES, int CHUNKS> void launch(aii_cuda_stream stream, const aii
   const size_t bytes =
       sizeof(typename S::memory) + QUERIES * (word_stride(a.kv.head_dim) + a.kv.head_dim / AII_QBLOCK) * sizeof(float);
   auto kernel = attend_q8<S>;
-  AII_LAUNCH_SHARED(kernel, attend_grid(a, QUERIES), S::THREADS_, bytes, stream, a);
+  AII_LAUNCH_SHARED(kernel, attend_grid(a, QUERIES), S::THREADS_, bytes, 0, stream, a);
 }
 
 } // namespace

@@ -47,11 +47,16 @@ typedef struct aii_cuda_q8 {
   float *d, *s;
 } aii_cuda_q8;
 void aii_cuda_quant_q8(aii_cuda_stream stream, const float *x, uint32_t n_rows, uint32_t n, aii_cuda_q8 out);
+/* Rows x [][n] divided by their root mean square, or, layer, less their mean by their deviation; times w (NULL: 1), plus b
+ * (NULL: 0). */
+typedef struct aii_cuda_norm {
+  const float *x, *w, *b;
+  uint32_t n;
+  float eps;
+  bool layer;
+} aii_cuda_norm;
 /* q8: of out, as well; nothing of the kind where its q is NULL, else n is a multiple of 32. So has activate(). */
-void aii_cuda_rms_norm(aii_cuda_stream stream, const float *x, const float *w, uint32_t n_rows, uint32_t n, float eps,
-                       float *out, aii_cuda_q8 q8);
-void aii_cuda_layer_norm(aii_cuda_stream stream, const float *x, const float *w, const float *b, uint32_t n_rows,
-                         uint32_t n, float eps, float *out, aii_cuda_q8 q8);
+void aii_cuda_normalise(aii_cuda_stream stream, const aii_cuda_norm *norm, uint32_t n_rows, float *out, aii_cuda_q8 q8);
 
 /* ---- elements.cu ---- */
 
@@ -102,10 +107,14 @@ static inline size_t aii_cuda_rounded_bytes(size_t n_rows, size_t n)
 void aii_cuda_round_rows(aii_cuda_stream stream, const float *x, uint32_t n_rows, uint32_t n, void *out);
 /* Products of the same rows; those of one format go together where rows are few. */
 void aii_cuda_multiply(aii_cuda_stream stream, const aii_cuda_product *p, uint32_t n);
-/* Two products of equal shape and format with the same few rows, without ids; gate.y = act(gate.y) * up.y, and its q8
- * rows where q8.q is not NULL: then n_out is a multiple of 32. False: nothing was launched, they are none such. */
-bool aii_cuda_multiply_gated(aii_cuda_stream stream, int act, const aii_cuda_product *gate, const aii_cuda_product *up,
-                             aii_cuda_q8 q8);
+/* The same of rows that are normalised first: blocks do so themselves, which x and x_q8 are not needed for. False: nothing was
+ * launched, as rows are too many or too long, or weights are rounded. */
+bool aii_cuda_multiply_normed(aii_cuda_stream stream, const aii_cuda_norm *norm, const aii_cuda_product *p, uint32_t n);
+/* Two products of equal shape and format with the same few rows, without ids, normalised first where norm is not NULL; gate.y =
+ * act(gate.y) * up.y, and its q8 rows where q8.q is not NULL: then n_out is a multiple of 32. False: nothing was launched,
+ * they are none such. */
+bool aii_cuda_multiply_gated(aii_cuda_stream stream, const aii_cuda_norm *norm, int act, const aii_cuda_product *gate,
+                             const aii_cuda_product *up, aii_cuda_q8 q8);
 /* The same with matrices of one row, as floats w [n_mats][n_in]. */
 void aii_cuda_dot_rows(aii_cuda_stream stream, const aii_cuda_product *p);
 

@@ -13,14 +13,25 @@
 #include "kernels/kernels.h"
 #include "kernels/panel.h"
 
-/* A launch with `bytes` of shared memory, or none, whose size the launch says. */
+/* A launch with `bytes` of shared memory, or none, whose size the launch says. More than 48 KiB, with what the kernel has
+ * anyway, must be asked for. */
 #ifdef __CUDACC__
+#define AII_DYNAMIC_SHARED(name) extern __shared__ __align__(16) char name[]
 #define AII_LAUNCH_BYTES(kernel, grid, block, bytes, stream, ...) \
   aii::launch((kernel), (grid), (block), (bytes), (stream), __VA_ARGS__)
+#define AII_ASK_SHARED(kernel, bytes) \
+  (void)cudaFuncSetAttribute((kernel), cudaFuncAttributeMaxDynamicSharedMemorySize, (int)(bytes))
 #else
+#define AII_DYNAMIC_SHARED(name) char *name = cuda_on_cpu::dynamic_shared()
 #define AII_LAUNCH_BYTES(kernel, grid, block, bytes, stream, ...) \
   ((void)(stream), cuda_on_cpu::launch((grid), (block), [=] { (kernel)(__VA_ARGS__); }, (bytes)))
+#define AII_ASK_SHARED(kernel, bytes) ((void)0)
 #endif
+#define AII_LAUNCH_SHARED(kernel, grid, block, bytes, has, stream, ...)     \
+  do {                                                                      \
+    if ((bytes) + (has) > aii::PLAIN_SHARED) AII_ASK_SHARED(kernel, bytes); \
+    AII_LAUNCH_BYTES(kernel, grid, block, bytes, stream, __VA_ARGS__);      \
+  } while (0)
 #define AII_LAUNCH(kernel, grid, block, stream, ...) AII_LAUNCH_BYTES(kernel, grid, block, 0, stream, __VA_ARGS__)
 
 namespace aii
@@ -73,7 +84,7 @@ __device__ inline void begin_kernel()
   wait_for_last();
 }
 
-enum { WARP = 32, LANES = 16, THREADS = 256 };
+enum { WARP = 32, LANES = 16, THREADS = 256, PLAIN_SHARED = 48 << 10 };
 #define AII_FULL_WARP 0xffffffffu
 
 static inline unsigned blocks_for(size_t n, size_t each)

@@ -4,11 +4,15 @@
  * order. So four threads take a unit of a panel, 64 elements of floats or a block of 32, each four of its rows: they make
  * terms as pairs (a, b) in shared memory. Then one thread a row and column adds them up, sum = fma(a, b, sum), while the
  * next units' weights are on their way.
+ *
+ * Rows may be normalised on their way: each block does that for the columns that it has, into shared memory, while its
+ * weights come nearer.
  */
 #ifndef AII_KERNELS_CUDA_FEW_H
 #define AII_KERNELS_CUDA_FEW_H
 
 #include "kernels/cuda/decode.h"
+#include "kernels/cuda/norm.h"
 #include "kernels/cuda/product.h"
 
 namespace aii
@@ -20,16 +24,80 @@ enum {
   FEW_COLS = 4 /* columns of a block */
 };
 
+/* Whether activations are multiplied as they are, not as q8. */
+AII_PANEL_FN bool takes_floats(aii_fmt f)
+{
+  return is_decoded(f) || f == AII_FMT_F32 || f == AII_FMT_F16 || f == AII_FMT_BF16;
+}
+
 /* A block of threads with so many columns. */
 template <aii_fmt F, int COLS> struct shape {
-  static const bool decoded = is_decoded(F),
-                    floats = decoded || F == AII_FMT_F32 || F == AII_FMT_F16 || F == AII_FMT_BF16;
-  static const int units = COLS == 1 ? 64 : 32; /* made at a time */
+  static const bool decoded = is_decoded(F), floats = takes_floats(F),
+                    normalises = COLS == 1 || !floats; /* several rows of floats have no room */
+  static const int units = COLS == 1 ? 64 : 32;        /* made at a time */
   static const int threads = units * QUADS;
   static const int terms = aii_panel_has_min(F) ? 2 : 1; /* of a unit */
   static const int cells = AII_PANEL * COLS;
-  static const int stride = terms * cells + 1; /* of a unit; odd: against bank conflicts */
+  static const int stride = terms * cells + 1;                          /* of a unit; odd: against bank conflicts */
+  static const int bytes = units * stride * (int)sizeof(float2) + 1024; /* of shared memory, but for normed rows */
+  static_assert(units * stride * 2 >= norm_piece<COLS>::FLOATS, "norms are made where terms will lie");
 };
+
+/* ---- the rows of a block's columns ---- */
+
+/* As their product has them, or normalised, from the first column on. */
+struct inputs {
+  const float *x;
+  aii_cuda_q8 q8;
+  uint32_t first, last, repeat; /* columns */
+  __device__ size_t row(int c) const
+  {
+    return (first + min((uint32_t)c, last)) / repeat;
+  }
+};
+
+__device__ inline inputs inputs_of(const aii_cuda_product &p, uint32_t first, uint32_t cols)
+{
+  return {p.x, p.x_q8, first, cols - 1, p.repeat};
+}
+
+/* Shared memory for rows of n elements that are normalised. */
+__host__ __device__ inline size_t normed_bytes(aii_fmt f, uint32_t cols, uint32_t n)
+{
+  return (size_t)cols * (takes_floats(f) ? n * sizeof(float) : n + n / AII_QBLOCK * 2 * sizeof(float));
+}
+
+template <int COLS> __device__ inline inputs normed_inputs(char *memory, uint32_t n, uint32_t cols)
+{
+  float *d = (float *)(memory + (size_t)COLS * n);
+  return {(float *)memory, {(int8_t *)memory, d, d + COLS * (n / AII_QBLOCK)}, 0, cols - 1, 1};
+}
+
+/* Fills them with the rows first .. first + cols. */
+template <aii_fmt F, int COLS>
+__device__ void normalise_to(const inputs &in, const aii_cuda_norm &norm, uint32_t first, float *piece,
+                             norm_state<COLS> &state)
+{
+  typedef shape<F, COLS> S;
+  const float *rows = norm.x + (size_t)first * norm.n;
+  norm_rows<COLS, S::threads>(norm, rows, in.last + 1, piece, state);
+  for (uint32_t c = 0; c <= in.last; c++)
+    for (uint32_t i = threadIdx.x; i < norm.n; i += S::threads) {
+      const float v = normed(norm, rows, c, i, state);
+      const size_t at = (size_t)c * norm.n + i;
+      if constexpr (S::floats) const_cast<float *>(in.x)[at] = v;
+      else put_q8(v, at, in.q8);
+    }
+  __syncthreads();
+}
+
+/* The first weights of a panel come to the second-level cache. */
+__device__ inline void ask_for_panel(const unsigned char *panel, size_t bytes)
+{
+  enum { LINE = 128, MOST = 32 << 10 };
+  const uint32_t end = (uint32_t)min(bytes, (size_t)MOST);
+  for (uint32_t i = threadIdx.x * LINE; i < end; i += blockDim.x * LINE) prefetch(panel + i);
+}
 
 /* ---- four rows of a block of 32 ---- */
 
@@ -95,19 +163,18 @@ __device__ inline float block_sum(const block_piece<F> &w, int i, const uint32_t
   return F == AII_FMT_Q6_K ? fmaf((float)sum, scale_of<F>(w, i, 1), first) : (float)sum;
 }
 
-/* Terms of unit b, to out[row][..]; first: the column of the product. */
+/* Terms of unit b, to out[row][..]. */
 template <aii_fmt F, int COLS>
-__device__ inline void quant_terms(const aii_cuda_product &p, const block_piece<F> &w, uint32_t b, uint32_t first,
-                                   uint32_t cols, float2 *out)
+__device__ inline void quant_terms(uint32_t n_in, const inputs &in, const block_piece<F> &w, uint32_t b, float2 *out)
 {
   const int bits = aii_panel_bits(F), cells = shape<F, COLS>::cells;
   uint32_t x[COLS][8];
   float d[COLS], s[COLS];
   for (int c = 0; c < COLS; c++) {
-    size_t col = (first + min((uint32_t)c, cols - 1)) / p.repeat, at = col * (p.n_in / AII_QBLOCK) + b;
-    load_words<8>(p.x_q8.q + col * p.n_in + AII_QBLOCK * b, x[c]);
-    d[c] = p.x_q8.d[at];
-    s[c] = aii_panel_has_min(F) ? p.x_q8.s[at] : 0;
+    const size_t row = in.row(c), at = row * (n_in / AII_QBLOCK) + b;
+    load_words<8>(in.q8.q + row * n_in + AII_QBLOCK * b, x[c]);
+    d[c] = in.q8.d[at];
+    s[c] = aii_panel_has_min(F) ? in.q8.s[at] : 0;
   }
   for (int i = 0; i < ROWS; i++) {
     uint32_t level[8];
@@ -165,16 +232,16 @@ __device__ inline void add_elements(const unsigned char *w, const float *const x
 }
 
 template <aii_fmt F, int COLS>
-__device__ inline void float_terms(const aii_cuda_product &p, const unsigned char *panel, uint32_t u, uint32_t quad,
-                                   uint32_t first, uint32_t cols, float2 *out)
+__device__ inline void float_terms(uint32_t n_in, const inputs &in, const unsigned char *panel, uint32_t u,
+                                   uint32_t quad, float2 *out)
 {
   const int at_once = F == AII_FMT_F32 ? 8 : 16;
-  const uint32_t end = min(u * AII_RUN + AII_RUN, p.n_in);
-  const bool aligned = p.n_in % 4 == 0 && (uintptr_t)p.x % 16 == 0;
+  const uint32_t end = min(u * AII_RUN + AII_RUN, n_in);
+  const bool aligned = n_in % 4 == 0 && (uintptr_t)in.x % 16 == 0;
   const unsigned char *w = panel + ROWS * quad * float_bytes<F>::each;
   const float *x[COLS];
   float run[COLS][ROWS] = {{0}};
-  for (int c = 0; c < COLS; c++) x[c] = p.x + (size_t)((first + min((uint32_t)c, cols - 1)) / p.repeat) * p.n_in;
+  for (int c = 0; c < COLS; c++) x[c] = in.x + in.row(c) * n_in;
 #pragma unroll 1
   for (uint32_t k = u * AII_RUN; k < end; k += at_once)
     add_elements<F, COLS, at_once>(w, x, k, min(end - k, (uint32_t)at_once), aligned, run);
@@ -184,11 +251,11 @@ __device__ inline void float_terms(const aii_cuda_product &p, const unsigned cha
 
 /* The same of formats that are decoded, 16 elements at a time. */
 template <aii_fmt F, int COLS>
-__device__ inline void decoded_terms(const aii_cuda_product &p, const unsigned char *panel, uint32_t u, uint32_t quad,
-                                     uint32_t first, uint32_t cols, float2 *out)
+__device__ inline void decoded_terms(uint32_t n_in, const inputs &in, const unsigned char *panel, uint32_t u,
+                                     uint32_t quad, float2 *out)
 {
-  const uint32_t end = min(u * AII_RUN + AII_RUN, p.n_in);
-  const bool aligned = (uintptr_t)p.x % 16 == 0; /* as rows are, of whole blocks */
+  const uint32_t end = min(u * AII_RUN + AII_RUN, n_in);
+  const bool aligned = (uintptr_t)in.x % 16 == 0; /* as rows are, of whole blocks */
   float run[COLS][ROWS] = {{0}};
 #pragma unroll 1
   for (uint32_t k = u * AII_RUN; k < end; k += PIECE) {
@@ -196,9 +263,7 @@ __device__ inline void decoded_terms(const aii_cuda_product &p, const unsigned c
 #pragma unroll
     for (int c = 0; c < COLS; c++)
 #pragma unroll
-      for (uint32_t j = 0; j < PIECE; j += 4)
-        load_inputs(p.x + (size_t)((first + min((uint32_t)c, cols - 1)) / p.repeat) * p.n_in + k + j, 4, aligned,
-                    x[c] + j);
+      for (uint32_t j = 0; j < PIECE; j += 4) load_inputs(in.x + in.row(c) * n_in + k + j, 4, aligned, x[c] + j);
 #pragma unroll
     for (int i = 0; i < ROWS; i++) {
       decode_piece<F>(panel, ROWS * quad + i, k, w);
@@ -214,15 +279,15 @@ __device__ inline void decoded_terms(const aii_cuda_product &p, const unsigned c
 
 /* ---- a panel: all its units, then their sums ---- */
 
-/* The sum of row cell % 16 and column cell / 16, for threads that are a cell. The first weights are asked for before the
- * kernel waits for the one that makes its inputs. */
-template <aii_fmt F, int COLS>
-__device__ inline float panel_sum(const aii_cuda_product &p, const unsigned char *panel, uint32_t first, uint32_t cols,
-                                  float2 *shared)
+/* The sum of row cell % 16 and column cell / 16, for threads that are a cell. The first weights are asked for before
+ * prepare() waits for the kernel that makes its inputs. */
+template <aii_fmt F, int COLS, class Prepare>
+__device__ inline float panel_sum(uint32_t n_in, const inputs &in, const unsigned char *panel, float2 *shared,
+                                  const Prepare &prepare)
 {
   typedef shape<F, COLS> S;
   const uint32_t unit = threadIdx.x / QUADS, quad = threadIdx.x % QUADS, each = S::floats ? AII_RUN : AII_QBLOCK,
-                 n_units = (p.n_in + each - 1) / each;
+                 n_units = (n_in + each - 1) / each;
   float2 *out = shared + unit * S::stride + ROWS * quad;
   const float2 *terms = shared + threadIdx.x;
   block_piece<F> w;
@@ -230,15 +295,15 @@ __device__ inline float panel_sum(const aii_cuda_product &p, const unsigned char
   if constexpr (!S::floats) {
     if (unit < n_units) load_piece<F>(panel, unit, quad, w);
   } else if constexpr (!S::decoded) {
-    if (unit < n_units) ask_for_run<F>(panel, unit, quad, p.n_in);
+    if (unit < n_units) ask_for_run<F>(panel, unit, quad, n_in);
   }
-  wait_for_last();
+  prepare();
   for (uint32_t at = 0; at < n_units; at += S::units) {
     const uint32_t mine = at + unit, n = min((uint32_t)S::units, n_units - at);
     if (mine < n_units) {
-      if constexpr (S::decoded) decoded_terms<F, COLS>(p, panel, mine, quad, first, cols, out);
-      else if constexpr (S::floats) float_terms<F, COLS>(p, panel, mine, quad, first, cols, out);
-      else quant_terms<F, COLS>(p, w, mine, first, cols, out);
+      if constexpr (S::decoded) decoded_terms<F, COLS>(n_in, in, panel, mine, quad, out);
+      else if constexpr (S::floats) float_terms<F, COLS>(n_in, in, panel, mine, quad, out);
+      else quant_terms<F, COLS>(n_in, in, w, mine, out);
     }
     __syncthreads();
     if (!S::floats && mine + S::units < n_units) load_piece<F>(panel, mine + S::units, quad, w);
@@ -261,6 +326,7 @@ struct few_products {
   aii_cuda_product p[AII_CUDA_MAX_PRODUCTS];
   uint32_t begin[AII_CUDA_MAX_PRODUCTS]; /* block of the grid where each begins */
   uint32_t n;
+  aii_cuda_norm norm; /* x NULL: rows are as they are */
 };
 
 /* Column c of a block is pair blockIdx.y * COLS + c; where matrices take turns a block has one column. */
@@ -269,15 +335,24 @@ __global__ void __launch_bounds__(shape<F, COLS>::threads) few(few_products all,
 {
   typedef shape<F, COLS> S;
   __shared__ float2 shared[S::units * S::stride];
+  __shared__ norm_state<COLS> state;
+  AII_DYNAMIC_SHARED(memory);
   let_next_come();
   uint32_t at = 0;
   for (uint32_t i = 1; i < all.n; i++) at = blockIdx.x >= all.begin[i] ? i : at;
   const aii_cuda_product &p = all.p[at];
   const uint32_t number = blockIdx.x - all.begin[at], first = blockIdx.y * COLS,
                  cols = min((uint32_t)COLS, p.n - first);
+  const bool norms = S::normalises && all.norm.x != NULL;
   if (p.ids != NULL) wait_for_last();
   const matrix m = matrix_of(p, first);
-  float sum = panel_sum<F, COLS>(p, m.w + number * panel_bytes, first, cols, shared);
+  const unsigned char *panel = m.w + number * panel_bytes;
+  const inputs in = norms ? normed_inputs<COLS>(memory, p.n_in, cols) : inputs_of(p, first, cols);
+  if (norms) ask_for_panel(panel, panel_bytes);
+  float sum = panel_sum<F, COLS>(p.n_in, in, panel, shared, [&] {
+    wait_for_last();
+    if (norms) normalise_to<F, COLS>(in, all.norm, first, (float *)shared, state);
+  });
   if (threadIdx.x < AII_PANEL * cols)
     put(p, m, number * AII_PANEL + threadIdx.x % AII_PANEL, first + threadIdx.x / AII_PANEL, sum);
 }
@@ -297,8 +372,10 @@ template <aii_fmt F, int COLS> void launch_few(aii_cuda_stream stream, const few
       blocks += blocks_for(whole.p[i].n_out, AII_PANEL);
     }
     auto kernel = few<F, COLS>;
-    const int threads = shape<F, COLS>::threads;
-    AII_LAUNCH(kernel, dim3(blocks, blocks_for(part.p[0].n, COLS)), threads, stream, part, panel_bytes);
+    const int threads = shape<F, COLS>::threads, has = shape<F, COLS>::bytes;
+    const int bytes = whole.norm.x != NULL ? (int)normed_bytes(F, COLS, p.n_in) : 0;
+    AII_LAUNCH_SHARED(kernel, dim3(blocks, blocks_for(part.p[0].n, COLS)), threads, bytes, has, stream, part,
+                      panel_bytes);
   }
 }
 

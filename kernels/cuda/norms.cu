@@ -2,11 +2,9 @@
  *
  * A norm's row is often multiplied next, so the kernel that makes it can write its q8 form as well.
  */
-#include "kernels/cuda/device.h"
+#include "kernels/cuda/norm.h"
 
 using namespace aii;
-
-enum { PIECE = 2048 }; /* elements that are brought to shared memory at a time */
 
 /* ---- q8 rows: a warp takes 32 elements ---- */
 
@@ -23,73 +21,25 @@ void aii_cuda_quant_q8(aii_cuda_stream stream, const float *x, uint32_t n_rows, 
   AII_LAUNCH(quant_q8, blocks_for(n_blocks, THREADS / WARP), THREADS, stream, x, n_blocks, out);
 }
 
-/* ---- norms: a block takes a row; its first 16 threads add up ---- */
+/* ---- norms: a block takes a row ---- */
 
-/* The sixteen-lane sum of x, or of (x - mean) squared, for all threads. piece: shared memory. */
-template <bool SQUARE> __device__ static float row_sum(const float *row, uint32_t n, float mean, float *piece)
-{
-  float lane = 0;
-  for (uint32_t at = 0; at < n; at += PIECE) {
-    uint32_t len = min((uint32_t)PIECE, n - at);
-    for (uint32_t i = threadIdx.x; i < len; i += THREADS) piece[i] = row[at + i] - mean;
-    __syncthreads();
-    if (threadIdx.x < LANES)
-      for (uint32_t i = threadIdx.x; i < len; i += LANES)
-        lane = SQUARE ? fmaf(piece[i], piece[i], lane) : lane + piece[i];
-    __syncthreads();
-  }
-  if (threadIdx.x < WARP) {
-    lane = lane_sum(lane);
-    if (threadIdx.x == 0) piece[0] = lane;
-  }
-  __syncthreads();
-  float sum = piece[0];
-  __syncthreads();
-  return sum;
-}
-
-/* mean is 0 for a norm that takes none off; q8.q may be NULL, else n is a multiple of 32. */
-__device__ static void finish(const float *row, const float *w, const float *b, uint32_t n, float mean, float f,
-                              float *out, const aii_cuda_q8 &q8)
-{
-  for (uint32_t i = threadIdx.x; i < n; i += THREADS) {
-    size_t at = (size_t)blockIdx.x * n + i;
-    float y = (row[i] - mean) * f;
-    if (w != NULL) y *= w[i];
-    if (b != NULL) y += b[i];
-    out[at] = y;
-    if (q8.q != NULL) put_q8(y, at, q8);
-  }
-}
-
-__global__ void rms_norm(const float *x, const float *w, uint32_t n, float eps, float *out, aii_cuda_q8 q8)
+/* q8.q may be NULL, else n is a multiple of 32. */
+__global__ void __launch_bounds__(THREADS) normalise(aii_cuda_norm norm, float *out, aii_cuda_q8 q8)
 {
   begin_kernel();
-  __shared__ float piece[PIECE];
-  const float *row = x + (size_t)blockIdx.x * n;
-  float sum = row_sum<true>(row, n, 0, piece);
-  finish(row, w, NULL, n, 0, 1 / sqrtf(sum / (float)n + eps), out, q8);
+  __shared__ float piece[norm_piece<1>::FLOATS];
+  __shared__ norm_state<1> state;
+  const size_t first = (size_t)blockIdx.x * norm.n;
+  norm_rows<1, THREADS>(norm, norm.x + first, 1, piece, state);
+  for (uint32_t i = threadIdx.x; i < norm.n; i += THREADS) {
+    const float y = normed(norm, norm.x + first, 0, i, state);
+    out[first + i] = y;
+    if (q8.q != NULL) put_q8(y, first + i, q8);
+  }
 }
 
-void aii_cuda_rms_norm(aii_cuda_stream stream, const float *x, const float *w, uint32_t n_rows, uint32_t n, float eps,
-                       float *out, aii_cuda_q8 q8)
+void aii_cuda_normalise(aii_cuda_stream stream, const aii_cuda_norm *how, uint32_t n_rows, float *out, aii_cuda_q8 q8)
 {
-  AII_LAUNCH(rms_norm, n_rows, THREADS, stream, x, w, n, eps, out, q8);
-}
-
-__global__ void layer_norm(const float *x, const float *w, const float *b, uint32_t n, float eps, float *out,
-                           aii_cuda_q8 q8)
-{
-  begin_kernel();
-  __shared__ float piece[PIECE];
-  const float *row = x + (size_t)blockIdx.x * n;
-  float mean = row_sum<false>(row, n, 0, piece) / (float)n;
-  float square = row_sum<true>(row, n, mean, piece);
-  finish(row, w, b, n, mean, 1 / sqrtf(square / (float)n + eps), out, q8);
-}
-
-void aii_cuda_layer_norm(aii_cuda_stream stream, const float *x, const float *w, const float *b, uint32_t n_rows,
-                         uint32_t n, float eps, float *out, aii_cuda_q8 q8)
-{
-  AII_LAUNCH(layer_norm, n_rows, THREADS, stream, x, w, b, n, eps, out, q8);
+  const aii_cuda_norm norm = *how;
+  AII_LAUNCH(normalise, n_rows, THREADS, stream, norm, out, q8);
 }

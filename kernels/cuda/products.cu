@@ -17,6 +17,9 @@ __global__ void __launch_bounds__(shape<F, COLS>::threads)
   typedef shape<F, COLS> S;
   __shared__ float2 shared[S::units * S::stride];
   __shared__ float results[COLS][AII_QBLOCK];
+  __shared__ norm_state<COLS> state;
+  AII_DYNAMIC_SHARED(memory);
+  const bool norms = S::normalises && both.norm.x != NULL;
   const uint32_t first = blockIdx.y * COLS, cols = min((uint32_t)COLS, both.p[0].n - first), n_out = both.p[0].n_out;
   float gate = 0;
 #pragma unroll 1
@@ -25,7 +28,14 @@ __global__ void __launch_bounds__(shape<F, COLS>::threads)
     const matrix m = matrix_of(p, 0);
     const uint32_t number = 2 * blockIdx.x + i / 2, row = number * AII_PANEL + threadIdx.x % AII_PANEL;
     if (number * AII_PANEL >= n_out) break;
-    float v = biased(m, row, n_out, panel_sum<F, COLS>(p, m.w + number * panel_bytes, first, cols, shared));
+    const unsigned char *panel = m.w + number * panel_bytes;
+    const inputs in = norms ? normed_inputs<COLS>(memory, p.n_in, cols) : inputs_of(p, first, cols);
+    if (norms && i == 0) ask_for_panel(panel, panel_bytes);
+    const float sum = panel_sum<F, COLS>(p.n_in, in, panel, shared, [&] {
+      wait_for_last();
+      if (norms && i == 0) normalise_to<F, COLS>(in, both.norm, first, (float *)shared, state);
+    });
+    float v = biased(m, row, n_out, sum);
     if (i % 2 == 1 && threadIdx.x < AII_PANEL * cols) {
       v = activated(act, gate, v);
       results[threadIdx.x / AII_PANEL][row % AII_QBLOCK] = v;
@@ -44,9 +54,10 @@ static void launch_gated(aii_cuda_stream stream, int act, const few_products &bo
 {
   const size_t panel_bytes = panel_bytes_of(both.p[0]);
   auto kernel = few_gated<F, COLS>;
-  const int threads = shape<F, COLS>::threads;
-  AII_LAUNCH(kernel, dim3(blocks_for(both.p[0].n_out, AII_QBLOCK), blocks_for(both.p[0].n, COLS)), threads, stream,
-             both, act, panel_bytes, q8);
+  const int threads = shape<F, COLS>::threads, has = shape<F, COLS>::bytes;
+  const int bytes = both.norm.x != NULL ? (int)normed_bytes(F, COLS, both.p[0].n_in) : 0;
+  AII_LAUNCH_SHARED(kernel, dim3(blocks_for(both.p[0].n_out, AII_QBLOCK), blocks_for(both.p[0].n, COLS)), threads,
+                    bytes, has, stream, both, act, panel_bytes, q8);
 }
 
 template <aii_fmt F>
@@ -74,30 +85,66 @@ static bool is_many(const aii_cuda_product &p)
   return p.n > (p.x_q8.q != NULL ? MOST_FEW : MOST_FEW_FLOATS) && (p.groups != NULL || !takes_turns(p));
 }
 
+/* Product i, and those behind it that go together with it: they are done. */
+static few_products together(const aii_cuda_product *p, uint32_t n, uint32_t i, bool *done)
+{
+  few_products all = {};
+  for (uint32_t j = i; j < n; j++) {
+    if (p[j].fmt != p[i].fmt || p[j].n_in != p[i].n_in || p[j].rounded != p[i].rounded) continue;
+    all.p[all.n++] = p[j];
+    done[j] = true;
+  }
+  return all;
+}
+
 void aii_cuda_multiply(aii_cuda_stream stream, const aii_cuda_product *p, uint32_t n)
 {
   bool done[AII_CUDA_MAX_PRODUCTS] = {false};
   for (uint32_t i = 0; i < n; i++) {
     const bool many = is_many(p[i]) && !p[i].rounded;
     if (done[i] || (many && (multiply_floats(stream, p[i]) || multiply_many(stream, p[i])))) continue;
-    few_products all = {};
-    for (uint32_t j = i; j < n; j++) {
-      if (p[j].fmt != p[i].fmt || p[j].n_in != p[i].n_in || p[j].rounded != p[i].rounded) continue;
-      all.p[all.n++] = p[j];
-      done[j] = true;
-    }
+    const few_products all = together(p, n, i, done);
     if (p[i].rounded) multiply_bf16(stream, all.p, all.n);
     else multiply_panels(stream, all);
   }
 }
 
-bool aii_cuda_multiply_gated(aii_cuda_stream stream, int act, const aii_cuda_product *gate, const aii_cuda_product *up,
-                             aii_cuda_q8 q8)
+/* ---- rows that are normalised on their way ---- */
+
+/* More shared memory than that keeps blocks from the device which memory needs to be busy. */
+enum { MOST_NORMED = 24 << 10 };
+
+static bool can_normalise(const aii_cuda_product &p)
+{
+  const aii_fmt fmt = (aii_fmt)p.fmt;
+  return !p.rounded && !takes_turns(p) && p.n <= (takes_floats(fmt) ? 1 : MOST_FEW) &&
+         normed_bytes(fmt, p.n == 1 ? 1 : FEW_COLS, p.n_in) <= MOST_NORMED;
+}
+
+bool aii_cuda_multiply_normed(aii_cuda_stream stream, const aii_cuda_norm *norm, const aii_cuda_product *p, uint32_t n)
+{
+  bool done[AII_CUDA_MAX_PRODUCTS] = {false};
+  for (uint32_t i = 0; i < n; i++)
+    if (!can_normalise(p[i])) return false;
+  for (uint32_t i = 0; i < n; i++) {
+    if (done[i]) continue;
+    few_products all = together(p, n, i, done);
+    all.norm = *norm;
+    multiply_panels(stream, all);
+  }
+  return true;
+}
+
+/* ---- gates ---- */
+
+bool aii_cuda_multiply_gated(aii_cuda_stream stream, const aii_cuda_norm *norm, int act, const aii_cuda_product *gate,
+                             const aii_cuda_product *up, aii_cuda_q8 q8)
 {
   if (gate->fmt != up->fmt || gate->rounded != up->rounded || takes_turns(*gate)) return false;
+  if (norm != NULL && !can_normalise(*gate)) return false;
   if (gate->rounded) return q8.q == NULL && multiply_gated_bf16(stream, act, *gate, *up);
   if (is_many(*gate)) return false;
-  const few_products both = {{*gate, *up}, {0}, 2};
+  const few_products both = {{*gate, *up}, {0}, 2, norm != NULL ? *norm : aii_cuda_norm{}};
   switch (gate->fmt) {
 #define CASE(NAME, ...) \
   case AII_FMT_##NAME: multiply_gated<AII_FMT_##NAME>(stream, act, both, q8); return true;

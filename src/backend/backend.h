@@ -162,6 +162,14 @@ typedef struct aii_mul {
   float *y;
 } aii_mul;
 
+/* What rows go through before they are multiplied: rms_norm, or, layer, layer_norm. */
+typedef struct aii_norm {
+  const aii_weight *w, *bias; /* bias may be NULL; w, too, of rms_norm */
+  float eps;
+  bool layer;
+  float *out; /* [n_rows][n_in]: what lies there afterwards is left open */
+} aii_norm;
+
 /* A logit x > 0 becomes x / divide, another x * divide; then it loses `take` and gains `add`. */
 typedef struct aii_edit {
   aiinfra_token token;
@@ -256,6 +264,11 @@ typedef struct aii_backend_ops {
   void (*matmuls)(aii_backend *be, const aii_mul *muls, uint32_t n, const float *x, uint32_t n_rows);
   /* the same with gate and up, of equal shape; then gate.y = act(gate.y) * up.y */
   void (*gated)(aii_backend *be, aii_act act, const aii_mul *gate, const aii_mul *up, const float *x, uint32_t n_rows);
+  /* both NULL, or these two with the norm of x instead of x */
+  void (*norm_matmuls)(aii_backend *be, const aii_norm *norm, const aii_mul *muls, uint32_t n, const float *x,
+                       uint32_t n_rows);
+  void (*norm_gated)(aii_backend *be, const aii_norm *norm, aii_act act, const aii_mul *gate, const aii_mul *up,
+                     const float *x, uint32_t n_rows);
   /* rotates q [n_rows][n_heads][head_dim] in place, k [n_rows][n_kv_heads][head_dim] too; either may be NULL. q + n
    * rotates the dims from n on */
   void (*rope)(aii_backend *be, const aii_rope *rope, const aii_rows *rows, uint32_t n_heads, uint32_t n_kv_heads,

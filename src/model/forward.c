@@ -145,6 +145,29 @@ const float *aii_forward_input(const pass *p, const aii_weight *norm, const aii_
   return p->ws->h;
 }
 
+/* Whether the device takes a norm and what multiplies its rows together. */
+static bool joins_norm(const pass *p, const aii_weight *norm, const aii_weight *bias, aii_norm *out)
+{
+  *out = (aii_norm){norm, aii_or_null(bias), p->m->hp.norm_eps, p->m->arch->norm == AII_NORM_LAYER, p->ws->h};
+  return norm->n_out != 0 && p->ops->norm_matmuls != NULL;
+}
+
+void aii_forward_matmuls(const pass *p, const aii_weight *norm, const aii_weight *bias, const aii_mul *muls, uint32_t n)
+{
+  aii_norm how;
+  if (joins_norm(p, norm, bias, &how)) p->ops->norm_matmuls(p->be, &how, muls, n, p->ws->x, p->n);
+  else p->ops->matmuls(p->be, muls, n, aii_forward_input(p, norm, bias), p->n);
+}
+
+void aii_forward_gated(const pass *p, const aii_weight *norm, const aii_weight *bias, const aii_mul *gate,
+                       const aii_mul *up)
+{
+  const aii_act act = p->m->arch->act;
+  aii_norm how;
+  if (joins_norm(p, norm, bias, &how)) p->ops->norm_gated(p->be, &how, act, gate, up, p->ws->x, p->n);
+  else p->ops->gated(p->be, act, gate, up, aii_forward_input(p, norm, bias), p->n);
+}
+
 /* ws->t is a rank's term: it becomes the sum. */
 static void sum_ranks(const pass *p)
 {

@@ -55,6 +55,11 @@ void aii_forward_norm(const pass *p, const float *x, const aii_weight *w, const 
                       uint32_t width, float *out);
 /* What a block reads: the norm of the residual stream (in ws->h), or the stream itself where there is none. */
 const float *aii_forward_input(const pass *p, const aii_weight *norm, const aii_weight *bias);
+/* Products of that input, which nobody else reads; and those of a gate and of what it gates. */
+void aii_forward_matmuls(const pass *p, const aii_weight *norm, const aii_weight *bias, const aii_mul *muls,
+                         uint32_t n);
+void aii_forward_gated(const pass *p, const aii_weight *norm, const aii_weight *bias, const aii_mul *gate,
+                       const aii_mul *up);
 /* Adds W y (+ bias), by way of a norm and a factor where there are any, to the residual stream. */
 void aii_forward_add_product(const pass *p, const aii_weight *w, const aii_weight *bias, const float *y,
                              const aii_weight *post_norm);

@@ -70,12 +70,11 @@ void aii_forward_attention(const pass *p, uint32_t layer)
   const aii_layer *l = &p->m->layers[layer];
   const aii_hparams *hp = &p->m->hp;
   aii_workspace *ws = p->ws;
-  const float *in = aii_forward_input(p, &l->attn_norm, &l->attn_norm_bias);
 
   const aii_mul qkv[] = {{&l->q, aii_or_null(&l->q_bias), ws->q},
                          {&l->k, aii_or_null(&l->k_bias), ws->k},
                          {&l->v, aii_or_null(&l->v_bias), ws->v}};
-  p->ops->matmuls(p->be, qkv, AII_COUNT(qkv), in, p->n);
+  aii_forward_matmuls(p, &l->attn_norm, &l->attn_norm_bias, qkv, AII_COUNT(qkv));
   attend_own(p, layer);
   bool again =
       l->attn_sum_norm_2.n_out != 0; /* never beside what else needs ws->t: a norm or a factor of the product */

@@ -2,16 +2,16 @@
 #include "src/model/forward.h"
 
 /* act(Wgate in) * (Wup in), or act(Wup in) without a gate; to ws->gate. */
-static void bend(const pass *p, const aii_layer *l, const float *in)
+static void bend(const pass *p, const aii_layer *l)
 {
   aii_workspace *ws = p->ws;
   const aii_mul up = {&l->up, aii_or_null(&l->up_bias), ws->up};
   const aii_mul gate = {&l->gate, aii_or_null(&l->gate_bias), ws->gate};
   if (l->gate.n_out != 0) {
-    p->ops->gated(p->be, p->m->arch->act, &gate, &up, in, p->n);
+    aii_forward_gated(p, &l->ffn_norm, &l->ffn_norm_bias, &gate, &up);
     return;
   }
-  p->ops->matmul(p->be, up.w, up.bias, in, p->n, false, ws->up);
+  aii_forward_matmuls(p, &l->ffn_norm, &l->ffn_norm_bias, &up, 1);
   p->ops->activate(p->be, p->m->arch->act, ws->up, NULL, (size_t)p->n * p->m->hp.n_ff, ws->gate);
 }
 
@@ -56,13 +56,13 @@ static void shared_expert(const pass *p, const aii_layer *l, const float *in)
 void aii_forward_ffn(const pass *p, uint32_t layer)
 {
   const aii_layer *l = &p->m->layers[layer];
-  const float *in = aii_forward_input(p, &l->ffn_norm, &l->ffn_norm_bias);
   if (!l->moe) {
-    bend(p, l, in);
+    bend(p, l);
     aii_forward_add_product(p, &l->down, aii_or_null(&l->down_bias), p->ws->gate, &l->ffn_post_norm);
     aii_forward_norm_sum(p, &l->ffn_sum_norm, &l->ffn_sum_norm_bias);
     return;
   }
+  const float *in = aii_forward_input(p, &l->ffn_norm, &l->ffn_norm_bias);
   experts(p, l, in);
   if (l->gate_shared.n_out != 0) shared_expert(p, l, in);
   aii_forward_add(p, &l->ffn_post_norm);

@@ -166,6 +166,10 @@ void aii_cuda_op_matmul(aii_backend *be, const aii_weight *w, const aii_weight *
 void aii_cuda_op_matmuls(aii_backend *be, const aii_mul *muls, uint32_t n, const float *x, uint32_t n_rows);
 void aii_cuda_op_gated(aii_backend *be, aii_act act, const aii_mul *gate, const aii_mul *up, const float *x,
                        uint32_t n_rows);
+void aii_cuda_op_norm_matmuls(aii_backend *be, const aii_norm *norm, const aii_mul *muls, uint32_t n, const float *x,
+                              uint32_t n_rows);
+void aii_cuda_op_norm_gated(aii_backend *be, const aii_norm *norm, aii_act act, const aii_mul *gate, const aii_mul *up,
+                            const float *x, uint32_t n_rows);
 void aii_cuda_op_matmul_ids(aii_backend *be, const aii_weight *w, const aii_weight *bias, const int32_t *ids,
                             const float *x, uint32_t repeat, uint32_t n, float *y);
 /* Those of graph.c. */

@@ -63,22 +63,26 @@ static aii_cuda_q8 normed_q8(aii_cuda *cuda, const float *x, uint32_t n_rows, ui
   return out == x ? (aii_cuda_q8){NULL, NULL, NULL} : aii_cuda_make_q8(cuda, out, n_rows, width, NULL);
 }
 
+static void normalise(aii_cuda *cuda, const aii_cuda_norm *norm, uint32_t n_rows, float *out)
+{
+  const aii_cuda_q8 q8 = normed_q8(cuda, norm->x, n_rows, norm->n, out);
+  aii_cuda_normalise(cuda->stream, norm, n_rows, out, q8);
+}
+
 void aii_cuda_op_rms_norm(aii_backend *be, const float *x, const aii_weight *w, uint32_t n_rows, uint32_t width,
                           float eps, float *out)
 {
   aii_cuda *cuda = aii_cuda_enter(be);
-  if (cuda == NULL || n_rows == 0) return;
-  aii_cuda_q8 q8 = normed_q8(cuda, x, n_rows, width, out);
-  aii_cuda_rms_norm(cuda->stream, x, aii_cuda_vector_of(w), n_rows, width, eps, out, q8);
+  const aii_cuda_norm norm = {.x = x, .w = aii_cuda_vector_of(w), .n = width, .eps = eps};
+  if (cuda != NULL && n_rows > 0) normalise(cuda, &norm, n_rows, out);
 }
 
 void aii_cuda_op_layer_norm(aii_backend *be, const float *x, const aii_weight *w, const aii_weight *bias,
                             uint32_t n_rows, uint32_t width, float eps, float *out)
 {
   aii_cuda *cuda = aii_cuda_enter(be);
-  if (cuda == NULL || n_rows == 0) return;
-  aii_cuda_q8 q8 = normed_q8(cuda, x, n_rows, width, out);
-  aii_cuda_layer_norm(cuda->stream, x, aii_cuda_vector_of(w), aii_cuda_vector_of(bias), n_rows, width, eps, out, q8);
+  const aii_cuda_norm norm = {x, aii_cuda_vector_of(w), aii_cuda_vector_of(bias), width, eps, true};
+  if (cuda != NULL && n_rows > 0) normalise(cuda, &norm, n_rows, out);
 }
 
 void aii_cuda_op_activate(aii_backend *be, aii_act act, const float *gate, const float *up, size_t n, float *out)
@@ -151,21 +155,73 @@ void aii_cuda_op_matmuls(aii_backend *be, const aii_mul *muls, uint32_t n, const
   if (cuda != NULL) multiply_all(cuda, muls, n, x, n_rows, false);
 }
 
-void aii_cuda_op_gated(aii_backend *be, aii_act act, const aii_mul *gate, const aii_mul *up, const float *x,
-                       uint32_t n_rows)
+/* norm: NULL, or what x goes through first, to *normed where blocks cannot see to it themselves. */
+static void multiply_gated(aii_cuda *cuda, const aii_cuda_norm *norm, float *normed, aii_act act, const aii_mul *gate,
+                           const aii_mul *up, const float *x, uint32_t n_rows)
 {
   const aii_mul both[] = {*gate, *up};
-  uint32_t n_out = gate->w->n_out;
-  aii_cuda *cuda = aii_cuda_enter(be);
-  aii_cuda_product g, u;
-  if (cuda == NULL || n_rows == 0) return;
+  const uint32_t n_out = gate->w->n_out;
+  const bool alike = n_out > 1 && up->w->n_out == n_out && up->w->n_in == gate->w->n_in;
+  aii_cuda_product g = product_of(cuda, gate->w, gate->bias, n_rows, x, gate->y),
+                   u = product_of(cuda, up->w, up->bias, n_rows, x, up->y);
+  if (norm != NULL) {
+    g.n_mats = u.n_mats = 1;
+    const aii_cuda_q8 q8 = aii_cuda_make_q8(cuda, gate->y, n_rows, n_out, NULL);
+    if (alike && aii_cuda_multiply_gated(cuda->stream, norm, (int)act, &g, &u, q8)) return;
+    normalise(cuda, norm, n_rows, normed);
+    cuda->ready = cuda->made;
+    x = normed;
+  }
   if (!product_with(cuda, gate, x, n_rows, &g) || !product_with(cuda, up, x, n_rows, &u)) return;
-  aii_cuda_q8 q8 = aii_cuda_make_q8(cuda, gate->y, n_rows, n_out, g.x_q8.q);
-  bool alike = n_out > 1 && up->w->n_out == n_out && up->w->n_in == gate->w->n_in;
-  if (alike && aii_cuda_multiply_gated(cuda->stream, (int)act, &g, &u, q8)) return;
+  const aii_cuda_q8 q8 = aii_cuda_make_q8(cuda, gate->y, n_rows, n_out, g.x_q8.q);
+  if (alike && aii_cuda_multiply_gated(cuda->stream, NULL, (int)act, &g, &u, q8)) return;
   multiply_all(cuda, both, 2, x, n_rows, false);
   aii_cuda_activate(cuda->stream, (int)act, gate->y, up->y, (size_t)n_rows * n_out, gate->y, q8);
 }
+
+void aii_cuda_op_gated(aii_backend *be, aii_act act, const aii_mul *gate, const aii_mul *up, const float *x,
+                       uint32_t n_rows)
+{
+  aii_cuda *cuda = aii_cuda_enter(be);
+  if (cuda != NULL && n_rows > 0) multiply_gated(cuda, NULL, NULL, act, gate, up, x, n_rows);
+}
+
+/* ---- products of rows that are normalised first ---- */
+
+static aii_cuda_norm norm_of(const aii_norm *norm, const float *x, const aii_weight *w)
+{
+  return (aii_cuda_norm){x,          aii_cuda_vector_of(norm->w), aii_cuda_vector_of(norm->bias), w->n_in, norm->eps,
+                         norm->layer};
+}
+
+void aii_cuda_op_norm_matmuls(aii_backend *be, const aii_norm *norm, const aii_mul *muls, uint32_t n, const float *x,
+                              uint32_t n_rows)
+{
+  aii_cuda *cuda = aii_cuda_enter(be);
+  if (cuda == NULL || n_rows == 0 || n == 0) return;
+  aii_cuda_product all[AII_CUDA_MAX_PRODUCTS];
+  const aii_cuda_norm how = norm_of(norm, x, muls[0].w);
+  bool fits = n <= AII_CUDA_MAX_PRODUCTS;
+  for (uint32_t m = 0; m < n && fits; m++) {
+    all[m] = product_of(cuda, muls[m].w, muls[m].bias, n_rows, x, muls[m].y);
+    all[m].n_mats = 1;
+    fits = muls[m].w->n_out > 1 && muls[m].w->n_in == how.n;
+  }
+  if (fits && aii_cuda_multiply_normed(cuda->stream, &how, all, n)) return;
+  normalise(cuda, &how, n_rows, norm->out);
+  cuda->ready = cuda->made;
+  multiply_all(cuda, muls, n, norm->out, n_rows, false);
+}
+
+void aii_cuda_op_norm_gated(aii_backend *be, const aii_norm *norm, aii_act act, const aii_mul *gate, const aii_mul *up,
+                            const float *x, uint32_t n_rows)
+{
+  aii_cuda *cuda = aii_cuda_enter(be);
+  const aii_cuda_norm how = norm_of(norm, x, gate->w);
+  if (cuda != NULL && n_rows > 0) multiply_gated(cuda, &how, norm->out, act, gate, up, x, n_rows);
+}
+
+/* ---- experts ---- */
 
 /* Many columns are sorted by their matrix. False: there is no memory for that, told by sync(). */
 static bool sort(aii_cuda *cuda, aii_cuda_product *p)
