@@ -179,7 +179,7 @@ __device__ void load_queries(const aii_cuda_attn &a, const work &w, const common
   for (uint32_t at = threadIdx.x / WARP; at < S::QUERIES * q.n_blocks; at += S::WARPS) {
     uint32_t i = at / q.n_blocks, b = at % q.n_blocks;
     float v = i < w.n_q ? scale * query_dim(a, w, c, i, b * AII_QBLOCK + lane) : 0;
-    float amax = warp_max(fabsf(v)), inverse = amax != 0 ? 127 / amax : 0;
+    float amax = warp_amax(v), inverse = amax != 0 ? 127 / amax : 0;
     if (lane == 0) q.scales[at] = amax / 127;
     int8_t *bytes = (int8_t *)(q.words + i * q.stride);
     bytes[b * AII_QBLOCK + lane] = (int8_t)fmaxf(-127, fminf(127, rintf(v * inverse)));

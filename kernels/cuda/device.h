@@ -214,16 +214,15 @@ __device__ inline float lane_sum(float lane)
   return lane;
 }
 
-__device__ inline float warp_max(float v)
+/* The largest magnitude of a warp, 0 without numbers: magnitudes are ordered as their bits. */
+__device__ inline float warp_amax(float v)
 {
-  for (int w = WARP / 2; w > 0; w /= 2) v = fmaxf(v, __shfl_xor_sync(AII_FULL_WARP, v, w));
-  return v;
+  return float_of_bits(__reduce_max_sync(AII_FULL_WARP, v == v ? bits_of_float(fabsf(v)) : 0));
 }
 
 __device__ inline int warp_sum(int v)
 {
-  for (int w = WARP / 2; w > 0; w /= 2) v += __shfl_xor_sync(AII_FULL_WARP, v, w);
-  return v;
+  return __reduce_add_sync(AII_FULL_WARP, v);
 }
 
 /* ---- q8 rows ---- */
@@ -231,7 +230,7 @@ __device__ inline int warp_sum(int v)
 /* A whole warp quantises 32 adjacent elements, of which this thread has element i. */
 __device__ inline void put_q8(float v, size_t i, const aii_cuda_q8 &out)
 {
-  float amax = warp_max(fabsf(v)), inverse = amax != 0 ? 127 / amax : 0, d = amax / 127;
+  float amax = warp_amax(v), inverse = amax != 0 ? 127 / amax : 0, d = amax / 127;
   int q = clamp_int(rintf(v * inverse), -127, 127), sum = warp_sum(q);
   out.q[i] = (int8_t)q;
   if (threadIdx.x % WARP != 0) return;

@@ -72,7 +72,7 @@ __device__ inline void write_element(const aii_cuda_kv &kv, bool values, uint32_
   const uint32_t lane = threadIdx.x % WARP, i = b * AII_QBLOCK + lane;
   char *row = cached(kv, values, kv_head, s);
   if (kv.fmt == AII_FMT_Q8_0) {
-    float d = warp_max(fabsf(v)) / 127, inverse = d != 0 ? 1 / d : 0;
+    float d = warp_amax(v) / 127, inverse = d != 0 ? 1 / d : 0;
     if (lane == 0) cached_scales(kv, values, kv_head, s)[b] = half_of_float(d);
     ((int8_t *)row)[i] = (int8_t)clamp_int(roundf(v * inverse), -127, 127);
   } else if (i < n) {

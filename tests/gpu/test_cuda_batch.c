@@ -16,8 +16,8 @@
 #include "tests/support/support.h"
 
 enum {
-  REQUESTS = 96,
-  AT_ONCE = 24,
+  REQUESTS = 72,
+  AT_ONCE = 18,
   FEW_TOKENS = 4,
   STEADY = 3,
   LONG = 246,

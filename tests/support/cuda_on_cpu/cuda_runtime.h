@@ -265,6 +265,20 @@ template <class T> static T exchange(T v, unsigned from)
   return got;
 }
 
+/* fold of all lanes' v, which are as many as a warp has. */
+template <class T, class Fold> static T reduce(T v, Fold fold)
+{
+  memcpy(it().fibres[it().current].slot, &v, sizeof v);
+  wait_warp();
+  for (unsigned lane = 0; lane < WARP_LANES; lane++) {
+    T other;
+    memcpy(&other, lane_of(lane).slot, sizeof other);
+    v = lane == 0 ? other : fold(v, other);
+  }
+  wait_warp();
+  return v;
+}
+
 /* Of four int8; of four uint8 with four int8. */
 static inline int byte_product(uint32_t a, uint32_t b)
 {
@@ -363,6 +377,14 @@ template <class T> static T __shfl_down_sync(unsigned, T v, int by)
 {
   unsigned lane = cuda_on_cpu::it().current % 32;
   return cuda_on_cpu::exchange(v, lane + (unsigned)by < 32 ? lane + (unsigned)by : lane);
+}
+static inline unsigned __reduce_max_sync(unsigned, unsigned v)
+{
+  return cuda_on_cpu::reduce(v, [](unsigned a, unsigned b) { return max(a, b); });
+}
+static inline int __reduce_add_sync(unsigned, int v)
+{
+  return cuda_on_cpu::reduce(v, [](int a, int b) { return a + b; });
 }
 /* Selects four of the eight bytes of b:a. */
 static inline uint32_t __byte_perm(uint32_t a, uint32_t b, uint32_t which)
