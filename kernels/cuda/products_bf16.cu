@@ -304,8 +304,7 @@ __device__ inline void compute(const stage<C> &from, uint32_t panel, uint32_t ti
   }
 }
 
-template <class C>
-__device__ inline void end_run(float acc[C::PANELS][C::TILES][4], float sums[C::PANELS][C::TILES][4])
+template <class C> __device__ inline void end_run(float acc[C::PANELS][C::TILES][4], float sums[C::PANELS][C::TILES][4])
 {
 #pragma unroll
   for (int i = 0; i < C::PANELS; i++)
@@ -353,7 +352,8 @@ __global__ void __launch_bounds__(C::threads, C::threads > 128 ? 1 : 4)
       if (c >= mine.n) continue;
 #pragma unroll
       for (int i = 0; i < 2 * C::PANELS; i++)
-        put(p, m, (blockIdx.x * C::panels + panel) * AII_PANEL + lane / 4 + 8 * i, col, sums[i / 2][j][i % 2 * 2 + half]);
+        put(p, m, (blockIdx.x * C::panels + panel) * AII_PANEL + lane / 4 + 8 * i, col,
+            sums[i / 2][j][i % 2 * 2 + half]);
     }
 }
 

@@ -212,10 +212,13 @@ static void test_rounding(void **state)
 
 /* ---- the same with a matrix for each column: experts, and turns ---- */
 
+/* Whose columns are: each matrix's in turn; not the last one's; nearly all one's. */
+typedef enum whose { TURNS, SOME, NEARLY_ALL } whose;
+
 typedef struct experts {
   uint32_t n_in, n_out, n_mats, n_rows, repeat;
-  enum { TURNS, SOME, NEARLY_ALL } columns; /* whose they are: each matrix in turn; not the last one's; nearly all one's */
-  uint32_t panels, cols;                    /* of a tile; 0: a column has a block */
+  whose columns;
+  uint32_t panels, cols; /* of a tile; 0: a column has a block */
 } experts;
 
 static uint32_t matrix_of(const experts *c, uint32_t column)
@@ -305,6 +308,28 @@ static void test_rounding_experts(void **state)
       {32, 17, 90, 180, 1, SOME, 4, 64}, /* many matrices */
   };
   for (size_t i = 0; i < AII_COUNT(cases); i++) rounding_experts_case(&cases[i]);
+}
+
+/* Memory to sort columns in, or for rounded rows, that is not there is told, once. */
+static void test_no_room_for_experts(void **state)
+{
+  (void)state;
+  const uint32_t n_cols[] = {8000, 24000}; /* rounded rows, or the numbers of columns as well, are more than there is */
+  const char *const what[] = {"rounded rows", "scratch memory"};
+  if (both_counter("fake_cuda_kernels") == NULL) test_skip("a real device has more memory");
+  for (size_t i = 0; i < AII_COUNT(n_cols); i++) {
+    aiinfra_error err;
+    weights w = rounding_weights(2, 2, 2);
+    both x = random_both(n_cols[i], 2, 1), y = random_both(n_cols[i], 2, 1);
+    setenv("AIINFRA_FAKE_CUDA", "small", 1);
+    cuda->ops->matmul_ids(cuda, &w.cuda, NULL, NULL, x.cuda, 1, n_cols[i], y.cuda);
+    unsetenv("AIINFRA_FAKE_CUDA");
+    assert_int_equal(cuda->ops->sync(cuda, &err), AIINFRA_ENOMEM);
+    assert_non_null(strstr(err.message, what[i]));
+    assert_int_equal(cuda->ops->sync(cuda, &err), AIINFRA_OK);
+    free_both(&x), free_both(&y);
+    free_weights(&w);
+  }
 }
 
 /* Together and gated they are what they are one by one. */
@@ -431,6 +456,7 @@ int main(void)
       cmocka_unit_test(test_layer),
       cmocka_unit_test(test_rounding),
       cmocka_unit_test(test_rounding_experts),
+      cmocka_unit_test(test_no_room_for_experts),
       cmocka_unit_test(test_rounding_together),
   };
   return cmocka_run_group_tests(tests, both_set_up, both_tear_down);
