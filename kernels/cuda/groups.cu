@@ -53,8 +53,9 @@ __global__ void __launch_bounds__(THREADS) sort_columns(aii_cuda_product p, uint
   for (uint32_t i = threadIdx.x; i < p.n; i += THREADS) p.groups[atomicAdd(&counts[matrix_number(p, i)], 1u)] = i;
 }
 
-uint32_t aii::group_columns(aii_cuda_stream stream, const aii_cuda_product &p, uint32_t most)
+uint32_t aii::tile_columns(aii_cuda_stream stream, const aii_cuda_product &p, uint32_t most)
 {
+  if (p.groups == NULL) return blocks_for(p.n, most);
   const uint32_t n_tiles = (uint32_t)most_tiles(p, most);
   AII_LAUNCH(sort_columns, 1, THREADS, stream, p, most, n_tiles);
   return n_tiles;

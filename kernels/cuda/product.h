@@ -199,6 +199,20 @@ static inline aii_cuda_product part_of(const aii_cuda_product &p, size_t first, 
   return part;
 }
 
+/* Such a part for tiles of `each` columns; sorted ones are fewer, and stay together. */
+static inline size_t most_columns(const aii_cuda_product &p, uint32_t each)
+{
+  return p.groups != NULL ? p.n : (size_t)MAX_GRID * each;
+}
+
+/* Whether tiles of so many panels and columns are enough to keep the device busy, and sorted columns fill them. */
+static inline bool fills_tiles(const aii_cuda_product &p, uint32_t panels, uint32_t cols)
+{
+  const uint32_t each = p.groups != NULL ? p.n / p.n_mats : p.n; /* columns of a matrix */
+  const size_t tiles = (size_t)blocks_for(p.n_out, AII_PANEL * panels) * blocks_for(each, cols) * (p.n / each);
+  return tiles * 4 >= p.n_sms * 3 && (each == p.n || each >= cols);
+}
+
 static inline size_t panel_bytes_of(const aii_cuda_product &p)
 {
   return p.mat_bytes / blocks_for(p.n_out, AII_PANEL);
@@ -206,8 +220,9 @@ static inline size_t panel_bytes_of(const aii_cuda_product &p)
 
 /* ---- kernels of other files ---- */
 
-/* Sorts columns by their matrix and cuts them into tiles of at most `most`; returns how many these can be. (groups.cu) */
-uint32_t group_columns(aii_cuda_stream stream, const aii_cuda_product &p, uint32_t most);
+/* Cuts columns into tiles of at most `most`, behind sorting them by their matrix where there are `groups`; returns how many
+ * tiles these can be. (groups.cu) */
+uint32_t tile_columns(aii_cuda_stream stream, const aii_cuda_product &p, uint32_t most);
 /* Many rows of one matrix, or of sorted ones; false, when this product is none of theirs. */
 bool multiply_many(aii_cuda_stream stream, const aii_cuda_product &p);
 bool multiply_floats(aii_cuda_stream stream, const aii_cuda_product &p);

@@ -9,7 +9,8 @@
  * bytes a thread. What a row has beyond its end, up to a multiple of 32, is zero.
  *
  * Few rows: eight warps take eight runs of a panel at a time, all of whose 8 KiB each asks for at once. Many: tiles of 128
- * x 128 in shared memory, where a warp makes 64 x 32 of them: per 16 elements 16 instructions for 6 reads of 16 bytes.
+ * x 128 in shared memory, where a warp makes 64 x 32 of them: per 16 elements 16 instructions for 6 reads of 16 bytes. The
+ * columns of a tile need not be adjacent: a thread copies 16 bytes of a column's chunk, wherever that row lies.
  */
 #include "kernels/cuda/activation.h"
 #include "kernels/cuda/async.h"
@@ -245,20 +246,43 @@ template <class C> struct stage {
   uint4 w[C::panels][2][WARP], x[C::tiles][WARP];
 };
 
+/* What a thread copies of a chunk: where its 16 bytes of the first one are, of panels and of columns; NULL: of one that is
+ * not there. */
+template <class C> struct sources {
+  static const int n_w = C::panels * 2 * WARP / C::threads, n_x = C::tiles * WARP / C::threads;
+  static_assert(n_w * C::threads == C::panels * 2 * WARP && n_x * C::threads == C::tiles * WARP, "whole rounds");
+  const unsigned char *w[n_w], *x[n_x];
+};
+
 template <class C>
-__device__ inline void fetch(const aii_cuda_product &p, const unsigned char *w, size_t panel_bytes, uint32_t chunk,
-                             stage<C> &to)
+__device__ inline sources<C> sources_of(const aii_cuda_product &p, const unsigned char *w, size_t panel_bytes,
+                                        const columns &mine)
 {
-  const uint32_t n_panels = (p.n_out + AII_PANEL - 1) / AII_PANEL, n_tiles = (p.n + 7) / 8;
-  for (uint32_t i = threadIdx.x; i < C::panels * 2 * WARP; i += C::threads) {
-    const uint32_t panel = min(blockIdx.x * C::panels + i / (2 * WARP), n_panels - 1);
-    async_copy16((uint4 *)to.w + i, w + panel * panel_bytes + (size_t)chunk * 2 * PIECE + i % (2 * WARP) * 16);
+  sources<C> from;
+#pragma unroll
+  for (int i = 0; i < from.n_w; i++) {
+    const uint32_t number = threadIdx.x + i * C::threads, panel = blockIdx.x * C::panels + number / (2 * WARP);
+    from.w[i] = panel * AII_PANEL < p.n_out ? w + panel * panel_bytes + number % (2 * WARP) * 16 : NULL;
   }
-  for (uint32_t i = threadIdx.x; i < C::tiles * WARP; i += C::threads) {
-    const size_t tile = min(blockIdx.y * C::tiles + i / WARP, n_tiles - 1);
-    async_copy16((uint4 *)to.x + i,
-                 (const unsigned char *)p.x_bf16 + (tile * chunks_of(p) + chunk) * PIECE + i % WARP * 16);
+#pragma unroll
+  for (int i = 0; i < from.n_x; i++) {
+    const uint32_t number = threadIdx.x + i * C::threads, col = number / 4, row = column_at(mine, col) / p.repeat;
+    const size_t piece = (size_t)(row / 8) * chunks_of(p) * PIECE + (row % 8 * 4 + number % 4) * 16;
+    from.x[i] = col < mine.n ? (const unsigned char *)p.x_bf16 + piece : NULL;
   }
+  return from;
+}
+
+template <class C> __device__ inline void fetch(const sources<C> &from, uint32_t chunk, stage<C> &to)
+{
+#pragma unroll
+  for (int i = 0; i < from.n_w; i++)
+    if (from.w[i] != NULL)
+      async_copy16((uint4 *)to.w + threadIdx.x + i * C::threads, from.w[i] + (size_t)chunk * 2 * PIECE);
+#pragma unroll
+  for (int i = 0; i < from.n_x; i++)
+    if (from.x[i] != NULL)
+      async_copy16((uint4 *)to.x + threadIdx.x + i * C::threads, from.x[i] + (size_t)chunk * PIECE);
 }
 
 template <class C>
@@ -280,46 +304,57 @@ __device__ inline void compute(const stage<C> &from, uint32_t panel, uint32_t ti
   }
 }
 
+template <class C> __device__ inline void end_run(float acc[C::PANELS][C::TILES][4], float sums[C::PANELS][C::TILES][4])
+{
+#pragma unroll
+  for (int i = 0; i < C::PANELS; i++)
+#pragma unroll
+    for (int j = 0; j < C::TILES; j++)
+#pragma unroll
+      for (int k = 0; k < 4; k++) {
+        sums[i][j][k] += acc[i][j][k];
+        acc[i][j][k] = 0;
+      }
+}
+
 template <class C>
 __global__ void __launch_bounds__(C::threads, C::threads > 128 ? 1 : 4)
     many_bf16(aii_cuda_product p, size_t panel_bytes)
 {
   begin_kernel();
   __shared__ stage<C> stages[C::STAGES];
-  const matrix m = matrix_of(p, 0);
+  const columns mine = columns_of(p, C::cols);
+  if (mine.n == 0) return;
+  const matrix m = matrix_at(p, mine.matrix);
   const uint32_t warp = threadIdx.x / WARP, lane = threadIdx.x % WARP, panel = warp % C::M * C::PANELS,
                  tile = warp / C::M * C::TILES, n_chunks = chunks_of(p);
+  const sources<C> from = sources_of<C>(p, m.w, panel_bytes, mine);
   float acc[C::PANELS][C::TILES][4] = {{{0}}}, sums[C::PANELS][C::TILES][4] = {{{0}}};
   for (uint32_t s = 0; s + 1 < C::STAGES; s++) {
-    if (s < n_chunks) fetch<C>(p, m.w, panel_bytes, s, stages[s]);
+    if (s < n_chunks) fetch<C>(from, s, stages[s]);
     async_commit();
   }
   for (uint32_t s = 0; s < n_chunks; s++) {
     const uint32_t next = s + C::STAGES - 1;
     async_wait<C::STAGES - 2>();
     __syncthreads();
-    if (next < n_chunks) fetch<C>(p, m.w, panel_bytes, next, stages[next % C::STAGES]);
+    if (next < n_chunks) fetch<C>(from, next, stages[next % C::STAGES]);
     async_commit();
+    if (8 * tile >= mine.n) continue; /* a whole warp has no columns */
     compute<C>(stages[s % C::STAGES], panel, tile, acc);
-    if (s % RUN_CHUNKS != RUN_CHUNKS - 1 && s + 1 < n_chunks) continue;
-#pragma unroll
-    for (int i = 0; i < C::PANELS; i++)
-#pragma unroll
-      for (int j = 0; j < C::TILES; j++)
-#pragma unroll
-        for (int k = 0; k < 4; k++) {
-          sums[i][j][k] += acc[i][j][k];
-          acc[i][j][k] = 0;
-        }
+    if (s % RUN_CHUNKS == RUN_CHUNKS - 1 || s + 1 == n_chunks) end_run<C>(acc, sums);
   }
 #pragma unroll
-  for (int i = 0; i < C::PANELS; i++)
+  for (int j = 0; j < C::TILES; j++)
 #pragma unroll
-    for (int j = 0; j < C::TILES; j++)
+    for (int half = 0; half < 2; half++) {
+      const uint32_t c = 8 * (tile + j) + 2 * (lane % 4) + half, col = column_at(mine, c);
+      if (c >= mine.n) continue;
 #pragma unroll
-      for (int k = 0; k < 4; k++)
-        put(p, m, (blockIdx.x * C::panels + panel + i) * AII_PANEL + lane / 4 + 8 * (k / 2),
-            blockIdx.y * C::cols + 8 * (tile + j) + 2 * (lane % 4) + k % 2, sums[i][j][k]);
+      for (int i = 0; i < 2 * C::PANELS; i++)
+        put(p, m, (blockIdx.x * C::panels + panel) * AII_PANEL + lane / 4 + 8 * i, col,
+            sums[i / 2][j][i % 2 * 2 + half]);
+    }
 }
 
 /* ---- launches ---- */
@@ -345,12 +380,12 @@ template <int TILES, bool READY> static void launch_few(aii_cuda_stream stream, 
 
 template <class C> static void launch_many(aii_cuda_stream stream, const aii_cuda_product &whole)
 {
-  const size_t panel_bytes = panel_bytes_of(whole), most = (size_t)MAX_GRID * C::cols;
+  const size_t panel_bytes = panel_bytes_of(whole), most = most_columns(whole, C::cols);
   for (size_t first = 0; first < whole.n; first += most) {
     const aii_cuda_product p = part_of(whole, first, most);
+    const uint32_t tiles = tile_columns(stream, p, C::cols);
     auto kernel = many_bf16<C>;
-    AII_LAUNCH(kernel, dim3(blocks_for(p.n_out, AII_PANEL * C::panels), blocks_for(p.n, C::cols)), C::threads, stream,
-               p, panel_bytes);
+    AII_LAUNCH(kernel, dim3(blocks_for(p.n_out, AII_PANEL * C::panels), tiles), C::threads, stream, p, panel_bytes);
   }
 }
 
@@ -358,7 +393,7 @@ enum { FEW_READY = 32 }; /* columns that are worth no tiles */
 
 static bool fits_few(const aii_cuda_product &p)
 {
-  return p.x_bf16 == NULL || p.n <= FEW_READY;
+  return p.x_bf16 == NULL || (p.groups == NULL && p.n <= FEW_READY);
 }
 
 static void multiply_few(aii_cuda_stream stream, const few_rounded &all)
@@ -376,8 +411,7 @@ void aii::multiply_bf16(aii_cuda_stream stream, const aii_cuda_product *p, uint3
     return;
   }
   for (uint32_t i = 0; i < n; i++) {
-    const size_t tiles = (size_t)blocks_for(p[i].n_out, AII_PANEL * large::panels) * blocks_for(p[i].n, large::cols);
-    if (tiles * 4 >= p[i].n_sms * 3) launch_many<large>(stream, p[i]);
+    if (fills_tiles(p[i], large::panels, large::cols)) launch_many<large>(stream, p[i]);
     else launch_many<small>(stream, p[i]);
   }
 }

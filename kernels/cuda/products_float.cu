@@ -160,10 +160,10 @@ __global__ void __launch_bounds__(TILE_THREADS, 2) many_floats(aii_cuda_product 
 
 template <aii_fmt F> static bool launch(aii_cuda_stream stream, const aii_cuda_product &whole)
 {
-  const size_t panel_bytes = panel_bytes_of(whole), most = whole.groups != NULL ? whole.n : (size_t)MAX_GRID * COLS;
+  const size_t panel_bytes = panel_bytes_of(whole), most = most_columns(whole, COLS);
   for (size_t first = 0; first < whole.n; first += most) {
     const aii_cuda_product p = part_of(whole, first, most);
-    const uint32_t tiles = p.groups != NULL ? group_columns(stream, p, COLS) : blocks_for(p.n, COLS);
+    const uint32_t tiles = tile_columns(stream, p, COLS);
     auto kernel = many_floats<F>;
     AII_LAUNCH(kernel, dim3(blocks_for(p.n_out, OUTS), tiles), TILE_THREADS, stream, p, panel_bytes);
   }

@@ -231,11 +231,10 @@ __global__ void __launch_bounds__(C::threads, C::threads > 128 ? 2 : 4) many(aii
 
 template <aii_fmt F, class C> static void launch(aii_cuda_stream stream, const aii_cuda_product &whole)
 {
-  const size_t panel_bytes = panel_bytes_of(whole);
-  const size_t most = whole.groups != NULL ? whole.n : (size_t)MAX_GRID * C::cols;
+  const size_t panel_bytes = panel_bytes_of(whole), most = most_columns(whole, C::cols);
   for (size_t first = 0; first < whole.n; first += most) {
     const aii_cuda_product p = part_of(whole, first, most);
-    const uint32_t tiles = p.groups != NULL ? group_columns(stream, p, C::cols) : blocks_for(p.n, C::cols);
+    const uint32_t tiles = tile_columns(stream, p, C::cols);
     auto kernel = many<F, C>;
     AII_LAUNCH(kernel, dim3(blocks_for(p.n_out, AII_PANEL * C::panels), tiles), C::threads, stream, p, panel_bytes);
   }
@@ -243,10 +242,7 @@ template <aii_fmt F, class C> static void launch(aii_cuda_stream stream, const a
 
 template <aii_fmt F> static bool launch_sized(aii_cuda_stream stream, const aii_cuda_product &p)
 {
-  const uint32_t each = p.groups != NULL ? p.n / p.n_mats : p.n; /* columns of a matrix */
-  const size_t tiles =
-      (size_t)blocks_for(p.n_out, AII_PANEL * large::panels) * blocks_for(each, large::cols) * (p.n / each);
-  if (tiles * 4 >= p.n_sms * 3 && (each == p.n || each >= large::cols)) launch<F, large>(stream, p);
+  if (fills_tiles(p, large::panels, large::cols)) launch<F, large>(stream, p);
   else launch<F, small>(stream, p);
   return true;
 }

@@ -287,33 +287,126 @@ static void test_rounding(void **state)
   rounding_case(600, 300, 200); /* the largest tiles */
 }
 
-/* Experts and turns; a column of their kernel is one of the others'. */
+/* ---- the same with a matrix for each column: experts, and turns ---- */
+
+/* Whose columns are: each matrix's in turn; not the last one's; nearly all one's. */
+typedef enum whose { TURNS, SOME, NEARLY_ALL } whose;
+
+typedef struct experts {
+  uint32_t n_in, n_out, n_mats, n_rows, repeat;
+  whose columns;
+  uint32_t panels, cols; /* of a tile; 0: a column has a block */
+} experts;
+
+static uint32_t matrix_of(const experts *c, uint32_t column)
+{
+  if (c->columns == TURNS) return column % c->n_mats;
+  if (c->columns == NEARLY_ALL && column % 16 != 0) return 1;
+  return column * 5 / 16 % (c->n_mats - 1);
+}
+
+/* Rows times one matrix, by the kernel for few rows, whose results are those of a row alone. */
+static float *rows_by_few(const experts *c, const weights *w, const weights *bias, uint32_t number, const both *x)
+{
+  aii_weight one = w->cuda, its_bias = bias->cuda;
+  both y = random_both(c->n_rows, c->n_out, 1);
+  one.n_mats = its_bias.n_mats = 1;
+  one.device = (char *)one.device + number * (one.device_bytes / c->n_mats);
+  its_bias.device = (float *)its_bias.device + (size_t)number * c->n_out;
+  for (uint32_t r = 0; r < c->n_rows; r += 8)
+    cuda->ops->matmul(cuda, &one, &its_bias, x->cuda + (size_t)r * c->n_in, AII_MIN(8u, c->n_rows - r), false,
+                      y.cuda + (size_t)r * c->n_out);
+  float *got = fetched(&y);
+  free_both(&y);
+  return got;
+}
+
+static unsigned long long counted(const char *name)
+{
+  const unsigned long long *count = both_counter(name);
+  return count != NULL ? *count : 0;
+}
+
+/* Three launches, of which the last one fetches each matrix once for a tile of its columns, and a column for each tile's
+ * panels. */
+static void check_fetches(const experts *c, const weights *w, unsigned long long kernels, unsigned long long bytes)
+{
+  size_t row_bytes = ((size_t)c->n_in + 31) / 32 * 64, panels = ((size_t)c->n_out + 15) / 16,
+         expected = c->cols == 0 ? 0 : (panels + c->panels - 1) / c->panels * c->n_rows * c->repeat * row_bytes;
+  for (uint32_t m = 0; m < c->n_mats && c->cols > 0; m++) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < c->n_rows * c->repeat; i++) n += matrix_of(c, i) == m;
+    expected += (n + c->cols - 1) / c->cols * (w->cuda.device_bytes / c->n_mats);
+  }
+  if (both_counter("fake_cuda_kernels") == NULL) return; /* a real device does not count */
+  assert_int_equal(kernels, c->cols > 0 ? 3 : 1);
+  assert_int_equal(bytes, expected);
+}
+
+static void rounding_experts_case(const experts *c)
+{
+  const uint32_t n = c->n_rows * c->repeat;
+  weights w = rounding_weights(c->n_in, c->n_out, c->n_mats), bias = random_weights(AII_F32, c->n_out, 1, c->n_mats);
+  both x = random_both(c->n_rows, c->n_in, 1), y = random_both(n, c->n_out, 1);
+  float *as_floats = floats(n, 0);
+  for (uint32_t i = 0; i < n; i++) memcpy(as_floats + i, &(int32_t){(int32_t)matrix_of(c, i)}, sizeof(int32_t));
+  both ids = both_of(as_floats, n, 1);
+  unsigned long long kernels = counted("fake_cuda_kernels"), bytes = counted("fake_cuda_async_bytes");
+  cuda->ops->matmul_ids(cuda, &w.cuda, &bias.cuda, c->columns == TURNS ? NULL : (const int32_t *)(void *)ids.cuda,
+                        x.cuda, c->repeat, n, y.cuda);
+  sync_both();
+  check_fetches(c, &w, counted("fake_cuda_kernels") - kernels, counted("fake_cuda_async_bytes") - bytes);
+  for (uint32_t m = 0; m < c->n_mats; m++) {
+    float *alone = rows_by_few(c, &w, &bias, m, &x);
+    for (uint32_t i = 0; i < n; i++)
+      if (matrix_of(c, i) == m)
+        memcpy(y.cpu + (size_t)i * c->n_out, alone + (size_t)(i / c->repeat) * c->n_out, c->n_out * sizeof *alone);
+    free(alone);
+  }
+  assert_same(&y, "experts, rounded");
+  free(as_floats);
+  free_both(&x), free_both(&ids), free_both(&y);
+  free_weights(&w), free_weights(&bias);
+}
+
 static void test_rounding_experts(void **state)
 {
   (void)state;
-  enum { N = 6, USED = 2, MATS = 3, WIDTH = 320, OUT = 40 };
-  weights w = rounding_weights(WIDTH, OUT, MATS);
-  both x = random_both(N, WIDTH, 1), y = random_both(N * USED, OUT, 1);
-  int32_t which[N * USED];
-  float as_floats[N * USED];
-  for (int i = 0; i < N * USED; i++) which[i] = i * i % MATS;
-  memcpy(as_floats, which, sizeof as_floats);
-  both ids = both_of(as_floats, N, USED);
-  cuda->ops->matmul_ids(cuda, &w.cuda, NULL, (const int32_t *)(void *)ids.cuda, x.cuda, USED, N * USED, y.cuda);
-  for (int i = 0; i < N * USED; i++) {
-    aii_weight one = w.cuda;
-    one.n_mats = 1;
-    one.device = (char *)w.cuda.device + (size_t)which[i] * w.cuda.device_bytes / MATS;
-    both row = random_both(1, OUT, 1);
-    cuda->ops->matmul(cuda, &one, NULL, x.cuda + i / USED * WIDTH, 1, false, row.cuda);
-    float *got = fetched(&row);
-    memcpy(y.cpu + i * OUT, got, OUT * sizeof *got);
-    free(got);
-    free_both(&row);
+  const experts cases[] = {
+      {320, 40, 3, 4, 2, SOME, 0, 0},          /* too few to be sorted */
+      {64, 20, 40, 60, 1, SOME, 0, 0},         /* too few of each matrix */
+      {320, 40, 3, 6, 2, SOME, 4, 64},         /* few, sorted */
+      {100, 70, 5, 100, 3, NEARLY_ALL, 4, 64}, /* no whole chunks, panels or tiles */
+      {77, 33, 4, 70, 1, NEARLY_ALL, 4, 64},   /* rows at odd addresses */
+      {288, 130, 2, 31, 4, SOME, 4, 64},       /* all are of the first matrix */
+      {320, 65, 3, 300, 1, TURNS, 4, 64},
+      {600, 300, 3, 200, 2, NEARLY_ALL, 8, 128}, /* the large tiles, three runs */
+      {96, 100, 2, 320, 1, TURNS, 8, 128},
+      {32, 17, 90, 180, 1, SOME, 4, 64}, /* many matrices */
+  };
+  for (size_t i = 0; i < AII_COUNT(cases); i++) rounding_experts_case(&cases[i]);
+}
+
+/* Memory to sort columns in, or for rounded rows, that is not there is told, once. */
+static void test_no_room_for_experts(void **state)
+{
+  (void)state;
+  const uint32_t n_cols[] = {8000, 24000}; /* rounded rows, or the numbers of columns as well, are more than there is */
+  const char *const what[] = {"rounded rows", "scratch memory"};
+  if (both_counter("fake_cuda_kernels") == NULL) test_skip("a real device has more memory");
+  for (size_t i = 0; i < AII_COUNT(n_cols); i++) {
+    aiinfra_error err;
+    weights w = rounding_weights(2, 2, 2);
+    both x = random_both(n_cols[i], 2, 1), y = random_both(n_cols[i], 2, 1);
+    setenv("AIINFRA_FAKE_CUDA", "small", 1);
+    cuda->ops->matmul_ids(cuda, &w.cuda, NULL, NULL, x.cuda, 1, n_cols[i], y.cuda);
+    unsetenv("AIINFRA_FAKE_CUDA");
+    assert_int_equal(cuda->ops->sync(cuda, &err), AIINFRA_ENOMEM);
+    assert_non_null(strstr(err.message, what[i]));
+    assert_int_equal(cuda->ops->sync(cuda, &err), AIINFRA_OK);
+    free_both(&x), free_both(&y);
+    free_weights(&w);
   }
-  assert_same(&y, "experts, rounded");
-  free_both(&x), free_both(&ids), free_both(&y);
-  free_weights(&w);
 }
 
 /* Together and gated they are what they are one by one. */
@@ -441,6 +534,7 @@ int main(void)
       cmocka_unit_test(test_layer),
       cmocka_unit_test(test_rounding),
       cmocka_unit_test(test_rounding_experts),
+      cmocka_unit_test(test_no_room_for_experts),
       cmocka_unit_test(test_rounding_together),
   };
   return cmocka_run_group_tests(tests, both_set_up, both_tear_down);

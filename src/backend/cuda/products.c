@@ -223,13 +223,17 @@ void aii_cuda_op_norm_gated(aii_backend *be, const aii_norm *norm, aii_act act, 
 
 /* ---- experts ---- */
 
-/* Many columns are sorted by their matrix. False: there is no memory for that, told by sync(). */
+/* Many columns are sorted by their matrix, and their rows rounded before. False: there is no memory for that, told by
+ * sync(). */
 static bool sort(aii_cuda *cuda, aii_cuda_product *p)
 {
-  size_t words = p->n_out == 1 || p->rounded ? 0 : aii_cuda_group_words(p);
+  bool few = p->n_out == 1 || (p->rounded && p->n <= AII_CUDA_FEW_ROUNDED);
+  size_t words = few ? 0 : aii_cuda_group_words(p);
   if (words == 0) return true;
   p->groups = aii_cuda_grow(cuda, &cuda->scratch, words * sizeof *p->groups, "scratch memory for experts");
-  return p->groups != NULL;
+  if (p->groups == NULL) return false;
+  if (p->rounded) p->x_bf16 = rounded_rows(cuda, p->x, (p->n - 1) / p->repeat + 1, p->n_in);
+  return !p->rounded || p->x_bf16 != NULL;
 }
 
 void aii_cuda_op_matmul_ids(aii_backend *be, const aii_weight *w, const aii_weight *bias, const int32_t *ids,

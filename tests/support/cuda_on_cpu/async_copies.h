@@ -36,6 +36,7 @@ static inline void copy_later(void *to, const void *from, size_t bytes)
     fprintf(stderr, "a copy of %zu bytes to or from an address that is no multiple of it\n", bytes);
     abort();
   }
+  fake_cuda_async_bytes += bytes;
   c.copies.push_back({to, from, bytes, c.group});
 }
 

@@ -30,10 +30,10 @@ struct cudaDeviceProp {
   int major, minor, multiProcessorCount;
 };
 
-/* Bytes that were copied, by their way, graphs and kernels that were launched, and bytes of keys and values that attention
- * read; tests look them up in the plug-in. */
+/* Bytes that were copied, by their way, graphs and kernels that were launched, bytes of keys and values that attention
+ * read, and those that kernels copied to shared memory; tests look them up in the plug-in. */
 __attribute__((weak, visibility("default"))) unsigned long long fake_cuda_copied[4], fake_cuda_graphs,
-    fake_cuda_kernels, fake_cuda_cache_reads;
+    fake_cuda_kernels, fake_cuda_cache_reads, fake_cuda_async_bytes;
 
 /* What a stream would do, in order, while it is captured. */
 typedef struct fake_cuda_work {
