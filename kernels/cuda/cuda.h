@@ -110,7 +110,7 @@ void aii_cuda_multiply(aii_cuda_stream stream, const aii_cuda_product *p, uint32
 /* The same of rows that are normalised first: blocks do so themselves, which x and x_q8 are not needed for. False: nothing was
  * launched, as rows are too many or too long, or weights are rounded. */
 bool aii_cuda_multiply_normed(aii_cuda_stream stream, const aii_cuda_norm *norm, const aii_cuda_product *p, uint32_t n);
-/* Two products of equal shape and format with the same few rows, without ids, normalised first where norm is not NULL; gate.y =
+/* Two products of equal shape and format with the same few rows and ids, normalised first where norm is not NULL; gate.y =
  * act(gate.y) * up.y, and its q8 rows where q8.q is not NULL: then n_out is a multiple of 32. False: nothing was launched,
  * they are none such. */
 bool aii_cuda_multiply_gated(aii_cuda_stream stream, const aii_cuda_norm *norm, int act, const aii_cuda_product *gate,

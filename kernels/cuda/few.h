@@ -80,15 +80,9 @@ __device__ void normalise_to(const inputs &in, const aii_cuda_norm &norm, uint32
 {
   typedef shape<F, COLS> S;
   const float *rows = norm.x + (size_t)first * norm.n;
-  norm_rows<COLS, S::threads>(norm, rows, in.last + 1, piece, state);
-  for (uint32_t c = 0; c <= in.last; c++)
-    for (uint32_t i = threadIdx.x; i < norm.n; i += S::threads) {
-      const float v = normed(norm, rows, c, i, state);
-      const size_t at = (size_t)c * norm.n + i;
-      if constexpr (S::floats) const_cast<float *>(in.x)[at] = v;
-      else put_q8(v, at, in.q8);
-    }
-  __syncthreads();
+  if constexpr (S::floats)
+    put_normed<COLS, S::threads>(norm, rows, in.last + 1, piece, state, const_cast<float *>(in.x));
+  else put_normed<COLS, S::threads>(norm, rows, in.last + 1, piece, state, in.q8);
 }
 
 /* The first weights of a panel come to the second-level cache. */

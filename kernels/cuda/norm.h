@@ -75,6 +75,29 @@ __device__ inline float normed(const aii_cuda_norm &norm, const float *rows, uin
   return y;
 }
 
+/* The rows themselves, to memory [cols][n]; all threads may read it then. */
+template <int COLS, int THREADS_>
+__device__ void put_normed(const aii_cuda_norm &norm, const float *rows, uint32_t cols, float *piece,
+                           norm_state<COLS> &s, float *out)
+{
+  norm_rows<COLS, THREADS_>(norm, rows, cols, piece, s);
+  for (uint32_t c = 0; c < cols; c++)
+    for (uint32_t i = threadIdx.x; i < norm.n; i += THREADS_) out[(size_t)c * norm.n + i] = normed(norm, rows, c, i, s);
+  __syncthreads();
+}
+
+/* Their q8 form; n is a multiple of 32. */
+template <int COLS, int THREADS_>
+__device__ void put_normed(const aii_cuda_norm &norm, const float *rows, uint32_t cols, float *piece,
+                           norm_state<COLS> &s, const aii_cuda_q8 &out)
+{
+  norm_rows<COLS, THREADS_>(norm, rows, cols, piece, s);
+  for (uint32_t c = 0; c < cols; c++)
+    for (uint32_t i = threadIdx.x; i < norm.n; i += THREADS_)
+      put_q8(normed(norm, rows, c, i, s), (size_t)c * norm.n + i, out);
+  __syncthreads();
+}
+
 } // namespace aii
 
 #endif

@@ -227,8 +227,9 @@ uint32_t tile_columns(aii_cuda_stream stream, const aii_cuda_product &p, uint32_
 bool multiply_many(aii_cuda_stream stream, const aii_cuda_product &p);
 bool multiply_floats(aii_cuda_stream stream, const aii_cuda_product &p);
 /* Products of rounded activations, all with the same rows; two of them, gated: false, when rows are too many. */
-void multiply_bf16(aii_cuda_stream stream, const aii_cuda_product *p, uint32_t n);
-bool multiply_gated_bf16(aii_cuda_stream stream, int act, const aii_cuda_product &gate, const aii_cuda_product &up);
+void multiply_bf16(aii_cuda_stream stream, const aii_cuda_norm &norm, const aii_cuda_product *p, uint32_t n);
+bool multiply_gated_bf16(aii_cuda_stream stream, const aii_cuda_norm &norm, int act, const aii_cuda_product &gate,
+                         const aii_cuda_product &up);
 
 } // namespace aii
 

@@ -22,10 +22,11 @@ __global__ void __launch_bounds__(shape<F, COLS>::threads)
   const bool norms = S::normalises && both.norm.x != NULL;
   const uint32_t first = blockIdx.y * COLS, cols = min((uint32_t)COLS, both.p[0].n - first), n_out = both.p[0].n_out;
   float gate = 0;
+  if (both.p[0].ids != NULL) wait_for_last();
 #pragma unroll 1
   for (uint32_t i = 0; i < 4; i++) { /* a panel of the gate, the same of the other, the next ones */
     const aii_cuda_product &p = both.p[i % 2];
-    const matrix m = matrix_of(p, 0);
+    const matrix m = matrix_of(p, first);
     const uint32_t number = 2 * blockIdx.x + i / 2, row = number * AII_PANEL + threadIdx.x % AII_PANEL;
     if (number * AII_PANEL >= n_out) break;
     const unsigned char *panel = m.w + number * panel_bytes;
@@ -63,7 +64,7 @@ static void launch_gated(aii_cuda_stream stream, int act, const few_products &bo
 template <aii_fmt F>
 static void multiply_gated(aii_cuda_stream stream, int act, const few_products &both, const aii_cuda_q8 &q8)
 {
-  if (both.p[0].n == 1) launch_gated<F, 1>(stream, act, both, q8);
+  if (both.p[0].n == 1 || takes_turns(both.p[0])) launch_gated<F, 1>(stream, act, both, q8);
   else launch_gated<F, FEW_COLS>(stream, act, both, q8);
 }
 
@@ -86,9 +87,10 @@ static bool is_many(const aii_cuda_product &p)
 }
 
 /* Product i, and those behind it that go together with it: they are done. */
-static few_products together(const aii_cuda_product *p, uint32_t n, uint32_t i, bool *done)
+static few_products together(const aii_cuda_product *p, uint32_t n, uint32_t i, const aii_cuda_norm &norm, bool *done)
 {
   few_products all = {};
+  all.norm = norm;
   for (uint32_t j = i; j < n; j++) {
     if (p[j].fmt != p[i].fmt || p[j].n_in != p[i].n_in || p[j].rounded != p[i].rounded) continue;
     all.p[all.n++] = p[j];
@@ -97,27 +99,32 @@ static few_products together(const aii_cuda_product *p, uint32_t n, uint32_t i, 
   return all;
 }
 
+static void multiply_together(aii_cuda_stream stream, const few_products &all)
+{
+  if (all.p[0].rounded) multiply_bf16(stream, all.norm, all.p, all.n);
+  else multiply_panels(stream, all);
+}
+
 void aii_cuda_multiply(aii_cuda_stream stream, const aii_cuda_product *p, uint32_t n)
 {
   bool done[AII_CUDA_MAX_PRODUCTS] = {false};
   for (uint32_t i = 0; i < n; i++) {
     const bool many = is_many(p[i]) && !p[i].rounded;
     if (done[i] || (many && (multiply_floats(stream, p[i]) || multiply_many(stream, p[i])))) continue;
-    const few_products all = together(p, n, i, done);
-    if (p[i].rounded) multiply_bf16(stream, all.p, all.n);
-    else multiply_panels(stream, all);
+    multiply_together(stream, together(p, n, i, aii_cuda_norm{}, done));
   }
 }
 
 /* ---- rows that are normalised on their way ---- */
 
 /* More shared memory than that keeps blocks from the device which memory needs to be busy. */
-enum { MOST_NORMED = 24 << 10 };
+enum { MOST_NORMED = 24 << 10, MOST_ROUNDED = 8192 };
 
 static bool can_normalise(const aii_cuda_product &p)
 {
   const aii_fmt fmt = (aii_fmt)p.fmt;
-  return !p.rounded && !takes_turns(p) && p.n <= (takes_floats(fmt) ? 1 : MOST_FEW) &&
+  if (p.rounded) return !takes_turns(p) && p.n == 1 && p.n_in <= MOST_ROUNDED;
+  return !takes_turns(p) && p.n <= (takes_floats(fmt) ? 1 : MOST_FEW) &&
          normed_bytes(fmt, p.n == 1 ? 1 : FEW_COLS, p.n_in) <= MOST_NORMED;
 }
 
@@ -127,10 +134,7 @@ bool aii_cuda_multiply_normed(aii_cuda_stream stream, const aii_cuda_norm *norm,
   for (uint32_t i = 0; i < n; i++)
     if (!can_normalise(p[i])) return false;
   for (uint32_t i = 0; i < n; i++) {
-    if (done[i]) continue;
-    few_products all = together(p, n, i, done);
-    all.norm = *norm;
-    multiply_panels(stream, all);
+    if (!done[i]) multiply_together(stream, together(p, n, i, *norm, done));
   }
   return true;
 }
@@ -140,11 +144,12 @@ bool aii_cuda_multiply_normed(aii_cuda_stream stream, const aii_cuda_norm *norm,
 bool aii_cuda_multiply_gated(aii_cuda_stream stream, const aii_cuda_norm *norm, int act, const aii_cuda_product *gate,
                              const aii_cuda_product *up, aii_cuda_q8 q8)
 {
-  if (gate->fmt != up->fmt || gate->rounded != up->rounded || takes_turns(*gate)) return false;
+  const aii_cuda_norm how = norm != NULL ? *norm : aii_cuda_norm{};
+  if (gate->fmt != up->fmt || gate->rounded != up->rounded || gate->groups != NULL) return false;
   if (norm != NULL && !can_normalise(*gate)) return false;
-  if (gate->rounded) return q8.q == NULL && multiply_gated_bf16(stream, act, *gate, *up);
-  if (is_many(*gate)) return false;
-  const few_products both = {{*gate, *up}, {0}, 2, norm != NULL ? *norm : aii_cuda_norm{}};
+  if (gate->rounded) return q8.q == NULL && multiply_gated_bf16(stream, how, act, *gate, *up);
+  if (is_many(*gate) || gate->n > MAX_GRID) return false;
+  const few_products both = {{*gate, *up}, {0}, 2, how};
   switch (gate->fmt) {
 #define CASE(NAME, ...) \
   case AII_FMT_##NAME: multiply_gated<AII_FMT_##NAME>(stream, act, both, q8); return true;

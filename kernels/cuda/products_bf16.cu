@@ -14,6 +14,7 @@
  */
 #include "kernels/cuda/activation.h"
 #include "kernels/cuda/async.h"
+#include "kernels/cuda/norm.h"
 #include "kernels/cuda/product.h"
 
 using namespace aii;
@@ -154,19 +155,20 @@ template <int TILES> struct few_shape {
   static const int mine = (cols * AII_PANEL + WARPS * WARP - 1) / (WARPS * WARP); /* outputs of a thread */
 };
 
-/* sums[i]: of the output threadIdx.x + 256 i: row % 16, column / 16. */
-template <int TILES, bool READY>
-__device__ inline void panel_sums(const aii_cuda_product &p, const unsigned char *panel, uint32_t first, uint32_t cols,
-                                  float *parts, float sums[few_shape<TILES>::mine])
+/* sums[i]: of the output threadIdx.x + 256 i: row % 16, column / 16. The first weights are asked for before prepare()
+ * waits for the kernel that makes the rows. */
+template <int TILES, bool READY, class Prepare>
+__device__ inline void panel_sums(const aii_cuda_product &p, const inputs<TILES, READY> &in, const unsigned char *panel,
+                                  float *parts, float sums[few_shape<TILES>::mine], const Prepare &prepare)
 {
   typedef few_shape<TILES> S;
   const uint32_t warp = threadIdx.x / WARP, lane = threadIdx.x % WARP, g = lane / 4, t = lane % 4,
                  n_chunks = chunks_of(p), n_runs = (n_chunks + RUN_CHUNKS - 1) / RUN_CHUNKS;
-  const inputs<TILES, READY> in = inputs_of<TILES, READY>(p, first, cols);
   const uint4 *w = (const uint4 *)panel + lane;
   uint32_t a[2 * RUN_CHUNKS][4];
   for (int i = 0; i < S::mine; i++) sums[i] = 0;
   load_run(w, warp, n_chunks, a);
+  prepare();
 #pragma unroll 1
   for (uint32_t at = 0; at < n_runs; at += WARPS) {
     const uint32_t run = at + warp;
@@ -199,35 +201,53 @@ struct few_rounded {
   aii_cuda_product p[AII_CUDA_MAX_PRODUCTS];
   uint32_t begin[AII_CUDA_MAX_PRODUCTS]; /* block of the grid where each begins */
   uint32_t n;
-  int act; /* -1: none; else p[0] is a gate, and p[1] what it gates: together they have a block */
+  int act;            /* -1: none; else p[0] is a gate, and p[1] what it gates: together they have a block */
+  aii_cuda_norm norm; /* x NULL: rows are as they are; else there is one */
 };
+
+/* Shared memory for a row that is normalised. */
+static size_t normed_bytes(const few_rounded &all)
+{
+  return all.norm.x != NULL ? (norm_piece<1>::FLOATS + all.norm.n) * sizeof(float) : 0;
+}
 
 template <int TILES, bool READY>
 __global__ void __launch_bounds__(WARPS *WARP, 1) few_bf16(few_rounded all, size_t panel_bytes)
 {
-  begin_kernel();
   typedef few_shape<TILES> S;
   __shared__ float parts[WARPS * S::cols * S::stride];
-  const bool gated = all.act >= 0;
+  __shared__ norm_state<1> state;
+  AII_DYNAMIC_SHARED(memory);
+  let_next_come();
+  const bool gated = all.act >= 0, norms = !READY && all.norm.x != NULL;
   uint32_t at = 0;
   for (uint32_t i = 1; i < all.n && !gated; i++) at = blockIdx.x >= all.begin[i] ? i : at;
   const uint32_t n = all.p[at].n, n_out = all.p[at].n_out, each = takes_turns(all.p[at]) ? 1 : S::cols,
                  first = blockIdx.y * each, cols = min(each, n - first), panel = blockIdx.x - all.begin[at];
-  float gates[S::mine] = {0};
+  float gates[S::mine] = {0}, *row = (float *)memory + norm_piece<1>::FLOATS;
+  if (all.p[at].ids != NULL) wait_for_last();
 #pragma unroll 1
   for (uint32_t i = 0; i <= gated; i++) {
     const aii_cuda_product &p = all.p[at + i];
     const matrix m = matrix_of(p, first);
+    inputs<TILES, READY> in = inputs_of<TILES, READY>(p, first, cols);
+    if (norms) {
+      in.x = row;
+      in.pairs = has_pairs(row, p.n_in);
+    }
     float sums[S::mine];
-    panel_sums<TILES, READY>(p, m.w + panel * panel_bytes, first, cols, parts, sums);
+    panel_sums<TILES, READY>(p, in, m.w + panel * panel_bytes, parts, sums, [&] {
+      wait_for_last();
+      if (norms && i == 0) put_normed<1, WARPS * WARP>(all.norm, all.norm.x, 1, (float *)memory, state, row);
+    });
     for (int j = 0; j < S::mine; j++) {
-      const uint32_t number = threadIdx.x + j * WARPS * WARP, row = panel * AII_PANEL + number % AII_PANEL,
+      const uint32_t number = threadIdx.x + j * WARPS * WARP, out = panel * AII_PANEL + number % AII_PANEL,
                      col = number / AII_PANEL;
       if (col >= cols) continue;
-      if (!gated) put(p, m, row, first + col, sums[j]);
-      else if (i == 0) gates[j] = biased(m, row, n_out, sums[j]);
-      else if (row < n_out)
-        all.p[0].y[(size_t)(first + col) * n_out + row] = activated(all.act, gates[j], biased(m, row, n_out, sums[j]));
+      if (!gated) put(p, m, out, first + col, sums[j]);
+      else if (i == 0) gates[j] = biased(m, out, n_out, sums[j]);
+      else if (out < n_out)
+        all.p[0].y[(size_t)(first + col) * n_out + out] = activated(all.act, gates[j], biased(m, out, n_out, sums[j]));
     }
   }
 }
@@ -374,7 +394,9 @@ template <int TILES, bool READY> static void launch_few(aii_cuda_stream stream, 
       blocks += i == 0 || whole.act < 0 ? blocks_for(whole.p[i].n_out, AII_PANEL) : 0;
     }
     auto kernel = few_bf16<TILES, READY>;
-    AII_LAUNCH(kernel, dim3(blocks, blocks_for(part.p[0].n, each)), WARPS * WARP, stream, part, panel_bytes);
+    const int bytes = (int)normed_bytes(whole);
+    AII_LAUNCH_BYTES(kernel, dim3(blocks, blocks_for(part.p[0].n, each)), WARPS * WARP, bytes, stream, part,
+                     panel_bytes);
   }
 }
 
@@ -402,10 +424,10 @@ static void multiply_few(aii_cuda_stream stream, const few_rounded &all)
   else launch_few<FEW_READY / 8, true>(stream, all);
 }
 
-void aii::multiply_bf16(aii_cuda_stream stream, const aii_cuda_product *p, uint32_t n)
+void aii::multiply_bf16(aii_cuda_stream stream, const aii_cuda_norm &norm, const aii_cuda_product *p, uint32_t n)
 {
   if (fits_few(p[0])) {
-    few_rounded all = {{}, {}, n, -1};
+    few_rounded all = {{}, {}, n, -1, norm};
     for (uint32_t i = 0; i < n; i++) all.p[i] = p[i];
     multiply_few(stream, all);
     return;
@@ -416,9 +438,10 @@ void aii::multiply_bf16(aii_cuda_stream stream, const aii_cuda_product *p, uint3
   }
 }
 
-bool aii::multiply_gated_bf16(aii_cuda_stream stream, int act, const aii_cuda_product &gate, const aii_cuda_product &up)
+bool aii::multiply_gated_bf16(aii_cuda_stream stream, const aii_cuda_norm &norm, int act, const aii_cuda_product &gate,
+                              const aii_cuda_product &up)
 {
   if (!fits_few(gate)) return false;
-  multiply_few(stream, few_rounded{{gate, up}, {}, 2, act});
+  multiply_few(stream, few_rounded{{gate, up}, {}, 2, act, norm});
   return true;
 }

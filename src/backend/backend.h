@@ -301,6 +301,9 @@ typedef struct aii_backend_ops {
   /* y[i] = W[ids[i]] x[i / repeat] (+ bias[ids[i]]) for i < n; ids NULL: W[i % n_mats], as heads take turns */
   void (*matmul_ids)(aii_backend *be, const aii_weight *w, const aii_weight *bias, const int32_t *ids, const float *x,
                      uint32_t repeat, uint32_t n, float *y);
+  /* NULL, or matmul_ids of a gate and of what it gates, of equal shape; then gate.y = act(gate.y) * up.y */
+  void (*gated_ids)(aii_backend *be, aii_act act, const aii_mul *gate, const aii_mul *up, const int32_t *ids,
+                    const float *x, uint32_t repeat, uint32_t n);
   /* out[r] = sum over j < n_used of weights[r][j] * y[r][j], in that order; y [n_rows][n_used][width] */
   void (*combine)(aii_backend *be, const float *y, const float *weights, uint32_t n_rows, uint32_t n_used,
                   uint32_t width, float *out);

@@ -15,6 +15,23 @@ static void bend(const pass *p, const aii_layer *l)
   p->ops->activate(p->be, p->m->arch->act, ws->up, NULL, (size_t)p->n * p->m->hp.n_ff, ws->gate);
 }
 
+/* What bends within each used expert, to ws->gate. */
+static void bend_experts(const pass *p, const aii_layer *l, const float *in)
+{
+  const aii_act act = p->m->arch->act;
+  const uint32_t k = p->m->hp.n_used_experts, n = p->n * k;
+  aii_workspace *ws = p->ws;
+  const aii_mul gate = {&l->gate_exps, aii_or_null(&l->gate_exps_bias), ws->gate};
+  const aii_mul up = {&l->up_exps, aii_or_null(&l->up_exps_bias), ws->up};
+  if (p->ops->gated_ids != NULL) {
+    p->ops->gated_ids(p->be, act, &gate, &up, ws->ids, in, k, n);
+    return;
+  }
+  p->ops->matmul_ids(p->be, gate.w, gate.bias, ws->ids, in, k, n, ws->gate);
+  p->ops->matmul_ids(p->be, up.w, up.bias, ws->ids, in, k, n, ws->up);
+  p->ops->activate(p->be, act, ws->gate, ws->up, (size_t)n * p->m->hp.n_ff_exp, ws->gate);
+}
+
 /* The weighted sum of the used experts, to ws->t. */
 static void experts(const pass *p, const aii_layer *l, const float *in)
 {
@@ -31,9 +48,7 @@ static void experts(const pass *p, const aii_layer *l, const float *in)
                            .bias = aii_or_null(&l->choice_bias)};
   p->ops->matmul(p->be, &l->router, aii_or_null(&l->router_bias), in, p->n, false, ws->scores);
   p->ops->route(p->be, &how, ws->scores, p->n, ws->ids, ws->weights);
-  p->ops->matmul_ids(p->be, &l->gate_exps, aii_or_null(&l->gate_exps_bias), ws->ids, in, k, n, ws->gate);
-  p->ops->matmul_ids(p->be, &l->up_exps, aii_or_null(&l->up_exps_bias), ws->ids, in, k, n, ws->up);
-  p->ops->activate(p->be, p->m->arch->act, ws->gate, ws->up, (size_t)n * hp->n_ff_exp, ws->gate);
+  bend_experts(p, l, in);
   p->ops->matmul_ids(p->be, &l->down_exps, aii_or_null(&l->down_exps_bias), ws->ids, ws->gate, 1, n, ws->each);
   p->ops->combine(p->be, ws->each, ws->weights, p->n, k, hp->n_embd, ws->t);
 }

@@ -200,6 +200,7 @@ aiinfra_status aiinfra_imatrix_create(aiinfra_model *model, aiinfra_imatrix **ou
   im->ops.gated = observed_gated;
   im->ops.norm_matmuls = NULL; /* it looks at rows that went through their norm */
   im->ops.norm_gated = NULL;
+  im->ops.gated_ids = NULL;
   im->ops.matmul_ids = observed_matmul_ids;
   aiinfra_status rc = make_entries(im, err);
   if (rc == AIINFRA_OK) rc = attach(im, err);

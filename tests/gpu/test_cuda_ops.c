@@ -157,6 +157,52 @@ static void test_experts(void **state)
   routing_case((aii_routing){.n_experts = 3, .n_used = 2}, 230, false);
 }
 
+/* What bends within experts, then what is made of it; the launches of the first. */
+static unsigned long long gated_experts(aii_dtype gate_type, aii_dtype up_type, aii_act act, uint32_t n_out,
+                                        uint32_t n_rows)
+{
+  enum { MATS = 5, USED = 2, WIDTH = 256, DOWN = 20 };
+  const uint32_t n = n_rows * USED;
+  weights g = random_weights(gate_type, WIDTH, n_out, MATS), u = random_weights(up_type, WIDTH, n_out, MATS),
+          bias = random_weights(AII_F32, n_out, 1, MATS), down = random_weights(AII_F32, n_out, DOWN, MATS);
+  both x = random_both(n_rows, WIDTH, 2), yg = random_both(n, n_out, 1), yu = random_both(n, n_out, 1),
+       y = random_both(n, DOWN, 1), ids = random_both(n, 1, 1);
+  int32_t *which = (int32_t *)(void *)ids.cpu;
+  for (uint32_t i = 0; i < n; i++) which[i] = (int32_t)(i * i % MATS);
+  both same = both_of(ids.cpu, n, 1);
+  const int32_t *on_cuda = (int32_t *)(void *)same.cuda;
+  const unsigned long long *kernels = both_counter("fake_cuda_kernels"), before = kernels != NULL ? *kernels : 0;
+  cuda->ops->gated_ids(cuda, act, &(aii_mul){&g.cuda, &bias.cuda, yg.cuda}, &(aii_mul){&u.cuda, &bias.cuda, yu.cuda},
+                       on_cuda, x.cuda, USED, n);
+  const unsigned long long launched = kernels != NULL ? *kernels - before : 0;
+  cuda->ops->matmul_ids(cuda, &down.cuda, NULL, on_cuda, yg.cuda, 1, n, y.cuda);
+  cpu->ops->matmul_ids(cpu, &g.cpu, &bias.cpu, which, x.cpu, USED, n, yg.cpu);
+  cpu->ops->matmul_ids(cpu, &u.cpu, &bias.cpu, which, x.cpu, USED, n, yu.cpu);
+  cpu->ops->activate(cpu, act, yg.cpu, yu.cpu, yg.n, yg.cpu);
+  cpu->ops->matmul_ids(cpu, &down.cpu, NULL, which, yg.cpu, 1, n, y.cpu);
+  assert_same(&yg, "what bends within experts");
+  assert_same(&y, "what is made of it");
+  free_both(&x), free_both(&yg), free_both(&yu), free_both(&y), free_both(&ids), free_both(&same);
+  free_weights(&g), free_weights(&u), free_weights(&bias), free_weights(&down);
+  return launched;
+}
+
+static void test_gated_experts(void **state)
+{
+  (void)state;
+  const aii_dtype kinds[] = {AII_F16, AII_Q8_0, AII_Q4_K, AII_MXFP4};
+  const bool counts = both_counter("fake_cuda_kernels") != NULL;
+  for (size_t t = 0; t < AII_COUNT(kinds); t++) {
+    unsigned long long launched = gated_experts(kinds[t], kinds[t], AII_ACT_SILU, 64, 3);
+    if (counts) assert_in_range(launched, 1, kinds[t] == AII_F16 ? 1 : 2); /* with rows made q8 */
+  }
+  gated_experts(AII_Q8_0, AII_Q8_0, AII_ACT_SWIGLU_OAI, 48, 4); /* no whole blocks */
+  gated_experts(AII_Q8_0, AII_Q4_K, AII_ACT_SILU, 64, 3);       /* two formats */
+  gated_experts(AII_Q3_K, AII_Q3_K, AII_ACT_SILU, 64, 3);
+  gated_experts(AII_Q4_K, AII_Q4_K, AII_ACT_SILU, 96, 70); /* sorted */
+  gated_experts(AII_F16, AII_F16, AII_ACT_GELU, 40, 70);
+}
+
 /* Heads take turns over matrices. */
 static void test_turns(void **state)
 {
@@ -240,9 +286,9 @@ static void test_one_rank(void **state)
 int main(void)
 {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_norms),    cmocka_unit_test(test_elements), cmocka_unit_test(test_embed),
-      cmocka_unit_test(test_rope),     cmocka_unit_test(test_experts),  cmocka_unit_test(test_turns),
-      cmocka_unit_test(test_refusals), cmocka_unit_test(test_one_rank),
+      cmocka_unit_test(test_norms), cmocka_unit_test(test_elements), cmocka_unit_test(test_embed),
+      cmocka_unit_test(test_rope),  cmocka_unit_test(test_experts),  cmocka_unit_test(test_gated_experts),
+      cmocka_unit_test(test_turns), cmocka_unit_test(test_refusals), cmocka_unit_test(test_one_rank),
   };
   return cmocka_run_group_tests(tests, both_set_up, both_tear_down);
 }

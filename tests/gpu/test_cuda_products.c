@@ -409,6 +409,35 @@ static void test_no_room_for_experts(void **state)
   }
 }
 
+/* A norm within products is the one before them. */
+static void rounding_after_norm(const aii_mul *gate, const aii_mul *up, const both *x, uint32_t n)
+{
+  const uint32_t width = gate->w->n_in, out = gate->w->n_out;
+  const unsigned long long *kernels = both_counter("fake_cuda_kernels");
+  weights w = random_weights(AII_F32, width, 1, 1);
+  both h = random_both(n, width, 1), y = random_both(n, out, 1);
+  const aii_norm norm = {&w.cuda, NULL, 1e-5f, false, h.cuda};
+  const aii_mul first = {gate->w, gate->bias, y.cuda};
+  cuda->ops->rms_norm(cuda, x->cuda, &w.cuda, n, width, 1e-5f, h.cuda);
+  cuda->ops->matmuls(cuda, &first, 1, h.cuda, n);
+  float *want = fetched(&y);
+  memcpy(y.cpu, want, y.n * sizeof *want);
+  const unsigned long long before = kernels != NULL ? *kernels : 0;
+  cuda->ops->norm_matmuls(cuda, &norm, &first, 1, x->cuda, n);
+  if (kernels != NULL && n == 1) assert_int_equal(*kernels - before, 1);
+  assert_same(&y, "a product of normalised rows, rounded");
+  free(want);
+  cuda->ops->rms_norm(cuda, x->cuda, &w.cuda, n, width, 1e-5f, h.cuda);
+  cuda->ops->gated(cuda, AII_ACT_SILU, &first, up, h.cuda, n);
+  want = fetched(&y);
+  memcpy(y.cpu, want, y.n * sizeof *want);
+  cuda->ops->norm_gated(cuda, &norm, AII_ACT_SILU, &first, up, x->cuda, n);
+  assert_same(&y, "a gate of normalised rows, rounded");
+  free(want);
+  free_both(&h), free_both(&y);
+  free_weights(&w);
+}
+
 /* Together and gated they are what they are one by one. */
 static void test_rounding_together(void **state)
 {
@@ -431,6 +460,7 @@ static void test_rounding_together(void **state)
     cpu->ops->activate(cpu, AII_ACT_SILU, a, b, yg.n, yg.cpu);
     assert_same(&yg, "gated, rounded");
     free(a), free(b);
+    rounding_after_norm(&gate, &up, &x, n);
     free_both(&x), free_both(&yg), free_both(&yu);
     free_weights(&g), free_weights(&u), free_weights(&bias);
   }

@@ -172,6 +172,8 @@ void aii_cuda_op_norm_gated(aii_backend *be, const aii_norm *norm, aii_act act, 
                             const float *x, uint32_t n_rows);
 void aii_cuda_op_matmul_ids(aii_backend *be, const aii_weight *w, const aii_weight *bias, const int32_t *ids,
                             const float *x, uint32_t repeat, uint32_t n, float *y);
+void aii_cuda_op_gated_ids(aii_backend *be, aii_act act, const aii_mul *gate, const aii_mul *up, const int32_t *ids,
+                           const float *x, uint32_t repeat, uint32_t n);
 /* Those of graph.c. */
 bool aii_cuda_again(aii_backend *be, const aii_repeat *what, const aii_rows *rows);
 bool aii_cuda_keep(aii_backend *be);

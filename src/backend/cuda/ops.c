@@ -318,6 +318,7 @@ const aii_backend_ops aii_cuda_ops = {
     .copy = copy,
     .route = route,
     .matmul_ids = aii_cuda_op_matmul_ids,
+    .gated_ids = aii_cuda_op_gated_ids,
     .combine = combine,
     .gate_rows = gate_rows,
     .shortlist = aii_cuda_shortlist_rows,

@@ -236,16 +236,47 @@ static bool sort(aii_cuda *cuda, aii_cuda_product *p)
   return !p->rounded || p->x_bf16 != NULL;
 }
 
+/* Products with matrices that rows have each for themselves. False: told by sync(). */
+static bool product_by_ids(aii_cuda *cuda, const aii_mul *mul, const int32_t *ids, const float *x, uint32_t repeat,
+                           uint32_t n, aii_cuda_product *p)
+{
+  *p = product_of(cuda, mul->w, mul->bias, n, x, mul->y);
+  p->ids = ids;
+  p->repeat = repeat;
+  if (aii_cuda_takes_q8(mul->w) && !quantise(cuda, x, (n - 1) / repeat + 1, mul->w->n_in, &p->x_q8)) return false;
+  return sort(cuda, p);
+}
+
+static void multiply_by_ids(aii_cuda *cuda, const aii_cuda_product *p)
+{
+  if (p->n_out == 1) aii_cuda_dot_rows(cuda->stream, p);
+  else aii_cuda_multiply(cuda->stream, p, 1);
+}
+
 void aii_cuda_op_matmul_ids(aii_backend *be, const aii_weight *w, const aii_weight *bias, const int32_t *ids,
                             const float *x, uint32_t repeat, uint32_t n, float *y)
 {
   aii_cuda *cuda = aii_cuda_enter(be);
+  aii_cuda_product p;
   if (cuda == NULL || n == 0) return;
-  aii_cuda_product p = product_of(cuda, w, bias, n, x, y);
-  p.ids = ids;
-  p.repeat = repeat;
-  if (aii_cuda_takes_q8(w) && !quantise(cuda, x, (n - 1) / repeat + 1, w->n_in, &p.x_q8)) return;
-  if (!sort(cuda, &p)) return;
-  if (p.n_out == 1) aii_cuda_dot_rows(cuda->stream, &p);
-  else aii_cuda_multiply(cuda->stream, &p, 1);
+  if (product_by_ids(cuda, &(aii_mul){w, bias, y}, ids, x, repeat, n, &p)) multiply_by_ids(cuda, &p);
+}
+
+void aii_cuda_op_gated_ids(aii_backend *be, aii_act act, const aii_mul *gate, const aii_mul *up, const int32_t *ids,
+                           const float *x, uint32_t repeat, uint32_t n)
+{
+  aii_cuda *cuda = aii_cuda_enter(be);
+  const uint32_t n_out = gate->w->n_out;
+  const bool alike = n_out > 1 && up->w->n_out == n_out && up->w->n_in == gate->w->n_in;
+  aii_cuda_product g, u;
+  if (cuda == NULL || n == 0 || !product_by_ids(cuda, gate, ids, x, repeat, n, &g)) return;
+  const aii_cuda_q8 q8 = aii_cuda_make_q8(cuda, gate->y, n, n_out, g.x_q8.q);
+  if (alike && g.groups == NULL) {
+    if (!product_by_ids(cuda, up, ids, x, repeat, n, &u)) return;
+    if (aii_cuda_multiply_gated(cuda->stream, NULL, (int)act, &g, &u, q8)) return;
+  }
+  multiply_by_ids(cuda, &g);
+  if (!product_by_ids(cuda, up, ids, x, repeat, n, &u)) return;
+  multiply_by_ids(cuda, &u);
+  aii_cuda_activate(cuda->stream, (int)act, gate->y, up->y, (size_t)n * n_out, gate->y, q8);
 }
