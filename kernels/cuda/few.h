@@ -85,7 +85,7 @@ __device__ void normalise_to(const inputs &in, const aii_cuda_norm &norm, uint32
   else put_normed<COLS, S::threads>(norm, rows, in.last + 1, piece, state, in.q8);
 }
 
-/* The first weights of a panel come to the second-level cache. */
+/* The first weights of a panel come to the second-level cache: as much as blocks may have on its way together. */
 __device__ inline void ask_for_panel(const unsigned char *panel, size_t bytes)
 {
   enum { LINE = 128, MOST = 32 << 10 };
@@ -276,8 +276,8 @@ __device__ inline void decoded_terms(uint32_t n_in, const inputs &in, const unsi
 /* The sum of row cell % 16 and column cell / 16, for threads that are a cell. The first weights are asked for before
  * prepare() waits for the kernel that makes its inputs. */
 template <aii_fmt F, int COLS, class Prepare>
-__device__ inline float panel_sum(uint32_t n_in, const inputs &in, const unsigned char *panel, float2 *shared,
-                                  const Prepare &prepare)
+__device__ inline float panel_sum(uint32_t n_in, const inputs &in, const unsigned char *panel, size_t panel_bytes,
+                                  float2 *shared, const Prepare &prepare)
 {
   typedef shape<F, COLS> S;
   const uint32_t unit = threadIdx.x / QUADS, quad = threadIdx.x % QUADS, each = S::floats ? AII_RUN : AII_QBLOCK,
@@ -288,8 +288,11 @@ __device__ inline float panel_sum(uint32_t n_in, const inputs &in, const unsigne
   float sum = 0;
   if constexpr (!S::floats) {
     if (unit < n_units) load_piece<F>(panel, unit, quad, w);
-  } else if constexpr (!S::decoded) {
+  }
+  if constexpr (S::floats && !S::decoded) {
     if (unit < n_units) ask_for_run<F>(panel, unit, quad, n_in);
+  } else {
+    ask_for_panel(panel, panel_bytes);
   }
   prepare();
   for (uint32_t at = 0; at < n_units; at += S::units) {
@@ -342,8 +345,7 @@ __global__ void __launch_bounds__(shape<F, COLS>::threads) few(few_products all,
   const matrix m = matrix_of(p, first);
   const unsigned char *panel = m.w + number * panel_bytes;
   const inputs in = norms ? normed_inputs<COLS>(memory, p.n_in, cols) : inputs_of(p, first, cols);
-  if (norms) ask_for_panel(panel, panel_bytes);
-  float sum = panel_sum<F, COLS>(p.n_in, in, panel, shared, [&] {
+  float sum = panel_sum<F, COLS>(p.n_in, in, panel, panel_bytes, shared, [&] {
     wait_for_last();
     if (norms) normalise_to<F, COLS>(in, all.norm, first, (float *)shared, state);
   });

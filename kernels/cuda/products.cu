@@ -31,8 +31,7 @@ __global__ void __launch_bounds__(shape<F, COLS>::threads)
     if (number * AII_PANEL >= n_out) break;
     const unsigned char *panel = m.w + number * panel_bytes;
     const inputs in = norms ? normed_inputs<COLS>(memory, p.n_in, cols) : inputs_of(p, first, cols);
-    if (norms && i == 0) ask_for_panel(panel, panel_bytes);
-    const float sum = panel_sum<F, COLS>(p.n_in, in, panel, shared, [&] {
+    const float sum = panel_sum<F, COLS>(p.n_in, in, panel, panel_bytes, shared, [&] {
       wait_for_last();
       if (norms && i == 0) normalise_to<F, COLS>(in, both.norm, first, (float *)shared, state);
     });
