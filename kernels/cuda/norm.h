@@ -19,6 +19,20 @@ template <int COLS> struct norm_piece {
   enum { EACH = COLS == 1 ? 2048 : 1024, STRIDE = EACH + LANES, FLOATS = COLS * STRIDE };
 };
 
+/* Elements at .. at + len of a row, less its mean, to shared memory; all are asked for before any is put there. */
+template <int COLS, int THREADS_> __device__ void bring(const float *row, uint32_t len, float mean, float *piece)
+{
+  enum { N = norm_piece<COLS>::EACH / THREADS_ };
+  float x[N];
+#pragma unroll
+  for (int k = 0; k < N; k++) {
+    const uint32_t i = threadIdx.x + (uint32_t)k * THREADS_;
+    x[k] = i < len ? row[i] : 0;
+  }
+#pragma unroll
+  for (int k = 0; k < N; k++) piece[threadIdx.x + (uint32_t)k * THREADS_] = x[k] - mean;
+}
+
 /* The sixteen-lane sums of rows, less their means, or of the squares; sixteen threads take a row. */
 template <bool SQUARE, int COLS, int THREADS_>
 __device__ void row_sums(const float *rows, uint32_t n, uint32_t cols, float *piece, norm_state<COLS> &s)
@@ -29,8 +43,7 @@ __device__ void row_sums(const float *rows, uint32_t n, uint32_t cols, float *pi
   for (uint32_t at = 0; at < n; at += P::EACH) {
     const uint32_t len = min((uint32_t)P::EACH, n - at);
     for (uint32_t c = 0; c < cols; c++)
-      for (uint32_t i = threadIdx.x; i < len; i += THREADS_)
-        piece[c * P::STRIDE + i] = rows[(size_t)c * n + at + i] - s.mean[c];
+      bring<COLS, THREADS_>(rows + (size_t)c * n + at, len, s.mean[c], piece + c * P::STRIDE);
     __syncthreads();
     if (col < cols) {
       const float *mine = piece + col * P::STRIDE;
@@ -64,15 +77,39 @@ __device__ void norm_rows(const aii_cuda_norm &norm, const float *rows, uint32_t
   __syncthreads();
 }
 
-/* Element i of row c. */
-template <int COLS>
-__device__ inline float normed(const aii_cuda_norm &norm, const float *rows, uint32_t c, uint32_t i,
-                               const norm_state<COLS> &s)
+/* Four elements of row c, for this thread: i, i + THREADS_ and so on, of those that are there. */
+template <int COLS, int THREADS_>
+__device__ inline void normed(const aii_cuda_norm &norm, const float *rows, uint32_t c, uint32_t i,
+                              const norm_state<COLS> &s, float out[4])
 {
-  float y = (rows[(size_t)c * norm.n + i] - s.mean[c]) * s.factor[c];
-  if (norm.w != NULL) y *= norm.w[i];
-  if (norm.b != NULL) y += norm.b[i];
-  return y;
+  const float *row = rows + (size_t)c * norm.n, mean = s.mean[c], factor = s.factor[c];
+  float w[4], b[4];
+#pragma unroll
+  for (uint32_t k = 0; k < 4; k++) {
+    const uint32_t at = min(i + k * THREADS_, norm.n - 1);
+    out[k] = row[at];
+    w[k] = norm.w != NULL ? norm.w[at] : 1;
+    b[k] = norm.b != NULL ? norm.b[at] : 0;
+  }
+#pragma unroll
+  for (int k = 0; k < 4; k++) {
+    out[k] = (out[k] - mean) * factor;
+    if (norm.w != NULL) out[k] *= w[k];
+    if (norm.b != NULL) out[k] += b[k];
+  }
+}
+
+/* put(at, y) for every element of the rows, whole warps together where n is a multiple of 32; at: of the rows. */
+template <int COLS, int THREADS_, class Put>
+__device__ void each_normed(const aii_cuda_norm &norm, const float *rows, uint32_t cols, const norm_state<COLS> &s,
+                            const Put &put)
+{
+  for (uint32_t c = 0; c < cols; c++)
+    for (uint32_t i = threadIdx.x; i < norm.n; i += 4 * THREADS_) {
+      float y[4];
+      normed<COLS, THREADS_>(norm, rows, c, i, s, y);
+      for (uint32_t k = 0; k < 4 && i + k * THREADS_ < norm.n; k++) put((size_t)c * norm.n + i + k * THREADS_, y[k]);
+    }
 }
 
 /* The rows themselves, to memory [cols][n]; all threads may read it then. */
@@ -81,8 +118,7 @@ __device__ void put_normed(const aii_cuda_norm &norm, const float *rows, uint32_
                            norm_state<COLS> &s, float *out)
 {
   norm_rows<COLS, THREADS_>(norm, rows, cols, piece, s);
-  for (uint32_t c = 0; c < cols; c++)
-    for (uint32_t i = threadIdx.x; i < norm.n; i += THREADS_) out[(size_t)c * norm.n + i] = normed(norm, rows, c, i, s);
+  each_normed<COLS, THREADS_>(norm, rows, cols, s, [&](size_t at, float y) { out[at] = y; });
   __syncthreads();
 }
 
@@ -92,9 +128,7 @@ __device__ void put_normed(const aii_cuda_norm &norm, const float *rows, uint32_
                            norm_state<COLS> &s, const aii_cuda_q8 &out)
 {
   norm_rows<COLS, THREADS_>(norm, rows, cols, piece, s);
-  for (uint32_t c = 0; c < cols; c++)
-    for (uint32_t i = threadIdx.x; i < norm.n; i += THREADS_)
-      put_q8(normed(norm, rows, c, i, s), (size_t)c * norm.n + i, out);
+  each_normed<COLS, THREADS_>(norm, rows, cols, s, [&](size_t at, float y) { put_q8(y, at, out); });
   __syncthreads();
 }
 

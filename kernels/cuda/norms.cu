@@ -31,11 +31,10 @@ __global__ void __launch_bounds__(THREADS) normalise(aii_cuda_norm norm, float *
   __shared__ norm_state<1> state;
   const size_t first = (size_t)blockIdx.x * norm.n;
   norm_rows<1, THREADS>(norm, norm.x + first, 1, piece, state);
-  for (uint32_t i = threadIdx.x; i < norm.n; i += THREADS) {
-    const float y = normed(norm, norm.x + first, 0, i, state);
-    out[first + i] = y;
-    if (q8.q != NULL) put_q8(y, first + i, q8);
-  }
+  each_normed<1, THREADS>(norm, norm.x + first, 1, state, [&](size_t at, float y) {
+    out[first + at] = y;
+    if (q8.q != NULL) put_q8(y, first + at, q8);
+  });
 }
 
 void aii_cuda_normalise(aii_cuda_stream stream, const aii_cuda_norm *how, uint32_t n_rows, float *out, aii_cuda_q8 q8)

@@ -1,8 +1,8 @@
 /* cuda_runtime.h - CUDA C++ as far as kernels/cuda speaks it, on the CPU.
  *
- * Blocks run one after the other. The threads of a block are fibres: each runs until it meets a barrier or a warp's
- * exchange, and goes on when all living threads of the block or warp have come there. __shared__ is static memory.
- * x86-64 only: a fibre is switched by a dozen instructions.
+ * Blocks run one after the other, in an order that changes. The threads of a block are fibres: each runs until it meets a
+ * barrier or a warp's exchange, and goes on when all living threads of the block or warp have come there. __shared__ is
+ * static memory. x86-64 only: a fibre is switched by a dozen instructions.
  */
 #ifndef AII_TESTS_CUDA_RUNTIME_H
 #define AII_TESTS_CUDA_RUNTIME_H
@@ -114,6 +114,7 @@ struct machine {
   barrier block;
   unsigned n, current;
   bool backwards; /* every other time, so that a barrier that is missing shows */
+  bool from_last; /* every other launch: no block may rely on another one before it */
   void *scheduler;
   const std::function<void()> *kernel;
 };
@@ -219,13 +220,15 @@ static inline void run_all(dim3 grid, dim3 block, const std::function<void()> &k
   }
   blockDim = block;
   gridDim = grid;
-  for (blockIdx.z = 0; blockIdx.z < grid.z; blockIdx.z++)
-    for (blockIdx.y = 0; blockIdx.y < grid.y; blockIdx.y++)
-      for (blockIdx.x = 0; blockIdx.x < grid.x; blockIdx.x++) {
-        if (shared > 0) m.shared.fill(shared);
-        run_block();
-        if (shared > 0) m.shared.check();
-      }
+  m.from_last = !m.from_last;
+  const size_t n_blocks = (size_t)grid.x * grid.y * grid.z;
+  for (size_t i = 0; i < n_blocks; i++) {
+    const size_t at = m.from_last ? n_blocks - 1 - i : i;
+    blockIdx = dim3((unsigned)(at % grid.x), (unsigned)(at / grid.x % grid.y), (unsigned)(at / grid.x / grid.y));
+    if (shared > 0) m.shared.fill(shared);
+    run_block();
+    if (shared > 0) m.shared.check();
+  }
 }
 
 struct work {
