@@ -5,6 +5,10 @@ static aiinfra_status check(const aii_plugin_head *head, const char *path, aiinf
 {
   static const aii_plugin_head ours = AII_PLUGIN_HEAD;
   if (memcmp(head, &ours, sizeof ours) == 0) return AIINFRA_OK;
+  if (strncmp(head->version, ours.version, sizeof ours.version) == 0)
+    return aii_fail(
+        err, AIINFRA_ENOTSUP,
+        "'%s' and this library are " AIINFRA_VERSION_STRING ", but not of one build: make the plug-in again", path);
   return aii_fail(err, AIINFRA_ENOTSUP,
                   "'%s' is of version %.32s, this library of " AIINFRA_VERSION_STRING ": install both from one build",
                   path, head->version);
