@@ -38,7 +38,7 @@ SMALL_BLOCKS = {"Q4_K": "Q5_0", "Q6_K": "Q8_0"}
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
-    """Of a decoder whose output matrix is its embeddings."""
+    """Of a decoder. Its output matrix is its embeddings, unless it is untied."""
     name: str
     architecture: str
     n_layers: int
@@ -52,6 +52,7 @@ class Shape:
     pre: str
     biases: bool = False
     head: int = 64
+    untied: bool = False
 
     def matrices(self):
         """(name, columns, rows) of all of a layer."""
@@ -79,6 +80,7 @@ class Shape:
 SHAPES = {shape.name: shape for shape in (
     Shape("qwen2.5-0.5b", "qwen2", 24, 896, 4864, 14, 2, 151936, 32768, 1e6, "qwen2", biases=True),
     Shape("llama-3.2-1b", "llama", 16, 2048, 8192, 32, 8, 128256, 131072, 5e5, "llama-bpe"),
+    Shape("llama-3.1-8b", "llama", 32, 4096, 14336, 32, 8, 128256, 131072, 5e5, "llama-bpe", head=128, untied=True),
     Shape("tiny", "llama", 2, 512, 1536, 8, 2, 8192, 8192, 1e4, "llama-bpe"),
 )}
 
@@ -147,7 +149,7 @@ def more_bits(layer, n):
 def choose_type(shape, recipe, name, columns, layer=0):
     """Of a matrix, by the recipes that real files are made by."""
     kind = "Q4_K" if recipe == "Q4_K_M" else recipe
-    if name == "token_embd" and kind in ("Q4_0", "Q4_K"):
+    if name == ("output" if shape.untied else "token_embd") and kind in ("Q4_0", "Q4_K"):
         kind = "Q6_K"
     elif recipe == "Q4_K_M" and name in ("attn_v", "ffn_down") and more_bits(layer, shape.n_layers):
         kind = "Q6_K"
@@ -158,6 +160,8 @@ def tensors(shape, recipe):
     """(name, sizes, type) in the file's order; vectors are F32, as in real files."""
     yield "token_embd.weight", (shape.n_embd, shape.n_vocab), choose_type(shape, recipe, "token_embd", shape.n_embd)
     yield "output_norm.weight", (shape.n_embd,), "F32"
+    if shape.untied:
+        yield "output.weight", (shape.n_embd, shape.n_vocab), choose_type(shape, recipe, "output", shape.n_embd)
     if shape.architecture == "llama":
         yield "rope_freqs.weight", (shape.head // 2,), "F32"
     for layer in range(shape.n_layers):
@@ -204,11 +208,22 @@ def tensor_bytes(sizes, kind):
     return n // TYPES[kind].block * TYPES[kind].size
 
 
+def looked_up_bytes(shape, recipe):
+    """Of weights that no step reads: embeddings of which it takes a row."""
+    kind = choose_type(shape, recipe, "token_embd", shape.n_embd)
+    return tensor_bytes((shape.n_embd, shape.n_vocab), kind) if shape.untied else 0
+
+
+def step_bytes(shape, recipe):
+    """Of weights that a step of decoding reads, whatever the number of its sequences."""
+    return sum(tensor_bytes(sizes, kind) for _, sizes, kind in tensors(shape, recipe)) - looked_up_bytes(shape, recipe)
+
+
 def padding(n):
     return -n % ALIGNMENT
 
 
-def write_model(shape, recipe, path):
+def write_model(shape, recipe, path, between):
     keys, info, offset = fields(shape, recipe), [], 0
     for name, sizes, kind in tensors(shape, recipe):
         where = (*sizes, TYPES[kind].number, offset)
@@ -221,6 +236,7 @@ def write_model(shape, recipe, path):
         file.write(header + bytes(padding(len(header))))
         for name, sizes, kind in tensors(shape, recipe):
             n = tensor_bytes(sizes, kind)
+            between()
             if kind == "F32":  # factors are one, biases are small
                 file.write(struct.pack("<f", 0.01 if name.endswith("bias") else 1.0) * (n // 4))
             else:
@@ -229,10 +245,14 @@ def write_model(shape, recipe, path):
     os.rename(path + ".part", path)
 
 
-def make(shape, recipe, folder):
-    """The path of the model, which is made when it is not there."""
-    path = os.path.join(folder, "%s-%s.gguf" % (shape.name, recipe))
+def path_of(shape, recipe, folder):
+    return os.path.join(folder, "%s-%s.gguf" % (shape.name, recipe))
+
+
+def make(shape, recipe, folder, between=lambda: None):
+    """The path of the model, which is made when it is not there. `between` is called between tensors, and may raise."""
+    path = path_of(shape, recipe, folder)
     if not os.path.exists(path):
         os.makedirs(folder, exist_ok=True)
-        write_model(shape, recipe, path)
+        write_model(shape, recipe, path, between)
     return path
