@@ -125,6 +125,16 @@ def open_lines(stack, command, watch, env=None):
     return process
 
 
+def library_path(first):
+    """The environment of a program whose libraries lie in the folder `first`."""
+    rest = os.environ.get("LD_LIBRARY_PATH", "").strip(":")
+    return {**os.environ, "LD_LIBRARY_PATH": first + (":" + rest if rest else "")}
+
+
+def open_program(stack, words, watch):
+    return open_lines(stack, [PROGRAM, *words, "--device", "cuda"], watch, library_path(os.path.join(HERE, "lib")))
+
+
 # ---- what the GPU can do ---------------------------------------------------------------------------------------------
 
 def find_cublas():
@@ -140,10 +150,9 @@ def find_cublas():
 
 
 def measure_roof(watch):
-    env = dict(os.environ)
-    found = env.get("AIINFRA_CUBLAS") or find_cublas()
+    found, env = os.environ.get("AIINFRA_CUBLAS") or find_cublas(), None
     if found:  # its parts lie beside it
-        env.update(AIINFRA_CUBLAS=found, LD_LIBRARY_PATH=os.path.dirname(found) + ":" + env.get("LD_LIBRARY_PATH", ""))
+        env = {**library_path(os.path.dirname(found)), "AIINFRA_CUBLAS": found}
     with contextlib.ExitStack() as stack:
         return open_lines(stack, [ROOF, str(number("ROOF_MB", 2048))], watch, env).object()
 
@@ -270,10 +279,10 @@ class Measure:
                                                  statistics.median(counted)), flush=True)
 
     def run_bench(self, path, shape, kind, rounded):
-        command = [PROGRAM, "bench", path, "--device", "cuda", "--stdin"] + ["--bf16-activations"] * rounded
+        words = ["bench", path, "--stdin"] + ["--bf16-activations"] * rounded
         known = {"shape": shape.name, "type": kind, "rounded": rounded}
         with contextlib.ExitStack() as stack:
-            bench = open_lines(stack, command, self.watch)
+            bench = open_program(stack, words, self.watch)
             known["load_seconds"] = bench.object()["load_seconds"]
             for i, test in enumerate(self.tests()):
                 try:
@@ -285,12 +294,12 @@ class Measure:
 
     def run_cold(self, path, shape, kind):
         """From the start of a process to the first byte that it writes, or to its end if it writes none."""
-        command = [PROGRAM, "run", path, "-p", "Hello", "-n", "1", "--greedy", "--device", "cuda"]
+        words = ["run", path, "-p", "Hello", "-n", "1", "--greedy"]
         cold = {"shape": shape.name, "type": kind, "seconds": [], "whole_seconds": []}
         for _ in range(COLD_RUNS):
             with contextlib.ExitStack() as stack:
                 start = time.monotonic()
-                run = open_lines(stack, command, self.watch)
+                run = open_program(stack, words, self.watch)
                 data = run.chunk()
                 cold["seconds"].append(time.monotonic() - start)
                 while data:

@@ -3,6 +3,7 @@
 Blocks are random bytes but for their scales, which give weights of the usual size: none of the parts that speed depends
 on is zero, and logits stay finite.
 """
+import concurrent.futures
 import dataclasses
 import os
 import random
@@ -10,6 +11,7 @@ import struct
 
 U32, F32, BOOL, STRING, ARRAY, I32 = 4, 6, 7, 8, 9, 5
 ALIGNMENT = 32
+WRITERS = min(8, os.cpu_count() or 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,27 +180,33 @@ class Weights:
     """Random blocks of each type: pools that are read from ever other places."""
     POOL_BYTES, STARTS = 8 << 20, 1 << 12
 
-    def __init__(self):
+    def __init__(self, kinds):
         self.random = random.Random(1)
-        self.pools = {}
+        self.pools = {kind: self.pool(TYPES[kind]) for kind in sorted(kinds)}
 
-    def pool(self, kind):
-        if kind not in self.pools:
-            how = TYPES[kind]
-            n = self.POOL_BYTES // how.size
-            pool = bytearray(self.random.randbytes(n * how.size))
-            for position, choice in how.fixed:
-                table = bytes(choice[i % len(choice)] for i in range(256))
-                pool[position::how.size] = self.random.randbytes(n).translate(table)
-            self.pools[kind] = bytes(pool)
-        return self.pools[kind]
+    def pool(self, how):
+        n = self.POOL_BYTES // how.size
+        pool = bytearray(self.random.randbytes(n * how.size))
+        for position, choice in how.fixed:
+            table = bytes(choice[i % len(choice)] for i in range(256))
+            pool[position::how.size] = self.random.randbytes(n).translate(table)
+        return bytes(pool)
 
-    def write(self, file, kind, n_bytes):
+    def write(self, file, at, kind, n_bytes):
+        """Of one tensor, which are others wherever it lies."""
+        start = random.Random(at)
         while n_bytes > 0:
-            start = self.random.randrange(self.STARTS) * TYPES[kind].size
-            piece = memoryview(self.pool(kind))[start:start + n_bytes]
-            file.write(piece)
+            place = start.randrange(self.STARTS) * TYPES[kind].size
+            piece = memoryview(self.pools[kind])[place:place + n_bytes]
+            write_at(file, at, piece)
+            at += len(piece)
             n_bytes -= len(piece)
+
+
+def write_at(file, at, data):
+    while data:
+        n = os.pwrite(file.fileno(), data, at)
+        data, at = data[n:], at + n
 
 
 def tensor_bytes(sizes, kind):
@@ -223,6 +231,32 @@ def padding(n):
     return -n % ALIGNMENT
 
 
+def write_tensor(weights, file, at, name, kind, n_bytes):
+    if kind == "F32":  # factors are one, biases are small
+        write_at(file, at, struct.pack("<f", 0.01 if name.endswith("bias") else 1.0) * (n_bytes // 4))
+    else:
+        weights.write(file, at, kind, n_bytes)
+
+
+def write_tensors(shape, recipe, file, at, between):
+    """Several at once: most of the time the system finds memory for them."""
+    weights = Weights({kind for _, _, kind in tensors(shape, recipe)} - {"F32"})
+    with concurrent.futures.ThreadPoolExecutor(WRITERS) as pool:
+        jobs = []
+        for name, sizes, kind in tensors(shape, recipe):
+            n_bytes = tensor_bytes(sizes, kind)
+            jobs.append(pool.submit(write_tensor, weights, file, at, name, kind, n_bytes))
+            at += n_bytes + padding(n_bytes)
+        file.truncate(at)
+        try:
+            for job in jobs:
+                between()
+                job.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
 def write_model(shape, recipe, path, between):
     keys, info, offset = fields(shape, recipe), [], 0
     for name, sizes, kind in tensors(shape, recipe):
@@ -231,17 +265,9 @@ def write_model(shape, recipe, path, between):
         offset += tensor_bytes(sizes, kind)
         offset += padding(offset)
     header = struct.pack("<4sIQQ", b"GGUF", 3, len(info), len(keys)) + b"".join(keys) + b"".join(info)
-    weights = Weights()
-    with open(path + ".part", "wb") as file:
-        file.write(header + bytes(padding(len(header))))
-        for name, sizes, kind in tensors(shape, recipe):
-            n = tensor_bytes(sizes, kind)
-            between()
-            if kind == "F32":  # factors are one, biases are small
-                file.write(struct.pack("<f", 0.01 if name.endswith("bias") else 1.0) * (n // 4))
-            else:
-                weights.write(file, kind, n)
-            file.write(bytes(padding(n)))
+    with open(path + ".part", "wb", buffering=0) as file:
+        write_at(file, 0, header + bytes(padding(len(header))))
+        write_tensors(shape, recipe, file, len(header) + padding(len(header)), between)
     os.rename(path + ".part", path)
 
 
