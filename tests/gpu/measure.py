@@ -202,6 +202,7 @@ def read_through(path, watch):
 @contextlib.contextmanager
 def model(shape, kind, watch):
     """The path of a model that is deleted in the end."""
+    watch.left()
     size = shapes.step_bytes(shape, kind) + shapes.looked_up_bytes(shape, kind)
     folder = tempfile.mkdtemp(prefix="aiinfra-", dir=choose_folder(size))
     try:
@@ -256,7 +257,6 @@ class Measure:
     def part(self, what):
         """Failing, or being late, leaves the rest to be measured."""
         try:
-            self.watch.left()
             yield
         except Late as late:
             self.results["skipped"].append("%s: %s" % (what, late))
