@@ -183,7 +183,7 @@ class Emulated(unittest.TestCase):
     def test_both_forms_of_bf16_and_what_the_peer_lacks(self):
         os.mkdir(os.path.join(self.dir, "torch"))
         with open(os.path.join(self.dir, "torch", "__init__.py"), "w", encoding="ascii") as file:
-            file.write("raise ImportError('no torch here')\n")
+            file.write("print('a word of torch')\nraise ImportError('no torch here')\n")
         code, out, found = self.measure("400", "tiny", TYPES="BF16", PEER_PYTHON=sys.executable,
                                         AIINFRA_CUBLAS="/none.so")
         self.assertEqual(code, 0, out)

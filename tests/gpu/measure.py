@@ -330,6 +330,8 @@ class Measure:
             command = [python, os.path.join(HERE, "torch_peer.py"), str(self.prompt), str(self.generated), *names]
             peer = open_lines(stack, command, self.watch)
             while (line := peer.line()) is not None:
+                if not line.startswith("{"):  # torch has something to say
+                    continue
                 self.results["peers"].append(json.loads(line))
                 print("  transformers: " + line, flush=True)
             if peer.process.wait(10) != 0:

@@ -121,7 +121,8 @@ static void measure_memory(const device &d, size_t n_bytes)
   double copy = median_seconds(
       d, 5, [=] { need(cudaMemcpyAsync(to, from, n_bytes, cudaMemcpyDeviceToDevice, d.stream), "a copy"); });
   double read = median_seconds(d, 5, [=] {
-    AII_LAUNCH(read_all, d.blocks, aii::THREADS, d.stream, (const uint4 *)from, n_bytes / sizeof(uint4), (uint32_t *)to);
+    AII_LAUNCH(read_all, d.blocks, aii::THREADS, d.stream, (const uint4 *)from, n_bytes / sizeof(uint4),
+               (uint32_t *)to);
     need(cudaGetLastError(), "reading");
   });
   printf(",\"bytes\":%zu,\"copy_gbs\":%.1f,\"read_gbs\":%.1f", n_bytes, 2 * (double)n_bytes / copy * 1e-9,
@@ -135,9 +136,9 @@ static void measure_memory(const device &d, size_t n_bytes)
 enum { CUBLAS_OP_N = 0, CUBLAS_OP_T = 1, CUDA_R_16BF_ = 14, CUBLAS_COMPUTE_32F = 68, CUBLAS_GEMM_DEFAULT = -1 };
 typedef int cublas_create(void **handle);
 typedef int cublas_set_stream(void *handle, cudaStream_t stream);
-typedef int cublas_gemm(void *handle, int op_a, int op_b, int m, int n, int k, const void *alpha, const void *a, int type_a,
-                        int lda, const void *b, int type_b, int ldb, const void *beta, void *c, int type_c, int ldc,
-                        int compute, int algorithm);
+typedef int cublas_gemm(void *handle, int op_a, int op_b, int m, int n, int k, const void *alpha, const void *a,
+                        int type_a, int lda, const void *b, int type_b, int ldb, const void *beta, void *c, int type_c,
+                        int ldc, int compute, int algorithm);
 
 struct cublas {
   void *library, *handle;

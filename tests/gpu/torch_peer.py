@@ -18,7 +18,7 @@ import time
 
 import shapes
 
-RUNS = 5
+RUNS, WARM_UP_TOKENS = 5, 16
 ENOUGH_SECONDS = 8  # of a way: no further runs from then on
 
 
@@ -100,13 +100,14 @@ class Step:
 
 
 def rate(step, run, is_static, n):
-    """Tokens a second, the median of several runs behind one that warms up."""
+    """Tokens a second, the median of several runs behind a few tokens that warm up."""
     def all_tokens():
         for _ in range(n):
             run()
 
     step.reset(is_static)
-    all_tokens()
+    for _ in range(min(n, WARM_UP_TOKENS)):
+        run()
     speeds, start = [], time.monotonic()
     while not speeds or len(speeds) < RUNS and time.monotonic() < start + ENOUGH_SECONDS:
         step.reset(is_static)
@@ -125,6 +126,7 @@ def graph(model, n):
     step = Step(model, n + 8)  # a few steps come before the capture
     side = torch.cuda.Stream()
     step.reset(True)
+    wait()
     with torch.cuda.stream(side):
         for _ in range(3):
             step.run()

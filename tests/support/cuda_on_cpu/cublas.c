@@ -12,9 +12,9 @@ enum { OK = 0, NOT_INITIALIZED = 1, INVALID_VALUE = 7, OP_N = 0, OP_T = 1, R_16B
 
 API int cublasCreate_v2(void **handle);
 API int cublasSetStream_v2(void *handle, void *stream);
-API int cublasGemmEx(void *handle, int op_a, int op_b, int m, int n, int k, const void *alpha, const void *a, int type_a,
-                     int lda, const void *b, int type_b, int ldb, const void *beta, void *c, int type_c, int ldc,
-                     int compute, int algorithm);
+API int cublasGemmEx(void *handle, int op_a, int op_b, int m, int n, int k, const void *alpha, const void *a,
+                     int type_a, int lda, const void *b, int type_b, int ldb, const void *beta, void *c, int type_c,
+                     int ldc, int compute, int algorithm);
 
 static char the_handle;
 
@@ -31,8 +31,8 @@ int cublasSetStream_v2(void *handle, void *stream)
 }
 
 int cublasGemmEx(void *handle, int op_a, int op_b, int m, int n, int k, const void *alpha, const void *a, int type_a,
-                 int lda, const void *b, int type_b, int ldb, const void *beta, void *c, int type_c, int ldc, int compute,
-                 int algorithm)
+                 int lda, const void *b, int type_b, int ldb, const void *beta, void *c, int type_c, int ldc,
+                 int compute, int algorithm)
 {
   const struct timespec millisecond = {.tv_nsec = 1000000};
   if (handle != &the_handle || a == NULL || b == NULL || c == NULL || algorithm != -1) return INVALID_VALUE;
