@@ -185,7 +185,7 @@ class Emulated(unittest.TestCase):
         with open(os.path.join(self.dir, "torch", "__init__.py"), "w", encoding="ascii") as file:
             file.write("print('a word of torch')\nraise ImportError('no torch here')\n")
         code, out, found = self.measure("400", "tiny", TYPES="BF16", PEER_PYTHON=sys.executable,
-                                        AIINFRA_CUBLAS="/none.so")
+                                        AIINFRA_CUBLAS="/none.so", PROMPT="2")
         self.assertEqual(code, 0, out)
         self.assertEqual([test["rounded"] for test in found["tests"]], 4 * [True] + 4 * [False])
         self.assertEqual(found["peers"], [{"missing": "no torch here"}])

@@ -34,6 +34,7 @@ COLD_TYPE, COLD_RUNS = "Q4_K_M", 3
 SPARE_BYTES = 4 << 30  # of memory or disk that a model must leave free
 TEST_SECONDS = 12      # no further rounds from then on
 PIECE = 1 << 24
+DRIVER_FIELDS = "driver_version,clocks.sm,clocks.max.sm,clocks.mem,power.limit"
 
 
 class Failed(Exception):
@@ -165,7 +166,7 @@ def ask_driver(watch, fields):
                               timeout=min(20, watch.left()))
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout.strip() if done.returncode == 0 else None
+    return "driver " + done.stdout.strip() if done.returncode == 0 else None
 
 
 # ---- models ----------------------------------------------------------------------------------------------------------
@@ -260,7 +261,7 @@ class Measure:
             yield
         except Late as late:
             self.results["skipped"].append("%s: %s" % (what, late))
-        except (Failed, OSError, ValueError, MemoryError) as error:
+        except (Failed, OSError, ValueError, KeyError, MemoryError, subprocess.SubprocessError) as error:
             self.failures += 1
             self.results["skipped"].append("%s: %s" % (what, error))
             print("FAILED  %s: %s" % (what, error), flush=True)
@@ -340,7 +341,7 @@ class Measure:
     def all(self):
         with self.part("what this GPU can do"):
             self.results["roof"] = measure_roof(self.watch)
-            self.results["driver"] = ask_driver(self.watch, "name,driver_version,clocks.sm,clocks.max.sm,clocks.mem,power.limit")
+            self.results["driver"] = ask_driver(self.watch, DRIVER_FIELDS)
         for name, kind in self.plan:
             self.run_model(name, kind)
         self.run_peers()
