@@ -226,6 +226,13 @@ $(BUILD)/libaiinfra-postgres.so: $(PQ_OBJS) $(BUILD)/libaiinfra.a
 
 -include $(PQ_OBJS:.o=.d)
 
+# What a GPU can do at most, beside which tests/gpu/run.sh puts what was measured.
+ROOF := $(if $(NVCC),$(BUILD)/gpu.roof)
+$(BUILD)/gpu.roof: tests/gpu/roof.cu kernels/cuda/device.h kernels/cuda/cuda.h
+	$(say) NVCC $<
+	@mkdir -p $(@D)
+	$(Q)$(NVCC) $(filter-out -MMD -MP,$(NVCCFLAGS)) -Xcompiler -static-libstdc++,-static-libgcc,-s -Iinclude -I. $< -ldl -o $@
+
 # Registers and spills of every kernel, as ptxas tells them.
 .PHONY: cuda-report gpu-bundle
 cuda-report:
@@ -235,13 +242,14 @@ cuda-report:
 
 # All that tests/gpu/run.sh needs on a machine with a GPU and nothing else.
 gpu-bundle: deps
-	$(Q)$(MAKE) --no-print-directory -j$(JOBS) all
+	$(Q)$(MAKE) --no-print-directory -j$(JOBS) all $(ROOF)
 	$(Q)$(MAKE) --no-print-directory run-tests T='^gpu'
 	$(Q)tests/gpu/bundle.sh $(BUILD)
 
 # The same lines for the CPU, for tests: tests/support/cuda_on_cpu.
 FAKE_CUDA := tests/support/cuda_on_cpu
-FAKE_CUDA_LIB := $(if $(filter x86_64,$(MACHINE)),$(BUILD)/libaiinfra-cuda-on-cpu.so $(BUILD)/nccl-on-cpu/libnccl.so.2)
+FAKE_CUDA_LIB := $(if $(filter x86_64,$(MACHINE)),$(BUILD)/libaiinfra-cuda-on-cpu.so $(BUILD)/nccl-on-cpu/libnccl.so.2 \
+  $(BUILD)/roof-on-cpu/gpu.roof $(BUILD)/roof-on-cpu/libcublas.so)
 $(BUILD)/libaiinfra-cuda-on-cpu.so: $(CU_SRCS) $(CUDA_SRCS) $(wildcard $(FAKE_CUDA)/*) $(wildcard kernels/cuda/*.h \
   src/backend/cuda/*.h) $(BUILD)/libaiinfra.a
 	$(say) LD $@
@@ -258,6 +266,18 @@ $(BUILD)/nccl-on-cpu/libnccl.so.2: $(FAKE_CUDA)/nccl.c
 	$(say) LD $@
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CSTD) -D_GNU_SOURCE -O2 -g $(WARN) -fPIC -fvisibility=hidden -shared -Wl,-soname,libnccl.so.2 $< -lrt -o $@
+
+$(BUILD)/roof-on-cpu/gpu.roof: tests/gpu/roof.cu $(FAKE_CUDA)/fibre.c $(wildcard $(FAKE_CUDA)/*.h) kernels/cuda/device.h
+	$(say) LD $@
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CSTD) -O2 $(WARN) -c $(FAKE_CUDA)/fibre.c -o $(@D)/fibre.o
+	$(Q)$(CXX) -std=c++17 -O2 -g -Wall -Wextra -Werror -Wno-unused-function -Wno-unknown-pragmas -I$(FAKE_CUDA) -Iinclude -I. \
+	  -x c++ $< -x none $(@D)/fibre.o -ldl -o $@
+
+$(BUILD)/roof-on-cpu/libcublas.so: $(FAKE_CUDA)/cublas.c
+	$(say) LD $@
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CSTD) -O2 -g $(WARN) -fPIC -fvisibility=hidden -shared $< -o $@
 
 # ---- what a machine needs ------------------------------------------------------------------------------------
 .PHONY: deps

@@ -14,6 +14,7 @@ mkdir -p "$bundle/lib" "$bundle/tests" "$bundle/examples/nano"
 cp -L "$build/aiinfra" "$build"/tests/gpu/gpu.cuda_* "$bundle/"
 cp -L "$build/libaiinfra-cuda.so" "$build/libaiinfra.so.0" "$bundle/lib/"
 cp tests/gpu/run.sh tests/bench/cpu/shapes.py "$bundle/"
+cp "$build/gpu.roof" tests/gpu/measure.py tests/gpu/figures.py tests/gpu/torch_peer.py "$bundle/"
 cp examples/nano/nano.gguf "$bundle/examples/nano/"
 for program in "$bundle/aiinfra" "$bundle"/gpu.cuda_*; do
   LD_LIBRARY_PATH=$bundle/lib ldd "$program" | awk '$3 ~ /^\// { print $3 }'

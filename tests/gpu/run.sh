@@ -1,13 +1,14 @@
 #!/bin/bash
 # Checks and measures the CUDA backend on the machine it runs on. `make gpu-bundle` puts it beside all that it needs.
 #
-# run.sh [SHAPE...]   shapes of tests/bench/cpu/shapes.py (llama-3.2-1b); TYPES="Q4_0 Q8_0 BF16" by default
+# run.sh [SHAPE...]   shapes of tests/bench/cpu/shapes.py instead of those of the goals; measure.py tells its variables
 #
 # Without a GPU it checks that asking for one fails with the reason, says so, and ends with 0. With one:
 #   1. every operation beside the CPU's, to the bit, and the tokens that are chosen; under compute-sanitizer too, where that is
 #      installed
 #   2. the bundled model's answers and logits on both, which must be the same bytes; many requests at once
-#   3. reading and generating, in tokens a second, on synthetic models
+#   3. reading, generating and starting on synthetic models, beside what this GPU can do, the goals, and transformers: a table,
+#      and results.json. What is not measured after eight and a half minutes in all is left out, and said
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 export LD_LIBRARY_PATH=$here/lib AIINFRA_BUILD=$here AIINFRA_ROOT=$here AIINFRA_CUDA_PLUGIN=$here/lib/libaiinfra-cuda.so
@@ -57,15 +58,9 @@ same 'a chat' run examples/nano/nano.gguf --chat -p Hello --greedy -n 40
 same 'logits' logits examples/nano/nano.gguf -p 'The default port of the server is 8080. Which port is it?' --all --top 0 --json
 same 'a cache of Q8_0' run examples/nano/nano.gguf -p 'The default port' --greedy -n 40 --kv-type q8_0
 
-for shape in "${@:-llama-3.2-1b}"; do
-  for type in ${TYPES:-Q4_0 Q8_0 BF16}; do
-    path=$(python3 -c "import shapes; print(shapes.make(shapes.SHAPES['$shape'], '$type', '.'))") || continue
-    for test in '--pp 512 --tg 0' '--pp 0 --tg 128' '--pp 0 --tg 128 -s 16'; do
-      # shellcheck disable=SC2086
-      speed=$(./aiinfra bench "$path" --device cuda --json -r 3 $test | sed 's/.*"tokens_per_second":\([0-9.]*\).*/\1/')
-      printf '%-14s %-6s %-24s %12s tokens/s\n' "$shape" "$type" "$test" "$speed"
-    done
-    rm -f "$path"
-  done
-done
+# What is left of nine minutes, but for half a minute, is for measuring.
+# Python is this machine's, and so are its libraries.
+export PYTHONDONTWRITEBYTECODE=1
+LD_LIBRARY_PATH=${LD_LIBRARY_PATH#"$here/lib"} python3 measure.py $((510 - SECONDS)) "$@" || failures=$((failures + 1))
+echo "$failures failed, $SECONDS seconds"
 exit $((failures > 0))

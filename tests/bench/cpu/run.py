@@ -231,7 +231,8 @@ class Run:
                  weight_bytes / machine["read_gbs"] * 1e-9, "s")
         for test in self.tests:
             figures = take_turns(sides, self.rounds, lambda side, asked=test: side.ask(asked), deadline)
-            limit = limit_seconds(test, shape, "BF16" if kind == ROUNDED else kind, weight_bytes, machine)
+            stored = "BF16" if kind == ROUNDED else kind
+            limit = limit_seconds(test, shape, stored, weight_bytes - shapes.looked_up_bytes(shape, stored), machine)
             self.row(shape, kind, test.name, figures, limit and test.tokens * test.sequences / limit, "tokens/s")
         most = max(test.sequences * (test.depth + test.tokens) for test in self.tests)
         self.row(shape, kind, "memory", [side.peak_bytes() / 1e6 for side in sides],

@@ -3,6 +3,7 @@
 Blocks are random bytes but for their scales, which give weights of the usual size: none of the parts that speed depends
 on is zero, and logits stay finite.
 """
+import concurrent.futures
 import dataclasses
 import os
 import random
@@ -10,6 +11,7 @@ import struct
 
 U32, F32, BOOL, STRING, ARRAY, I32 = 4, 6, 7, 8, 9, 5
 ALIGNMENT = 32
+WRITERS = min(8, os.cpu_count() or 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +40,7 @@ SMALL_BLOCKS = {"Q4_K": "Q5_0", "Q6_K": "Q8_0"}
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
-    """Of a decoder whose output matrix is its embeddings."""
+    """Of a decoder. Its output matrix is its embeddings, unless it is untied."""
     name: str
     architecture: str
     n_layers: int
@@ -52,6 +54,7 @@ class Shape:
     pre: str
     biases: bool = False
     head: int = 64
+    untied: bool = False
 
     def matrices(self):
         """(name, columns, rows) of all of a layer."""
@@ -79,6 +82,7 @@ class Shape:
 SHAPES = {shape.name: shape for shape in (
     Shape("qwen2.5-0.5b", "qwen2", 24, 896, 4864, 14, 2, 151936, 32768, 1e6, "qwen2", biases=True),
     Shape("llama-3.2-1b", "llama", 16, 2048, 8192, 32, 8, 128256, 131072, 5e5, "llama-bpe"),
+    Shape("llama-3.1-8b", "llama", 32, 4096, 14336, 32, 8, 128256, 131072, 5e5, "llama-bpe", head=128, untied=True),
     Shape("tiny", "llama", 2, 512, 1536, 8, 2, 8192, 8192, 1e4, "llama-bpe"),
 )}
 
@@ -147,7 +151,7 @@ def more_bits(layer, n):
 def choose_type(shape, recipe, name, columns, layer=0):
     """Of a matrix, by the recipes that real files are made by."""
     kind = "Q4_K" if recipe == "Q4_K_M" else recipe
-    if name == "token_embd" and kind in ("Q4_0", "Q4_K"):
+    if name == ("output" if shape.untied else "token_embd") and kind in ("Q4_0", "Q4_K"):
         kind = "Q6_K"
     elif recipe == "Q4_K_M" and name in ("attn_v", "ffn_down") and more_bits(layer, shape.n_layers):
         kind = "Q6_K"
@@ -158,6 +162,8 @@ def tensors(shape, recipe):
     """(name, sizes, type) in the file's order; vectors are F32, as in real files."""
     yield "token_embd.weight", (shape.n_embd, shape.n_vocab), choose_type(shape, recipe, "token_embd", shape.n_embd)
     yield "output_norm.weight", (shape.n_embd,), "F32"
+    if shape.untied:
+        yield "output.weight", (shape.n_embd, shape.n_vocab), choose_type(shape, recipe, "output", shape.n_embd)
     if shape.architecture == "llama":
         yield "rope_freqs.weight", (shape.head // 2,), "F32"
     for layer in range(shape.n_layers):
@@ -174,27 +180,33 @@ class Weights:
     """Random blocks of each type: pools that are read from ever other places."""
     POOL_BYTES, STARTS = 8 << 20, 1 << 12
 
-    def __init__(self):
+    def __init__(self, kinds):
         self.random = random.Random(1)
-        self.pools = {}
+        self.pools = {kind: self.pool(TYPES[kind]) for kind in sorted(kinds)}
 
-    def pool(self, kind):
-        if kind not in self.pools:
-            how = TYPES[kind]
-            n = self.POOL_BYTES // how.size
-            pool = bytearray(self.random.randbytes(n * how.size))
-            for position, choice in how.fixed:
-                table = bytes(choice[i % len(choice)] for i in range(256))
-                pool[position::how.size] = self.random.randbytes(n).translate(table)
-            self.pools[kind] = bytes(pool)
-        return self.pools[kind]
+    def pool(self, how):
+        n = self.POOL_BYTES // how.size
+        pool = bytearray(self.random.randbytes(n * how.size))
+        for position, choice in how.fixed:
+            table = bytes(choice[i % len(choice)] for i in range(256))
+            pool[position::how.size] = self.random.randbytes(n).translate(table)
+        return bytes(pool)
 
-    def write(self, file, kind, n_bytes):
+    def write(self, file, at, kind, n_bytes):
+        """Of one tensor, which are others wherever it lies."""
+        start = random.Random(at)
         while n_bytes > 0:
-            start = self.random.randrange(self.STARTS) * TYPES[kind].size
-            piece = memoryview(self.pool(kind))[start:start + n_bytes]
-            file.write(piece)
+            place = start.randrange(self.STARTS) * TYPES[kind].size
+            piece = memoryview(self.pools[kind])[place:place + n_bytes]
+            write_at(file, at, piece)
+            at += len(piece)
             n_bytes -= len(piece)
+
+
+def write_at(file, at, data):
+    while data:
+        n = os.pwrite(file.fileno(), data, at)
+        data, at = data[n:], at + n
 
 
 def tensor_bytes(sizes, kind):
@@ -204,11 +216,48 @@ def tensor_bytes(sizes, kind):
     return n // TYPES[kind].block * TYPES[kind].size
 
 
+def looked_up_bytes(shape, recipe):
+    """Of weights that no step reads: embeddings of which it takes a row."""
+    kind = choose_type(shape, recipe, "token_embd", shape.n_embd)
+    return tensor_bytes((shape.n_embd, shape.n_vocab), kind) if shape.untied else 0
+
+
+def step_bytes(shape, recipe):
+    """Of weights that a step of decoding reads, whatever the number of its sequences."""
+    return sum(tensor_bytes(sizes, kind) for _, sizes, kind in tensors(shape, recipe)) - looked_up_bytes(shape, recipe)
+
+
 def padding(n):
     return -n % ALIGNMENT
 
 
-def write_model(shape, recipe, path):
+def write_tensor(weights, file, at, name, kind, n_bytes):
+    if kind == "F32":  # factors are one, biases are small
+        write_at(file, at, struct.pack("<f", 0.01 if name.endswith("bias") else 1.0) * (n_bytes // 4))
+    else:
+        weights.write(file, at, kind, n_bytes)
+
+
+def write_tensors(shape, recipe, file, at, between):
+    """Several at once: most of the time the system finds memory for them."""
+    weights = Weights({kind for _, _, kind in tensors(shape, recipe)} - {"F32"})
+    with concurrent.futures.ThreadPoolExecutor(WRITERS) as pool:
+        jobs = []
+        for name, sizes, kind in tensors(shape, recipe):
+            n_bytes = tensor_bytes(sizes, kind)
+            jobs.append(pool.submit(write_tensor, weights, file, at, name, kind, n_bytes))
+            at += n_bytes + padding(n_bytes)
+        file.truncate(at)
+        try:
+            for job in jobs:
+                between()
+                job.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def write_model(shape, recipe, path, between):
     keys, info, offset = fields(shape, recipe), [], 0
     for name, sizes, kind in tensors(shape, recipe):
         where = (*sizes, TYPES[kind].number, offset)
@@ -216,23 +265,20 @@ def write_model(shape, recipe, path):
         offset += tensor_bytes(sizes, kind)
         offset += padding(offset)
     header = struct.pack("<4sIQQ", b"GGUF", 3, len(info), len(keys)) + b"".join(keys) + b"".join(info)
-    weights = Weights()
-    with open(path + ".part", "wb") as file:
-        file.write(header + bytes(padding(len(header))))
-        for name, sizes, kind in tensors(shape, recipe):
-            n = tensor_bytes(sizes, kind)
-            if kind == "F32":  # factors are one, biases are small
-                file.write(struct.pack("<f", 0.01 if name.endswith("bias") else 1.0) * (n // 4))
-            else:
-                weights.write(file, kind, n)
-            file.write(bytes(padding(n)))
+    with open(path + ".part", "wb", buffering=0) as file:
+        write_at(file, 0, header + bytes(padding(len(header))))
+        write_tensors(shape, recipe, file, len(header) + padding(len(header)), between)
     os.rename(path + ".part", path)
 
 
-def make(shape, recipe, folder):
-    """The path of the model, which is made when it is not there."""
-    path = os.path.join(folder, "%s-%s.gguf" % (shape.name, recipe))
+def path_of(shape, recipe, folder):
+    return os.path.join(folder, "%s-%s.gguf" % (shape.name, recipe))
+
+
+def make(shape, recipe, folder, between=lambda: None):
+    """The path of the model, which is made when it is not there. `between` is called between tensors, and may raise."""
+    path = path_of(shape, recipe, folder)
     if not os.path.exists(path):
         os.makedirs(folder, exist_ok=True)
-        write_model(shape, recipe, path)
+        write_model(shape, recipe, path, between)
     return path

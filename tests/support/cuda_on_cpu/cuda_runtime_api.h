@@ -1,4 +1,4 @@
-/* cuda_runtime_api.h - the part of CUDA's runtime that src/backend/cuda uses, on a machine without a GPU.
+/* cuda_runtime_api.h - the part of CUDA's runtime that src/backend/cuda and tests/gpu use, on a machine without a GPU.
  *
  * Device memory is host memory with red zones that freeing checks, a stream does at once what it is told. AIINFRA_FAKE_CUDA
  * chooses what there is: unset or "ok" one device, "two" two, "none" no device, "old" a driver that is too old, "small" a
@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 typedef int cudaError_t;
 typedef void *cudaStream_t;
@@ -189,6 +190,40 @@ static inline cudaError_t cudaStreamSynchronize(cudaStream_t s)
 {
   (void)s;
   return fake_cuda_spoils() ? cudaErrorStreamCaptureUnsupported : cudaSuccess;
+}
+
+/* ---- events: when they were recorded ---- */
+
+typedef struct timespec *cudaEvent_t;
+
+static inline cudaError_t cudaEventCreate(cudaEvent_t *e)
+{
+  *e = (cudaEvent_t)calloc(1, sizeof **e);
+  return *e != NULL ? cudaSuccess : cudaErrorMemoryAllocation;
+}
+
+static inline cudaError_t cudaEventDestroy(cudaEvent_t e)
+{
+  free(e);
+  return cudaSuccess;
+}
+
+static inline cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s)
+{
+  (void)s;
+  return clock_gettime(CLOCK_MONOTONIC, e) == 0 ? cudaSuccess : cudaErrorInvalidValue;
+}
+
+static inline cudaError_t cudaEventSynchronize(cudaEvent_t e)
+{
+  (void)e;
+  return cudaSuccess;
+}
+
+static inline cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t start, cudaEvent_t end)
+{
+  *ms = (float)((double)(end->tv_sec - start->tv_sec) * 1e3 + (double)(end->tv_nsec - start->tv_nsec) * 1e-6);
+  return cudaSuccess;
 }
 
 /* ---- graphs ---- */
