@@ -12,7 +12,15 @@
 #include "src/model/arch.h"
 #include "tests/gpu/both.h"
 
-enum { MAX_NAMES = 64, N_VOCAB = GOLDEN_VOCAB, MAX_PROMPT = 100, STEPS = 3, MAX_TOKENS = MAX_PROMPT + STEPS, BLOCK = 16, Q8_BLOCK = 32 };
+enum {
+  MAX_NAMES = 64,
+  N_VOCAB = GOLDEN_VOCAB,
+  MAX_PROMPT = 100,
+  STEPS = 3,
+  MAX_TOKENS = MAX_PROMPT + STEPS,
+  BLOCK = 16,
+  Q8_BLOCK = 32
+};
 
 /* How a model runs. */
 typedef struct trial {
@@ -118,7 +126,8 @@ static void check_decoder(const char *name, trial t)
   wide_make(golden, t.times);
   const char *path = golden_write(golden);
   t.cache = fitting_cache(path, t.cache);
-  open_on(&r, t.round ? AIINFRA_DEVICE_CUDA : AIINFRA_DEVICE_CPU, path, &t); /* rounded sums have an order of the GPU's */
+  open_on(&r, t.round ? AIINFRA_DEVICE_CUDA : AIINFRA_DEVICE_CPU, path,
+          &t); /* rounded sums have an order of the GPU's */
   assert_true(r.model->bf16_x == t.round);
   logits_of(&r, tokens, n, prompt, prompt, want);
   runner_close(&r);
@@ -162,7 +171,7 @@ static void check_decoders(const trial *trials, size_t n, bool only_experts)
 static void test_decoders(void **state)
 {
   (void)state;
-  static const trial trials[] = {{NULL, 1, AII_F32, 49, false},   {"BF16", 1, AII_F16, 9, false},
+  static const trial trials[] = {{NULL, 1, AII_F32, 49, false},    {"BF16", 1, AII_F16, 9, false},
                                  {"Q8_0", 4, AII_Q8_0, 16, false}, {"F16", 4, AII_Q8_0, 0, false},
                                  {"Q8_0", 8, AII_Q8_0, 0, false},  {"Q4_0", 8, AII_Q8_0, 0, false},
                                  {"Q4_K_M", 8, AII_F16, 0, false}, {"MXFP4", 8, AII_F32, 0, false}};
