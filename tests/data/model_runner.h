@@ -32,8 +32,9 @@ static inline void runner_say(const char *what, aiinfra_status rc, const aiinfra
   if (rc != AIINFRA_OK) fail_msg("%s: %s: %s", what, aiinfra_status_name(rc), err->message);
 }
 
-/* For aiinfra_model_opts.load_type of the next model. */
+/* For aiinfra_model_opts.load_type and .bf16_activations of the next model. */
 static const char *runner_load_type __attribute__((unused));
+static int32_t runner_bf16_activations __attribute__((unused));
 
 static inline void runner_open(runner *r, const char *path, const aiinfra_runtime_opts *opts, uint32_t max_rows,
                                uint32_t block_tokens, aii_dtype kv_type)
@@ -42,6 +43,7 @@ static inline void runner_open(runner *r, const char *path, const aiinfra_runtim
   runner_say("runtime", aiinfra_runtime_create(opts, &r->rt, &err), &err);
   aiinfra_model_opts model_opts = AIINFRA_MODEL_OPTS_INIT;
   model_opts.load_type = runner_load_type;
+  model_opts.bf16_activations = runner_bf16_activations;
   runner_say("model", aiinfra_model_open(r->rt, path, &model_opts, &r->model, &err), &err);
   runner_say("workspace", aii_workspace_create(r->model, max_rows, max_rows, &r->ws, &err), &err);
   const aii_hparams *hp = &r->model->hp;
@@ -88,6 +90,29 @@ static inline void runner_step(runner *r, const aiinfra_token *tokens, uint32_t 
       .n_logits = all ? n : 1,
       .logit_rows = ids + 2 * (size_t)n,
       .logits = logits};
+  aiinfra_error err;
+  runner_say("forward", aii_model_forward(r->model, r->ws, &r->kv, &pass, &err), &err);
+  free(ids);
+}
+
+/* The hidden states of an encoder's text, and of its first n_second tokens as a second sequence of the same pass. */
+static inline void runner_hidden(runner *r, const aiinfra_token *tokens, uint32_t n, uint32_t n_second, float *out)
+{
+  uint32_t total = n + n_second, used = (n + r->kv.block_tokens - 1) / r->kv.block_tokens;
+  uint32_t *ids = calloc(4 * (size_t)total, sizeof *ids), *pos = ids + total, *rows = pos + total;
+  aiinfra_token *all = (aiinfra_token *)(rows + total);
+  const uint32_t *tables[2] = {r->table, r->table + used};
+  assert_true(used + (n_second + r->kv.block_tokens - 1) / r->kv.block_tokens <= r->kv.n_blocks);
+  for (uint32_t i = 0; i < total; i++) {
+    ids[i] = i >= n;
+    pos[i] = i < n ? i : i - n;
+    rows[i] = i;
+    all[i] = tokens[pos[i]];
+  }
+  aii_forward pass = {.rows = {.n_rows = total, .n_seqs = 2, .tokens = all, .seq = ids, .pos = pos, .tables = tables},
+                      .n_hidden = total,
+                      .hidden_rows = rows,
+                      .hidden = out};
   aiinfra_error err;
   runner_say("forward", aii_model_forward(r->model, r->ws, &r->kv, &pass, &err), &err);
   free(ids);

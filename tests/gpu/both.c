@@ -15,7 +15,7 @@ unsigned long long seed;
 aii_pool *pool;
 aii_backend *cpu, *cuda;
 
-static const char *plugin(void)
+const char *both_plugin(void)
 {
   const char *path = getenv("AIINFRA_CUDA_PLUGIN");
   return path != NULL ? path : test_built("libaiinfra-cuda-on-cpu.so");
@@ -23,7 +23,7 @@ static const char *plugin(void)
 
 const unsigned long long *both_counter(const char *name)
 {
-  void *library = dlopen(plugin(), RTLD_NOW | RTLD_NOLOAD);
+  void *library = dlopen(both_plugin(), RTLD_NOW | RTLD_NOLOAD);
   return library != NULL ? dlsym(library, name) : NULL;
 }
 
@@ -145,7 +145,7 @@ int both_set_up(void **state)
   seed = test_seed();
   assert_int_equal(aii_pool_create(&mem, 2, AII_POOL_CROWD, &pool, &err), AIINFRA_OK);
   assert_int_equal(aii_cpu_backend_create(&mem, pool, 0, &cpu, &err), AIINFRA_OK);
-  if (aii_cuda_backend_create(&mem, pool, plugin(), 0, &cuda, &err) != AIINFRA_OK) fail_msg("%s", err.message);
+  if (aii_cuda_backend_create(&mem, pool, both_plugin(), 0, &cuda, &err) != AIINFRA_OK) fail_msg("%s", err.message);
   return 0;
 }
 

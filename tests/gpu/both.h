@@ -14,6 +14,8 @@ extern aii_pool *pool;
 extern aii_backend *cpu, *cuda;
 int both_set_up(void **state);
 int both_tear_down(void **state);
+/* The plug-in to test. */
+const char *both_plugin(void);
 /* What the emulated device counts; NULL: a real one does not. */
 const unsigned long long *both_counter(const char *name);
 

@@ -11,30 +11,6 @@
 
 enum { WIDTH = 32, MAX_TOKENS = GOLDEN_MAX_TOKENS };
 
-/* The hidden states of the golden text, and of its first n_second tokens as a second sequence of the same pass. */
-static void hidden_states(runner *r, const aiinfra_token *tokens, uint32_t n, uint32_t n_second, float *out)
-{
-  uint32_t pos[2 * MAX_TOKENS], seq[2 * MAX_TOKENS], rows[2 * MAX_TOKENS], total = n + n_second;
-  aiinfra_token all[2 * MAX_TOKENS];
-  uint32_t *second = calloc(r->kv.n_blocks, sizeof *second);
-  const uint32_t *tables[2] = {r->table, second};
-  uint32_t used = (n + r->kv.block_tokens - 1) / r->kv.block_tokens;
-  for (uint32_t b = used; b < r->kv.n_blocks; b++) second[b - used] = r->table[b];
-  for (uint32_t i = 0; i < total; i++) {
-    pos[i] = i < n ? i : i - n;
-    seq[i] = i >= n;
-    rows[i] = i;
-    all[i] = tokens[pos[i]];
-  }
-  aii_forward pass = {.rows = {.n_rows = total, .n_seqs = 2, .tokens = all, .seq = seq, .pos = pos, .tables = tables},
-                      .n_hidden = total,
-                      .hidden_rows = rows,
-                      .hidden = out};
-  aiinfra_error err;
-  runner_say("forward", aii_model_forward(r->model, r->ws, &r->kv, &pass, &err), &err);
-  free(second);
-}
-
 static void check(const char *name, const aiinfra_runtime_opts *opts, uint32_t block_tokens)
 {
   static float hidden[2 * MAX_TOKENS * WIDTH], again[2 * MAX_TOKENS * WIDTH];
@@ -43,13 +19,13 @@ static void check(const char *name, const aiinfra_runtime_opts *opts, uint32_t b
   uint32_t n = golden_tokens(golden, tokens);
   runner r;
   runner_open(&r, golden_write(golden), opts, 2 * MAX_TOKENS, block_tokens, AII_F32);
-  hidden_states(&r, tokens, n, 0, hidden);
+  runner_hidden(&r, tokens, n, 0, hidden);
   double error = golden_error(golden, hidden, WIDTH);
   print_message("%s: %.1e\n", name, error);
   assert_true(error < 2e-6);
-  hidden_states(&r, tokens, n, 30, again);
+  runner_hidden(&r, tokens, n, 30, again);
   assert_memory_equal(again, hidden, n * WIDTH * sizeof(float));
-  hidden_states(&r, tokens, 30, 0, hidden);
+  runner_hidden(&r, tokens, 30, 0, hidden);
   assert_memory_equal(again + n * WIDTH, hidden, 30 * WIDTH * sizeof(float));
   runner_close(&r);
   json_decref(golden);
