@@ -230,8 +230,8 @@ template <int QUERIES, int THREADS_> __device__ void bend(const aii_cuda_attn &a
   }
 }
 
-/* Scores of the tile at `at` become weights, and c.factor what the sums before shrink by. */
-template <int QUERIES, int THREADS_>
+/* Scores of the tile at `at` become weights, and c.factor what the sums before shrink by. ROUNDED: to halves. */
+template <int QUERIES, int THREADS_, bool ROUNDED = false>
 __device__ void soften(const aii_cuda_attn &a, uint32_t at, common<QUERIES> &c, softmax<QUERIES, THREADS_> &s)
 {
   enum { EACH_LANE = TILE / LANES };
@@ -259,6 +259,7 @@ __device__ void soften(const aii_cuda_attn &a, uint32_t at, common<QUERIES> &c, 
 #pragma unroll
     for (int e = 0; e < EACH_LANE; e++) {
       float weight = sees[e] ? exp2_of(x[e] - s.m[k]) : 0;
+      if (ROUNDED) weight = float_of_half((uint16_t)halves_of(weight, 0));
       s.l[k] += weight;
       c.weights[(lane + LANES * (uint32_t)e) * c.STRIDE + i] = weight;
     }
@@ -330,5 +331,8 @@ static inline dim3 attend_grid(const aii_cuda_attn &a, uint32_t queries)
 
 /* attention_q8.cu: of a cache of Q8_0; a block has at most so many queries. */
 void aii_cuda_attend_q8(aii_cuda_stream stream, const aii_cuda_attn &a, uint32_t queries);
+/* attention_f16.cu: of a cache of F16, where it may and can be rounded. */
+bool aii_cuda_rounds(const aii_cuda_attn &a);
+void aii_cuda_attend_f16(aii_cuda_stream stream, const aii_cuda_attn &a, uint32_t queries);
 
 #endif

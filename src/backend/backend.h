@@ -124,6 +124,8 @@ typedef struct aii_attn {
   uint32_t
       window; /* > 0: positions p with pos[r] - p >= window are masked; both ways, those with |pos[r] - p| > window / 2 */
   bool both_ways; /* later positions are seen too */
+  bool rounded;   /* queries and weights of the softmax may be rounded to F16, where a device multiplies them with keys and
+                     values of F16 on tensor cores; false: everything is as stated */
   float alibi;    /* > 0: the largest bias: a score loses slope(head) * |pos[r] - p|, slopes as ALiBi has them */
   float scale;    /* multiplies q . k */
   float softcap;  /* > 0: a scaled score s becomes softcap * tanh(s / softcap) */
