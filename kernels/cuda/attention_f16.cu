@@ -134,11 +134,12 @@ __device__ inline piece after(const aii_cuda_kv &kv, piece p)
 template <class S>
 __device__ void ask(const aii_cuda_attn &a, const work &w, const common<S::QUERIES> &c, const piece &p, uint16_t *tile)
 {
-  const uint32_t dim = p.values ? a.kv.value_dim : a.kv.head_dim;
+  const uint32_t dim = p.values ? a.kv.value_dim : a.kv.head_dim, at = threadIdx.x % (S::PIECE / S::UNIT) * S::UNIT,
+                 d = p.number * S::PIECE + at, row_bytes = dim * (uint32_t)sizeof(uint16_t);
+  const char *first = cached(a.kv, p.values, w.kv_head, {0, 0}) + d * sizeof(uint16_t);
 #pragma unroll
   for (int n = 0; n < S::COPIES; n++) {
-    const uint32_t unit = threadIdx.x + (uint32_t)n * S::THREADS_, row = unit / (S::PIECE / S::UNIT),
-                   at = unit % (S::PIECE / S::UNIT) * S::UNIT, d = p.number * S::PIECE + at;
+    const uint32_t row = threadIdx.x / (S::PIECE / S::UNIT) + (uint32_t)n * (S::THREADS_ * S::UNIT / S::PIECE);
     const slot s = c.slots[p.at % AII_CUDA_SPLIT + row];
     uint16_t *to = tile + row * S::STRIDE + at;
     if (d >= dim) continue;
@@ -146,7 +147,7 @@ __device__ void ask(const aii_cuda_attn &a, const work &w, const common<S::QUERI
       *(uint4 *)to = make_uint4(0, 0, 0, 0);
     } else {
       AII_COUNT_READ(16);
-      async_copy16(to, cached(a.kv, p.values, w.kv_head, s) + d * sizeof(uint16_t));
+      async_copy16(to, first + s.block * a.kv.block_bytes + s.within * row_bytes);
     }
   }
   async_commit();
