@@ -10,9 +10,9 @@
  * one is computed with. Four warps share a tile: with 64 queries each has 32 of them by 32 keys, then by 64 dims of the
  * values.
  *
- * A tile costs a block of 64 queries and 128 dims 32 KiB of reads, and a warp, by count of the source, some 1,300
- * instructions: 128 of tensor cores, 48 that bring their fragments, 700 for the softmax, 250 to ask for what comes next, and
- * 200 for scores and weights on their way through shared memory. Floats take 8,192 multiplications with additions.
+ * A tile costs a block of 64 queries and 128 dims 32 KiB of reads, and a warp, by count of the machine code, some 1,900
+ * instructions: 128 of tensor cores, 48 that bring their fragments, 900 for the softmax, 450 to ask for what comes next, and
+ * 150 for scores and weights on their way through shared memory. Floats take 8,192 multiplications with additions.
  */
 #include "kernels/cuda/async.h"
 #include "kernels/cuda/merge.h"
@@ -364,7 +364,7 @@ bool aii_cuda_rounds(const aii_cuda_attn &a)
 void aii_cuda_attend_f16(aii_cuda_stream stream, const aii_cuda_attn &a, uint32_t queries)
 {
   const uint32_t dim = a.kv.value_dim;
-  if (queries > 16 && dim <= 128) launch<64, 1>(stream, a);
+  if (queries > 16 && aii_cuda_most_queries(&a.kv) == 64) launch<64, 1>(stream, a);
   else if (queries > 16) launch<32, 2>(stream, a);
   else if (dim <= 128) launch<16, 1>(stream, a);
   else if (dim <= 256) launch<16, 2>(stream, a);

@@ -332,8 +332,8 @@ template <class Of> static void mma_k16(float c[4], const uint32_t *a, const uin
       uint32_t row[6], col[6];
       memcpy(row, lane_of(g * 4 + k / 2 % 4).slot, sizeof row);
       memcpy(col, lane_of((2 * t + i % 2) * 4 + k / 2 % 4).slot, sizeof col);
-      c[i] = fmaf(of((uint16_t)(row[k / 8 * 2 + i / 2] >> 16 * (k % 2))), of((uint16_t)(col[4 + k / 8] >> 16 * (k % 2))),
-                  c[i]);
+      c[i] = fmaf(of((uint16_t)(row[k / 8 * 2 + i / 2] >> 16 * (k % 2))),
+                  of((uint16_t)(col[4 + k / 8] >> 16 * (k % 2))), c[i]);
     }
   wait_warp();
 }
