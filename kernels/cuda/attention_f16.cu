@@ -10,8 +10,8 @@
  * one is computed with. Four warps share a tile: with 64 queries each has 32 of them by 32 keys, then by 64 dims of the
  * values.
  *
- * A tile costs a block of 64 queries and 128 dims 32 KiB of reads, and a warp, by count of the machine code, some 1,900
- * instructions: 128 of tensor cores, 48 that bring their fragments, 900 for the softmax, 450 to ask for what comes next, and
+ * A tile costs a block of 64 queries and 128 dims 32 KiB of reads, and a warp, by count of the machine code, some 1,800
+ * instructions: 128 of tensor cores, 48 that bring their fragments, 900 for the softmax, 350 to ask for what comes next, and
  * 150 for scores and weights on their way through shared memory. Floats take 8,192 multiplications with additions.
  */
 #include "kernels/cuda/async.h"
@@ -138,17 +138,13 @@ __device__ void ask(const aii_cuda_attn &a, const work &w, const common<S::QUERI
                  d = p.number * S::PIECE + at, row_bytes = dim * (uint32_t)sizeof(uint16_t);
   const char *first = cached(a.kv, p.values, w.kv_head, {0, 0}) + d * sizeof(uint16_t);
 #pragma unroll
-  for (int n = 0; n < S::COPIES; n++) {
+  for (int n = 0; n < S::COPIES && d < dim; n++) {
     const uint32_t row = threadIdx.x / (S::PIECE / S::UNIT) + (uint32_t)n * (S::THREADS_ * S::UNIT / S::PIECE);
     const slot s = c.slots[p.at % AII_CUDA_SPLIT + row];
-    uint16_t *to = tile + row * S::STRIDE + at;
-    if (d >= dim) continue;
-    if (s.block == AII_NOWHERE) {
-      *(uint4 *)to = make_uint4(0, 0, 0, 0);
-    } else {
-      AII_COUNT_READ(16);
-      async_copy16(to, first + s.block * a.kv.block_bytes + s.within * row_bytes);
-    }
+    const bool there = s.block != AII_NOWHERE;
+    if (there) AII_COUNT_READ(16);
+    async_copy16_if(there, tile + row * S::STRIDE + at,
+                    first + (there ? s.block : 0) * a.kv.block_bytes + s.within * row_bytes);
   }
   async_commit();
 }
