@@ -118,15 +118,15 @@ template <class S> __device__ inline place my_place()
 /* ---- pieces ---- */
 
 struct piece {
-  uint32_t at, number; /* the tile's first position; which of its 128 dims */
+  uint32_t at, number; /* the tile's first position; which of its pieces */
   bool values;
 };
 
-__device__ inline piece after(const aii_cuda_kv &kv, piece p)
+template <class S> __device__ inline piece after(const aii_cuda_kv &kv, piece p)
 {
   const uint32_t dim = p.values ? kv.value_dim : kv.head_dim;
   p.number++;
-  if (p.number * 128 < dim) return p;
+  if (p.number * S::PIECE < dim) return p;
   return {p.values ? p.at + TILE : p.at, 0, !p.values};
 }
 
@@ -158,7 +158,7 @@ __device__ const uint16_t *arrived(const aii_cuda_attn &a, const work &w, typena
   async_wait<0>();
   __syncthreads(); /* and nobody reads the piece before any more */
   *stage ^= 1;
-  *coming = after(a.kv, *coming);
+  *coming = after<S>(a.kv, *coming);
   if (coming->at < w.end) ask<S>(a, w, s.c, *coming, s.tile[*stage]);
   return tile;
 }

@@ -253,6 +253,8 @@ static void test_rounded(void **state)
       {"a window over splits", AII_F16, 4, 2, 32, 32, 16, {1300}, {20}, {.window = 600}},
       {"a soft cap", AII_F16, 16, 2, 64, 64, 16, {80}, {34}, {.softcap = 15}},
       {"distances", AII_F16, 6, 6, 64, 64, 16, {100}, {20}, {.alibi = 8}},
+      {"distances, values of 256", AII_F16, 4, 2, 32, 256, 16, {150}, {20}, {.alibi = 8}},
+      {"distances, values of 512", AII_F16, 2, 2, 32, 512, 16, {150}, {2}, {.alibi = 8}},
       {"both ways, over splits", AII_F16, 1, 1, 32, 32, 16, {520}, {520}, {.both_ways = true, .window = 100}},
       {"more than a block takes", AII_F16, 70, 1, 32, 32, 16, {40}, {9}, {.window = 0}},
       {"heads of 256", AII_F16, 8, 1, 256, 256, 16, {75}, {33}, {.window = 0}},
