@@ -29,7 +29,8 @@ typedef struct aiinfra_model_opts {
                                      or out of date; "": the model's path with ".packed"; NULL: none */
   int32_t bf16_activations;     /**< 1: activations are rounded to BF16 before they are multiplied with BF16 weights, where
                                      the device has an instruction for it (AVX512-BF16, CUDA's tensor cores): prompts are
-                                     read faster; without one, nothing changes. 0: nothing is rounded */
+                                     read faster; without one, nothing changes. With BF16 weights, CUDA's attention over an
+                                     F16 cache rounds queries and weights to F16, too. 0: nothing is rounded */
   uint32_t reserved;            /**< must be 0 */
 } aiinfra_model_opts;
 

@@ -23,6 +23,19 @@ __device__ inline void async_copy16(void *shared, const void *global)
 #endif
 }
 
+/* The same; else zeros, and nothing is read. */
+__device__ inline void async_copy16_if(bool there, void *shared, const void *global)
+{
+#ifdef __CUDACC__
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"((uint32_t)__cvta_generic_to_shared(shared)),
+               "l"(global), "r"(there ? 16 : 0)
+               : "memory");
+#else
+  static const uint4 zeros = {0, 0, 0, 0};
+  cuda_on_cpu::copy_later(shared, there ? global : &zeros, 16);
+#endif
+}
+
 __device__ inline void async_copy4(void *shared, const void *global)
 {
 #ifdef __CUDACC__

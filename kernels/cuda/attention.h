@@ -31,16 +31,18 @@ enum {
 #define AII_INFINITE float_of_bits(0x7f800000u)
 #define AII_NOWHERE 0xffffffffu
 
-/* For x up to the slack; kernels/ref/ref.h has the polynomial. */
+/* For x up to the slack; kernels/ref/ref.h has the polynomial. Adding 1.5 * 2^23 rounds as rint does, and leaves the integer
+ * in the low bits. Nothing branches: threads of a warp have their own x. */
 __device__ inline float exp2_of(float x)
 {
-  if (x < AII_EXP2_LEAST) return 0;
-  float n = rintf(x), r = x - n, p = 0x1.5bba12p-10f;
+  const float shifted = x + 0x1.8p+23f, r = x - (shifted - 0x1.8p+23f);
+  float p = 0x1.5bba12p-10f;
   p = fmaf(p, r, 0x1.3cea88p-7f);
   p = fmaf(p, r, 0x1.c6b752p-5f);
   p = fmaf(p, r, 0x1.ebf9bcp-3f);
   p = fmaf(p, r, 0x1.62e42ap-1f);
-  return fmaf(p, r, 1) * float_of_bits((uint32_t)((int)(n > AII_EXP2_LEAST ? n : AII_EXP2_LEAST) + 127) << 23);
+  p = fmaf(p, r, 1) * float_of_bits((bits_of_float(shifted) << 23) + 0x3f800000u);
+  return x < AII_EXP2_LEAST ? 0 : p;
 }
 
 /* ---- the cache ----
@@ -230,8 +232,8 @@ template <int QUERIES, int THREADS_> __device__ void bend(const aii_cuda_attn &a
   }
 }
 
-/* Scores of the tile at `at` become weights, and c.factor what the sums before shrink by. */
-template <int QUERIES, int THREADS_>
+/* Scores of the tile at `at` become weights, and c.factor what the sums before shrink by. ROUNDED: to halves. */
+template <int QUERIES, int THREADS_, bool ROUNDED = false>
 __device__ void soften(const aii_cuda_attn &a, uint32_t at, common<QUERIES> &c, softmax<QUERIES, THREADS_> &s)
 {
   enum { EACH_LANE = TILE / LANES };
@@ -241,14 +243,15 @@ __device__ void soften(const aii_cuda_attn &a, uint32_t at, common<QUERIES> &c, 
   for (int k = 0; k < s.EACH; k++) {
     const uint32_t i = threadIdx.x / LANES + (uint32_t)k * s.AT_ONCE;
     if (i >= QUERIES) break; /* whole warps */
+    const uint32_t first = c.first[i], end = c.end[i];
     float x[EACH_LANE], top = -AII_INFINITE, factor = 1;
     bool sees[EACH_LANE];
 #pragma unroll
     for (int e = 0; e < EACH_LANE; e++) {
       uint32_t p = at + lane + LANES * (uint32_t)e;
-      sees[e] = p >= c.first[i] && p < c.end[i];
+      sees[e] = p >= first && p < end;
       x[e] = c.weights[(p - at) * c.STRIDE + i];
-      if (sees[e]) top = fmaxf(top, x[e]);
+      top = fmaxf(top, sees[e] ? x[e] : -AII_INFINITE);
     }
     top = lanes_max(top);
     if (top > s.m[k] + AII_SLACK) {
@@ -258,7 +261,8 @@ __device__ void soften(const aii_cuda_attn &a, uint32_t at, common<QUERIES> &c, 
     }
 #pragma unroll
     for (int e = 0; e < EACH_LANE; e++) {
-      float weight = sees[e] ? exp2_of(x[e] - s.m[k]) : 0;
+      float weight = exp2_of(sees[e] ? x[e] - s.m[k] : -AII_INFINITE);
+      if (ROUNDED) weight = float_of_half((uint16_t)halves_of(weight, 0));
       s.l[k] += weight;
       c.weights[(lane + LANES * (uint32_t)e) * c.STRIDE + i] = weight;
     }
@@ -330,5 +334,8 @@ static inline dim3 attend_grid(const aii_cuda_attn &a, uint32_t queries)
 
 /* attention_q8.cu: of a cache of Q8_0; a block has at most so many queries. */
 void aii_cuda_attend_q8(aii_cuda_stream stream, const aii_cuda_attn &a, uint32_t queries);
+/* attention_f16.cu: of a cache of F16, where it may and can be rounded. */
+bool aii_cuda_rounds(const aii_cuda_attn &a);
+void aii_cuda_attend_f16(aii_cuda_stream stream, const aii_cuda_attn &a, uint32_t queries);
 
 #endif

@@ -157,7 +157,7 @@ typedef struct aii_cuda_write {
 } aii_cuda_write;
 void aii_cuda_kv_write(aii_cuda_stream stream, const aii_cuda_write *w);
 
-/* ---- attention.cu, attention_q8.cu ---- */
+/* ---- attention.cu, attention_q8.cu, attention_f16.cu ---- */
 
 /* Rows come in chunks of one sequence each, of at most most_rows rows: chunk i has the rows chunks[i] .. chunks[i + 1];
  * chunks NULL: row i alone. Those to compute now are n_chunks of them from first_chunk on, with the rows first_row ..
@@ -167,6 +167,7 @@ typedef struct aii_cuda_attn {
   aii_cuda_rows rows;
   uint32_t n_heads, window;
   bool both_ways;
+  bool rounded; /* queries and weights may be rounded to F16, as backend.h has it */
   float scale, softcap;
   const float *slopes, *sinks; /* [n_heads] or NULL; slopes: of ALiBi */
   const float *q;

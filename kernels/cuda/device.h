@@ -156,6 +156,18 @@ __device__ inline uint16_t half_of_float(float f)
   return (uint16_t)(sign | shift_round((u & 0x7fffffu) | 0x800000u, 126 - (u >> 23)));
 }
 
+/* Both to the nearest half, ties to even; the first in the low bits. */
+__device__ inline uint32_t halves_of(float a, float b)
+{
+#ifdef __CUDACC__
+  uint32_t out;
+  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(out) : "f"(b), "f"(a));
+  return out;
+#else
+  return half_of_float(a) | (uint32_t)half_of_float(b) << 16;
+#endif
+}
+
 __device__ inline float float_of_bf16(uint16_t v)
 {
   return float_of_bits((uint32_t)v << 16);

@@ -118,12 +118,15 @@ typedef struct aii_rope {
   float attn_factor;     /* multiplies cos and sin; 1 by default */
 } aii_rope;
 
-/* How queries meet keys; zero but for n_heads and scale is plain causal attention. */
+/* How queries meet keys; zero but for n_heads and scale is plain causal attention. Rounded: queries and the weights of the
+ * softmax may be rounded to F16 where a device multiplies them with keys and values of F16 on tensor cores; what becomes of a
+ * row still depends on that row alone. */
 typedef struct aii_attn {
   uint32_t n_heads;
   uint32_t
       window; /* > 0: positions p with pos[r] - p >= window are masked; both ways, those with |pos[r] - p| > window / 2 */
   bool both_ways; /* later positions are seen too */
+  bool rounded;   /* see above; false: everything is as stated */
   float alibi;    /* > 0: the largest bias: a score loses slope(head) * |pos[r] - p|, slopes as ALiBi has them */
   float scale;    /* multiplies q . k */
   float softcap;  /* > 0: a scaled score s becomes softcap * tanh(s / softcap) */

@@ -15,6 +15,7 @@ static aii_attn attention_of(const pass *p, uint32_t layer)
   return (aii_attn){.n_heads = hp->n_heads,
                     .window = l->window,
                     .both_ways = !hp->causal,
+                    .rounded = p->m->bf16_x,
                     .alibi = p->m->arch->alibi,
                     .scale = hp->attn_scale,
                     .softcap = hp->attn_softcap,

@@ -200,7 +200,7 @@ struct aiinfra_model {
   aii_weight tok_embd, pos_embd, output_norm, output_norm_bias;
   aii_weight output; /* a copy of tok_embd's view when tied */
   bool tied, vocab_only;
-  bool bf16_x;               /* some weights are multiplied with activations that were rounded to BF16 */
+  bool bf16_x;               /* some weights meet activations that are rounded to BF16; attention may round, too */
   size_t n_uploaded;         /* leading weights that the backend has prepared */
   char *bos_text, *eos_text; /* for templates; "" when there is none */
   aii_head *head;            /* NULL: none */

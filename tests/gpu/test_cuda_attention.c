@@ -1,4 +1,5 @@
-/* test_cuda_attention.c - the cache and attention of the CUDA backend beside the CPU's: the same bits. */
+/* test_cuda_attention.c - the cache and attention of the CUDA backend beside the CPU's: the same bits; where they may be
+ * rounded nearly so, and the same for any number of rows. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -93,6 +94,56 @@ static void write_all(caches *k, const attn_case *c)
 
 /* ---- attention ---- */
 
+/* Whether tensor cores multiply what is rounded to F16. */
+static bool rounds(const attn_case *c)
+{
+  return c->how.rounded && c->type == AII_F16 && c->head_dim % 16 == 0 && c->value_dim % 16 == 0;
+}
+
+/* Each head of a result, as a vector: what it is off by is short beside it. */
+static void assert_heads_near(const both *b, uint32_t dim, const char *what)
+{
+  const double most = 1.5e-3;
+  float *got = fetched(b);
+  for (size_t i = 0; i < b->n; i += dim) {
+    double off = 0, length = 0;
+    for (size_t d = i; d < i + dim; d++) {
+      off += pow((double)got[d] - (double)b->cpu[d], 2);
+      length += pow((double)b->cpu[d], 2);
+    }
+    if (!(sqrt(off) <= most * sqrt(length))) fail_msg("%s: head %zu is off by %g", what, i / dim, sqrt(off / length));
+  }
+  free(got);
+}
+
+static void assert_attended(const both *out, const attn_case *c)
+{
+  if (rounds(c)) assert_heads_near(out, c->value_dim, c->what);
+  else assert_same(out, c->what);
+}
+
+static void assert_same_results(const both *a, const both *b, const char *what)
+{
+  float *x = fetched(a), *y = fetched(b);
+  if (memcmp(x, y, a->n * sizeof(float)) != 0) fail_msg("%s: other bits when rows come otherwise", what);
+  free(x), free(y);
+}
+
+/* So many rows at a time have the bits that they have together. */
+static void attend_again(const caches *k, const attn_case *c, const aii_rows *rows, const aii_attn *how, const both *q,
+                         const both *together, uint32_t at_once)
+{
+  both out = random_both(rows->n_rows, together->width, 1);
+  for (uint32_t r = 0; r < rows->n_rows; r += at_once) {
+    aii_rows some = *rows;
+    some.n_rows = AII_MIN(at_once, rows->n_rows - r);
+    some.pos += r, some.seq += r;
+    cuda->ops->attention(cuda, &k->cuda, 1, &some, how, q->cuda + r * q->width, out.cuda + r * out.width);
+  }
+  assert_same_results(&out, together, c->what);
+  free_both(&out);
+}
+
 static void attend(caches *k, const attn_case *c)
 {
   aii_rows rows = last_rows(k, c->lengths, c->rows);
@@ -105,7 +156,9 @@ static void attend(caches *k, const attn_case *c)
   if (c->how.sinks != NULL) on_cpu.sinks = &sinks.cpu, on_cuda.sinks = &sinks.cuda;
   cpu->ops->attention(cpu, &k->cpu, 1, &rows, &on_cpu, q.cpu, out.cpu);
   cuda->ops->attention(cuda, &k->cuda, 1, &rows, &on_cuda, q.cuda, out.cuda);
-  assert_same(&out, c->what);
+  assert_attended(&out, c);
+  for (uint32_t at_once = 1; rounds(c) && !c->how.both_ways && at_once < rows.n_rows; at_once *= 16)
+    attend_again(k, c, &rows, &on_cuda, &q, &out, at_once);
   free_both(&q), free_both(&out);
   free_weights(&sinks);
 }
@@ -183,6 +236,45 @@ static void test_prompts(void **state)
   for (size_t i = 0; i < AII_COUNT(cases); i++) attention_case(&cases[i]);
 }
 
+/* As above, where rounding is allowed: of F16, and of what tensor cores do not take. */
+static void test_rounded(void **state)
+{
+  (void)state;
+  static const aii_weight sinks;
+  const attn_case cases[] = {
+      {"decoding", AII_F16, 8, 2, 128, 128, 16, {70, 36, 64}, {1, 1, 1}, {.window = 0}},
+      {"from the start", AII_F16, 8, 2, 64, 64, 16, {70}, {70}, {.window = 0}},
+      {"within a tile", AII_F16, 4, 1, 128, 128, 16, {190}, {129}, {.window = 0}},
+      {"small heads, blocks of one", AII_F16, 3, 3, 16, 16, 1, {70, 9}, {5, 9}, {.window = 0}},
+      {"three sequences", AII_F16, 5, 1, 80, 80, 16, {99, 70, 20}, {33, 1, 20}, {.window = 0}},
+      {"across splits", AII_F16, 4, 2, 64, 64, 32, {560, 530}, {66, 20}, {.window = 0}},
+      {"three splits, sinks", AII_F16, 3, 1, 64, 64, 32, {1100, 551, 20}, {2, 1, 1}, {.sinks = &sinks}},
+      {"a window", AII_F16, 4, 1, 64, 64, 16, {200}, {130}, {.window = 37}},
+      {"a window over splits", AII_F16, 4, 2, 32, 32, 16, {1300}, {20}, {.window = 600}},
+      {"a soft cap", AII_F16, 16, 2, 64, 64, 16, {80}, {34}, {.softcap = 15}},
+      {"distances", AII_F16, 6, 6, 64, 64, 16, {100}, {20}, {.alibi = 8}},
+      {"distances, values of 256", AII_F16, 4, 2, 32, 256, 16, {150}, {20}, {.alibi = 8}},
+      {"distances, values of 512", AII_F16, 2, 2, 32, 512, 16, {150}, {2}, {.alibi = 8}},
+      {"both ways, over splits", AII_F16, 1, 1, 32, 32, 16, {520}, {520}, {.both_ways = true, .window = 100}},
+      {"more than a block takes", AII_F16, 70, 1, 32, 32, 16, {40}, {9}, {.window = 0}},
+      {"heads of 256", AII_F16, 8, 1, 256, 256, 16, {75}, {33}, {.window = 0}},
+      {"wide keys, narrow values", AII_F16, 8, 2, 192, 128, 16, {70}, {65}, {.window = 0}},
+      {"narrow keys, wide values", AII_F16, 2, 1, 32, 208, 16, {70}, {34}, {.window = 0}},
+      {"keys of 320", AII_F16, 32, 1, 320, 96, 16, {20}, {4}, {.window = 0}},
+      {"a latent head", AII_F16, 40, 1, 576, 512, 16, {70}, {2}, {.window = 0}},
+      {"the widest head", AII_F16, 17, 1, 1024, 1024, 16, {66}, {2}, {.window = 0}},
+      {"F32", AII_F32, 8, 2, 64, 64, 16, {70}, {20}, {.window = 0}},
+      {"Q8_0", AII_Q8_0, 8, 2, 64, 64, 16, {70}, {20}, {.window = 0}},
+      {"odd keys", AII_F16, 8, 2, 36, 32, 16, {70}, {20}, {.window = 0}},
+      {"odd values", AII_F16, 8, 2, 32, 20, 16, {70}, {20}, {.window = 0}},
+  };
+  for (size_t i = 0; i < AII_COUNT(cases); i++) {
+    attn_case c = cases[i];
+    c.how.rounded = true;
+    attention_case(&c);
+  }
+}
+
 static uint32_t one_of(const uint32_t *values, size_t n)
 {
   return values[test_random(&seed) % n];
@@ -205,13 +297,14 @@ static void test_any_shape(void **state)
     if (c.type == AII_Q8_0) c.head_dim = c.head_dim / 32 * 32, c.value_dim = c.value_dim / 32 * 32;
     c.block = one_of(blocks, AII_COUNT(blocks));
     c.how.window = one_of(windows, AII_COUNT(windows));
+    c.how.rounded = test_random(&seed) % 2 != 0;
     for (uint32_t s = 0; s < 1 + test_random(&seed) % MOST_SEQS; s++) {
       c.lengths[s] = 1 + (uint32_t)(test_random(&seed) % (test_random(&seed) % 8 == 0 ? 700 : 150));
       c.rows[s] = 1 + (uint32_t)(test_random(&seed) % AII_MIN(c.lengths[s], test_random(&seed) % 2 == 0 ? 3u : 70u));
     }
-    snprintf(what, sizeof what, "case %d of seed %llu: %s, %u of %u heads, dims %u and %u, window %u, %u of %u", n,
-             test_seed(), aii_dtype_info((uint32_t)c.type)->name, c.heads, c.kv_heads, c.head_dim, c.value_dim,
-             c.how.window, c.rows[0], c.lengths[0]);
+    snprintf(what, sizeof what, "case %d of seed %llu: %s%s, %u of %u heads, dims %u and %u, window %u, %u of %u", n,
+             test_seed(), aii_dtype_info((uint32_t)c.type)->name, c.how.rounded ? " rounded" : "", c.heads, c.kv_heads,
+             c.head_dim, c.value_dim, c.how.window, c.rows[0], c.lengths[0]);
     attention_case(&c);
   }
 }
@@ -271,8 +364,14 @@ static void own_attention(const own_case *o)
   cpu->ops->kv_write(cpu, &k.cpu, 1, &rows, key.cpu, value.cpu);
   cpu->ops->attention(cpu, &k.cpu, 1, &rows, &how, q.cpu, out.cpu);
   if (c->heads * c->value_dim % 32 == 0) cpu->ops->matmul(cpu, &after.cpu, NULL, out.cpu, n, false, y.cpu);
-  assert_same(&out, c->what);
-  assert_same(&y, "the product of what was attended to");
+  assert_attended(&out, c);
+  if (rounds(c)) {
+    both rotated = both_of(q.cpu, n, q.width);
+    attend_again(&k, c, &rows, &how, &rotated, &out, n);
+    free_both(&rotated);
+  } else {
+    assert_same(&y, "the product of what was attended to");
+  }
   attend(&k, c); /* what is in the cache */
   free_both(&q), free_both(&key), free_both(&value), free_both(&out), free_both(&y);
   free_weights(&qn), free_weights(&kn), free_weights(&after);
@@ -287,14 +386,15 @@ static void test_own(void **state)
   const struct {
     uint32_t lengths[MOST_SEQS], rows[MOST_SEQS];
   } all[] = {{{40, 21, 1}, {40, 21, 1}}, {{40, 65, 1}, {1, 1, 1}}};
-  for (uint32_t n = 0; n < 2 * 3 * 3 * 2; n++) {
+  for (uint32_t n = 0; n < 2 * 3 * 3 * 2 * 2; n++) {
     own_case o = {.attn = {"rows' own", kinds[n / 2 % 3], 6, 2, 64, 32, 16, {0}, {0}, {.window = 0}},
                   .kind = n % 2 == 0 ? AII_ROPE_NORM : AII_ROPE_NEOX,
                   .rot = rots[n / 6 % 3],
                   .norms = n % 4 < 2};
-    memcpy(o.attn.lengths, all[n / 18].lengths, sizeof o.attn.lengths);
-    memcpy(o.attn.rows, all[n / 18].rows, sizeof o.attn.rows);
-    own_attention(&o);
+    memcpy(o.attn.lengths, all[n / 18 % 2].lengths, sizeof o.attn.lengths);
+    memcpy(o.attn.rows, all[n / 18 % 2].rows, sizeof o.attn.rows);
+    o.attn.how.rounded = n / 36 > 0;
+    if (n / 36 == 0 || rounds(&o.attn)) own_attention(&o);
   }
   const own_case others[] = {
       {{"more heads than a block takes", AII_F16, 70, 1, 32, 32, 16, {40, 20}, {1, 1}, {.window = 0}}, 0, 32, true},
@@ -312,7 +412,12 @@ static void test_own(void **state)
       {{"wide heads", AII_Q8_0, 4, 1, 576, 512, 16, {70, 9}, {1, 1}, {.window = 0}}, AII_ROPE_NORM, 64, false},
       {{"distances, blocks of one", AII_F16, 4, 4, 64, 64, 1, {70, 9}, {1, 1}, {.alibi = 8}}, 0, 0, false},
   };
-  for (size_t i = 0; i < AII_COUNT(others); i++) own_attention(&others[i]);
+  for (size_t i = 0; i < AII_COUNT(others); i++) {
+    own_case o = others[i];
+    own_attention(&o);
+    o.attn.how.rounded = true;
+    if (rounds(&o.attn)) own_attention(&o);
+  }
 }
 
 static void test_refused(void **state)
@@ -378,19 +483,22 @@ static void test_reads(void **state)
   attn_case step = {"reads of a step", AII_F16, 16, 2, 128, 128, 16, {300}, {1}, {.window = 0}};
   caches k = caches_of(&step);
   write_all(&k, &step);
-  unsigned long long before = counted("fake_cuda_cache_reads"), kernels = counted("fake_cuda_kernels");
-  attend(&k, &step);
-  assert_int_equal(counted("fake_cuda_cache_reads") - before, 300 * 2 * (128 + 128) * 2);
-  assert_int_equal(counted("fake_cuda_kernels") - kernels, 1);
+  for (int rounded = 0; rounded < 2; rounded++) {
+    step.how.rounded = rounded != 0;
+    unsigned long long before = counted("fake_cuda_cache_reads"), kernels = counted("fake_cuda_kernels");
+    attend(&k, &step);
+    assert_int_equal(counted("fake_cuda_cache_reads") - before, 300 * 2 * (128 + 128) * 2);
+    assert_int_equal(counted("fake_cuda_kernels") - kernels, 1);
+  }
   free_caches(&k);
 }
 
 int main(void)
 {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_decoding),   cmocka_unit_test(test_prompts), cmocka_unit_test(test_any_shape),
-      cmocka_unit_test(test_many_parts), cmocka_unit_test(test_own),     cmocka_unit_test(test_refused),
-      cmocka_unit_test(test_reads),
+      cmocka_unit_test(test_decoding),  cmocka_unit_test(test_prompts),    cmocka_unit_test(test_rounded),
+      cmocka_unit_test(test_any_shape), cmocka_unit_test(test_many_parts), cmocka_unit_test(test_own),
+      cmocka_unit_test(test_refused),   cmocka_unit_test(test_reads),
   };
   return cmocka_run_group_tests(tests, both_set_up, both_tear_down);
 }

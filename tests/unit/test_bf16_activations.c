@@ -13,6 +13,7 @@
 #include "aiinfra/eval.h"
 #include "aiinfra/model.h"
 #include "src/backend/backend.h"
+#include "src/runtime/runtime.h"
 #include "tests/support/support.h"
 
 enum { N_TOKENS = 40 };
@@ -213,6 +214,37 @@ static void test_only_bf16_weights(void **state)
   aiinfra_runtime_free(rt);
 }
 
+/* ---- what attention is told ---- */
+
+static int n_told, n_rounded;
+
+static void look_on(aii_backend *be, const aii_kv_view *kv, uint32_t layer, const aii_rows *rows, const aii_attn *how,
+                    const float *q, float *out)
+{
+  n_told++;
+  n_rounded += how->rounded;
+  be->ops->attention(be, kv, layer, rows, how, q, out);
+}
+
+/* It may round what it multiplies in a model that rounds anyway; the CPU's does not. */
+static void test_attention_may_round(void **state)
+{
+  (void)state;
+  for (int32_t rounds = 0; rounds < 2; rounds++) {
+    opened o = open_model(AIINFRA_ISA_REF, 0, rounds);
+    aii_backend *be = o.rt->backend;
+    aii_backend_ops ops = *be->ops;
+    ops.attention = look_on;
+    be->observed = &ops;
+    n_told = n_rounded = 0;
+    answer(&o, o.n);
+    be->observed = NULL;
+    assert_true(n_told > 0);
+    assert_int_equal(n_rounded, rounds != 0 ? n_told : 0);
+    close_model(&o);
+  }
+}
+
 int main(void)
 {
   const struct CMUnitTest tests[] = {
@@ -221,6 +253,7 @@ int main(void)
       cmocka_unit_test(test_cuts_and_threads_change_nothing),
       cmocka_unit_test(test_without_the_instruction_nothing_is_rounded),
       cmocka_unit_test(test_only_bf16_weights),
+      cmocka_unit_test(test_attention_may_round),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

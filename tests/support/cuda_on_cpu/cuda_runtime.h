@@ -318,16 +318,9 @@ static inline void mma_s8(int c[4], const uint32_t *a, const uint32_t *b, int ha
   wait_warp();
 }
 
-static inline float float_of_bf16(uint32_t pair, int i)
-{
-  uint32_t u = (i == 0 ? pair << 16 : pair & 0xffff0000u);
-  float f;
-  memcpy(&f, &u, sizeof f);
-  return f;
-}
-
-/* mma.m16n8k16 of BF16: c = fma(a[k], b[k], c) for k = 0, 1, 2, ... A real one has an order of its own. */
-static inline void mma_bf16(float c[4], const uint32_t *a, const uint32_t *b)
+/* mma.m16n8k16 of 16-bit floats, whose numbers `of` tells: c = fma(a[k], b[k], c) for k = 0, 1, 2, ... A real one has an
+ * order of its own. */
+template <class Of> static void mma_k16(float c[4], const uint32_t *a, const uint32_t *b, Of of)
 {
   fibre &me = it().fibres[it().current];
   unsigned lane = it().current % WARP_LANES, g = lane / 4, t = lane % 4;
@@ -339,8 +332,44 @@ static inline void mma_bf16(float c[4], const uint32_t *a, const uint32_t *b)
       uint32_t row[6], col[6];
       memcpy(row, lane_of(g * 4 + k / 2 % 4).slot, sizeof row);
       memcpy(col, lane_of((2 * t + i % 2) * 4 + k / 2 % 4).slot, sizeof col);
-      c[i] = fmaf(float_of_bf16(row[k / 8 * 2 + i / 2], k % 2), float_of_bf16(col[4 + k / 8], k % 2), c[i]);
+      c[i] = fmaf(of((uint16_t)(row[k / 8 * 2 + i / 2] >> 16 * (k % 2))),
+                  of((uint16_t)(col[4 + k / 8] >> 16 * (k % 2))), c[i]);
     }
+  wait_warp();
+}
+
+static inline float float_of_bf16(uint16_t v)
+{
+  uint32_t u = (uint32_t)v << 16;
+  float f;
+  memcpy(&f, &u, sizeof f);
+  return f;
+}
+
+static inline void mma_bf16(float c[4], const uint32_t *a, const uint32_t *b)
+{
+  mma_k16(c, a, b, float_of_bf16);
+}
+
+/* ldmatrix.x4: lane 8 i + r gives the address of row r of matrix i, which has 8 x 8 elements of 16 bits. */
+static inline void load_matrices(uint32_t out[4], const uint16_t *row, bool turned)
+{
+  unsigned lane = it().current % WARP_LANES, g = lane / 4, t = lane % 4;
+  if ((uintptr_t)row % 16 != 0) {
+    fprintf(stderr, "a row of a matrix at an address that is no multiple of 16\n");
+    abort();
+  }
+  memcpy(it().fibres[it().current].slot, &row, sizeof row);
+  wait_warp();
+  for (unsigned i = 0; i < 4; i++) {
+    uint16_t pair[2];
+    for (unsigned e = 0; e < 2; e++) {
+      const uint16_t *from;
+      memcpy(&from, lane_of(8 * i + (turned ? 2 * t + e : g)).slot, sizeof from);
+      pair[e] = from[turned ? g : 2 * t + e];
+    }
+    memcpy(&out[i], pair, sizeof pair);
+  }
   wait_warp();
 }
 
