@@ -165,6 +165,12 @@ __device__ const uint16_t *arrived(const aii_cuda_attn &a, const work &w, typena
 
 /* ---- scores ---- */
 
+/* The nearest number that a half can be. */
+__device__ inline float within_halves(float x)
+{
+  return fmaxf(-65504, fminf(65504, x));
+}
+
 /* A warp takes a query at a time, a thread two dims. */
 template <class S>
 __device__ void load_queries(const aii_cuda_attn &a, const work &w, const common<S::QUERIES> &c, uint32_t stride,
@@ -176,7 +182,7 @@ __device__ void load_queries(const aii_cuda_attn &a, const work &w, const common
       const bool there = i < w.n_q;
       const float x = there ? scale * query_dim(a, w, c, i, d) : 0,
                   y = there ? scale * query_dim(a, w, c, i, d + 1) : 0;
-      *(uint32_t *)(q + i * stride + d) = halves_of(x, y);
+      *(uint32_t *)(q + i * stride + d) = halves_of(within_halves(x), within_halves(y));
     }
 }
 

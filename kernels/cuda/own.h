@@ -109,7 +109,10 @@ __device__ void place_own(const aii_cuda_attn &a, const work &w, common<QUERIES>
 {
   if (a.own.k == NULL) return;
   const uint32_t pos = a.rows.pos[w.row];
-  if (pos / AII_CUDA_SPLIT == w.split) write_own(a.kv, a.own, w.row, pos, w.kv_head, w.table);
+  if (pos / AII_CUDA_SPLIT == w.split) {
+    write_own(a.kv, a.own, w.row, pos, w.kv_head, w.table);
+    __threadfence(); /* some read it past the first cache */
+  }
   if (a.own.q_norm == NULL) return;
   for (uint32_t i = threadIdx.x / WARP; i < w.n_q; i += THREADS_ / WARP) {
     const float factor = head_factor(a.own.q_norm, query_at(a, w, i), a.kv.head_dim, a.own.eps);
