@@ -137,6 +137,34 @@ const aii_dtype types[N_TYPES] = {AII_F32,    AII_F16,   AII_BF16,  AII_Q8_0,  A
                                   AII_Q5_1,   AII_Q2_K,  AII_Q3_K,  AII_Q4_K,  AII_Q5_K,  AII_Q6_K, AII_IQ4_NL,
                                   AII_IQ4_XS, AII_TQ1_0, AII_TQ2_0, AII_MXFP4, AII_NVFP4, AII_Q1_0, AII_Q2_0};
 
+static void normalise(aii_backend *be, const aii_norm *norm, const float *x, uint32_t n_rows, uint32_t width)
+{
+  if (norm->layer) be->ops->layer_norm(be, x, norm->w, norm->bias, n_rows, width, norm->eps, norm->out);
+  else be->ops->rms_norm(be, x, norm->w, n_rows, width, norm->eps, norm->out);
+}
+
+void both_norm_matmuls(aii_backend *be, const aii_norm *norm, const aii_mul *muls, uint32_t n, const float *x,
+                       uint32_t n_rows)
+{
+  if (be->ops->norm_matmuls != NULL) {
+    be->ops->norm_matmuls(be, norm, muls, n, x, n_rows);
+    return;
+  }
+  normalise(be, norm, x, n_rows, muls[0].w->n_in);
+  be->ops->matmuls(be, muls, n, norm->out, n_rows);
+}
+
+void both_norm_gated(aii_backend *be, const aii_norm *norm, aii_act act, const aii_mul *gate, const aii_mul *up,
+                     const float *x, uint32_t n_rows)
+{
+  if (be->ops->norm_gated != NULL) {
+    be->ops->norm_gated(be, norm, act, gate, up, x, n_rows);
+    return;
+  }
+  normalise(be, norm, x, n_rows, gate->w->n_in);
+  be->ops->gated(be, act, gate, up, norm->out, n_rows);
+}
+
 int both_set_up(void **state)
 {
   (void)state;

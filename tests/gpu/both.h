@@ -42,6 +42,12 @@ typedef struct weights {
 weights random_weights(aii_dtype type, uint32_t n_in, uint32_t n_out, uint32_t n_mats);
 void free_weights(weights *w);
 
+/* What a device may do at once, or one after the other. */
+void both_norm_matmuls(aii_backend *be, const aii_norm *norm, const aii_mul *muls, uint32_t n, const float *x,
+                       uint32_t n_rows);
+void both_norm_gated(aii_backend *be, const aii_norm *norm, aii_act act, const aii_mul *gate, const aii_mul *up,
+                     const float *x, uint32_t n_rows);
+
 enum { N_TYPES = 21 };
 extern const aii_dtype types[N_TYPES]; /* that can be multiplied */
 

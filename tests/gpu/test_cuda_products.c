@@ -110,34 +110,6 @@ static void test_gated(void **state)
 
 /* ---- rows that are normalised first ---- */
 
-static void normalise(aii_backend *be, const aii_norm *norm, const float *x, uint32_t n_rows, uint32_t width)
-{
-  if (norm->layer) be->ops->layer_norm(be, x, norm->w, norm->bias, n_rows, width, norm->eps, norm->out);
-  else be->ops->rms_norm(be, x, norm->w, n_rows, width, norm->eps, norm->out);
-}
-
-static void norm_matmuls(aii_backend *be, const aii_norm *norm, const aii_mul *muls, uint32_t n, const float *x,
-                         uint32_t n_rows)
-{
-  if (be->ops->norm_matmuls != NULL) {
-    be->ops->norm_matmuls(be, norm, muls, n, x, n_rows);
-    return;
-  }
-  normalise(be, norm, x, n_rows, muls[0].w->n_in);
-  be->ops->matmuls(be, muls, n, norm->out, n_rows);
-}
-
-static void norm_gated(aii_backend *be, const aii_norm *norm, aii_act act, const aii_mul *gate, const aii_mul *up,
-                       const float *x, uint32_t n_rows)
-{
-  if (be->ops->norm_gated != NULL) {
-    be->ops->norm_gated(be, norm, act, gate, up, x, n_rows);
-    return;
-  }
-  normalise(be, norm, x, n_rows, gate->w->n_in);
-  be->ops->gated(be, act, gate, up, norm->out, n_rows);
-}
-
 /* Three products and a gate of rows that are normalised; the launches they take, 0 where nobody counts. */
 static unsigned long long normed_case(aii_dtype type, aii_dtype last, uint32_t n_in, uint32_t n, bool layer, bool bare)
 {
@@ -150,16 +122,18 @@ static unsigned long long normed_case(aii_dtype type, aii_dtype last, uint32_t n
   const aii_norm on_cpu = {bare && !layer ? NULL : &w.cpu, bare || !layer ? NULL : &bias.cpu, 1e-5f, layer, h.cpu},
                  on_cuda = {bare && !layer ? NULL : &w.cuda, bare || !layer ? NULL : &bias.cuda, 1e-5f, layer, h.cuda};
   const unsigned long long *kernels = both_counter("fake_cuda_kernels"), before = kernels != NULL ? *kernels : 0;
-  norm_matmuls(cuda, &on_cuda,
-               (aii_mul[]){{&a.cuda, NULL, ya.cuda}, {&b.cuda, NULL, yb.cuda}, {&c.cuda, NULL, yc.cuda}}, 3, x.cuda, n);
+  both_norm_matmuls(cuda, &on_cuda,
+                    (aii_mul[]){{&a.cuda, NULL, ya.cuda}, {&b.cuda, NULL, yb.cuda}, {&c.cuda, NULL, yc.cuda}}, 3,
+                    x.cuda, n);
   const unsigned long long launched = kernels != NULL ? *kernels - before : 0;
-  norm_matmuls(cpu, &on_cpu, (aii_mul[]){{&a.cpu, NULL, ya.cpu}, {&b.cpu, NULL, yb.cpu}, {&c.cpu, NULL, yc.cpu}}, 3,
-               x.cpu, n);
+  both_norm_matmuls(cpu, &on_cpu, (aii_mul[]){{&a.cpu, NULL, ya.cpu}, {&b.cpu, NULL, yb.cpu}, {&c.cpu, NULL, yc.cpu}},
+                    3, x.cpu, n);
   assert_same(&ya, "the first product of normalised rows");
   assert_same(&yb, "the second"), assert_same(&yc, "the third");
-  norm_gated(cuda, &on_cuda, AII_ACT_SILU, &(aii_mul){&a.cuda, NULL, ya.cuda}, &(aii_mul){&b.cuda, NULL, yb.cuda},
-             x.cuda, n);
-  norm_gated(cpu, &on_cpu, AII_ACT_SILU, &(aii_mul){&a.cpu, NULL, ya.cpu}, &(aii_mul){&b.cpu, NULL, yb.cpu}, x.cpu, n);
+  both_norm_gated(cuda, &on_cuda, AII_ACT_SILU, &(aii_mul){&a.cuda, NULL, ya.cuda}, &(aii_mul){&b.cuda, NULL, yb.cuda},
+                  x.cuda, n);
+  both_norm_gated(cpu, &on_cpu, AII_ACT_SILU, &(aii_mul){&a.cpu, NULL, ya.cpu}, &(aii_mul){&b.cpu, NULL, yb.cpu}, x.cpu,
+                  n);
   assert_same(&ya, "a gate of normalised rows");
   free_both(&x), free_both(&h), free_both(&ya), free_both(&yb), free_both(&yc);
   free_weights(&a), free_weights(&b), free_weights(&c), free_weights(&w), free_weights(&bias);
@@ -466,93 +440,6 @@ static void test_rounding_together(void **state)
   }
 }
 
-/* ---- a layer: how many kernels it launches ---- */
-
-enum { EMBD = 256, HEADS = 4, KV_HEADS = 2, DIM = 64, FF = 512, LAYER_KERNELS = 5 };
-
-typedef struct layer {
-  weights norm, q, k, v, o, ffn_norm, gate, up, down;
-} layer;
-
-static void run_layer(aii_backend *be, const layer *l, bool on_cpu, const aii_rows *rows, const aii_kv_view *kv,
-                      const both *x, const both *h, const both *q, const both *k, const both *v, const both *t)
-{
-#define W(w) (on_cpu ? &l->w.cpu : &l->w.cuda)
-#define P(b) (on_cpu ? (b)->cpu : (b)->cuda)
-  const uint32_t n = rows->n_rows;
-  static const float inv[DIM / 2] = {1, 0.7f, 0.5f, 0.3f, 0.1f};
-  const aii_rope rope = {AII_ROPE_NORM, DIM, inv, 1};
-  const aii_attn how = {.n_heads = HEADS, .scale = 0.125f};
-  const aii_mul qkv[] = {{W(q), NULL, P(q)}, {W(k), NULL, P(k)}, {W(v), NULL, P(v)}}, gate = {W(gate), NULL, P(t)},
-                up = {W(up), NULL, P(t) + (size_t)n * FF};
-  norm_matmuls(be, &(aii_norm){W(norm), NULL, 1e-5f, false, P(h)}, qkv, 3, P(x), n);
-  if (be->ops->attend_own != NULL) {
-    be->ops->attend_own(be, kv, 0, rows, &(aii_own){.rope = &rope, .k = P(k), .v = P(v)}, &how, P(q), P(h));
-  } else {
-    be->ops->rope(be, &rope, rows, HEADS, KV_HEADS, DIM, P(q), P(k));
-    be->ops->kv_write(be, kv, 0, rows, P(k), P(v));
-    be->ops->attention(be, kv, 0, rows, &how, P(q), P(h));
-  }
-  be->ops->matmul(be, W(o), NULL, P(h), n, true, P(x));
-  norm_gated(be, &(aii_norm){W(ffn_norm), NULL, 1e-5f, false, P(h)}, AII_ACT_SILU, &gate, &up, P(x), n);
-  be->ops->matmul(be, W(down), NULL, P(t), n, true, P(x));
-#undef W
-#undef P
-}
-
-static void layer_case(aii_dtype type, uint32_t n)
-{
-  layer l = {.norm = random_weights(AII_F32, EMBD, 1, 1),
-             .q = random_weights(type, EMBD, HEADS * DIM, 1),
-             .k = random_weights(type, EMBD, KV_HEADS * DIM, 1),
-             .v = random_weights(type, EMBD, KV_HEADS * DIM, 1),
-             .o = random_weights(type, HEADS * DIM, EMBD, 1),
-             .ffn_norm = random_weights(AII_F32, EMBD, 1, 1),
-             .gate = random_weights(type, EMBD, FF, 1),
-             .up = random_weights(type, EMBD, FF, 1),
-             .down = random_weights(type, FF, EMBD, 1)};
-  const uint32_t pos[4] = {0, 0, 0, 0}, seq[4] = {0, 1, 2, 3}, blocks[4] = {2, 0, 3, 1},
-                 *tables[4] = {blocks, blocks + 1, blocks + 2, blocks + 3};
-  const aii_rows rows = {.n_rows = n, .n_seqs = n, .pos = pos, .seq = seq, .tables = tables};
-  aii_kv_view on_cpu = {.type = AII_F16,
-                        .n_layers = 1,
-                        .n_kv_heads = KV_HEADS,
-                        .head_dim = DIM,
-                        .value_dim = DIM,
-                        .block_tokens = 16,
-                        .n_blocks = 4},
-              on_cuda;
-  aiinfra_error err;
-  assert_true(aii_kv_lay_out(&on_cpu));
-  on_cuda = on_cpu;
-  const size_t bytes = on_cpu.block_bytes * on_cpu.n_blocks;
-  assert_int_equal(cpu->ops->alloc(cpu, bytes, &on_cpu.base, &err), AIINFRA_OK);
-  assert_int_equal(cuda->ops->alloc(cuda, bytes, &on_cuda.base, &err), AIINFRA_OK);
-  both x = random_both(n, EMBD, 1), h = random_both(n, EMBD, 1), q = random_both(n, HEADS * DIM, 1),
-       k = random_both(n, KV_HEADS * DIM, 1), v = random_both(n, KV_HEADS * DIM, 1), t = random_both(2 * n, FF, 1);
-  const unsigned long long *kernels = both_counter("fake_cuda_kernels"), before = kernels != NULL ? *kernels : 0;
-  run_layer(cpu, &l, true, &rows, &on_cpu, &x, &h, &q, &k, &v, &t);
-  run_layer(cuda, &l, false, &rows, &on_cuda, &x, &h, &q, &k, &v, &t);
-  const unsigned most = LAYER_KERNELS + (type == AII_BF16 && n > 1 ? 2 : 0); /* its rows are normalised before */
-  if (kernels != NULL && *kernels - before > most)
-    fail_msg("a layer of %u rows launches %llu kernels; %u should do", n, *kernels - before, most);
-  assert_same(&x, "a layer");
-  cpu->ops->release(cpu, on_cpu.base, bytes), cuda->ops->release(cuda, on_cuda.base, bytes);
-  free_both(&x), free_both(&h), free_both(&q), free_both(&k), free_both(&v), free_both(&t);
-  free_weights(&l.norm), free_weights(&l.q), free_weights(&l.k), free_weights(&l.v), free_weights(&l.o);
-  free_weights(&l.ffn_norm), free_weights(&l.gate), free_weights(&l.up), free_weights(&l.down);
-}
-
-static void test_layer(void **state)
-{
-  (void)state;
-  for (uint32_t n = 1; n <= 4; n++) {
-    layer_case(AII_Q4_K, n);
-    layer_case(AII_Q8_0, n);
-    layer_case(AII_BF16, n);
-  }
-}
-
 int main(void)
 {
   const struct CMUnitTest tests[] = {
@@ -561,7 +448,6 @@ int main(void)
       cmocka_unit_test(test_gated),
       cmocka_unit_test(test_normed),
       cmocka_unit_test(test_changed_rows),
-      cmocka_unit_test(test_layer),
       cmocka_unit_test(test_rounding),
       cmocka_unit_test(test_rounding_experts),
       cmocka_unit_test(test_no_room_for_experts),

@@ -259,6 +259,7 @@ static void route(aii_backend *be, const aii_routing *how, float *scores, uint32
     aii_cuda_fail(cuda, AIINFRA_EINVAL, 0, "routing to more experts or groups than there are");
     return;
   }
+  cuda->made = cuda->ready; /* the rows that scores came of */
   aii_cuda_routing r = {.n_experts = how->n_experts,
                         .n_used = how->n_used,
                         .n_groups = how->n_groups,

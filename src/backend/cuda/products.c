@@ -2,7 +2,7 @@
  *
  * Quantised weights want q8 rows. The kernel that makes a row can write its q8 form as well, which saves a launch: it is
  * remembered as `made`, becomes `ready` when the next operation begins, and is forgotten with the one after that, so that
- * nobody can have changed the row in between. There are two pieces of memory for such rows, as an operation may read one
+ * nobody can have changed the row in between; unless that operation is known to leave it alone. There are two pieces of memory for such rows, as an operation may read one
  * and make another.
  */
 #include "src/backend/cuda/cuda_backend.h"
@@ -130,6 +130,7 @@ static void multiply_all(aii_cuda *cuda, const aii_mul *muls, uint32_t n, const 
   aii_cuda_product all[AII_CUDA_MAX_PRODUCTS];
   uint32_t n_all = 0;
   if (n_rows == 0) return;
+  if (cuda->made.x == NULL && cuda->ready.x == x) cuda->made = cuda->ready; /* what is multiplied does not change */
   for (uint32_t m = 0; m < n; m++) {
     aii_cuda_product p;
     if (!product_with(cuda, &muls[m], x, n_rows, &p)) return;
