@@ -58,7 +58,7 @@ if [ $? != 0 ]; then
 fi
 
 nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader 2>/dev/null
-for test in ops products layers attention shortlist architectures; do
+for test in ops products layers attention shortlist rank architectures; do
   check "$test" "./gpu.cuda_$test"
   command -v compute-sanitizer >/dev/null || continue
   AIINFRA_THOROUGH=0 sanitize memcheck "$test"
