@@ -401,7 +401,7 @@ void aii_cuda_attend(aii_cuda_stream stream, const aii_cuda_attn *attn)
   const aii_cuda_attn a = *attn;
   const uint32_t queries = min(a.n_heads / a.kv.n_kv_heads * a.most_rows, aii_cuda_most_queries(&a.kv));
   if (a.kv.fmt == AII_FMT_Q8_0) aii_cuda_attend_q8(stream, a, queries);
-  else if (aii_cuda_rounds(a)) aii_cuda_attend_f16(stream, a, queries);
+  else if (aii_cuda_can_round(a)) aii_cuda_attend_f16(stream, a, queries);
   else if (a.kv.fmt == AII_FMT_F16) attend_format<AII_FMT_F16>(stream, a, queries);
   else attend_format<AII_FMT_F32>(stream, a, queries);
 }

@@ -335,7 +335,7 @@ static inline dim3 attend_grid(const aii_cuda_attn &a, uint32_t queries)
 /* attention_q8.cu: of a cache of Q8_0; a block has at most so many queries. */
 void aii_cuda_attend_q8(aii_cuda_stream stream, const aii_cuda_attn &a, uint32_t queries);
 /* attention_f16.cu: of a cache of F16, where it may and can be rounded. */
-bool aii_cuda_rounds(const aii_cuda_attn &a);
+bool aii_cuda_can_round(const aii_cuda_attn &a);
 void aii_cuda_attend_f16(aii_cuda_stream stream, const aii_cuda_attn &a, uint32_t queries);
 
 #endif

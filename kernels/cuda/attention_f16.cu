@@ -358,7 +358,7 @@ template <int QUERIES, int CHUNKS> void launch(aii_cuda_stream stream, const aii
 
 } // namespace
 
-bool aii_cuda_rounds(const aii_cuda_attn &a)
+bool aii_cuda_can_round(const aii_cuda_attn &a)
 {
   return a.rounded && a.kv.fmt == AII_FMT_F16 && a.kv.head_dim % 16 == 0 && a.kv.value_dim % 16 == 0;
 }

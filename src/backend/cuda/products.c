@@ -112,11 +112,18 @@ static aii_cuda_product product_of(const aii_cuda *cuda, const aii_weight *w, co
                             .y = y};
 }
 
-/* The one matrix of a weight, whose rows are quantised where it wants them. */
+/* With the one matrix of a weight; rows as they are. */
+static aii_cuda_product single(const aii_cuda *cuda, const aii_mul *mul, const float *x, uint32_t n_rows)
+{
+  aii_cuda_product p = product_of(cuda, mul->w, mul->bias, n_rows, x, mul->y);
+  p.n_mats = 1;
+  return p;
+}
+
+/* The same, with rows in the form that the weight wants. False: told by sync(). */
 static bool product_with(aii_cuda *cuda, const aii_mul *mul, const float *x, uint32_t n_rows, aii_cuda_product *out)
 {
-  *out = product_of(cuda, mul->w, mul->bias, n_rows, x, mul->y);
-  out->n_mats = 1;
+  *out = single(cuda, mul, x, n_rows);
   if (out->rounded && n_rows > AII_CUDA_FEW_ROUNDED) {
     out->x_bf16 = rounded_rows(cuda, x, n_rows, mul->w->n_in);
     return out->x_bf16 != NULL;
@@ -156,26 +163,21 @@ void aii_cuda_op_matmuls(aii_backend *be, const aii_mul *muls, uint32_t n, const
   if (cuda != NULL) multiply_all(cuda, muls, n, x, n_rows, false);
 }
 
-/* norm: NULL, or what x goes through first, to *normed where blocks cannot see to it themselves. */
-static void multiply_gated(aii_cuda *cuda, const aii_cuda_norm *norm, float *normed, aii_act act, const aii_mul *gate,
-                           const aii_mul *up, const float *x, uint32_t n_rows)
+/* Whether one kernel could see to a gate and to what it gates. */
+static bool alike(const aii_mul *gate, const aii_mul *up)
+{
+  return gate->w->n_out > 1 && up->w->n_out == gate->w->n_out && up->w->n_in == gate->w->n_in;
+}
+
+static void multiply_gated(aii_cuda *cuda, aii_act act, const aii_mul *gate, const aii_mul *up, const float *x,
+                           uint32_t n_rows)
 {
   const aii_mul both[] = {*gate, *up};
   const uint32_t n_out = gate->w->n_out;
-  const bool alike = n_out > 1 && up->w->n_out == n_out && up->w->n_in == gate->w->n_in;
-  aii_cuda_product g = product_of(cuda, gate->w, gate->bias, n_rows, x, gate->y),
-                   u = product_of(cuda, up->w, up->bias, n_rows, x, up->y);
-  if (norm != NULL) {
-    g.n_mats = u.n_mats = 1;
-    const aii_cuda_q8 q8 = aii_cuda_make_q8(cuda, gate->y, n_rows, n_out, NULL);
-    if (alike && aii_cuda_multiply_gated(cuda->stream, norm, (int)act, &g, &u, q8)) return;
-    normalise(cuda, norm, n_rows, normed);
-    cuda->ready = cuda->made;
-    x = normed;
-  }
+  aii_cuda_product g, u;
   if (!product_with(cuda, gate, x, n_rows, &g) || !product_with(cuda, up, x, n_rows, &u)) return;
   const aii_cuda_q8 q8 = aii_cuda_make_q8(cuda, gate->y, n_rows, n_out, g.x_q8.q);
-  if (alike && aii_cuda_multiply_gated(cuda->stream, NULL, (int)act, &g, &u, q8)) return;
+  if (alike(gate, up) && aii_cuda_multiply_gated(cuda->stream, NULL, (int)act, &g, &u, q8)) return;
   multiply_all(cuda, both, 2, x, n_rows, false);
   aii_cuda_activate(cuda->stream, (int)act, gate->y, up->y, (size_t)n_rows * n_out, gate->y, q8);
 }
@@ -184,7 +186,7 @@ void aii_cuda_op_gated(aii_backend *be, aii_act act, const aii_mul *gate, const 
                        uint32_t n_rows)
 {
   aii_cuda *cuda = aii_cuda_enter(be);
-  if (cuda != NULL && n_rows > 0) multiply_gated(cuda, NULL, NULL, act, gate, up, x, n_rows);
+  if (cuda != NULL && n_rows > 0) multiply_gated(cuda, act, gate, up, x, n_rows);
 }
 
 /* ---- products of rows that are normalised first ---- */
@@ -193,6 +195,13 @@ static aii_cuda_norm norm_of(const aii_norm *norm, const float *x, const aii_wei
 {
   return (aii_cuda_norm){x,          aii_cuda_vector_of(norm->w), aii_cuda_vector_of(norm->bias), w->n_in, norm->eps,
                          norm->layer};
+}
+
+/* Where blocks cannot see to it themselves; what multiplies the rows finds their q8 form. */
+static void normalise_first(aii_cuda *cuda, const aii_cuda_norm *norm, uint32_t n_rows, float *out)
+{
+  normalise(cuda, norm, n_rows, out);
+  cuda->ready = cuda->made;
 }
 
 void aii_cuda_op_norm_matmuls(aii_backend *be, const aii_norm *norm, const aii_mul *muls, uint32_t n, const float *x,
@@ -204,13 +213,11 @@ void aii_cuda_op_norm_matmuls(aii_backend *be, const aii_norm *norm, const aii_m
   const aii_cuda_norm how = norm_of(norm, x, muls[0].w);
   bool fits = n <= AII_CUDA_MAX_PRODUCTS;
   for (uint32_t m = 0; m < n && fits; m++) {
-    all[m] = product_of(cuda, muls[m].w, muls[m].bias, n_rows, x, muls[m].y);
-    all[m].n_mats = 1;
+    all[m] = single(cuda, &muls[m], x, n_rows);
     fits = muls[m].w->n_out > 1 && muls[m].w->n_in == how.n;
   }
   if (fits && aii_cuda_multiply_normed(cuda->stream, &how, all, n)) return;
-  normalise(cuda, &how, n_rows, norm->out);
-  cuda->ready = cuda->made;
+  normalise_first(cuda, &how, n_rows, norm->out);
   multiply_all(cuda, muls, n, norm->out, n_rows, false);
 }
 
@@ -218,8 +225,13 @@ void aii_cuda_op_norm_gated(aii_backend *be, const aii_norm *norm, aii_act act, 
                             const float *x, uint32_t n_rows)
 {
   aii_cuda *cuda = aii_cuda_enter(be);
+  if (cuda == NULL || n_rows == 0) return;
   const aii_cuda_norm how = norm_of(norm, x, gate->w);
-  if (cuda != NULL && n_rows > 0) multiply_gated(cuda, &how, norm->out, act, gate, up, x, n_rows);
+  const aii_cuda_product g = single(cuda, gate, x, n_rows), u = single(cuda, up, x, n_rows);
+  const aii_cuda_q8 q8 = aii_cuda_make_q8(cuda, gate->y, n_rows, gate->w->n_out, NULL);
+  if (alike(gate, up) && aii_cuda_multiply_gated(cuda->stream, &how, (int)act, &g, &u, q8)) return;
+  normalise_first(cuda, &how, n_rows, norm->out);
+  multiply_gated(cuda, act, gate, up, norm->out, n_rows);
 }
 
 /* ---- experts ---- */
@@ -268,11 +280,10 @@ void aii_cuda_op_gated_ids(aii_backend *be, aii_act act, const aii_mul *gate, co
 {
   aii_cuda *cuda = aii_cuda_enter(be);
   const uint32_t n_out = gate->w->n_out;
-  const bool alike = n_out > 1 && up->w->n_out == n_out && up->w->n_in == gate->w->n_in;
   aii_cuda_product g, u;
   if (cuda == NULL || n == 0 || !product_by_ids(cuda, gate, ids, x, repeat, n, &g)) return;
   const aii_cuda_q8 q8 = aii_cuda_make_q8(cuda, gate->y, n, n_out, g.x_q8.q);
-  if (alike && g.groups == NULL) {
+  if (alike(gate, up) && g.groups == NULL) {
     if (!product_by_ids(cuda, up, ids, x, repeat, n, &u)) return;
     if (aii_cuda_multiply_gated(cuda->stream, NULL, (int)act, &g, &u, q8)) return;
   }
